@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BASE_FILE_H
+#define BASE_FILE_H
+
+/* Whole-file helpers. Every call fills err with the path and what to do. */
+
+#include "base/span.h"
+
+int file_make_directory(const char *path, struct leat_error *err); /* mode 0700, with parents; fine if there */
+int file_sync_directory(const char *path, struct leat_error *err);
+/* Write to PATH.tmp, fdatasync, rename over path, sync the directory. */
+int file_replace(const char *path, struct leat_span bytes, struct leat_error *err);
+/* All of a file, at most limit bytes (LEAT_ELIMIT above). LEAT_ENOTFOUND when it is not there. */
+int file_read(const char *path, size_t limit, struct buffer *out, struct leat_error *err);
+int file_remove_tree(const char *path, struct leat_error *err);
+/* Take an exclusive lock with our pid in the file; LEAT_EBUSY names the pid that has it. *fd stays open. */
+int file_lock(const char *path, int *fd, struct leat_error *err);
+/* write/pwrite until done; 0 or a negative LEAT_E code. fd's errors keep errno for the caller. */
+int file_pwrite(int fd, const void *bytes, size_t size, uint64_t offset);
+
+#endif

@@ -1,0 +1,637 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef LEAT_LEAT_H
+#define LEAT_LEAT_H
+
+/* Leat: partitioned logs (depots), indexed views (PStates) and the topologies between them.
+ *
+ * Three kinds of readers use this header. Who writes a module needs the sections "Values",
+ * "Modules" and "Inside a node". Who uses a module from a program needs "Values" and
+ * "Clients". Everybody needs "Errors".
+ *
+ * Rules that hold everywhere:
+ *  - Functions that can fail return 0 or a negative enum leat_code. Slow calls also fill a
+ *    struct leat_error (which may be NULL) with a sentence that says what, where and what to do.
+ *  - Three ownership words: *copied* (the caller keeps its memory), *taken* (the callee frees it),
+ *    *borrowed until X* (the memory stays the owner's and is valid until X).
+ *  - Sizes are bytes unless the name says otherwise; times are microseconds (_us) or
+ *    milliseconds (_ms); numbers in files are little-endian. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define LEAT_API __attribute__((visibility("default")))
+#define LEAT_PRINTF(text, args) __attribute__((__format__(__printf__, text, args)))
+#else
+#define LEAT_API
+#define LEAT_PRINTF(text, args)
+#endif
+
+/* Version of this interface; a module carries the one it was compiled with. */
+#define LEAT_ABI 1
+
+/* ---- Errors ---------------------------------------------------------------------------- */
+
+/* Who must act on an error. */
+enum leat_class {
+    LEAT_CLASS_NONE,   /* success */
+    LEAT_CLASS_CALLER, /* the call itself is wrong: change it */
+    LEAT_CLASS_RETRY,  /* the same call may succeed later */
+    LEAT_CLASS_FATAL   /* the thing is broken: stop, look, repair */
+};
+
+/* One line an error: name, value, text, class. docs/OPERATIONS.md has the remedies. */
+#define LEAT_ERRORS(X)                                                                             \
+    X(LEAT_EINVAL, -1, "invalid argument", LEAT_CLASS_CALLER)                                      \
+    X(LEAT_ESCHEMA, -2, "does not fit the schema", LEAT_CLASS_CALLER)                              \
+    X(LEAT_ENOTFOUND, -3, "not found", LEAT_CLASS_CALLER)                                          \
+    X(LEAT_EEXISTS, -4, "exists already", LEAT_CLASS_CALLER)                                       \
+    X(LEAT_EMODULE, -5, "the module is not valid", LEAT_CLASS_CALLER)                              \
+    X(LEAT_EREJECTED, -6, "the row was rejected", LEAT_CLASS_CALLER)                               \
+    X(LEAT_ETRIMMED, -7, "the offset was trimmed away", LEAT_CLASS_CALLER)                         \
+    X(LEAT_ECANCELED, -8, "canceled", LEAT_CLASS_CALLER)                                           \
+    X(LEAT_ECLOSED, -9, "closed", LEAT_CLASS_CALLER)                                               \
+    X(LEAT_ELIMIT, -10, "a limit was passed", LEAT_CLASS_CALLER)                                   \
+    X(LEAT_EFULL, -11, "full for now", LEAT_CLASS_RETRY)                                           \
+    X(LEAT_EAGAIN, -12, "not there yet", LEAT_CLASS_RETRY)                                         \
+    X(LEAT_ETIMEOUT, -13, "the deadline passed", LEAT_CLASS_RETRY)                                 \
+    X(LEAT_EBUSY, -14, "in use by somebody else", LEAT_CLASS_RETRY)                                \
+    X(LEAT_ENOMEM, -15, "out of memory", LEAT_CLASS_RETRY)                                         \
+    X(LEAT_ENOSPACE, -16, "the disk is full", LEAT_CLASS_RETRY)                                    \
+    X(LEAT_EIO, -17, "the disk failed", LEAT_CLASS_FATAL)                                          \
+    X(LEAT_ECORRUPT, -18, "data on disk is damaged", LEAT_CLASS_FATAL)                             \
+    X(LEAT_EFORMAT, -19, "unknown format version", LEAT_CLASS_FATAL)                               \
+    X(LEAT_EINTERNAL, -20, "internal error", LEAT_CLASS_FATAL)
+
+enum leat_code {
+    LEAT_OK = 0,
+#define LEAT_ERROR_VALUE(name, value, text, class) name = value,
+    LEAT_ERRORS(LEAT_ERROR_VALUE)
+#undef LEAT_ERROR_VALUE
+    LEAT_END = 1 /* a scan has no further element; not an error */
+};
+
+/* A code and a sentence. text is empty on success. */
+struct leat_error {
+    int code;
+    char text[1024];
+};
+
+/* The name of a code ("LEAT_EINVAL"), its short text, and who must act. Never NULL. Any thread. */
+LEAT_API const char *leat_code_name(int code);
+LEAT_API const char *leat_code_text(int code);
+LEAT_API enum leat_class leat_code_class(int code);
+
+/* Fill err (may be NULL) with code and a sentence, and return code. Any thread. */
+LEAT_API int leat_fail(struct leat_error *err, int code, const char *format, ...) LEAT_PRINTF(3, 4);
+
+/* Version of the library as text, "0.1.0". */
+LEAT_API const char *leat_version(void);
+
+/* ---- Values ---------------------------------------------------------------------------- */
+
+/* Bytes with a length. Ownership is said where a span is used. */
+struct leat_span {
+    const void *base;
+    size_t size;
+};
+
+enum leat_type {
+    LEAT_NULL, /* the absent value of a nullable column ("str?") */
+    LEAT_BOOL,
+    LEAT_I64,
+    LEAT_U32,
+    LEAT_U64,
+    LEAT_F32,
+    LEAT_F64,
+    LEAT_STR,        /* UTF-8, not terminated */
+    LEAT_BYTES,
+    LEAT_ANY,        /* one MessagePack value */
+    LEAT_F32_VECTOR, /* f32[n]; count elements, 4 bytes each */
+    LEAT_F16_VECTOR, /* f16[n]; IEEE binary16, 2 bytes each */
+    LEAT_I8_VECTOR,  /* i8[n] */
+    LEAT_U8_VECTOR,  /* u8[n] */
+    LEAT_U32_VECTOR, /* u32[n] */
+    LEAT_BITS        /* bits[n]; n is a multiple of 8, n / 8 bytes */
+};
+
+/* One value. Spans are borrowed; from whom and until when is said by the call that gives it.
+ * Vectors keep their bytes in as.bytes, at any alignment: read them with kernels or memcpy. */
+struct leat_value {
+    enum leat_type type;
+    uint32_t count; /* elements of a vector, bits of a LEAT_BITS, else 0 */
+    union {
+        bool b;                 /* LEAT_BOOL */
+        int64_t i;              /* LEAT_I64 */
+        uint64_t u;             /* LEAT_U32, LEAT_U64 */
+        double f;               /* LEAT_F32, LEAT_F64 */
+        struct leat_span bytes; /* LEAT_STR, LEAT_BYTES, LEAT_ANY and all vectors */
+    } as;
+};
+
+/* Several values: a path of keys into a PState, or the columns of a row. */
+struct leat_row {
+    const struct leat_value *value;
+    uint32_t count;
+};
+
+#define LEAT_ROW(...)                                                                              \
+    ((struct leat_row){(const struct leat_value[]){{LEAT_NULL, 0, {.u = 0}}, __VA_ARGS__} + 1,     \
+                       (uint32_t)(sizeof((const struct leat_value[]){{LEAT_NULL, 0, {.u = 0}},     \
+                                                                     __VA_ARGS__}) /               \
+                                  sizeof(struct leat_value)) -                                     \
+                           1})
+#define LEAT_KEYS(...) LEAT_ROW(__VA_ARGS__)
+
+/* Constructors. leat_str measures a terminated string; the bytes are borrowed as long as the value is used. */
+LEAT_API struct leat_value leat_null(void);
+LEAT_API struct leat_value leat_bool(bool b);
+LEAT_API struct leat_value leat_i64(int64_t i);
+LEAT_API struct leat_value leat_u32(uint32_t u);
+LEAT_API struct leat_value leat_u64(uint64_t u);
+LEAT_API struct leat_value leat_f32(float f);
+LEAT_API struct leat_value leat_f64(double f);
+LEAT_API struct leat_value leat_str(const char *text);
+LEAT_API struct leat_value leat_str_n(const char *text, size_t size);
+LEAT_API struct leat_value leat_bytes(const void *base, size_t size);
+LEAT_API struct leat_value leat_any(const void *msgpack, size_t size);
+/* A vector of count elements of a vector type, from memory of any alignment. */
+LEAT_API struct leat_value leat_vector(enum leat_type type, const void *elements, uint32_t count);
+
+/* Bytes that count elements of a vector type take (bits: count / 8). 0 for other types. */
+LEAT_API size_t leat_vector_size(enum leat_type type, uint32_t count);
+
+/* One column of a batch. Fixed-size values lie one after another: bool 1 byte, u32 and f32 4,
+ * i64, u64 and f64 8, vectors their size, the column's start 64-byte aligned. str, bytes and
+ * any are struct leat_span each. Null rows have nulls[row] != 0 and zero data. */
+struct leat_column {
+    const char *name;
+    enum leat_type type;
+    bool nullable;
+    uint32_t count;       /* elements, for vectors */
+    uint32_t stride;      /* bytes from row to row */
+    const void *data;
+    const uint8_t *nulls; /* NULL when the column is not nullable */
+};
+
+/* Rows, by column. Borrowed until the run that got it returns, or as said. */
+struct leat_batch {
+    uint32_t rows;
+    uint32_t columns;
+    const struct leat_column *column;
+};
+
+/* The value at a row and column; spans in it are borrowed as long as the batch. */
+LEAT_API struct leat_value leat_at(const struct leat_batch *batch, uint32_t row, uint32_t column);
+
+/* ---- Modules --------------------------------------------------------------------------- */
+
+struct leat_task;  /* one task inside a turn or a query; see "Inside a node" */
+struct leat_fold;  /* an aggregator; see below */
+struct leat_names; /* a module's options while it opens */
+
+/* A batch in, any number of rows out. 0, or a negative code: then the turn is aborted and the row at
+ * fault is found and sent to the module's dead letters. Errors of puts and emits stick to t and need no
+ * check. Must not block; takes time and chance only from t; keeps nothing between calls. */
+typedef int leat_run(struct leat_task *t, const struct leat_batch *in);
+
+enum leat_route {
+    LEAT_LOCAL,     /* stay on the task */
+    LEAT_BY_KEY,    /* to the task that owns the first emitted column */
+    LEAT_ALL,       /* to every task */
+    LEAT_GLOBAL,    /* to task 0 */
+    LEAT_TO_ORIGIN, /* queries: to where the request came in */
+    LEAT_TO_RANDOM, /* to any task */
+    LEAT_DIRECT     /* to the task whose number is the first emitted column (u32) */
+};
+
+struct leat_node {
+    const char *name;
+    const char *from;             /* depot, node, "request", "module/depot"; several: "a, b" */
+    enum leat_route route;        /* how rows come to this node */
+    leat_run *run;                /* a run, or a fold, or neither (rows go into a depot) */
+    const struct leat_fold *fold;
+    const char *args;             /* of the fold, "k=$top by=distance" */
+    const char *emits;            /* schema of the rows that run emits; NULL: none */
+    const char *into;             /* fold: a PState, or "reply" in a query; neither run nor fold: a depot */
+};
+
+enum leat_kind { LEAT_STREAM = 1, LEAT_QUERY };
+
+struct leat_topology {
+    const char *name;
+    enum leat_kind kind;
+    const char *takes; /* queries: schema of the request */
+    const struct leat_node *nodes;
+};
+
+enum leat_partitioner {
+    LEAT_BY_FIELD, /* by the hash of the column named in .by */
+    LEAT_RANDOM,   /* any partition */
+    LEAT_EXPLICIT, /* the appender says which */
+    LEAT_NO_CLIENT /* only topologies append */
+};
+
+struct leat_depot_declaration {
+    const char *name;
+    const char *schema; /* "id: str, vec: f32[$dims]?, body: any?" */
+    const char *by;
+    enum leat_partitioner partitioner;
+    uint32_t tick_ms;   /* not 0: a tick depot, one row {time: i64} each period on task 0; schema NULL */
+};
+
+struct leat_pstate_declaration {
+    const char *name;
+    const char *schema; /* "map<str, struct{vec: f32[$dims], norm: f32}>" */
+};
+
+struct leat_option {
+    const char *name;
+    const char *value; /* the default */
+};
+
+/* A module is one constant value. Checked whole when it is launched; every mistake is reported with the
+ * module, topology, node and column it is in. */
+struct leat_module {
+    uint32_t abi;     /* LEAT_ABI */
+    const char *name; /* [a-z][a-z0-9_]*, at most 48 bytes */
+    const char *about;
+    /* Make what all tasks share (read-only after), from the options. state is the module's until close. */
+    int (*open)(const struct leat_names *options, void **state, struct leat_error *err);
+    void (*close)(void *state);
+    const struct leat_option *options;
+    const struct leat_depot_declaration *depots;
+    const struct leat_pstate_declaration *pstates;
+    const struct leat_topology *topologies;
+};
+
+/* Lists end with a zero row, which these add. */
+#define OPTIONS(...) ((const struct leat_option[]){__VA_ARGS__, {NULL, NULL}})
+#define DEPOTS(...) ((const struct leat_depot_declaration[]){__VA_ARGS__, {.name = NULL}})
+#define PSTATES(...) ((const struct leat_pstate_declaration[]){__VA_ARGS__, {NULL, NULL}})
+#define TOPOLOGIES(...) ((const struct leat_topology[]){__VA_ARGS__, {.name = NULL}})
+#define NODES(...) .nodes = (const struct leat_node[]){__VA_ARGS__, {.name = NULL}}
+
+/* The value of an option as text or number, while the module opens or inside a node. A name the module does
+ * not declare is a mistake in the module and aborts. Numbers were checked against the default's form. */
+LEAT_API const char *leat_names_text(const struct leat_names *options, const char *name);
+LEAT_API int64_t leat_names_i64(const struct leat_names *options, const char *name);
+LEAT_API double leat_names_f64(const struct leat_names *options, const char *name);
+
+/* ---- Folds ----------------------------------------------------------------------------- */
+
+struct leat_fold_use; /* one use of a fold in a node: its arguments and column types */
+struct leat_sink;     /* growing bytes */
+
+/* Append to a sink. Failure sticks to it. */
+LEAT_API void leat_sink_put(struct leat_sink *sink, const void *bytes, size_t size);
+
+/* How a PState named in .into keeps what a fold makes. */
+enum leat_keep {
+    LEAT_KEEP_VALUE,    /* map<K, leaf or struct>: the leaf is what save() writes, as columns; load() takes it back */
+    LEAT_KEEP_ELEMENTS, /* map<K, set, list or map>: each row of finish() is put, or pushed, by itself */
+    LEAT_KEEP_ROWS      /* map<K, list<..>>: the list is stepped through, then replaced by the rows of finish() */
+};
+
+/* An aggregator. State is plain bytes of the size prepare() gave, 16-byte aligned; whatever it must hold
+ * beyond that it takes from leat_fold_alloc(). With merge it must be associative and commutative, and the
+ * engine combines before a hop. Inside a PState (.into) each row's first column is the key and the fold sees
+ * the columns after it; the state's finished value is what the PState holds. */
+struct leat_fold {
+    const char *name;
+    enum leat_keep keep;
+    /* Check arguments and columns, say the size of a state and the schema of what finish emits.
+     * schema: at most schema_size bytes, terminated, as in .emits. */
+    int (*prepare)(struct leat_fold_use *use, size_t *state_size, char *schema, size_t schema_size,
+                   struct leat_error *err);
+    void (*init)(const struct leat_fold_use *use, void *state);
+    /* Rows [first, end) of the batch into state. */
+    int (*step)(const struct leat_fold_use *use, void *state, const struct leat_batch *in, uint32_t first,
+                uint32_t end);
+    int (*merge)(const struct leat_fold_use *use, void *state, const void *other); /* may be NULL */
+    /* State to bytes and back, for a hop or a PState. load gets a fresh state. */
+    void (*save)(const struct leat_fold_use *use, const void *state, struct leat_sink *out);
+    int (*load)(const struct leat_fold_use *use, void *state, struct leat_span bytes);
+    /* Emit the result by leat_fold_emit, any number of rows. */
+    int (*finish)(const struct leat_fold_use *use, const void *state, struct leat_task *t);
+};
+
+/* What a fold may ask of its use: the text of an argument (NULL: not given), its columns (the key left out),
+ * and the number of the column with a name (-1: none). Columns have no data, only types. */
+LEAT_API const char *leat_fold_argument(const struct leat_fold_use *use, const char *name);
+LEAT_API const struct leat_batch *leat_fold_columns(const struct leat_fold_use *use);
+LEAT_API int leat_fold_column(const struct leat_fold_use *use, const char *name);
+/* A place for prepare() to keep its own parsed arguments: 128 zeroed bytes, 16-byte aligned. */
+LEAT_API void *leat_fold_memory(const struct leat_fold_use *use);
+/* Memory of the running turn or request, for a growing state. Never NULL: past the limit the error sticks and
+ * the run fails afterwards; the memory given then is still good for size bytes. */
+LEAT_API void *leat_fold_alloc(const struct leat_fold_use *use, size_t size);
+LEAT_API void leat_fold_emit(struct leat_task *t, struct leat_row row);
+
+/* Folds that come with Leat. Arguments: of=COLUMN where one is needed (default: the first after the key).
+ * set, list and map write element by element into set<..>, list<..> and map<..> inside a PState. */
+LEAT_API extern const struct leat_fold leat_count;   /* i64 */
+LEAT_API extern const struct leat_fold leat_sum;     /* i64 or f64, after the column */
+LEAT_API extern const struct leat_fold leat_min;     /* the column's type; numbers and str */
+LEAT_API extern const struct leat_fold leat_max;
+LEAT_API extern const struct leat_fold leat_average; /* struct{sum: f64, count: i64} in a PState; f64 emitted */
+LEAT_API extern const struct leat_fold leat_last;    /* the row last seen */
+LEAT_API extern const struct leat_fold leat_first;
+LEAT_API extern const struct leat_fold leat_set;     /* distinct values of a column */
+LEAT_API extern const struct leat_fold leat_list;    /* rows in order */
+LEAT_API extern const struct leat_fold leat_map;     /* of=KEY COLUMN; last row for each */
+LEAT_API extern const struct leat_fold leat_limit;   /* k=N: any N rows */
+/* k=N by=COLUMN [id=COLUMN] [order=ascending|descending]: the N best rows, distinct by id, best first; ties by id. */
+LEAT_API extern const struct leat_fold leat_top_k;
+
+/* ---- Inside a node --------------------------------------------------------------------- */
+
+/* All of this runs on the thread that runs the node. PStates are named by their place in the module's list. */
+
+/* Emit a row that stems from row `from` of the batch in hand (its progress and its errors are tracked by it). */
+LEAT_API void leat_emit(struct leat_task *t, uint32_t from, struct leat_row row);
+
+/* Refuse row `row` of the batch: it goes to the dead letters with the reason (copied), no work is undone.
+ * Only before the node has written or emitted anything for that row. */
+LEAT_API void leat_reject(struct leat_task *t, uint32_t row, const char *format, ...) LEAT_PRINTF(3, 4);
+
+/* Send a value (copied) back with the PROCESSED acknowledgement of the record that row `row` stems from. */
+LEAT_API void leat_ack_return(struct leat_task *t, uint32_t row, struct leat_value value);
+
+/* Microseconds since 1970, the same through a turn, never going back. */
+LEAT_API int64_t leat_now(const struct leat_task *t);
+/* 64 random bits from the task's seeded generator. */
+LEAT_API uint64_t leat_random(struct leat_task *t);
+/* This task's number and the module's number of tasks. */
+LEAT_API uint32_t leat_task_number(const struct leat_task *t);
+LEAT_API uint32_t leat_task_count(const struct leat_task *t);
+/* The task that owns a key. The same everywhere, also in clients: xxh3_64(key) & (tasks - 1). */
+LEAT_API uint32_t leat_task_of(uint32_t tasks, const struct leat_value *key);
+/* What the module's open() made, and the options. */
+LEAT_API void *leat_state(const struct leat_task *t);
+LEAT_API const struct leat_names *leat_options(const struct leat_task *t);
+/* The request of a query: one row. Borrowed until the request ends. */
+LEAT_API const struct leat_batch *leat_request(const struct leat_task *t);
+/* Memory until the turn or request ends; aligned to 64. Never NULL: past the limit the error sticks to t. */
+LEAT_API void *leat_alloc(struct leat_task *t, size_t size);
+/* Queries: memory of this request, node and task, zeroed the first time; the same afterwards. */
+LEAT_API void *leat_scratch(struct leat_task *t, size_t size);
+/* Make the run fail with a code and a sentence (the first one stays), and return code. */
+LEAT_API int leat_task_fail(struct leat_task *t, int code, const char *format, ...) LEAT_PRINTF(3, 4);
+/* The error stuck to t, or 0. */
+LEAT_API int leat_task_error(const struct leat_task *t);
+
+/* -- writing: stream topologies only, own task only; errors stick to t -- */
+
+/* Set what keys lead to. row: the fields of a struct leaf, the one value of another leaf, nothing for the
+ * element of a set. Missing collections on the way are made. */
+LEAT_API void leat_put(struct leat_task *t, uint32_t pstate, struct leat_row keys, struct leat_row row);
+/* Remove a leaf, an element, or a whole collection (unlinked at once, swept later). Absent: nothing happens. */
+LEAT_API void leat_delete(struct leat_task *t, uint32_t pstate, struct leat_row keys);
+/* Add one value to the end of a list<..>; *index (may be NULL) is its place. */
+LEAT_API void leat_push(struct leat_task *t, uint32_t pstate, struct leat_row keys, struct leat_row row, uint64_t *index);
+/* Packed rows: append one, its number in *number; replace one; remove the last one.
+ * keys lead to the rows<..>; row: the fields of one row. */
+LEAT_API void leat_rows_append(struct leat_task *t, uint32_t pstate, struct leat_row keys, struct leat_row row,
+                               uint64_t *number);
+LEAT_API void leat_rows_replace(struct leat_task *t, uint32_t pstate, struct leat_row keys, uint64_t number,
+                                struct leat_row row);
+LEAT_API void leat_rows_remove_last(struct leat_task *t, uint32_t pstate, struct leat_row keys);
+
+/* -- reading: also with a task of leat_view_task() -- */
+
+/* What keys lead to. out: one value for each field of a struct leaf, else one; at most `fields` are filled.
+ * Set elements fill none: 0 says the element is there. 0, LEAT_ENOTFOUND, or an error (which also sticks).
+ * Borrowed until the task's next write, or the end of the turn or request. */
+LEAT_API int leat_get(struct leat_task *t, uint32_t pstate, struct leat_row keys, struct leat_value *out,
+                      uint32_t fields);
+
+/* Bounds of a scan over the elements of a collection; all zero: everything, ascending. */
+struct leat_range {
+    const struct leat_value *from; /* NULL: from the start */
+    const struct leat_value *to;   /* NULL: to the end */
+    bool from_exclusive;
+    bool to_inclusive;
+    bool descending;
+    uint64_t limit;                /* elements at most; 0: no limit */
+};
+
+struct leat_scan;
+
+/* Walk the elements of the map, set or list that keys lead to (no keys: the PState itself). An absent
+ * collection has no elements. *out is borrowed until leat_scan_close or the end of the turn or request, which
+ * closes it. The task must not write the PState meanwhile. */
+LEAT_API int leat_scan_open(struct leat_task *t, uint32_t pstate, struct leat_row keys, const struct leat_range *range,
+                            struct leat_scan **out);
+/* The next element: its key (list: its index as u64) and, for leaves, its fields (at most `fields`; a nested
+ * collection fills none). 0, LEAT_END, or an error. Borrowed until the next call. */
+LEAT_API int leat_scan_next(struct leat_scan *scan, struct leat_value *key, struct leat_value *out, uint32_t fields);
+LEAT_API void leat_scan_close(struct leat_scan *scan);
+
+/* The number of elements of the collection that keys lead to. Walks them: O(n), lists and rows O(1). */
+LEAT_API int leat_size(struct leat_task *t, uint32_t pstate, struct leat_row keys, uint64_t *out);
+
+/* Packed rows in place. A block: `rows` rows of `stride` bytes from number `first` on, base 64-byte aligned
+ * inside LMDB's map. Each field of a row lies at leat_rows_field() from the row's start, naturally aligned. */
+struct leat_block {
+    uint64_t first;
+    uint32_t rows;
+    uint32_t stride;
+    const void *base;
+};
+
+/* The block from row `number` on (its rows from there to the block's end). LEAT_END past the last row.
+ * Borrowed as leat_get's values. Walk all: number += block.rows. */
+LEAT_API int leat_rows_block(struct leat_task *t, uint32_t pstate, struct leat_row keys, uint64_t number,
+                             struct leat_block *out);
+/* Pointers to count rows by ascending number, in one walk over the blocks: one lookup a block, not a row. */
+LEAT_API int leat_rows_pointers(struct leat_task *t, uint32_t pstate, struct leat_row keys, const uint32_t *numbers,
+                                uint32_t count, const void **out);
+/* Byte offset of a field of a packed row. Aborts on a PState without packed rows or such field. */
+LEAT_API uint32_t leat_rows_field(const struct leat_task *t, uint32_t pstate, uint32_t field);
+
+/* ---- Clients --------------------------------------------------------------------------- */
+
+struct leat;        /* an open directory: the whole cluster in this process */
+struct leat_depot;  /* a depot of a launched module */
+struct leat_rows;   /* rows to append */
+struct leat_result; /* the answer of a query */
+struct leat_view;   /* committed snapshots of a module's PStates */
+
+enum leat_durability {
+    LEAT_FULL,   /* one fdatasync a commit: survives power loss */
+    LEAT_PROCESS /* no fdatasync: survives kill -9, not power loss */
+};
+
+struct leat_config {
+    enum leat_durability durability;
+    uint32_t query_threads; /* for invocations with a callback; 0: as many as cores */
+    bool memory;            /* logs in memory and views in a temporary directory: nothing is kept */
+    bool create;            /* make the directory when it is not there */
+};
+
+/* Open a directory, or make one. Locked against a second process (LEAT_EBUSY names its pid).
+ * config NULL: all zero but create. *out must be closed. */
+LEAT_API int leat_open(const char *directory, const struct leat_config *config, struct leat **out,
+                       struct leat_error *err);
+/* Finish the turns under way, take a checkpoint, free everything. All handles of it die. Any one thread. */
+LEAT_API void leat_close(struct leat *l);
+
+struct leat_launch {
+    uint32_t tasks;                   /* power of two, fixed at the first launch; 0: 64 or what it is */
+    uint32_t groups;                  /* power of two up to tasks; 0: cores rounded down, or what it is */
+    const struct leat_option *options; /* ended by a zero row; NULL: defaults, or what they are */
+};
+
+/* Launch a module, or go on with it: logs are replayed, turns begin. The module must outlive l.
+ * LEAT_EMODULE with a sentence for every mistake in it; LEAT_EEXISTS when tasks, groups or schemas differ
+ * from what the directory holds. */
+LEAT_API int leat_launch(struct leat *l, const struct leat_module *module, const struct leat_launch *launch,
+                         struct leat_error *err);
+/* Check a module without running it; options as in leat_launch. */
+LEAT_API int leat_check(const struct leat_module *module, const struct leat_option *options, struct leat_error *err);
+
+/* -- appending -- */
+
+/* How sure an append is when it returns. */
+enum leat_ack {
+    LEAT_APPENDED,  /* stored: survives what the durability promises */
+    LEAT_PROCESSED, /* and all its effects in this module are committed */
+    LEAT_NONE       /* taken into memory */
+};
+
+/* A depot by names. Borrowed until l closes. Appends may come from any thread. */
+LEAT_API int leat_depot_find(struct leat *l, const char *module, const char *depot, struct leat_depot **out,
+                             struct leat_error *err);
+LEAT_API uint32_t leat_depot_partitions(const struct leat_depot *d);
+/* The depot's columns (no data). Borrowed as d. */
+LEAT_API const struct leat_batch *leat_depot_columns(const struct leat_depot *d);
+
+/* Rows for one append. Reusable after leat_rows_clear. One thread at a time. */
+LEAT_API int leat_rows_new(struct leat_depot *d, struct leat_rows **out);
+LEAT_API void leat_rows_free(struct leat_rows *rows);
+LEAT_API void leat_rows_clear(struct leat_rows *rows);
+LEAT_API uint32_t leat_rows_count(const struct leat_rows *rows);
+/* Check one row against the schema and add it (copied). LEAT_ESCHEMA names the column; nothing is added then. */
+LEAT_API int leat_rows_add(struct leat_rows *rows, struct leat_row row, struct leat_error *err);
+
+struct leat_append {
+    enum leat_ack ack;
+    uint32_t timeout_ms;  /* for the ack; 0: 30,000 */
+    uint64_t session;     /* not 0: the rows have sequences from `sequence` on, and what the session */
+    uint64_t sequence;    /* already appended is not appended again */
+    uint32_t partition;   /* LEAT_EXPLICIT depots */
+};
+
+/* Where the rows went and what came back. */
+struct leat_receipt {
+    uint32_t partition;             /* of the first row */
+    uint64_t offset;                /* of the first row in it */
+    uint32_t appended;              /* rows not seen before in their session */
+    uint32_t returned;              /* ack returns, one for each row that gave one, in order of rows */
+    const struct leat_value *value; /* borrowed until leat_receipt_fini */
+    void *memory;
+};
+LEAT_API void leat_receipt_fini(struct leat_receipt *receipt);
+
+/* Append rows (copied) and wait for the ack. how NULL: all zero. receipt may be NULL, else leat_receipt_fini it
+ * after success. LEAT_ETIMEOUT: the rows may or may not be appended; retry with the same session and sequence. */
+LEAT_API int leat_append(struct leat_depot *d, const struct leat_rows *rows, const struct leat_append *how,
+                         struct leat_receipt *receipt, struct leat_error *err);
+
+/* The same without waiting. done is called once, on a thread of the engine, with a code and, on success, a
+ * receipt borrowed for the call; it must not block. LEAT_EFULL: too much is under way, nothing was taken. */
+typedef void leat_append_done(void *context, int code, const struct leat_receipt *receipt);
+LEAT_API int leat_append_start(struct leat_depot *d, const struct leat_rows *rows, const struct leat_append *how,
+                               leat_append_done *done, void *context, struct leat_error *err);
+
+/* How far a session got: the highest sequence that any partition has, or LEAT_ENOTFOUND. Whoever kept at most
+ * W rows under way resumes W rows before it: repeats are dropped. */
+LEAT_API int leat_depot_session(struct leat_depot *d, uint64_t session, uint64_t *high);
+
+/* First readable offset and the one after the last, and up to where all effects are committed. */
+struct leat_bounds {
+    uint64_t first;
+    uint64_t next;
+    uint64_t processed;
+};
+LEAT_API int leat_depot_bounds(struct leat_depot *d, uint32_t partition, struct leat_bounds *out);
+
+/* One stored record as leat_depot_read gives it. */
+struct leat_record {
+    uint64_t offset;
+    int64_t time_us;
+    uint64_t session;
+    uint64_t sequence;
+};
+/* Read records from an offset on, at most max, calling each(context, record, one-row batch). Both are borrowed
+ * for the call; a non-zero return stops and is returned. *next (may be NULL) is where to go on. */
+typedef int leat_record_each(void *context, const struct leat_record *record, const struct leat_batch *row);
+LEAT_API int leat_depot_read(struct leat_depot *d, uint32_t partition, uint64_t offset, uint32_t max,
+                             leat_record_each *each, void *context, uint64_t *next, struct leat_error *err);
+
+/* Wait until everything appended before the call is PROCESSED, in all modules. LEAT_ETIMEOUT. */
+LEAT_API int leat_wait(struct leat *l, uint32_t timeout_ms, struct leat_error *err);
+
+/* -- reading PStates -- */
+
+/* Committed state, one snapshot for each group from first touch on. One thread; holds old pages back, so keep
+ * it short (limit: 60 s). */
+LEAT_API int leat_view_open(struct leat *l, const char *module, struct leat_view **out, struct leat_error *err);
+LEAT_API void leat_view_close(struct leat_view *v);
+/* The number of a PState by name; LEAT_ENOTFOUND. */
+LEAT_API int leat_view_pstate(const struct leat_view *v, const char *name, uint32_t *out);
+LEAT_API uint32_t leat_view_tasks(const struct leat_view *v);
+/* A task to read with leat_get, leat_scan_open, leat_size, leat_rows_block. Borrowed until the view closes or
+ * leat_view_task is called again. */
+LEAT_API struct leat_task *leat_view_task(struct leat_view *v, uint32_t task);
+/* The task that owns a key. */
+LEAT_API struct leat_task *leat_view_owner(struct leat_view *v, const struct leat_value *key);
+
+/* -- queries -- */
+
+struct leat_invoke {
+    uint32_t timeout_ms;    /* 0: 10,000 */
+    size_t memory_max;      /* of the request; 0: 256 MiB */
+    const bool *cancel;     /* set it to true to cancel; may be NULL */
+};
+
+/* Run a query topology. The blocking form runs on the caller's thread. how NULL: all zero.
+ * *out must be freed with leat_result_free. */
+LEAT_API int leat_query(struct leat *l, const char *module, const char *query, struct leat_row request,
+                        const struct leat_invoke *how, struct leat_result **out, struct leat_error *err);
+/* The same on the query threads. done is called once with a code and, on success, a result (taken by done). */
+typedef void leat_query_done(void *context, int code, const struct leat_error *err, struct leat_result *result);
+LEAT_API int leat_query_start(struct leat *l, const char *module, const char *query, struct leat_row request,
+                              const struct leat_invoke *how, leat_query_done *done, void *context,
+                              struct leat_error *err);
+/* The rows of the answer. Borrowed until leat_result_free. */
+LEAT_API const struct leat_batch *leat_result_rows(const struct leat_result *result);
+LEAT_API void leat_result_free(struct leat_result *result);
+
+/* -- statistics -- */
+
+/* One figure. Counters only grow; gauges are of now; histograms have count, sum and quantiles. */
+enum leat_stat_kind { LEAT_COUNTER, LEAT_GAUGE, LEAT_HISTOGRAM };
+struct leat_stat {
+    const char *name;   /* "turn_seconds", units in the name */
+    const char *module; /* "" for the whole node */
+    const char *object; /* "node index.store", "group 0", "depot vectors" */
+    enum leat_stat_kind kind;
+    double value;       /* counter, gauge */
+    uint64_t count;     /* histogram */
+    double sum, p50, p90, p99, max;
+};
+/* Call each for every figure. Strings are borrowed for the call. Any thread. */
+typedef void leat_stat_each(void *context, const struct leat_stat *stat);
+LEAT_API void leat_stats(struct leat *l, leat_stat_each *each, void *context);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PSTATES_PSTATE_H
+#define PSTATES_PSTATE_H
+
+/* pstates: indexed views. A view is one LMDB environment that holds the PStates of one group's tasks; what is in it
+ * follows from the group's journal, so it is committed without sync and restored from a checkpoint after a crash.
+ *
+ *   schema.c      "map<str, struct{vec: f32[384], norm: f32}>" into a tree of levels
+ *   key.c         order-preserving key codec: task, PState or reference, key
+ *   view.c        the LMDB environment: turns (write transactions), snapshots; LMDB is used in view*.c only
+ *   checkpoint.c  the pinned checkpoint: what makes LMDB without sync safe (side file, two slots)
+ *   access.c      get, put, delete, scan, count over nested collections
+ *   rows.c        packed rows: blocks that fill LMDB overflow pages, 64-byte aligned, for SIMD in place
+ *   sweep.c       deleting unlinked subtrees a bit at a time
+ *
+ * Operations. Every write is also appended to the operations buffer of the turn: what the journal keeps, and what
+ * pstate_view_apply repeats after a crash or on a follower. Operations are logical (put, delete, unlink, row
+ * append/replace/remove on keys), never page images, and applying them is deterministic.
+ *
+ * Threads: one thread writes (begin..commit); snapshots belong to the thread that opened them. */
+
+#include "base/base.h"
+#include "base/schema.h"
+
+/* ---- Schemas ---- */
+
+enum pstate_shape { PSTATE_LEAF, PSTATE_STRUCT, PSTATE_MAP, PSTATE_SET, PSTATE_LIST, PSTATE_ROWS };
+
+/* One level. MAP: key and below; SET: key; LIST: below; LEAF and STRUCT: fields; ROWS: fields and their places. */
+struct pstate_level {
+    enum pstate_shape shape;
+    struct leat_column key;
+    struct pstate_level *below;
+    struct row_schema fields;
+    /* packed rows */
+    uint32_t *place;         /* byte offset of each field in a row, naturally aligned; vectors to 64 where the row is */
+    uint32_t row_stride;     /* bytes from row to row: a multiple of the largest alignment in it */
+    uint32_t rows_per_block;
+    uint32_t block_size;     /* value bytes of a block: 1 to 4 pages - 16 */
+};
+
+struct pstate_schema {
+    const char *name;
+    struct pstate_level *top;
+};
+
+/* Parse; memory is the arena's. Errors quote the text and the character. Nested levels: map values and list
+ * elements may be map, set, list, rows, leaf or struct; a set's element and a map's key are one scalar
+ * (bool i64 u32 u64 f64 str bytes); rows and struct fields in rows are of fixed size. */
+int pstate_schema_parse(struct arena *a, const char *name, const char *text, schema_lookup *lookup, void *context,
+                        struct pstate_schema *out, struct leat_error *err);
+const char *pstate_schema_text(struct arena *a, const struct pstate_schema *schema); /* canonical */
+
+/* ---- Views ---- */
+
+struct pstate_view;
+struct pstate_reader; /* what reads go through: the open turn, or a snapshot */
+
+struct pstate_config {
+    const char *directory;          /* made when absent; holds data.mdb, lock.mdb, checkpoint */
+    const struct pstate_schema *schema;
+    uint32_t schemas;
+    uint64_t map_size;              /* 0: PSTATE_MAP_SIZE, address space only */
+    uint32_t readers;               /* 0: 126 */
+    enum leat_durability durability; /* process: checkpoints without fdatasync */
+    bool volatile_view;             /* no checkpoints at all: memory mode */
+};
+
+/* Open. After a clean close the view is as it was; after anything else it is put back to its last checkpoint.
+ * *turn: the turn it stands at (0: empty); *state: the bytes the engine gave with that checkpoint or close, in
+ * state_out (appended). The engine then replays the journal behind *turn. LEAT_EFORMAT: other LMDB format. */
+int pstate_view_open(const struct pstate_config *config, struct pstate_view **out, uint64_t *turn,
+                     struct buffer *state_out, struct leat_error *err);
+/* Checkpoint with state and mark the directory clean. */
+int pstate_view_close_clean(struct pstate_view *v, struct leat_span state, struct leat_error *err);
+/* Free without a checkpoint, as a crash would leave it. */
+void pstate_view_close(struct pstate_view *v);
+
+/* A turn. ops (may be NULL: not recorded) collects operations until commit or abort. */
+int pstate_view_begin(struct pstate_view *v, struct buffer *ops, struct leat_error *err);
+int pstate_view_commit(struct pstate_view *v, uint64_t turn, struct leat_error *err);
+void pstate_view_abort(struct pstate_view *v);
+/* Repeat operations inside a turn begun with ops NULL. LEAT_ECORRUPT when they are not ours. */
+int pstate_view_apply(struct pstate_view *v, struct leat_span ops, struct leat_error *err);
+/* Delete up to max entries of unlinked subtrees, inside a turn (not recorded: every replica sweeps for itself).
+ * Says how many it deleted. */
+int pstate_view_sweep(struct pstate_view *v, uint32_t max, uint32_t *deleted, struct leat_error *err);
+
+/* Is it time? (128 MB dirtied, or file growth of as much, or 10 s since the last and something was committed.) */
+bool pstate_checkpoint_due(const struct pstate_view *v, int64_t monotonic_ns);
+/* Start one of the last commit, on a helper thread; state (copied) is kept with it. At most one at a time: LEAT_EBUSY. */
+int pstate_checkpoint_start(struct pstate_view *v, struct leat_span state, struct leat_error *err);
+/* 0: none is running (the last one's turn in *turn), LEAT_EAGAIN: running, else why it failed (fatal).
+ * *previous is the turn of the other slot: journals behind it must stay. */
+int pstate_checkpoint_poll(struct pstate_view *v, uint64_t *turn, uint64_t *previous, struct leat_error *err);
+int pstate_checkpoint_wait(struct pstate_view *v, struct leat_error *err);
+
+/* Named points where tests make the process or the test cluster crash; called on the thread that passes them. */
+void pstate_crash_hook(void (*hook)(void *context, const char *point), void *context);
+
+struct pstate_figures {
+    uint64_t file_bytes, used_pages, free_pages, commits, checkpoints, unswept;
+};
+void pstate_view_figures(struct pstate_view *v, struct pstate_figures *out);
+
+/* The reader of the open turn: sees its own writes. Borrowed until commit or abort. */
+struct pstate_reader *pstate_view_turn(struct pstate_view *v);
+/* A snapshot of the last commit. Pages it sees are kept: close or pause it soon. LEAT_EFULL: no reader slot. */
+int pstate_snapshot_open(struct pstate_view *v, struct pstate_reader **out, struct leat_error *err);
+void pstate_snapshot_close(struct pstate_reader *r);
+/* Give the pages free but keep the slot; and look at the last commit again. */
+void pstate_snapshot_pause(struct pstate_reader *r);
+int pstate_snapshot_renew(struct pstate_reader *r, struct leat_error *err);
+uint64_t pstate_reader_turn(const struct pstate_reader *r);
+
+/* ---- Access: as the leat_ functions of the same names; task and PState by number ----
+ * Values returned are borrowed until the next write of the turn, or until the snapshot is paused or closed.
+ * Errors: a wrong number or type of keys or fields is LEAT_ESCHEMA with a sentence. */
+
+int pstate_get(struct pstate_reader *r, uint32_t task, uint32_t pstate, struct leat_row keys, struct leat_value *out,
+               uint32_t fields, struct leat_error *err);
+int pstate_size(struct pstate_reader *r, uint32_t task, uint32_t pstate, struct leat_row keys, uint64_t *out,
+                struct leat_error *err);
+
+struct pstate_scan;
+/* An opened scan is closed by pstate_scan_close, or with its reader. */
+int pstate_scan_open(struct pstate_reader *r, uint32_t task, uint32_t pstate, struct leat_row keys,
+                     const struct leat_range *range, struct pstate_scan **out, struct leat_error *err);
+int pstate_scan_next(struct pstate_scan *s, struct leat_value *key, struct leat_value *out, uint32_t fields,
+                     struct leat_error *err); /* 0, LEAT_END or an error */
+void pstate_scan_close(struct pstate_scan *s);
+
+int pstate_put(struct pstate_view *v, uint32_t task, uint32_t pstate, struct leat_row keys, struct leat_row row,
+               struct leat_error *err);
+int pstate_delete(struct pstate_view *v, uint32_t task, uint32_t pstate, struct leat_row keys, struct leat_error *err);
+int pstate_push(struct pstate_view *v, uint32_t task, uint32_t pstate, struct leat_row keys, struct leat_row row,
+                uint64_t *index, struct leat_error *err);
+
+int pstate_rows_append(struct pstate_view *v, uint32_t task, uint32_t pstate, struct leat_row keys,
+                       struct leat_row row, uint64_t *number, struct leat_error *err);
+int pstate_rows_replace(struct pstate_view *v, uint32_t task, uint32_t pstate, struct leat_row keys, uint64_t number,
+                        struct leat_row row, struct leat_error *err);
+int pstate_rows_remove_last(struct pstate_view *v, uint32_t task, uint32_t pstate, struct leat_row keys,
+                            struct leat_error *err);
+int pstate_rows_block(struct pstate_reader *r, uint32_t task, uint32_t pstate, struct leat_row keys, uint64_t number,
+                      struct leat_block *out, struct leat_error *err);
+int pstate_rows_pointers(struct pstate_reader *r, uint32_t task, uint32_t pstate, struct leat_row keys,
+                         const uint32_t *numbers, uint32_t count, const void **out, struct leat_error *err);
+
+#endif
