@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ENGINE_FLOW_H
+#define ENGINE_FLOW_H
+
+/* A flow runs the nodes of a plan over rows: the rows of one turn of a group, or one request. It buffers rows by
+ * (node, task), runs the node of lowest rank that has some, and goes on until nothing is left; then it finishes
+ * folds. It decides nothing about durability: a turn and a query differ only in the hooks below.
+ *
+ *   flow.c       buffers, order of nodes, emit and routes
+ *   flow_fold.c  folds: states by key, combining, finishing into PStates, rows or the reply
+ *   task.c       struct leat_task: what a node may do (the "Inside a node" functions of leat.h) */
+
+#include "base/arena.h"
+#include "base/random.h"
+#include "topologies/plan.h"
+
+struct flow;
+
+/* Where a row stems from: an index into the flow's sources, and the record of that source. Progress and errors
+ * are tracked by it; queries leave it zero. hops counts the back edges of loops the row has passed. */
+struct flow_tag {
+    uint32_t source;
+    uint32_t index;
+    uint8_t hops;
+};
+
+/* What differs between a turn and a request. Any hook but reader may be NULL (see each). */
+struct flow_hooks {
+    /* The reader of a task's group; on failure NULL with err filled. */
+    struct pstate_reader *(*reader)(struct flow *f, uint32_t task, struct leat_error *err);
+    /* Is the task run here? NULL: all are. */
+    bool (*local)(struct flow *f, uint32_t task);
+    /* A row for a task elsewhere; row is in the flow's arena. Needed when local is there. */
+    void (*remote)(struct flow *f, struct plan_edge to, uint32_t task, struct leat_span row, struct flow_tag tag);
+    /* A combined fold state for a task elsewhere: key column value (encoded row of one column) and saved state. */
+    void (*remote_state)(struct flow *f, struct plan_edge to, uint32_t task, struct leat_span key,
+                         struct leat_span state, const uint32_t *sources, uint32_t source_count);
+    /* A row for a depot (PLAN_APPEND). Streams only. */
+    void (*append)(struct flow *f, uint32_t depot, struct leat_span row, struct flow_tag tag);
+    /* A row of the reply. Queries only. */
+    void (*reply)(struct flow *f, const struct plan_node *node, struct leat_span row);
+    /* A rejected row. Streams; NULL: the request fails with LEAT_EREJECTED. */
+    void (*reject)(struct flow *f, const struct leat_task *t, uint32_t row, const char *reason);
+    void (*ack_return)(struct flow *f, struct flow_tag tag, struct leat_span value);
+    /* Between two batches: a code other than 0 stops the flow (deadline, cancel). */
+    int (*check)(struct flow *f, struct leat_error *err);
+    /* A node ran: for statistics. */
+    void (*ran)(struct flow *f, struct plan_edge node, uint32_t rows, uint64_t nanoseconds);
+};
+
+/* Rows waiting for one node on one task. */
+struct flow_rows {
+    struct leat_span *row;
+    struct flow_tag *tag;
+    uint32_t count;
+    uint32_t capacity;
+    uint32_t task;
+};
+
+struct flow_node;  /* a node's buffers and states in this flow (flow.c) */
+
+struct flow {
+    const struct plan *plan;
+    const struct flow_hooks *hooks;
+    void *owner;                 /* the turn or request behind the hooks */
+    struct arena *arena;         /* reset by the owner after the flow is done */
+    struct pstate_view *view;    /* writes go there; NULL in queries */
+    struct buffer scratch;       /* one encoded row */
+    struct random random;
+    int64_t now_us;
+    uint32_t origin;             /* task that LEAT_TO_ORIGIN leads to */
+    struct leat_batch request;   /* queries */
+    struct flow_node *node;      /* all nodes of all topologies, by flow_number() */
+    uint32_t nodes;
+    uint32_t *first_node;        /* by topology */
+    uint64_t *pending;           /* bit set: numbers of nodes with rows waiting, by rank order */
+    uint32_t *by_rank;           /* place in rank order -> node number */
+    void **scratch_memory;       /* leat_scratch: by node number * tasks + task; made at first use */
+    const struct plan_node *failed_node; /* where err came from, when a node did */
+    uint32_t failed_task;
+    uint64_t rows;               /* rows run, for limits and statistics */
+    struct leat_error err;       /* the first error; sticks */
+};
+
+/* Make a flow for a plan: allocates once, reused for every turn or request through flow_begin. */
+struct flow *flow_open(const struct plan *plan, const struct flow_hooks *hooks, void *owner);
+void flow_close(struct flow *f);
+/* Forget everything and begin anew; the arena must have been reset. */
+void flow_begin(struct flow *f, struct arena *arena, int64_t now_us, uint64_t seed);
+
+/* Rows in. row is borrowed until the flow is done. deliver follows the edge's route from task `at` (hash: of the first column if
+ * known, else 0 and it is computed); deliver_to puts it at a task that is local. */
+void flow_deliver(struct flow *f, struct plan_edge to, uint32_t at, const struct row_schema *schema,
+                  struct leat_span row, struct flow_tag tag);
+void flow_deliver_to(struct flow *f, struct plan_edge to, uint32_t task, struct leat_span row, struct flow_tag tag);
+/* A combined state from elsewhere, for a fold that combines. */
+void flow_deliver_state(struct flow *f, struct plan_edge to, struct leat_span key, struct leat_span state,
+                        uint32_t source);
+
+/* Run until nothing is left and all folds are finished. 0 or the error, which is in f->err. */
+int flow_run(struct flow *f);
+
+/* Make the flow fail (the first error stays). */
+int flow_fail(struct flow *f, int code, const char *format, ...) LEAT_PRINTF(3, 4);
+
+uint32_t flow_number(const struct flow *f, struct plan_edge node);
+
+/* ---- The task ---- */
+
+struct leat_task {
+    struct flow *flow;             /* NULL: a task of a leat_view */
+    uint32_t number;
+    struct plan_edge at;           /* the node that runs */
+    const struct plan_node *node;
+    const struct leat_batch *in;
+    const struct flow_tag *tag;    /* by row of in */
+    bool *rejected;                /* by row of in; NULL: none yet */
+    struct pstate_reader *reader;  /* found at first use */
+    struct leat_error *err;        /* the flow's, or the view's */
+    const struct plan *plan;
+    void (*fold_emit)(struct leat_task *t, struct leat_row row); /* where leat_fold_emit goes */
+    void *fold_context;
+    /* leat_view tasks: how to find the reader */
+    struct pstate_reader *(*find_reader)(struct leat_task *t, struct leat_error *err);
+};
+
+#endif

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ENGINE_GROUP_H
+#define ENGINE_GROUP_H
+
+/* A group: the unit of execution, commit and recovery. Some tasks of a module, one journal, one view, one depot
+ * log. It is a state machine that only moves in group_step(), on one thread at a time: gather input, run the nodes,
+ * commit one batch to the journal, apply, release. */
+
+#include "base/clock.h"
+#include "engine/acks.h"
+#include "engine/intake.h"
+#include "engine/stats.h"
+#include "topologies/plan.h"
+
+struct group;
+
+struct group_config {
+    const struct plan *plan;
+    const char *directory;        /* of this group; made when absent */
+    uint32_t number;
+    uint32_t groups;
+    enum leat_durability durability;
+    bool memory;                  /* logs in memory, view volatile in `directory` */
+    const struct log_ops *logs;   /* NULL: by `memory` */
+    struct clock *clock;
+    uint64_t seed;
+    uint32_t cut_rows;            /* tests: turns of a random size up to this many rows; 0: off */
+    bool force_hops;              /* tests: every hop between tasks goes through the journal and is read from there */
+    uint64_t map_size;            /* 0: default */
+    void (*wake)(void *context);  /* there may be something to do; any thread */
+    void *context;
+    struct stats_node *nodes;     /* by topology and node in order; shared by the module's groups */
+};
+
+/* Open: restore the view, replay the journal. */
+int group_open(const struct group_config *config, struct group **out, struct leat_error *err);
+/* Tell it its peers (all groups of the module, by number, itself included), and the other modules' groups it reads from:
+ * foreign[i] for plan->foreign[i]: groups of that module. Once, before the first step. */
+struct group_foreign {
+    struct group *const *group;
+    uint32_t groups;
+    uint32_t depot;
+    uint32_t tasks;
+};
+int group_connect(struct group *g, struct group *const *peers, const struct group_foreign *foreign,
+                  struct leat_error *err);
+
+/* Do what there is to do, at most one turn. 1: did something, 0: nothing to do now, else fatal (err says why; the
+ * group must be closed and opened again). */
+int group_step(struct group *g, struct leat_error *err);
+/* Monotonic nanoseconds at which to step even if nobody wakes it; INT64_MAX: never. */
+int64_t group_due(const struct group *g);
+
+/* Checkpoint and close in order; or drop it as a crash would. Peers must not step any more. */
+int group_close_clean(struct group *g, struct leat_error *err);
+void group_close(struct group *g);
+
+struct pstate_view *group_view(struct group *g);
+struct intake *group_intake(struct group *g);
+struct acks *group_acks(struct group *g);
+struct log *group_depots(struct group *g);
+const struct stats_group *group_stats(const struct group *g);
+/* Partition of the group's depot log that holds a depot's partition (which must be of this group's tasks). */
+uint32_t group_partition(const struct group *g, uint32_t depot, uint32_t partition);
+/* Up to where foreign reads of a depot partition are processed; for leat_wait. UINT64_MAX: not read here. */
+uint64_t group_foreign_frontier(struct group *g, uint32_t foreign, uint32_t partition);
+/* Rows not yet processed, over all partitions: for statistics. */
+uint64_t group_lag(struct group *g);
+
+/* Named points where tests make a group crash: the hook returns true to crash: the step then returns
+ * LEAT_ECANCELED at once, as if the process had died there. Points: group_crash_points. */
+typedef bool group_crash(void *context, const struct group *g, const char *point);
+void group_crash_hook(group_crash *hook, void *context);
+extern const char *const group_crash_points[]; /* ended by NULL */
+
+#endif
