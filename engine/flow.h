@@ -16,8 +16,11 @@
 
 struct flow;
 
-/* Where a row stems from: an index into the flow's sources, and the record of that source. Progress and errors
- * are tracked by it; queries leave it zero. hops counts the back edges of loops the row has passed. */
+/* Sources a flow tells apart: sets of them are 64-bit masks. A turn takes no more input when it has so many. */
+enum { FLOW_SOURCES = 64 };
+
+/* Where a row stems from: an index into the owner's table of sources (under FLOW_SOURCES), and the record of that
+ * source. Progress and ack returns follow it; queries leave it zero. hops counts the back edges of loops passed. */
 struct flow_tag {
     uint32_t source;
     uint32_t index;
@@ -34,7 +37,7 @@ struct flow_hooks {
     void (*remote)(struct flow *f, struct plan_edge to, uint32_t task, struct leat_span row, struct flow_tag tag);
     /* A combined fold state for a task elsewhere: key column value (encoded row of one column) and saved state. */
     void (*remote_state)(struct flow *f, struct plan_edge to, uint32_t task, struct leat_span key,
-                         struct leat_span state, const uint32_t *sources, uint32_t source_count);
+                         struct leat_span state, uint64_t sources);
     /* A row for a depot (PLAN_APPEND). Streams only. */
     void (*append)(struct flow *f, uint32_t depot, struct leat_span row, struct flow_tag tag);
     /* A row of the reply. Queries only. */
@@ -70,12 +73,12 @@ struct flow {
     int64_t now_us;
     uint32_t origin;             /* task that LEAT_TO_ORIGIN leads to */
     struct leat_batch request;   /* queries */
+    uint32_t topology;           /* the query that runs; UINT32_MAX: all streams */
     struct flow_node *node;      /* all nodes of all topologies, by flow_number() */
     uint32_t nodes;
     uint32_t *first_node;        /* by topology */
-    uint64_t *pending;           /* bit set: numbers of nodes with rows waiting, by rank order */
     uint32_t *by_rank;           /* place in rank order -> node number */
-    void **scratch_memory;       /* leat_scratch: by node number * tasks + task; made at first use */
+    uint64_t *pending;           /* bit set over places: nodes with rows waiting */
     const struct plan_node *failed_node; /* where err came from, when a node did */
     uint32_t failed_task;
     uint64_t rows;               /* rows run, for limits and statistics */
@@ -88,14 +91,13 @@ void flow_close(struct flow *f);
 /* Forget everything and begin anew; the arena must have been reset. */
 void flow_begin(struct flow *f, struct arena *arena, int64_t now_us, uint64_t seed);
 
-/* Rows in. row is borrowed until the flow is done. deliver follows the edge's route from task `at` (hash: of the first column if
- * known, else 0 and it is computed); deliver_to puts it at a task that is local. */
-void flow_deliver(struct flow *f, struct plan_edge to, uint32_t at, const struct row_schema *schema,
-                  struct leat_span row, struct flow_tag tag);
+/* Rows in. row is borrowed until the flow is done. deliver follows the edge's route from task `at`; deliver_to puts
+ * the row at a task that is local (or into the combiner of a fold that combines). */
+void flow_deliver(struct flow *f, struct plan_edge to, uint32_t at, struct leat_span row, struct flow_tag tag);
 void flow_deliver_to(struct flow *f, struct plan_edge to, uint32_t task, struct leat_span row, struct flow_tag tag);
 /* A combined state from elsewhere, for a fold that combines. */
 void flow_deliver_state(struct flow *f, struct plan_edge to, struct leat_span key, struct leat_span state,
-                        uint32_t source);
+                        uint64_t sources);
 
 /* Run until nothing is left and all folds are finished. 0 or the error, which is in f->err. */
 int flow_run(struct flow *f);
@@ -104,6 +106,52 @@ int flow_run(struct flow *f);
 int flow_fail(struct flow *f, int code, const char *format, ...) LEAT_PRINTF(3, 4);
 
 uint32_t flow_number(const struct flow *f, struct plan_edge node);
+
+/* ---- Between flow.c and flow_fold.c ---- */
+
+/* One state of a fold: by key, or by task for a fold without keys. */
+struct fold_entry {
+    uint64_t hash;
+    uint64_t sources;        /* mask: who contributed */
+    struct leat_value key;   /* spans in the arena */
+    void *state;
+    uint32_t task;           /* owner of the key */
+    bool arrived;            /* came from elsewhere, so it is to stay here */
+};
+
+struct fold_table {
+    struct fold_entry *entry; /* in order of arrival; in the arena */
+    uint32_t count;
+    uint32_t capacity;
+    uint32_t *slot;           /* hash index: entry + 1, 0 free; in the arena */
+    uint32_t slots;
+    bool finished;
+};
+
+struct flow_node {
+    const struct plan_node *plan;
+    struct plan_edge at;
+    uint32_t place;            /* in rank order */
+    struct flow_rows *rows;    /* by task, and one more: the combiner's (no task) */
+    uint32_t *touched;         /* tasks with rows waiting */
+    uint32_t touched_count;
+    void **scratch;            /* leat_scratch by task; NULL until used */
+    bool scratched;
+    bool combines;             /* a keyed fold that steps where rows arise, not where they belong */
+    struct leat_fold_use use;  /* of the fold, with this flow's arena */
+    struct row_schema key;     /* its first column alone */
+    struct row_schema values;  /* the others */
+    struct fold_table table;
+};
+
+/* Rows of a batch into the states of a fold node. */
+int flow_fold_step(struct flow *f, struct flow_node *n, uint32_t task, const struct leat_batch *in,
+                   const struct flow_tag *tag);
+/* Finish the states of a fold node: into its PState, its readers, or away to the tasks that own them. */
+int flow_fold_finish(struct flow *f, struct flow_node *n);
+/* Emit a row of a node to all that read it, or into the reply. */
+void flow_emit(struct flow *f, const struct flow_node *n, uint32_t task, struct leat_row row, struct flow_tag tag);
+void flow_task_init(struct flow *f, struct leat_task *t, const struct flow_node *n, uint32_t task);
 
 /* ---- The task ---- */
 
@@ -118,6 +166,7 @@ struct leat_task {
     struct pstate_reader *reader;  /* found at first use */
     struct leat_error *err;        /* the flow's, or the view's */
     const struct plan *plan;
+    struct arena *arena;           /* the flow's, or the view's */
     void (*fold_emit)(struct leat_task *t, struct leat_row row); /* where leat_fold_emit goes */
     void *fold_context;
     /* leat_view tasks: how to find the reader */
