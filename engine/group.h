@@ -30,6 +30,7 @@ struct group_config {
     void (*wake)(void *context);  /* there may be something to do; any thread */
     void *context;
     struct stats_node *nodes;     /* by topology and node in order; shared by the module's groups */
+    const uint32_t *foreign_tasks; /* by plan->foreign: tasks of that module */
 };
 
 /* Open: restore the view, replay the journal. */

@@ -1,0 +1,602 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/group_state.h"
+
+#include "base/file.h"
+#include "base/log.h"
+
+#include <stdio.h>
+
+/* Opening, closing and checkpointing a group. The state that follows from the journal goes into each checkpoint of
+ * the view as bytes: restore both, replay what the journal has behind, and the group is where it was. */
+
+enum { STATE_VERSION = 1, REPLAY_BATCHES = 1024 };
+
+const char *const group_crash_points[] = {"turn.ran",     "turn.appended", "turn.committed",
+                                          "turn.applied", "turn.released", NULL};
+
+static group_crash *crash_hook;
+static void *crash_context;
+
+void group_crash_hook(group_crash *hook, void *context)
+{
+    crash_hook = hook;
+    crash_context = context;
+}
+
+bool group_crashes(const struct group *g, const char *point)
+{
+    return crash_hook != NULL && crash_hook(crash_context, g, point);
+}
+
+/* ---- State as bytes ---- */
+
+static void state_save(const struct group *g, struct buffer *out)
+{
+    buffer_u8(out, STATE_VERSION);
+    buffer_varint(out, g->epoch);
+    buffer_varint(out, g->turn);
+    buffer_u64(out, (uint64_t)g->now_us);
+    buffer_varint(out, g->journal_next);
+    for (uint32_t i = 0; i < g->config.groups; i++) {
+        buffer_varint(out, g->peer[i].cursor.turn);
+        buffer_varint(out, g->peer[i].cursor.position);
+        buffer_varint(out, g->peer[i].cursor.item);
+        buffer_varint(out, g->peer[i].cursor.progress_turn);
+        buffer_varint(out, g->sent[i]);
+    }
+    progress_save(g->progress, out);
+    for (uint32_t i = 0; i < g->own_partitions; i++)
+        session_save(&g->session[i], out);
+    buffer_varint(out, g->plan->depots);
+    for (uint32_t i = 0; i < g->plan->depots; i++)
+        buffer_u64(out, (uint64_t)g->tick_next_us[i]);
+}
+
+static int state_load(struct group *g, struct leat_span bytes, struct leat_error *err)
+{
+    struct reader r = reader_of(bytes);
+    uint8_t version = reader_u8(&r);
+    int rv;
+
+    if (version != STATE_VERSION)
+        return leat_fail(err, LEAT_EFORMAT, "group %u: its checkpoint has state version %u, this program reads %d",
+                         g->config.number, version, STATE_VERSION);
+    g->epoch = reader_varint(&r);
+    g->turn = reader_varint(&r);
+    g->now_us = (int64_t)reader_u64(&r);
+    g->journal_next = reader_varint(&r);
+    for (uint32_t i = 0; i < g->config.groups; i++) {
+        g->peer[i].cursor.turn = reader_varint(&r);
+        g->peer[i].cursor.position = reader_varint(&r);
+        g->peer[i].cursor.item = (uint32_t)reader_varint(&r);
+        g->peer[i].cursor.progress_turn = reader_varint(&r);
+        g->sent[i] = reader_varint(&r);
+    }
+    rv = progress_load(g->progress, &r);
+    for (uint32_t i = 0; i < g->own_partitions && rv == 0; i++)
+        rv = session_load(&g->session[i], &r);
+    uint64_t ticks = reader_varint(&r);
+    for (uint64_t i = 0; i < ticks && r.error == 0; i++) {
+        int64_t next = (int64_t)reader_u64(&r);
+
+        if (i < g->plan->depots)
+            g->tick_next_us[i] = next;
+    }
+    if (rv != 0 || r.error != 0)
+        return leat_fail(err, LEAT_ECORRUPT, "group %u: the state in its checkpoint does not check out", g->config.number);
+    return 0;
+}
+
+/* ---- Replay ---- */
+
+/* Does a batch name only what this group has? */
+static bool batch_fits(const struct group *g, const struct batch *b)
+{
+    for (uint32_t i = 0; i < b->ranges; i++)
+        if (b->range[i].partition >= g->partitions)
+            return false;
+    for (uint32_t i = 0; i < b->hops; i++)
+        if (b->hop[i].peer >= g->config.groups)
+            return false;
+    for (uint32_t i = 0; i < b->sessions; i++)
+        if (b->session[i].partition >= g->own_partitions)
+            return false;
+    for (uint32_t i = 0; i < b->ticks; i++)
+        if (b->tick[i].depot >= g->plan->depots)
+            return false;
+    for (uint32_t i = 0; i < b->outputs; i++)
+        if (b->output[i].group >= g->config.groups)
+            return false;
+    return b->turn == g->turn + 1;
+}
+
+static int replay_slice(struct group *g, const struct log_slice *slice, struct leat_error *err)
+{
+    struct batch b;
+    int rv = pstate_view_begin(g->view, NULL, err);
+
+    for (uint32_t i = 0; i < slice->count && rv == 0; i++) {
+        arena_reset(g->small);
+        rv = batch_decode(slice->entry[i].body, g->small, &b, err);
+        if (rv == 0 && !batch_fits(g, &b))
+            rv = leat_fail(err, LEAT_ECORRUPT, "the batch at offset %llu is of turn %llu, but turn %llu must follow",
+                           (unsigned long long)slice->entry[i].offset, (unsigned long long)b.turn,
+                           (unsigned long long)g->turn + 1);
+        if (rv == 0)
+            rv = pstate_view_apply(g->view, b.ops, err);
+        if (rv == 0) {
+            g->epoch = b.epoch;
+            turn_apply_state(g, &b);
+            g->journal_next = slice->entry[i].offset + 1;
+        }
+    }
+    if (rv == 0)
+        return pstate_view_commit(g->view, g->turn, err);
+    pstate_view_abort(g->view);
+    return rv;
+}
+
+static int replay(struct group *g, struct leat_error *err)
+{
+    struct log_slice slice;
+    uint64_t first, next;
+    int rv = 0;
+
+    log_bounds(g->journal, 0, &first, &next);
+    if (g->journal_next > next)
+        return leat_fail(err, LEAT_ECORRUPT,
+                         "group %u: its journal ends at offset %llu, but the view has seen %llu; the journal was cut or "
+                         "is another one's: put the right one back",
+                         g->config.number, (unsigned long long)next, (unsigned long long)g->journal_next);
+    while (rv == 0 && g->journal_next < next) {
+        rv = log_read(g->journal, 0, g->journal_next, REPLAY_BATCHES, 32 << 20, &slice, err);
+        if (rv != 0)
+            break;
+        rv = replay_slice(g, &slice, err);
+        log_release(g->journal, &slice);
+    }
+    return rv == 0 ? 0 : base_wrap(err, rv, "group %u replays its journal", g->config.number);
+}
+
+/* ---- Opening ---- */
+
+static void number_partitions(struct group *g)
+{
+    uint32_t groups = g->config.groups;
+
+    g->own_partitions = g->plan->depots * (g->plan->tasks / groups);
+    g->partitions = g->own_partitions;
+    g->foreign = base_alloc((g->plan->foreigns + 1) * sizeof(*g->foreign));
+    for (uint32_t i = 0; i < g->plan->foreigns; i++) {
+        uint32_t tasks = g->config.foreign_tasks[i];
+
+        g->foreign[i].first = g->partitions;
+        g->foreign[i].count = tasks > g->config.number ? (tasks - g->config.number + groups - 1) / groups : 0;
+        g->partitions += g->foreign[i].count;
+    }
+}
+
+uint32_t group_partition(const struct group *g, uint32_t depot, uint32_t partition)
+{
+    leat_assert(depot < g->plan->depots && partition < g->plan->tasks);
+    leat_assert(GROUP_OF(g, partition) == g->config.number);
+    return depot * (g->plan->tasks / g->config.groups) + partition / g->config.groups;
+}
+
+static void advance(void *context, uint32_t partition, uint64_t frontier)
+{
+    struct group *g = context;
+
+    acks_advance(g->acks, partition, frontier);
+}
+
+static struct group *group_new(const struct group_config *config)
+{
+    struct group *g = base_alloc(sizeof(*g));
+
+    g->config = *config;
+    g->plan = config->plan;
+    number_partitions(g);
+    g->arena = arena_open(LIMIT_TURN_MEMORY);
+    g->small = arena_open(LIMIT_TURN_MEMORY);
+    random_seed(&g->random, config->seed);
+    buffer_init(&g->ops, LIMIT_BATCH);
+    buffer_init(&g->record, LIMIT_BATCH);
+    buffer_init(&g->seen_progress, LIMIT_OPEN_BYTES);
+    g->progress = progress_open(g->partitions);
+    g->peer = base_alloc(config->groups * sizeof(*g->peer));
+    g->sent = base_alloc(config->groups * sizeof(*g->sent));
+    g->lost = base_alloc(config->groups * sizeof(*g->lost));
+    g->session = base_alloc((g->own_partitions + 1) * sizeof(*g->session));
+    g->tick_next_us = base_alloc((g->plan->depots + 1) * sizeof(*g->tick_next_us));
+    g->end = base_alloc((g->partitions + 1) * sizeof(*g->end));
+    pthread_mutex_init(&g->inbox_lock, NULL);
+    g->flow = flow_open(g->plan, &turn_hooks, NULL);
+    g->budget = LIMIT_TURN_ROWS;
+    if (config->cut_rows > 0)
+        g->budget = 1 + (uint32_t)random_below(&g->random, config->cut_rows);
+    atomic_store(&g->dirty, true);
+    return g;
+}
+
+static int open_log(struct group *g, const char *name, uint32_t partitions, struct log **out, struct leat_error *err)
+{
+    char path[4096];
+    const struct log_ops *ops = g->config.memory ? &log_memory : &log_segments;
+
+    snprintf(path, sizeof(path), "%s/%s", g->config.directory, name);
+    struct log_config config = {.directory = path, .partitions = partitions, .durability = g->config.durability};
+    return log_open(g->config.logs != NULL ? g->config.logs : ops, &config, out, err);
+}
+
+static int open_view(struct group *g, struct buffer *state, struct leat_error *err)
+{
+    char path[4096];
+
+    snprintf(path, sizeof(path), "%s/view", g->config.directory);
+    struct pstate_config config = {
+        .directory = path,
+        .schema = g->plan->pstate,
+        .schemas = g->plan->pstates,
+        .map_size = g->config.map_size,
+        .durability = g->config.durability,
+        .volatile_view = g->config.memory,
+    };
+    uint64_t turn;
+    int rv = pstate_view_open(&config, &g->view, &turn, state, err);
+    if (rv == 0 && state->size > 0)
+        rv = state_load(g, buffer_bytes(state), err);
+    if (rv == 0 && turn != g->turn)
+        rv = leat_fail(err, LEAT_ECORRUPT, "group %u: its view stands at turn %llu, its checkpoint says %llu",
+                       g->config.number, (unsigned long long)turn, (unsigned long long)g->turn);
+    return rv;
+}
+
+/* A cursor behind its log's end means records are gone that were processed: only an OS crash under durability
+ * process, or a deleted file, does that. */
+static int check_cursors(struct group *g, struct leat_error *err)
+{
+    for (uint32_t i = 0; i < g->own_partitions; i++) {
+        uint64_t first, next, cursor = progress_cursor(g->progress, i);
+
+        log_bounds(g->depots, i, &first, &next);
+        if (cursor > next)
+            return leat_fail(err, LEAT_ECORRUPT,
+                             "group %u: %llu records of a depot (partition %u of its log) were processed, but the log ends at %llu: "
+                             "records were lost. Restore the depots directory, or remove the module's directory and append anew",
+                             g->config.number, (unsigned long long)cursor, i, (unsigned long long)next);
+    }
+    return 0;
+}
+
+/* What was appended but not consumed must also be known to the sessions of the intake. */
+static int appended_sessions(struct group *g, struct session_table *appended, struct leat_error *err)
+{
+    struct log_slice slice;
+
+    for (uint32_t i = 0; i < g->own_partitions; i++) {
+        uint64_t at = progress_cursor(g->progress, i);
+        int rv;
+
+        session_copy(&appended[i], &g->session[i]);
+        while ((rv = log_read(g->depots, i, at, 4096, 4 << 20, &slice, err)) == 0) {
+            for (uint32_t j = 0; j < slice.count; j++)
+                session_accept(&appended[i], slice.entry[j].session, slice.entry[j].sequence, slice.entry[j].time_us);
+            at = slice.next;
+            log_release(g->depots, &slice);
+        }
+        if (rv != LEAT_EAGAIN)
+            return base_wrap(err, rv, "group %u looks for sessions in its depots", g->config.number);
+    }
+    return 0;
+}
+
+static void depots_readable(void *context)
+{
+    struct group *g = context;
+
+    atomic_store(&g->dirty, true);
+    g->config.wake(g->config.context);
+}
+
+static int open_intake(struct group *g, struct leat_error *err)
+{
+    struct session_table *appended = base_alloc((g->own_partitions + 1) * sizeof(*appended));
+    int rv = appended_sessions(g, appended, err);
+
+    if (rv != 0) {
+        for (uint32_t i = 0; i < g->own_partitions; i++)
+            session_fini(&appended[i]);
+        free(appended);
+        return rv;
+    }
+    struct intake_config config = {
+        .log = g->depots,
+        .acks = g->acks,
+        .sessions = appended,
+        .partitions = g->own_partitions,
+        .clock = g->config.clock,
+        .readable = depots_readable,
+        .context = g,
+    };
+    return intake_open(&config, &g->intake);
+}
+
+/* Frontiers as they are; a depot that nobody reads is processed as soon as it is appended. */
+static void open_acks(struct group *g)
+{
+    uint32_t each = g->plan->tasks / g->config.groups;
+
+    g->acks = acks_open(g->partitions);
+    progress_listen(g->progress, advance, g);
+    for (uint32_t i = 0; i < g->partitions; i++) {
+        bool unread = i < g->own_partitions && g->plan->depot[i / each].edges == 0;
+
+        acks_advance(g->acks, i, unread ? UINT64_MAX : progress_frontier(g->progress, i));
+    }
+}
+
+int group_open(const struct group_config *config, struct group **out, struct leat_error *err)
+{
+    struct buffer state = {0};
+
+    leat_assert(config->groups > 0 && (config->groups & (config->groups - 1)) == 0);
+    leat_assert(config->number < config->groups && config->groups <= config->plan->tasks);
+    struct group *g = group_new(config);
+    buffer_init(&state, LIMIT_BATCH);
+    int rv = file_make_directory(config->directory, err);
+    if (rv == 0)
+        rv = open_log(g, "journal", 1, &g->journal, err);
+    if (rv == 0)
+        rv = open_log(g, "depots", g->own_partitions, &g->depots, err);
+    if (rv == 0)
+        rv = open_view(g, &state, err);
+    if (rv == 0)
+        rv = replay(g, err);
+    if (rv == 0)
+        rv = check_cursors(g, err);
+    if (rv == 0) {
+        open_acks(g);
+        rv = open_intake(g, err);
+    }
+    buffer_fini(&state);
+    if (rv != 0) {
+        group_close(g);
+        return rv;
+    }
+    g->epoch++;
+    for (uint32_t i = 0; i < config->groups; i++) {
+        struct hop_peer *p = &g->peer[i];
+
+        p->seen = p->cursor.turn;
+        p->read_position = p->cursor.position;
+        p->behind = true;
+        atomic_store(&p->journaled, p->cursor.position);
+    }
+    *out = g;
+    return 0;
+}
+
+int group_connect(struct group *g, struct group *const *peers, const struct group_foreign *foreign,
+                  struct leat_error *err)
+{
+    (void)err;
+    for (uint32_t i = 0; i < g->config.groups; i++)
+        g->peer[i].group = peers[i];
+    for (uint32_t i = 0; i < g->plan->foreigns; i++) {
+        g->foreign[i].from = foreign[i];
+        for (uint32_t j = 0; j < foreign[i].groups && !g->connected; j++)
+            if (foreign[i].group[j] != NULL)
+                intake_listen(foreign[i].group[j]->intake, depots_readable, g);
+    }
+    g->connected = true;
+    atomic_store(&g->dirty, true);
+    return 0;
+}
+
+/* ---- Checkpoints ---- */
+
+/* The journal may go up to what the older checkpoint needs and every peer has consumed. */
+static int trim_journal(struct group *g, uint64_t previous_turn, struct leat_error *err)
+{
+    uint64_t floor = 0;
+
+    for (int i = 0; i < 2; i++)
+        if (g->checkpoint_turn[i] == previous_turn && previous_turn > 0)
+            floor = g->checkpoint_position[i];
+    for (uint32_t i = 0; i < g->config.groups; i++) {
+        struct group *peer = g->peer[i].group;
+        uint64_t consumed = peer != NULL ? atomic_load(&peer->peer[g->config.number].journaled) : 0;
+
+        floor = consumed < floor ? consumed : floor;
+    }
+    return floor > 0 ? log_trim(g->journal, 0, floor, err) : 0;
+}
+
+static int start_checkpoint(struct group *g, int64_t now, struct leat_error *err)
+{
+    struct buffer state;
+
+    buffer_init(&state, LIMIT_BATCH);
+    state_save(g, &state);
+    int rv = state.error != 0 ? leat_fail(err, LEAT_ELIMIT, "the state of group %u is larger than a checkpoint holds", g->config.number)
+                              : pstate_checkpoint_start(g->view, buffer_bytes(&state), err);
+    buffer_fini(&state);
+    if (rv != 0)
+        return rv;
+    g->checkpointing = true;
+    g->checkpoint_started_ns = now;
+    if (g->checkpoint_turn[0] != g->turn) {
+        g->checkpoint_turn[1] = g->checkpoint_turn[0];
+        g->checkpoint_position[1] = g->checkpoint_position[0];
+        g->checkpoint_turn[0] = g->turn;
+        g->checkpoint_position[0] = g->journal_next;
+    }
+    return 0;
+}
+
+static int checkpoint_step(struct group *g, struct leat_error *err)
+{
+    int64_t now = g->config.clock->monotonic_ns(g->config.clock);
+    uint64_t turn, previous;
+    int rv;
+
+    if (g->config.memory)
+        return 0;
+    /* Progress seen but not journaled must not get into a checkpoint: a replay behind it would count it twice. */
+    if (!g->checkpointing && g->seen_progress.size > 0)
+        return 0;
+    if (!g->checkpointing)
+        return pstate_checkpoint_due(g->view, now) ? start_checkpoint(g, now, err) : 0;
+    rv = pstate_checkpoint_poll(g->view, &turn, &previous, err);
+    if (rv == LEAT_EAGAIN)
+        return 0;
+    if (rv != 0)
+        return base_wrap(err, rv, "group %u takes a checkpoint", g->config.number);
+    g->checkpointing = false;
+    histogram_add(&g->stats.checkpoint_ns, (uint64_t)(now - g->checkpoint_started_ns));
+    return trim_journal(g, previous, err);
+}
+
+/* ---- Stepping ---- */
+
+int group_step(struct group *g, struct leat_error *err)
+{
+    bool came = false;
+
+    leat_assert(g->connected);
+    int rv = hops_poll(g, &came, err);
+    if (rv == 0)
+        rv = turn_run(g, err);
+    if (rv < 0)
+        return rv;
+    int checkpoint = checkpoint_step(g, err);
+    return checkpoint != 0 ? checkpoint : rv != 0 || came;
+}
+
+int64_t group_due(const struct group *g)
+{
+    int64_t now = g->config.clock->monotonic_ns(g->config.clock), wall = g->config.clock->wall_us(g->config.clock);
+    int64_t due = INT64_MAX;
+
+    if (!g->config.memory)
+        due = now + (g->checkpointing ? 20 * 1000000LL : 1000 * 1000000LL);
+    for (uint32_t i = 0; i < g->plan->depots && g->config.number == 0; i++)
+        if (g->plan->depot[i].tick_ms > 0) {
+            int64_t at = g->tick_next_us[i] > wall ? now + (g->tick_next_us[i] - wall) * 1000 : now;
+
+            due = at < due ? at : due;
+        }
+    return due;
+}
+
+/* ---- Closing ---- */
+
+int group_close_clean(struct group *g, struct leat_error *err)
+{
+    struct buffer state;
+    int rv = 0;
+
+    buffer_init(&state, LIMIT_BATCH);
+    state_save(g, &state);
+    if (state.error != 0)
+        rv = leat_fail(err, LEAT_ELIMIT, "the state of group %u is larger than a checkpoint holds", g->config.number);
+    if (rv == 0 && g->checkpointing)
+        rv = pstate_checkpoint_wait(g->view, err);
+    if (rv == 0 && !g->config.memory) {
+        struct pstate_view *view = g->view;
+
+        intake_close(g->intake);
+        g->intake = NULL;
+        g->view = NULL;
+        rv = pstate_view_close_clean(view, buffer_bytes(&state), err);
+    }
+    buffer_fini(&state);
+    group_close(g);
+    return rv;
+}
+
+void group_close(struct group *g)
+{
+    if (g == NULL)
+        return;
+    if (g->intake != NULL)
+        intake_close(g->intake);
+    if (g->view != NULL)
+        pstate_view_close(g->view);
+    if (g->depots != NULL)
+        log_close(g->depots);
+    if (g->journal != NULL)
+        log_close(g->journal);
+    hops_fini(g);
+    if (g->acks != NULL)
+        acks_close(g->acks);
+    flow_close(g->flow);
+    progress_close(g->progress);
+    for (uint32_t i = 0; i < g->own_partitions; i++)
+        session_fini(&g->session[i]);
+    buffer_fini(&g->ops);
+    buffer_fini(&g->record);
+    buffer_fini(&g->seen_progress);
+    arena_close(g->arena);
+    arena_close(g->small);
+    pthread_mutex_destroy(&g->inbox_lock);
+    free(g->foreign);
+    free(g->peer);
+    free(g->sent);
+    free(g->lost);
+    free(g->session);
+    free(g->tick_next_us);
+    free(g->end);
+    free(g);
+}
+
+/* ---- Asked from outside ---- */
+
+struct pstate_view *group_view(struct group *g)
+{
+    return g->view;
+}
+
+struct intake *group_intake(struct group *g)
+{
+    return g->intake;
+}
+
+struct acks *group_acks(struct group *g)
+{
+    return g->acks;
+}
+
+struct log *group_depots(struct group *g)
+{
+    return g->depots;
+}
+
+const struct stats_group *group_stats(const struct group *g)
+{
+    return &g->stats;
+}
+
+uint64_t group_foreign_frontier(struct group *g, uint32_t foreign, uint32_t partition)
+{
+    leat_assert(foreign < g->plan->foreigns);
+    if ((partition & (g->config.groups - 1)) != g->config.number)
+        return UINT64_MAX;
+    return acks_frontier(g->acks, g->foreign[foreign].first + partition / g->config.groups);
+}
+
+uint64_t group_lag(struct group *g)
+{
+    uint32_t each = g->plan->tasks / g->config.groups;
+    uint64_t lag = 0;
+
+    for (uint32_t i = 0; i < g->own_partitions; i++) {
+        uint64_t first, next, frontier = acks_frontier(g->acks, i);
+
+        log_bounds(g->depots, i, &first, &next);
+        if (g->plan->depot[i / each].edges > 0 && next > frontier)
+            lag += next - frontier;
+    }
+    return lag;
+}

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ENGINE_GROUP_STATE_H
+#define ENGINE_GROUP_STATE_H
+
+/* The inside of a group, shared by its files:
+ *   group.c        open (restore, replay), close, checkpoints, figures
+ *   hops.c         outputs of peers: pushes, gaps read from their journals, progress seen
+ *   turn.c         one turn: gather, run, commit, apply, release
+ *   turn_output.c  what nodes send away in a turn: rows, states, appends, dead letters, ack returns */
+
+#include "engine/flow.h"
+#include "engine/group.h"
+#include "engine/journal.h"
+
+#include <pthread.h>
+
+/* An output that has come and is not consumed whole. */
+struct hop_message {
+    struct hop_message *next;
+    uint32_t from;
+    uint64_t previous;
+    uint64_t turn;
+    uint64_t position;  /* of its batch in the sender's journal */
+    size_t size;
+    uint8_t body[];
+};
+
+struct hop_queue {
+    struct hop_message *first, *last;
+};
+
+/* What a group knows of a peer it gets outputs from. */
+struct hop_peer {
+    struct group *group;
+    struct hop_cursor cursor;     /* as committed, progress_turn as seen */
+    bool progress_dirty;          /* progress_turn moved since the last commit */
+    struct hop_queue queue;       /* accepted, in order */
+    uint64_t seen;                /* turn of the last accepted */
+    uint64_t read_position;       /* where its journal is read on */
+    bool behind;                  /* pushes were missed: read the journal */
+    _Atomic uint64_t journaled;   /* cursor.position as committed: the peer's trim floor */
+};
+
+/* Depots of other modules, as this group reads them. */
+struct foreign_input {
+    struct group_foreign from;
+    uint32_t first;               /* partition of the group's numbering of its partition `number` */
+    uint32_t count;
+};
+
+/* One input of a turn, to know a poisonous one again. */
+struct turn_input {
+    bool hop;
+    uint32_t from;    /* peer, or partition */
+    uint64_t at;      /* turn, or offset */
+    uint32_t item;
+};
+
+struct turn;
+
+struct group {
+    struct group_config config;
+    const struct plan *plan;
+    struct pstate_view *view;
+    struct log *journal;
+    struct log *depots;
+    struct intake *intake;
+    struct acks *acks;
+    struct flow *flow;
+    struct arena *arena;
+    struct arena *small;          /* decoding of heads and replay */
+    struct random random;
+    struct buffer ops;
+    struct buffer record;         /* the batch as encoded */
+
+    /* What follows from the journal. */
+    uint64_t epoch;
+    uint64_t turn;
+    uint64_t journal_next;
+    int64_t now_us;
+    struct progress *progress;
+    struct hop_peer *peer;        /* by group */
+    uint64_t *sent;               /* by group: last turn with an output to it */
+    struct session_table *session; /* by own partition: consumed */
+    int64_t *tick_next_us;        /* by depot; 0: not set */
+
+    /* Numbering of partitions: depot * (tasks / groups) + partition / groups, then the foreign ones. */
+    uint32_t own_partitions;
+    uint32_t partitions;
+    struct foreign_input *foreign;
+    uint64_t *end;                /* readable ends, by partition */
+    uint32_t start;               /* partition that gathering starts with */
+    _Atomic bool dirty;           /* the logs may have grown */
+
+    pthread_mutex_t inbox_lock;
+    struct hop_queue inbox;       /* pushed, not looked at */
+    size_t inbox_bytes;
+    bool *lost;                   /* by peer: a push was dropped */
+    size_t queued_bytes;
+    struct buffer seen_progress;  /* struct batch_progress each: seen since the last commit */
+
+    uint32_t budget;              /* inputs of the next turn at most */
+    bool poisoned;                /* poison is the input to set aside */
+    struct turn_input poison;
+    char poison_reason[600];
+    const struct plan_node *poison_node;
+    uint32_t poison_topology;
+
+    bool checkpointing;
+    int64_t checkpoint_started_ns;
+    uint64_t checkpoint_turn[2], checkpoint_position[2]; /* of the last two started: newest first */
+    bool connected;
+    struct stats_group stats;
+};
+
+/* ---- hops.c ---- */
+
+/* Give an output to a group; body copied. Any thread. */
+void hop_push(struct group *to, uint32_t from, uint64_t previous, uint64_t turn, uint64_t position,
+              struct leat_span body);
+/* Accept what was pushed, read gaps, apply the progress that came. Says whether anything came. */
+int hops_poll(struct group *g, bool *came, struct leat_error *err);
+void hop_consumed(struct group *g, uint32_t from); /* drop the first message of its queue */
+void hops_fini(struct group *g);
+
+/* ---- turn.c ---- */
+
+/* One turn if there is input: 1; nothing to do: 0; else the error. */
+int turn_run(struct group *g, struct leat_error *err);
+/* What follows from a batch for the group's state: the same after a commit and in a replay. */
+void turn_apply_state(struct group *g, const struct batch *b);
+
+/* ---- turn_output.c ---- */
+
+struct turn_source {
+    uint32_t group;
+    uint64_t turn;
+    uint64_t delta; /* XOR of the ids consumed and emitted in this turn */
+};
+
+/* A turn in the making. */
+struct turn {
+    struct group *group;
+    struct turn_source source[FLOW_SOURCES]; /* 0: this turn */
+    uint32_t sources;
+    struct output_build *build;              /* by group */
+    uint64_t *mask;                          /* by group: sources that its output has */
+    bool *used;                              /* by group: there is an output */
+    struct progress_range *range;
+    uint32_t ranges;
+    uint32_t records;                        /* depot records taken: the next index */
+    uint64_t bytes;
+    uint32_t inputs;
+    struct turn_input first;                 /* the first input */
+    struct leat_span first_row;
+    uint32_t *taken;                         /* by peer: messages consumed whole */
+    uint32_t *item;                          /* by peer: items consumed of the one behind */
+    struct log_slice *slice;                 /* held until the turn ends */
+    struct log **slice_log;
+    uint32_t slices;
+    struct log_record *append;               /* for our own depot log */
+    uint32_t appends, append_capacity;
+    struct batch_session *undo;              /* entries of session tables before the turn; sequence 0, time INT64_MIN: none */
+    uint32_t undos, undo_capacity;
+    struct batch_tick *tick;
+    uint32_t ticks;
+    struct output_return *own_return;        /* ack returns for turns of this group */
+    uint32_t own_returns, own_return_capacity;
+    bool applied;                            /* the view has it: nothing to undo any more */
+};
+
+extern const struct flow_hooks turn_hooks;
+/* Output items by this turn itself. */
+void turn_append(struct turn *t, uint32_t depot, uint32_t task, struct leat_span row, uint64_t sources);
+void turn_dead_letter(struct turn *t, const struct plan_topology *topology, const struct plan_node *node, uint32_t task,
+                      const char *reason, const char *input, struct leat_span row);
+/* Encode all outputs and progress of the turn into the batch. */
+int turn_outputs(struct turn *t, struct batch *b);
+
+#define GROUP_OF(g, task) ((task) & ((g)->config.groups - 1))
+
+/* Crash here? */
+bool group_crashes(const struct group *g, const char *point);
+
+#endif
