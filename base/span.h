@@ -48,12 +48,39 @@ struct leat_span reader_span(struct reader *r);         /* what buffer_span wrot
 size_t reader_left(const struct reader *r);
 
 /* Unaligned little-endian access. */
-uint16_t load_u16(const void *p);
-uint32_t load_u32(const void *p);
-uint64_t load_u64(const void *p);
-void store_u16(void *p, uint16_t v);
-void store_u32(void *p, uint32_t v);
-void store_u64(void *p, uint64_t v);
+static inline uint16_t load_u16(const void *p)
+{
+    uint16_t v;
+
+    memcpy(&v, p, sizeof(v));
+    return v;
+}
+static inline uint32_t load_u32(const void *p)
+{
+    uint32_t v;
+
+    memcpy(&v, p, sizeof(v));
+    return v;
+}
+static inline uint64_t load_u64(const void *p)
+{
+    uint64_t v;
+
+    memcpy(&v, p, sizeof(v));
+    return v;
+}
+static inline void store_u16(void *p, uint16_t v)
+{
+    memcpy(p, &v, sizeof(v));
+}
+static inline void store_u32(void *p, uint32_t v)
+{
+    memcpy(p, &v, sizeof(v));
+}
+static inline void store_u64(void *p, uint64_t v)
+{
+    memcpy(p, &v, sizeof(v));
+}
 
 static inline struct leat_span span_of(const void *base, size_t size)
 {

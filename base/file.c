@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/file.h"
+
+#include "base/base.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int file_make_directory(const char *path, struct leat_error *err)
+{
+    char part[4096];
+    int n = snprintf(part, sizeof(part), "%s", path);
+
+    if (n <= 0 || (size_t)n >= sizeof(part))
+        return leat_fail(err, LEAT_EINVAL, "the path '%.100s...' is empty or too long", path);
+    for (char *slash = part + 1; *slash != '\0'; slash++) {
+        if (*slash != '/')
+            continue;
+        *slash = '\0';
+        if (mkdir(part, 0700) != 0 && errno != EEXIST)
+            return base_errno(err, errno, "make directory", part);
+        *slash = '/';
+    }
+    if (mkdir(part, 0700) != 0 && errno != EEXIST)
+        return base_errno(err, errno, "make directory", part);
+    struct stat st;
+    if (stat(part, &st) != 0 || !S_ISDIR(st.st_mode))
+        return leat_fail(err, LEAT_EINVAL, "'%s' is not a directory", part);
+    return 0;
+}
+
+int file_sync_directory(const char *path, struct leat_error *err)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rv = 0;
+
+    if (fd < 0)
+        return base_errno(err, errno, "open directory", path);
+    if (fsync(fd) != 0)
+        rv = base_errno(err, errno, "sync directory", path);
+    close(fd);
+    return rv;
+}
+
+int file_pwrite(int fd, const void *bytes, size_t size, uint64_t offset)
+{
+    const uint8_t *at = bytes;
+
+    while (size > 0) {
+        ssize_t n = pwrite(fd, at, size, (off_t)offset);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return errno == ENOSPC || errno == EDQUOT || errno == EFBIG ? LEAT_ENOSPACE : LEAT_EIO;
+        at += n;
+        offset += (uint64_t)n;
+        size -= (size_t)n;
+    }
+    return 0;
+}
+
+static int parent_of(const char *path, char *out, size_t size)
+{
+    const char *slash = strrchr(path, '/');
+
+    if (slash == NULL)
+        return snprintf(out, size, ".") > 0 ? 0 : -1;
+    return snprintf(out, size, "%.*s", slash == path ? 1 : (int)(slash - path), path) > 0 ? 0 : -1;
+}
+
+int file_replace(const char *path, struct leat_span bytes, struct leat_error *err)
+{
+    char tmp[4096], parent[4096];
+    int rv;
+
+    snprintf(tmp, sizeof(tmp), "%s.tmp", path);
+    parent_of(path, parent, sizeof(parent));
+    int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return base_errno(err, errno, "write", tmp);
+    rv = file_pwrite(fd, bytes.base, bytes.size, 0);
+    if (rv != 0 || fdatasync(fd) != 0)
+        rv = base_errno(err, errno, "write", tmp);
+    close(fd);
+    if (rv == 0 && rename(tmp, path) != 0)
+        rv = base_errno(err, errno, "rename", tmp);
+    return rv == 0 ? file_sync_directory(parent, err) : rv;
+}
+
+int file_read(const char *path, size_t limit, struct buffer *out, struct leat_error *err)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC), rv = 0;
+    struct stat st;
+
+    if (fd < 0)
+        return base_errno(err, errno, "read", path);
+    if (fstat(fd, &st) != 0 || S_ISDIR(st.st_mode))
+        rv = leat_fail(err, LEAT_EINVAL, "'%s' is no file", path);
+    else if ((uint64_t)st.st_size > limit)
+        rv = leat_fail(err, LEAT_ELIMIT, "'%s' has %lld bytes, more than the %zu allowed", path, (long long)st.st_size,
+                       limit);
+    while (rv == 0) {
+        uint8_t chunk[65536];
+        ssize_t n = read(fd, chunk, sizeof(chunk));
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            rv = base_errno(err, errno, "read", path);
+        if (n <= 0)
+            break;
+        buffer_put(out, chunk, (size_t)n);
+        rv = out->error;
+    }
+    close(fd);
+    return rv;
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+    (void)st;
+    (void)type;
+    (void)at;
+    return remove(path);
+}
+
+int file_remove_tree(const char *path, struct leat_error *err)
+{
+    if (nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS) == 0 || errno == ENOENT)
+        return 0;
+    return base_errno(err, errno, "remove", path);
+}
+
+int file_lock(const char *path, int *fd, struct leat_error *err)
+{
+    char pid[32] = "";
+    int file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+    if (file < 0)
+        return base_errno(err, errno, "open", path);
+    if (flock(file, LOCK_EX | LOCK_NB) != 0) {
+        ssize_t n = pread(file, pid, sizeof(pid) - 1, 0);
+
+        pid[n > 0 ? n : 0] = '\0';
+        close(file);
+        return leat_fail(err, LEAT_EBUSY, "'%s' is locked: process %d has this directory open; stop it, or use another directory",
+                         path, atoi(pid));
+    }
+    int n = snprintf(pid, sizeof(pid), "%d\n", (int)getpid());
+    if (ftruncate(file, 0) != 0 || pwrite(file, pid, (size_t)n, 0) != n) {
+        int rv = base_errno(err, errno, "write", path);
+
+        close(file);
+        return rv;
+    }
+    *fd = file;
+    return 0;
+}
