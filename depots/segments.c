@@ -1,0 +1,450 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "depots/segments.h"
+
+#include "base/crc32c.h"
+#include "base/file.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+/* Groups smaller than this are padded with zeros up to the next step when they enter new space: the groups that
+ * follow then overwrite written blocks, whose fdatasync needs no file system journal (98 against 166 us measured). */
+enum { SMALL_GROUP = 65536, WRITE_AHEAD = 262144 };
+
+static void segments_close(struct log *l)
+{
+    struct segments *s = (struct segments *)l;
+
+    for (uint32_t i = 0; i < s->segments; i++) {
+        leat_assert(s->segment[i]->slices == 0);
+        segment_free(s->segment[i]);
+    }
+    for (uint32_t i = 0; i < l->partitions; i++)
+        free(s->partition[i].run);
+    pthread_mutex_destroy(&s->lock);
+    buffer_fini(&s->bytes);
+    buffer_fini(&s->out);
+    free(s->pending);
+    free(s->touched);
+    free(s->segment);
+    free(s->partition);
+    free(s->directory);
+    free(s);
+}
+
+static int segments_open(const struct log_config *config, struct log **out, struct leat_error *err)
+{
+    struct segments *s = base_alloc(sizeof(*s));
+    int rv = file_make_directory(config->directory, err);
+
+    s->log = (struct log){&log_segments, config->partitions};
+    s->directory = base_strdup(config->directory);
+    s->durability = config->durability;
+    s->segment_size = config->segment_size > 0 ? config->segment_size : LIMIT_SEGMENT;
+    s->partition = base_alloc(config->partitions * sizeof(*s->partition));
+    s->touched = base_alloc(config->partitions * sizeof(*s->touched));
+    buffer_init(&s->bytes, 4 * (size_t)LIMIT_BATCH);
+    buffer_init(&s->out, 8 * (size_t)LIMIT_BATCH);
+    pthread_mutex_init(&s->lock, NULL);
+    if (rv == 0)
+        rv = segments_recover(s, err);
+    if (rv == 0 && s->segments == 0)
+        rv = segment_create(s, 0, err);
+    if (rv != 0) {
+        segments_close(&s->log);
+        return rv;
+    }
+    *out = &s->log;
+    return 0;
+}
+
+/* ---- Appending ---- */
+
+static uint64_t zigzag(int64_t v)
+{
+    return (uint64_t)v << 1 ^ (uint64_t)(v >> 63);
+}
+
+static int64_t unzigzag(uint64_t v)
+{
+    return (int64_t)(v >> 1) ^ -(int64_t)(v & 1);
+}
+
+/* All of a record but its time, which is written against the run's: {has session u8, [session u64, sequence], body}. */
+static void encode_record(struct buffer *out, const struct log_record *r)
+{
+    buffer_u8(out, r->session != 0);
+    if (r->session != 0) {
+        buffer_u64(out, r->session);
+        buffer_varint(out, r->sequence);
+    }
+    buffer_span(out, r->body);
+}
+
+static void chain(struct segments *s, uint32_t at)
+{
+    struct segment_partition *p = &s->partition[s->pending[at].partition];
+
+    s->pending[at].next = 0;
+    if (p->tail != 0) {
+        s->pending[p->tail - 1].next = at + 1;
+    } else {
+        p->head = at + 1;
+        s->touched[s->touches++] = s->pending[at].partition;
+    }
+    p->tail = at + 1;
+}
+
+static int segments_append(struct log *l, const struct log_record *records, uint32_t count, uint64_t *offsets)
+{
+    struct segments *s = (struct segments *)l;
+    size_t bytes = 0;
+
+    if (s->failed != 0)
+        return s->failed;
+    for (uint32_t i = 0; i < count; i++)
+        bytes += records[i].body.size + 32;
+    if (s->bytes.size > 0 && s->bytes.size + bytes > 2 * (size_t)LIMIT_BATCH)
+        return LEAT_EFULL;
+    if (s->pendings + count > s->pending_capacity) {
+        s->pending_capacity = (s->pendings + count) * 2;
+        s->pending = base_realloc(s->pending, s->pending_capacity * sizeof(*s->pending));
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        struct pending *at = &s->pending[s->pendings];
+
+        *at = (struct pending){.partition = records[i].partition, .at = s->bytes.size, .time_us = records[i].time_us};
+        encode_record(&s->bytes, &records[i]);
+        at->size = s->bytes.size - at->at;
+        chain(s, s->pendings++);
+        uint64_t offset = s->partition[records[i].partition].pending_next++;
+        if (offsets != NULL)
+            offsets[i] = offset;
+    }
+    leat_assert(s->bytes.error == 0);
+    return 0;
+}
+
+/* ---- Syncing ---- */
+
+/* The pending records of one partition as a run. */
+static void put_run(struct segments *s, uint32_t partition)
+{
+    const struct segment_partition *p = &s->partition[partition];
+    size_t header = s->out.size;
+    int64_t base = s->pending[p->head - 1].time_us;
+    uint32_t count = 0;
+
+    buffer_grow(&s->out, RUN_HEADER);
+    for (uint32_t at = p->head; at != 0; at = s->pending[at - 1].next) {
+        const struct pending *r = &s->pending[at - 1];
+
+        buffer_varint(&s->out, zigzag(r->time_us - base));
+        buffer_put(&s->out, s->bytes.base + r->at, r->size);
+        count++;
+    }
+    leat_assert(s->out.error == 0);
+    uint8_t *run = s->out.base + header;
+    uint32_t length = (uint32_t)(s->out.size - header - RUN_HEADER);
+    store_u32(run, partition);
+    store_u32(run + 4, count);
+    store_u64(run + 8, p->pending_next - count);
+    store_u32(run + 16, length);
+    store_u32(run + 20, crc32c(0, run + RUN_HEADER, length));
+    store_u64(run + 24, (uint64_t)base);
+}
+
+static void make_group(struct segments *s)
+{
+    buffer_clear(&s->out);
+    buffer_grow(&s->out, GROUP_HEADER);
+    for (uint32_t i = 0; i < s->touches; i++)
+        put_run(s, s->touched[i]);
+    size_t pad = (GROUP_ALIGN - s->out.size % GROUP_ALIGN) % GROUP_ALIGN;
+    memset(buffer_grow(&s->out, pad), 0, pad);
+    store_u32(s->out.base, GROUP_MAGIC);
+    store_u64(s->out.base + 8, s->out.size);
+    store_u64(s->out.base + 16, s->group);
+    store_u32(s->out.base + 24, s->touches);
+    store_u32(s->out.base + 28, 0);
+    store_u32(s->out.base + 4, crc32c(0, s->out.base + 8, s->out.size - 8));
+}
+
+/* Write the group at the end of the segment, and zeros ahead of small ones. */
+static int write_group(struct segments *s, struct segment *g, struct leat_error *err)
+{
+    uint64_t end = g->end + s->out.size;
+    size_t size = s->out.size;
+
+    if (end > g->written && size < SMALL_GROUP) {
+        uint64_t ahead = (end + WRITE_AHEAD - 1) / WRITE_AHEAD * WRITE_AHEAD;
+        size_t zeros = (size_t)((ahead < g->size ? ahead : g->size) - end);
+
+        memset(buffer_grow(&s->out, zeros), 0, zeros);
+        g->written = end + zeros;
+    }
+    int rv = file_pwrite(g->fd, s->out.base, s->out.size, g->end);
+    s->out.size = size;
+    if (rv != 0)
+        return base_errno(err, errno, "write", g->path);
+    if (s->durability == LEAT_FULL && fdatasync(g->fd) != 0) {
+        /* What is on the disk is unknown now, and asking again would be answered with a lie (Rebello, ATC 2020). */
+        s->failed = LEAT_EIO;
+        return leat_fail(err, LEAT_EIO, "fdatasync '%s': %s; close and open again", g->path, strerror(errno));
+    }
+    if (end > g->written)
+        g->written = end;
+    return 0;
+}
+
+static void publish(struct segments *s, struct segment *g)
+{
+    pthread_mutex_lock(&s->lock);
+    segments_index(s, g, g->end);
+    g->end += s->out.size;
+    pthread_mutex_unlock(&s->lock);
+    s->group++;
+    for (uint32_t i = 0; i < s->touches; i++)
+        s->partition[s->touched[i]].head = s->partition[s->touched[i]].tail = 0;
+    s->touches = s->pendings = 0;
+    buffer_clear(&s->bytes);
+}
+
+static int segments_sync(struct log *l, struct leat_error *err)
+{
+    struct segments *s = (struct segments *)l;
+
+    if (s->failed != 0)
+        return leat_fail(err, s->failed, "'%s': an earlier write failed; close and open again", s->directory);
+    if (s->pendings == 0)
+        return 0;
+    make_group(s);
+    struct segment *g = s->segment[s->segments - 1];
+    if (g->end + s->out.size > g->size) {
+        int rv = segment_create(s, s->out.size, err);
+
+        if (rv != 0)
+            return rv;
+        g = s->segment[s->segments - 1];
+    }
+    int rv = write_group(s, g, err);
+    if (rv == 0)
+        publish(s, g);
+    else if (rv != LEAT_ENOSPACE)
+        s->failed = rv;
+    return rv;
+}
+
+/* ---- Reading ---- */
+
+/* The run that holds an offset, or the first behind it. */
+static uint32_t find_run(const struct segment_partition *p, uint64_t offset)
+{
+    uint32_t low = 0, high = p->runs;
+
+    while (low < high) {
+        uint32_t middle = (low + high) / 2;
+
+        if (p->run[middle].first + p->run[middle].count <= offset)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static const uint8_t *read_record(const uint8_t *at, const uint8_t *end, int64_t base, struct log_entry *e)
+{
+    struct reader r = {at, end, 0};
+
+    e->time_us = base + unzigzag(reader_varint(&r));
+    e->session = reader_u8(&r) != 0 ? reader_u64(&r) : 0;
+    e->sequence = e->session != 0 ? reader_varint(&r) : 0;
+    e->body = reader_span(&r);
+    return r.error == 0 ? r.at : NULL;
+}
+
+static int damaged(const struct run *r, struct leat_error *err)
+{
+    return leat_fail(err, LEAT_ECORRUPT, "'%s' is damaged at byte %llu: the records there do not check out; put the file back from a backup",
+                     r->segment->path, (unsigned long long)r->position);
+}
+
+/* Records of one run from an offset on. Under the lock. */
+static int read_run(struct segment_partition *p, struct run *r, uint64_t offset, uint32_t records_max,
+                    size_t bytes_max, struct log_slice *out, struct leat_error *err)
+{
+    const uint8_t *header = r->segment->map + r->position, *at = header + RUN_HEADER, *end = at + r->length;
+    int64_t base = (int64_t)load_u64(header + 24);
+    uint64_t from = r->first;
+    uint32_t left = (uint32_t)(r->first + r->count - offset), count = 0;
+    size_t bytes = 0;
+
+    if (!r->checked && load_u32(header + 20) != crc32c(0, at, r->length))
+        return damaged(r, err);
+    r->checked = true;
+    if (p->hint_offset == offset && p->hint_at > at && p->hint_at < end) {
+        at = p->hint_at;
+        from = offset;
+    }
+    struct log_entry *entry = base_alloc((left < records_max ? left : records_max) * sizeof(*entry));
+    while (count < left && count < records_max && (count == 0 || bytes < bytes_max)) {
+        entry[count].offset = from;
+        at = read_record(at, end, base, &entry[count]);
+        if (at == NULL) {
+            free(entry);
+            return damaged(r, err);
+        }
+        if (from++ < offset)
+            continue;
+        bytes += entry[count++].body.size + 16;
+    }
+    p->hint_offset = from;
+    p->hint_at = at;
+    r->segment->slices++;
+    *out = (struct log_slice){entry, count, from, entry};
+    return 0;
+}
+
+static int segments_read(struct log *l, uint32_t partition, uint64_t offset, uint32_t records_max, size_t bytes_max,
+                         struct log_slice *out, struct leat_error *err)
+{
+    struct segments *s = (struct segments *)l;
+    struct segment_partition *p = &s->partition[partition];
+    int rv;
+
+    pthread_mutex_lock(&s->lock);
+    uint32_t at = find_run(p, offset);
+    if (offset < p->first) {
+        rv = leat_fail(err, LEAT_ETRIMMED, "offset %llu was trimmed; the first is %llu", (unsigned long long)offset,
+                       (unsigned long long)p->first);
+    } else if (at == p->runs) {
+        rv = LEAT_EAGAIN;
+    } else {
+        struct run *r = &p->run[at];
+
+        rv = read_run(p, r, offset > r->first ? offset : r->first, records_max, bytes_max, out, err);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return rv;
+}
+
+static void forget_trimmed(struct segments *s);
+
+static void segments_release(struct log *l, struct log_slice *slice)
+{
+    struct segments *s = (struct segments *)l;
+    const uint8_t *body = slice->entry[0].body.base;
+
+    pthread_mutex_lock(&s->lock);
+    for (uint32_t i = 0; i < s->segments; i++) {
+        struct segment *g = s->segment[i];
+
+        if (body >= g->map && body <= g->map + g->size && g->slices > 0) {
+            g->slices--;
+            if (g->trimmed)
+                forget_trimmed(s);
+            break;
+        }
+    }
+    pthread_mutex_unlock(&s->lock);
+    free(slice->memory);
+}
+
+static void segments_bounds(struct log *l, uint32_t partition, uint64_t *first, uint64_t *next)
+{
+    struct segments *s = (struct segments *)l;
+
+    pthread_mutex_lock(&s->lock);
+    *first = s->partition[partition].first;
+    *next = s->partition[partition].next;
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* ---- Trimming ---- */
+
+/* Trimmed segments leave memory once no slice points into them. */
+static void forget_trimmed(struct segments *s)
+{
+    while (s->segments > 1 && s->segment[0]->trimmed && s->segment[0]->slices == 0) {
+        segment_free(s->segment[0]);
+        s->segments--;
+        memmove(s->segment, s->segment + 1, s->segments * sizeof(struct segment *));
+    }
+}
+
+/* May a segment go: is all of every partition before its successor trimmed? */
+static bool may_go(const struct segments *s, const struct segment *next)
+{
+    for (uint32_t i = 0; i < s->log.partitions; i++)
+        if (s->partition[i].trim < segment_next(next, i))
+            return false;
+    return true;
+}
+
+static void drop_runs(struct segments *s, const struct segment *g, const struct segment *next)
+{
+    for (uint32_t i = 0; i < s->log.partitions; i++) {
+        struct segment_partition *p = &s->partition[i];
+        uint32_t gone = 0;
+
+        while (gone < p->runs && p->run[gone].segment == g)
+            gone++;
+        if (gone > 0)
+            memmove(p->run, p->run + gone, (p->runs - gone) * sizeof(*p->run));
+        p->runs -= gone;
+        p->hint_at = NULL;
+        if (segment_next(next, i) > p->first)
+            p->first = segment_next(next, i);
+    }
+}
+
+static int segments_trim(struct log *l, uint32_t partition, uint64_t before, struct leat_error *err)
+{
+    struct segments *s = (struct segments *)l;
+    int rv = 0;
+
+    pthread_mutex_lock(&s->lock);
+    if (before > s->partition[partition].trim)
+        s->partition[partition].trim = before;
+    for (uint32_t i = 0; i + 1 < s->segments && rv == 0; i++) {
+        if (s->segment[i]->trimmed)
+            continue;
+        if (!may_go(s, s->segment[i + 1]))
+            break;
+        if (unlink(s->segment[i]->path) != 0)
+            rv = base_errno(err, errno, "remove", s->segment[i]->path);
+        drop_runs(s, s->segment[i], s->segment[i + 1]);
+        s->segment[i]->trimmed = true;
+    }
+    forget_trimmed(s);
+    pthread_mutex_unlock(&s->lock);
+    return rv;
+}
+
+static uint64_t segments_bytes(struct log *l)
+{
+    struct segments *s = (struct segments *)l;
+    uint64_t bytes = 0;
+
+    pthread_mutex_lock(&s->lock);
+    for (uint32_t i = 0; i < s->segments; i++)
+        if (!s->segment[i]->trimmed)
+            bytes += s->segment[i]->end;
+    pthread_mutex_unlock(&s->lock);
+    return bytes;
+}
+
+const struct log_ops log_segments = {
+    .name = "segments",
+    .open = segments_open,
+    .close = segments_close,
+    .append = segments_append,
+    .sync = segments_sync,
+    .read = segments_read,
+    .release = segments_release,
+    .bounds = segments_bounds,
+    .trim = segments_trim,
+    .bytes = segments_bytes,
+};

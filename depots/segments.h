@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DEPOTS_SEGMENTS_H
+#define DEPOTS_SEGMENTS_H
+
+/* The inside of the segments backend.
+ *   segments.c          append, sync, read, trim
+ *   segments_file.c     one segment file: make, open, map, write
+ *   segments_recover.c  walking segments at open: the index, the torn tail, damage
+ *
+ * A log is a series of files. Each holds groups; a group is what one sync wrote, and group k + 1 is written only
+ * when group k is durable. So at most the last group can be torn, and a hole with a later group behind it is damage.
+ * In a group, the records of one partition lie together in a run, which is what the index points to. */
+
+#include "depots/log.h"
+
+#include <pthread.h>
+
+#define SEGMENT_MAGIC 0x4745534cU /* "LSEG" */
+#define GROUP_MAGIC 0x5052474cU   /* "LGRP" */
+
+enum {
+    SEGMENT_VERSION = 1,
+    SEGMENT_HEADER = 32, /* magic, crc, version, partitions, number u64, first group u64; then next offsets u64 */
+    SEGMENT_ALIGN = 4096,
+    GROUP_HEADER = 32,   /* magic, crc (of all behind it), length u64, number u64, runs u32, 0 u32 */
+    GROUP_ALIGN = 64,
+    RUN_HEADER = 32,     /* partition u32, records u32, first u64, length u32, crc u32 (of the bytes), time u64 */
+};
+
+struct segment {
+    uint64_t number;
+    uint64_t first_group;
+    int fd;
+    const uint8_t *map;
+    uint64_t size;
+    uint64_t end;      /* behind the last group */
+    uint64_t written;  /* up to here the file's blocks were written before: overwriting them is cheap to sync */
+    uint32_t slices;   /* reads that point into the map */
+    bool trimmed;      /* unlinked; unmap when no slice is left */
+    char path[];
+};
+
+struct run {
+    uint64_t first;
+    uint32_t count;
+    uint32_t length;
+    struct segment *segment;
+    uint64_t position; /* of its header in the file */
+    bool checked;      /* its CRC was seen to be right */
+};
+
+struct segment_partition {
+    struct run *run; /* ascending */
+    uint32_t runs, capacity;
+    uint64_t first, next;  /* durable and readable */
+    uint64_t pending_next;
+    uint64_t trim;
+    /* Where the last read stopped inside a run, so that reading on does not parse from the run's start. */
+    uint64_t hint_offset;
+    const uint8_t *hint_at;
+    /* of the group in the making: first and last + 1 of its pending records */
+    uint32_t head, tail;
+};
+
+struct pending {
+    uint32_t partition;
+    uint32_t next;     /* of the same partition + 1; 0: none */
+    size_t at, size;   /* encoded record in `bytes` */
+    int64_t time_us;
+};
+
+struct segments {
+    struct log log;
+    char *directory;
+    enum leat_durability durability;
+    uint64_t segment_size;
+    pthread_mutex_t lock;          /* the index, `first`, `next`, segments */
+    struct segment_partition *partition;
+    struct segment **segment;      /* ascending; the last is written to */
+    uint32_t segments, capacity;
+    uint64_t group;                /* number of the next */
+    struct pending *pending;       /* the writer's alone, like all below */
+    uint32_t pendings, pending_capacity;
+    uint32_t *touched;
+    uint32_t touches;
+    struct buffer bytes;           /* encoded pending records */
+    struct buffer out;             /* the group as written */
+    int failed;
+};
+
+/* ---- segments_file.c ---- */
+
+/* Make, preallocate and map a new segment behind the last. LEAT_ENOSPACE leaves nothing. */
+int segment_create(struct segments *s, uint64_t size_min, struct leat_error *err);
+/* Open and map an existing file; checks the header. LEAT_EAGAIN: the header was never written whole. */
+int segment_open(struct segments *s, uint64_t number, struct segment **out, struct leat_error *err);
+void segment_free(struct segment *g);
+/* The next offset of a partition when the segment was made. */
+uint64_t segment_next(const struct segment *g, uint32_t partition);
+uint64_t segment_data(const struct segment *g); /* where groups begin */
+
+/* ---- segments_recover.c ---- */
+
+int segments_recover(struct segments *s, struct leat_error *err);
+/* Add the runs of a group at a position to the index. */
+void segments_index(struct segments *s, struct segment *g, uint64_t position);
+
+#endif

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "depots/segments.h"
+
+#include "base/crc32c.h"
+#include "base/file.h"
+#include "base/log.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+/* Opening: list the files, walk their groups. Whole ones go into the index. Only the very last group of the log may
+ * be torn, and only if no later one is behind it; anything else is damage, which is reported and left alone. */
+
+static int compare_numbers(const void *a, const void *b)
+{
+    uint64_t x = load_u64(a), y = load_u64(b);
+
+    return x < y ? -1 : x > y;
+}
+
+static int list_segments(const struct segments *s, uint64_t **out, uint32_t *count, struct leat_error *err)
+{
+    DIR *d = opendir(s->directory);
+    uint32_t capacity = 0;
+    struct dirent *entry;
+
+    *out = NULL;
+    *count = 0;
+    if (d == NULL)
+        return base_errno(err, errno, "list", s->directory);
+    while ((entry = readdir(d)) != NULL) {
+        char *end;
+        uint64_t number = strtoull(entry->d_name, &end, 16);
+
+        if (strcmp(end, ".seg") != 0 || end != entry->d_name + 16)
+            continue;
+        if (*count == capacity) {
+            capacity = capacity == 0 ? 16 : capacity * 2;
+            *out = base_realloc(*out, capacity * sizeof(**out));
+        }
+        (*out)[(*count)++] = number;
+    }
+    closedir(d);
+    if (*count > 1)
+        qsort(*out, *count, sizeof(**out), compare_numbers);
+    return 0;
+}
+
+/* Does the run table of a group fit into it, and name partitions we know? */
+static bool runs_fit(const struct segments *s, const uint8_t *group, uint64_t length)
+{
+    uint64_t at = GROUP_HEADER;
+    uint32_t runs = load_u32(group + 24);
+
+    for (uint32_t i = 0; i < runs; i++) {
+        if (at + RUN_HEADER > length || load_u32(group + at) >= s->log.partitions)
+            return false;
+        at += RUN_HEADER + load_u32(group + at + 16);
+    }
+    return at <= length;
+}
+
+/* A group header at a position that could be right; full: its CRC too. */
+static bool group_at(const struct segments *s, const struct segment *g, uint64_t position, uint64_t *number,
+                     uint64_t *length, bool full)
+{
+    const uint8_t *p = g->map + position;
+
+    if (position + GROUP_HEADER > g->size || load_u32(p) != GROUP_MAGIC)
+        return false;
+    *length = load_u64(p + 8);
+    *number = load_u64(p + 16);
+    if (*length < GROUP_HEADER || *length % GROUP_ALIGN != 0 || *length > g->size - position)
+        return false;
+    if (full && load_u32(p + 4) != crc32c(0, p + 8, *length - 8))
+        return false;
+    return runs_fit(s, p, *length);
+}
+
+static void add_run(struct segment_partition *p, const struct run *r)
+{
+    if (p->runs == p->capacity) {
+        p->capacity = p->capacity == 0 ? 8 : p->capacity * 2;
+        p->run = base_realloc(p->run, p->capacity * sizeof(*p->run));
+    }
+    p->run[p->runs++] = *r;
+    p->next = r->first + r->count;
+    p->pending_next = p->next;
+}
+
+void segments_index(struct segments *s, struct segment *g, uint64_t position)
+{
+    const uint8_t *group = g->map + position;
+    uint32_t runs = load_u32(group + 24);
+    uint64_t at = GROUP_HEADER;
+
+    for (uint32_t i = 0; i < runs; i++) {
+        const uint8_t *p = group + at;
+        struct run r = {.first = load_u64(p + 8), .count = load_u32(p + 4), .length = load_u32(p + 16), .segment = g,
+                        .position = position + at};
+
+        add_run(&s->partition[load_u32(p)], &r);
+        at += RUN_HEADER + r.length;
+    }
+}
+
+/* A later group somewhere behind a place that does not check out? Groups start at multiples of GROUP_ALIGN. */
+static bool later_group(const struct segments *s, const struct segment *g, uint64_t position, uint64_t expected)
+{
+    uint64_t number, length;
+
+    for (; position + GROUP_HEADER <= g->size; position += GROUP_ALIGN)
+        if (group_at(s, g, position, &number, &length, true) && number > expected)
+            return true;
+    return false;
+}
+
+static int damaged(const struct segment *g, uint64_t position, struct leat_error *err)
+{
+    return leat_fail(err, LEAT_ECORRUPT,
+                     "'%s' is damaged at byte %llu: a group there does not check out, but later ones exist. Put the file back "
+                     "from a backup; nothing was changed",
+                     g->path, (unsigned long long)position);
+}
+
+/* Zero what a torn write left, so that it can never be taken for a group again. */
+static int cut_tail(struct segments *s, struct segment *g, uint64_t position, struct leat_error *err)
+{
+    static const uint8_t zeros[65536];
+    uint64_t end = g->size;
+
+    while (end > position && g->map[end - 1] == 0)
+        end--;
+    if (end == position)
+        return 0;
+    log_print(LOG_WARN, "depots", "'%s': the last write was torn at byte %llu; it was never acknowledged and is cut",
+              g->path, (unsigned long long)position);
+    for (uint64_t at = position; at < end; at += sizeof(zeros)) {
+        uint64_t n = end - at < sizeof(zeros) ? end - at : sizeof(zeros);
+
+        if (file_pwrite(g->fd, zeros, n, at) != 0)
+            return base_errno(err, errno, "cut the torn tail of", g->path);
+    }
+    if (s->durability == LEAT_FULL && fdatasync(g->fd) != 0)
+        return base_errno(err, errno, "cut the torn tail of", g->path);
+    return 0;
+}
+
+/* All groups of one segment; in the last one their CRCs are checked and a torn tail is cut. */
+static int walk(struct segments *s, struct segment *g, bool last, struct leat_error *err)
+{
+    uint64_t number, length;
+
+    if (g->first_group != s->group && s->segments > 0)
+        return damaged(s->segment[s->segments - 1], s->segment[s->segments - 1]->end, err);
+    s->group = g->first_group;
+    while (group_at(s, g, g->end, &number, &length, last) && number == s->group) {
+        segments_index(s, g, g->end);
+        g->end += length;
+        s->group++;
+    }
+    g->written = g->end;
+    if (!last)
+        return 0;
+    if (later_group(s, g, g->end, s->group))
+        return damaged(g, g->end, err);
+    return cut_tail(s, g, g->end, err);
+}
+
+static void keep(struct segments *s, struct segment *g)
+{
+    if (s->segments == s->capacity) {
+        s->capacity = s->capacity == 0 ? 16 : s->capacity * 2;
+        s->segment = base_realloc(s->segment, s->capacity * sizeof(struct segment *));
+    }
+    s->segment[s->segments++] = g;
+}
+
+/* Offsets begin where the oldest segment says; a partition with no run stands at its newest header. */
+static void start_offsets(struct segments *s, const struct segment *g)
+{
+    for (uint32_t i = 0; i < s->log.partitions; i++) {
+        struct segment_partition *p = &s->partition[i];
+        uint64_t next = segment_next(g, i);
+
+        if (s->segments == 0)
+            p->first = next;
+        if (next > p->next)
+            p->next = p->pending_next = next;
+    }
+}
+
+int segments_recover(struct segments *s, struct leat_error *err)
+{
+    uint64_t *number;
+    uint32_t count;
+    int rv = list_segments(s, &number, &count, err);
+
+    for (uint32_t i = 0; i < count && rv == 0; i++) {
+        struct segment *g = NULL;
+
+        if (i > 0 && number[i] != number[i - 1] + 1) {
+            rv = leat_fail(err, LEAT_ECORRUPT, "'%s': segment %016llx is missing", s->directory,
+                           (unsigned long long)number[i - 1] + 1);
+            break;
+        }
+        rv = segment_open(s, number[i], &g, err);
+        if (rv == LEAT_EAGAIN && i + 1 == count) {
+            /* The last file was being made when the process died: nothing in it was acknowledged. */
+            char path[4096];
+
+            snprintf(path, sizeof(path), "%s/%016llx.seg", s->directory, (unsigned long long)number[i]);
+            rv = unlink(path) == 0 ? 0 : base_errno(err, errno, "remove", path);
+            break;
+        }
+        if (rv == LEAT_EAGAIN) {
+            rv = err != NULL ? (err->code = LEAT_ECORRUPT) : LEAT_ECORRUPT;
+            break;
+        }
+        if (rv != 0)
+            break;
+        start_offsets(s, g);
+        rv = walk(s, g, i + 1 == count, err);
+        keep(s, g);
+    }
+    free(number);
+    return rv;
+}
