@@ -271,6 +271,12 @@ static int damaged(const struct run *r, struct leat_error *err)
                      r->segment->path, (unsigned long long)r->position);
 }
 
+/* The memory of a slice. */
+struct held {
+    struct segment *segment;
+    struct log_entry entry[];
+};
+
 /* Records of one run from an offset on. Under the lock. */
 static int read_run(struct segment_partition *p, struct run *r, uint64_t offset, uint32_t records_max,
                     size_t bytes_max, struct log_slice *out, struct leat_error *err)
@@ -288,12 +294,13 @@ static int read_run(struct segment_partition *p, struct run *r, uint64_t offset,
         at = p->hint_at;
         from = offset;
     }
-    struct log_entry *entry = base_alloc((left < records_max ? left : records_max) * sizeof(*entry));
+    struct held *held = base_alloc(sizeof(*held) + (left < records_max ? left : records_max) * sizeof(struct log_entry));
+    struct log_entry *entry = held->entry;
     while (count < left && count < records_max && (count == 0 || bytes < bytes_max)) {
         entry[count].offset = from;
         at = read_record(at, end, base, &entry[count]);
         if (at == NULL) {
-            free(entry);
+            free(held);
             return damaged(r, err);
         }
         if (from++ < offset)
@@ -302,8 +309,9 @@ static int read_run(struct segment_partition *p, struct run *r, uint64_t offset,
     }
     p->hint_offset = from;
     p->hint_at = at;
-    r->segment->slices++;
-    *out = (struct log_slice){entry, count, from, entry};
+    held->segment = r->segment;
+    held->segment->slices++;
+    *out = (struct log_slice){entry, count, from, held};
     return 0;
 }
 
@@ -335,21 +343,14 @@ static void forget_trimmed(struct segments *s);
 static void segments_release(struct log *l, struct log_slice *slice)
 {
     struct segments *s = (struct segments *)l;
-    const uint8_t *body = slice->entry[0].body.base;
+    struct held *held = slice->memory;
 
     pthread_mutex_lock(&s->lock);
-    for (uint32_t i = 0; i < s->segments; i++) {
-        struct segment *g = s->segment[i];
-
-        if (body >= g->map && body <= g->map + g->size && g->slices > 0) {
-            g->slices--;
-            if (g->trimmed)
-                forget_trimmed(s);
-            break;
-        }
-    }
+    leat_assert(held->segment->slices > 0);
+    if (--held->segment->slices == 0 && held->segment->trimmed)
+        forget_trimmed(s);
     pthread_mutex_unlock(&s->lock);
-    free(slice->memory);
+    free(held);
 }
 
 static void segments_bounds(struct log *l, uint32_t partition, uint64_t *first, uint64_t *next)
