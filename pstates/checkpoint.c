@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pstates/view.h"
+
+#include "base/crc32c.h"
+#include "base/file.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+/* The pinned checkpoint: LMDB without sync, made safe.
+ *
+ * A read transaction pins snapshot S. LMDB never reuses pages of a snapshot that a reader holds, so whatever later
+ * commits write, the pages of S stay as they are. The two meta pages, which say where the trees of S begin, are kept
+ * in a side file once the pages of S are durable. After a crash the saved metas are put back: the file is S again,
+ * whatever else in it was lost, kept or torn. Then S is pinned before the first write, and the journal replayed.
+ *
+ *   start    pin S, copy the metas (both on the writer's thread: no commit comes between)
+ *   helper   fdatasync the file; write {metas, turn, state} durably into the older of two slots
+ *   poll     drop the pin before it; S stays pinned until the next checkpoint is whole
+ *
+ * A crash inside any step leaves the other slot, whose pin was held until this one was whole. */
+
+#define SLOT_MAGIC 0x4b43504cU /* "LPCK" */
+
+enum { SLOT_VERSION = 1, SLOT_HEADER = 48, META_PAGES = 2 };
+
+#define DUE_BYTES (128ULL << 20)
+#define DUE_NS (10LL * 1000000000)
+
+struct checkpointer {
+    MDB_txn *pin;           /* of the last whole checkpoint; NULL: none */
+    MDB_txn *next_pin;      /* of the one under way */
+    uint64_t sequence;      /* of the last started */
+    uint64_t turn;          /* of the last whole one */
+    uint64_t previous;      /* of the one before: the other slot */
+    uint64_t next_turn;
+    uint64_t done_commits, done_pages;
+    int64_t done_ns;
+    uint64_t count;
+    struct buffer slot;     /* the bytes being written */
+    pthread_t thread;
+    bool running;
+    _Atomic bool finished;
+    int result;
+    struct leat_error why;
+};
+
+static void (*crash_hook)(void *context, const char *point);
+static void *crash_context;
+
+void pstate_crash_hook(void (*hook)(void *context, const char *point), void *context)
+{
+    crash_hook = hook;
+    crash_context = context;
+}
+
+void crash_point(const char *point)
+{
+    if (crash_hook != NULL)
+        crash_hook(crash_context, point);
+}
+
+static int64_t now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* ---- Slots: magic, crc (of all behind it), version, page size, sequence u64, turn u64, LMDB version u32, 0 u32,
+ * state size u64; the meta pages; the state ---- */
+
+static void slot_path(const char *directory, unsigned which, char *out, size_t size)
+{
+    snprintf(out, size, "%s/checkpoint.%u", directory, which);
+}
+
+static int read_slot(const char *directory, unsigned which, struct buffer *out, struct leat_error *err)
+{
+    char path[4096];
+
+    slot_path(directory, which, path, sizeof(path));
+    buffer_clear(out);
+    int rv = file_read(path, LIMIT_BATCH + (1 << 20), out, err);
+    if (rv != 0)
+        return rv;
+    if (out->size < SLOT_HEADER || load_u32(out->base) != SLOT_MAGIC ||
+        load_u64(out->base + 40) > out->size - SLOT_HEADER)
+        return leat_fail(err, LEAT_ECORRUPT, "'%s' does not check out", path);
+    size_t size = SLOT_HEADER + META_PAGES * (size_t)load_u32(out->base + 12) + load_u64(out->base + 40);
+    if (size > out->size || load_u32(out->base + 4) != crc32c(0, out->base + 8, size - 8))
+        return leat_fail(err, LEAT_ECORRUPT, "'%s' does not check out", path);
+    if (load_u32(out->base + 8) != SLOT_VERSION)
+        return leat_fail(err, LEAT_EFORMAT, "'%s' has version %u, this program reads version %d", path,
+                         load_u32(out->base + 8), SLOT_VERSION);
+    out->size = size;
+    return 0;
+}
+
+static uint64_t slot_sequence(const struct buffer *slot)
+{
+    return load_u64(slot->base + 16);
+}
+
+/* The newer whole slot into *out. LEAT_ENOTFOUND: there never was a whole one. */
+static int newest_slot(const char *directory, struct buffer *out, struct leat_error *err)
+{
+    struct buffer other;
+    struct leat_error why[2] = {{0}, {0}};
+
+    buffer_init(&other, LIMIT_BATCH + (2 << 20));
+    int first = read_slot(directory, 0, out, &why[0]), second = read_slot(directory, 1, &other, &why[1]);
+    if (first != 0 || (second == 0 && slot_sequence(&other) > slot_sequence(out))) {
+        struct buffer swap = *out;
+
+        *out = other;
+        other = swap;
+    }
+    buffer_fini(&other);
+    if (first == 0 || second == 0)
+        return 0;
+    /* The first checkpoint ever goes into slot 1: while slot 0 is missing, a torn slot 1 was never whole. */
+    if (first == LEAT_ENOTFOUND && (second == LEAT_ENOTFOUND || second == LEAT_ECORRUPT))
+        return LEAT_ENOTFOUND;
+    *err = first != LEAT_ENOTFOUND ? why[0] : why[1];
+    return base_wrap(err, err->code, "no checkpoint in '%s' is whole; remove this directory to build the view again from the journal", directory);
+}
+
+static int put_metas_back(const char *directory, const struct buffer *slot, struct leat_error *err)
+{
+    size_t page = load_u32(slot->base + 12);
+    char path[4096];
+
+    snprintf(path, sizeof(path), "%s/data.mdb", directory);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd < 0)
+        return base_errno(err, errno, "open", path);
+    int rv = file_pwrite(fd, slot->base + SLOT_HEADER, page, 0);
+    crash_point("restore.metas_half");
+    if (rv == 0)
+        rv = file_pwrite(fd, slot->base + SLOT_HEADER + page, page, page);
+    if (rv != 0)
+        rv = base_errno(err, errno, "restore", path);
+    close(fd);
+    crash_point("restore.metas_written");
+    return rv;
+}
+
+int checkpoint_restore(const char *directory, uint64_t *turn, struct buffer *state, uint64_t *sequence,
+                       struct leat_error *err)
+{
+    struct buffer slot;
+
+    buffer_init(&slot, LIMIT_BATCH + (2 << 20));
+    int rv = newest_slot(directory, &slot, err);
+    if (rv == LEAT_ENOTFOUND) {
+        buffer_fini(&slot);
+        return 0;
+    }
+    if (rv == 0 && load_u32(slot.base + 32) >> 24 != MDB_VERSION_MAJOR)
+        rv = leat_fail(err, LEAT_EFORMAT, "'%s' was written with another LMDB version", directory);
+    if (rv == 0)
+        rv = put_metas_back(directory, &slot, err);
+    if (rv == 0) {
+        *turn = load_u64(slot.base + 24);
+        *sequence = slot_sequence(&slot);
+        buffer_put(state, slot.base + slot.size - load_u64(slot.base + 40), load_u64(slot.base + 40));
+    }
+    buffer_fini(&slot);
+    return rv;
+}
+
+/* ---- Taking one ---- */
+
+static int pin(struct pstate_view *v, MDB_txn **out, struct leat_error *err)
+{
+    int rc = mdb_txn_begin(v->env, NULL, MDB_RDONLY, out);
+
+    return rc == 0 ? 0 : view_error(err, rc, "pin", v);
+}
+
+int checkpointer_open(struct pstate_view *v, uint64_t sequence, uint64_t turn, struct leat_error *err)
+{
+    struct checkpointer *c = base_alloc(sizeof(*c));
+
+    v->checkpointer = c;
+    c->sequence = sequence;
+    c->turn = turn;
+    c->previous = 0;
+    c->done_ns = now_ns();
+    buffer_init(&c->slot, LIMIT_BATCH + (2 << 20));
+    return sequence > 0 ? pin(v, &c->pin, err) : 0;
+}
+
+void checkpointer_close(struct pstate_view *v)
+{
+    struct checkpointer *c = v->checkpointer;
+
+    if (c == NULL)
+        return;
+    if (c->running)
+        pthread_join(c->thread, NULL);
+    if (c->pin != NULL)
+        mdb_txn_abort(c->pin);
+    if (c->next_pin != NULL)
+        mdb_txn_abort(c->next_pin);
+    buffer_fini(&c->slot);
+    free(c);
+    v->checkpointer = NULL;
+}
+
+/* The slot's bytes: metas as they are in the file now, which are those of the last commit. */
+static int make_slot(struct pstate_view *v, struct leat_span state, struct leat_error *err)
+{
+    struct checkpointer *c = v->checkpointer;
+    MDB_stat stat;
+    int fd;
+
+    mdb_env_stat(v->env, &stat);
+    mdb_env_get_fd(v->env, &fd);
+    size_t page = stat.ms_psize;
+    buffer_clear(&c->slot);
+    buffer_u32(&c->slot, SLOT_MAGIC);
+    buffer_u32(&c->slot, 0);
+    buffer_u32(&c->slot, SLOT_VERSION);
+    buffer_u32(&c->slot, (uint32_t)page);
+    buffer_u64(&c->slot, c->sequence);
+    buffer_u64(&c->slot, v->turn);
+    buffer_u32(&c->slot, MDB_VERINT(MDB_VERSION_MAJOR, MDB_VERSION_MINOR, MDB_VERSION_PATCH));
+    buffer_u32(&c->slot, 0);
+    buffer_u64(&c->slot, state.size);
+    void *metas = buffer_grow(&c->slot, META_PAGES * page);
+    if (metas == NULL || pread(fd, metas, META_PAGES * page, 0) != (ssize_t)(META_PAGES * page))
+        return base_errno(err, errno, "read the meta pages of", v->directory);
+    buffer_put(&c->slot, state.base, state.size);
+    if (c->slot.error != 0)
+        return leat_fail(err, LEAT_ELIMIT, "the state of a checkpoint has %zu bytes", state.size);
+    store_u32(c->slot.base + 4, crc32c(0, c->slot.base + 8, c->slot.size - 8));
+    return 0;
+}
+
+static int write_slot(struct pstate_view *v, struct leat_error *err)
+{
+    struct checkpointer *c = v->checkpointer;
+    bool sync = v->config.durability == LEAT_FULL;
+    size_t half = c->slot.size / 2;
+    char path[4096];
+
+    slot_path(v->directory, (unsigned)(c->sequence % 2), path, sizeof(path));
+    bool fresh = access(path, F_OK) != 0;
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return base_errno(err, errno, "write", path);
+    int rv = file_pwrite(fd, c->slot.base, half, 0);
+    crash_point("checkpoint.slot_half");
+    if (rv == 0)
+        rv = file_pwrite(fd, c->slot.base + half, c->slot.size - half, half);
+    if (rv != 0 || (sync && fdatasync(fd) != 0))
+        rv = base_errno(err, errno, "write", path);
+    close(fd);
+    crash_point("checkpoint.slot_written");
+    return rv == 0 && sync && fresh ? file_sync_directory(v->directory, err) : rv;
+}
+
+/* The slow part: pages durable first, then the slot that speaks of them. */
+static int make_durable(struct pstate_view *v, struct leat_error *err)
+{
+    int fd;
+
+    mdb_env_get_fd(v->env, &fd);
+    if (v->config.durability == LEAT_FULL && fdatasync(fd) != 0)
+        return base_errno(err, errno, "sync", v->directory);
+    crash_point("checkpoint.synced");
+    return write_slot(v, err);
+}
+
+static void *checkpoint_thread(void *context)
+{
+    struct pstate_view *v = context;
+    struct checkpointer *c = v->checkpointer;
+
+    c->result = make_durable(v, &c->why);
+    c->finished = true;
+    return NULL;
+}
+
+static int begin(struct pstate_view *v, struct leat_span state, struct leat_error *err)
+{
+    struct checkpointer *c = v->checkpointer;
+    int rv;
+
+    leat_assert(v->writer.txn == NULL && !c->running && c->next_pin == NULL);
+    rv = pin(v, &c->next_pin, err);
+    if (rv != 0)
+        return rv;
+    crash_point("checkpoint.pinned");
+    c->sequence++;
+    c->next_turn = v->turn;
+    rv = make_slot(v, state, err);
+    c->done_commits = v->commits;
+    c->done_ns = now_ns();
+    v->written = 0;
+    return rv;
+}
+
+static void finish(struct pstate_view *v)
+{
+    struct checkpointer *c = v->checkpointer;
+
+    if (c->pin != NULL)
+        mdb_txn_abort(c->pin);
+    c->pin = c->next_pin;
+    c->next_pin = NULL;
+    c->previous = c->turn;
+    c->turn = c->next_turn;
+    c->count++;
+    crash_point("checkpoint.done");
+}
+
+int checkpoint_now(struct pstate_view *v, struct leat_span state, struct leat_error *err)
+{
+    int rv = begin(v, state, err);
+
+    if (rv == 0)
+        rv = make_durable(v, err);
+    if (rv == 0)
+        finish(v);
+    return rv;
+}
+
+bool pstate_checkpoint_due(const struct pstate_view *v, int64_t monotonic_ns)
+{
+    const struct checkpointer *c = v->checkpointer;
+
+    if (c == NULL || c->running || v->commits == c->done_commits)
+        return false;
+    return v->written >= DUE_BYTES || monotonic_ns - c->done_ns >= DUE_NS;
+}
+
+int pstate_checkpoint_start(struct pstate_view *v, struct leat_span state, struct leat_error *err)
+{
+    struct checkpointer *c = v->checkpointer;
+
+    leat_assert(c != NULL);
+    if (c->running)
+        return leat_fail(err, LEAT_EBUSY, "a checkpoint of '%s' is under way", v->directory);
+    int rv = begin(v, state, err);
+    if (rv != 0)
+        return rv;
+    c->finished = false;
+    int number = pthread_create(&c->thread, NULL, checkpoint_thread, v);
+    if (number != 0)
+        return base_errno(err, number, "start a checkpoint of", v->directory);
+    c->running = true;
+    return 0;
+}
+
+static int join(struct pstate_view *v, struct leat_error *err)
+{
+    struct checkpointer *c = v->checkpointer;
+
+    pthread_join(c->thread, NULL);
+    c->running = false;
+    if (c->result != 0) {
+        if (err != NULL)
+            *err = c->why;
+        return c->result;
+    }
+    finish(v);
+    return 0;
+}
+
+int pstate_checkpoint_poll(struct pstate_view *v, uint64_t *turn, uint64_t *previous, struct leat_error *err)
+{
+    struct checkpointer *c = v->checkpointer;
+    int rv = 0;
+
+    if (c->running && !c->finished)
+        return LEAT_EAGAIN;
+    if (c->running)
+        rv = join(v, err);
+    *turn = c->turn;
+    *previous = c->previous;
+    return rv;
+}
+
+int pstate_checkpoint_wait(struct pstate_view *v, struct leat_error *err)
+{
+    struct checkpointer *c = v->checkpointer;
+
+    return c != NULL && c->running ? join(v, err) : 0;
+}

@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pstates/view.h"
+
+#include "base/file.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+/* Address space a view may grow into. Sanitizers keep shadows of it, so it is smaller there. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define PSTATE_MAP_SIZE (UINT64_C(16) << 30)
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define PSTATE_MAP_SIZE (UINT64_C(16) << 30)
+#endif
+#endif
+#ifndef PSTATE_MAP_SIZE
+#define PSTATE_MAP_SIZE (UINT64_C(1) << 40)
+#endif
+
+enum { READERS = 126, REFERENCE_STEP = 1024 };
+
+static const uint8_t key_turn[] = {KEY_SYSTEM, KEY_SYSTEM, 't'};
+static const uint8_t key_reference[] = {KEY_SYSTEM, KEY_SYSTEM, 'r'};
+
+int view_error(struct leat_error *err, int rc, const char *doing, const struct pstate_view *v)
+{
+    switch (rc) {
+    case MDB_MAP_FULL:
+        return leat_fail(err, LEAT_EFULL, "%s '%s': the view is at its largest size (%llu MiB); open it with a larger map_size",
+                         doing, v->directory, (unsigned long long)v->config.map_size >> 20);
+    case MDB_READERS_FULL:
+        return leat_fail(err, LEAT_EFULL, "%s '%s': all reader slots are in use; close views and queries", doing,
+                         v->directory);
+    case MDB_CORRUPTED:
+    case MDB_PAGE_NOTFOUND:
+    case MDB_INVALID:
+        return leat_fail(err, LEAT_ECORRUPT, "%s '%s': %s; remove the view's directory and it is built again from the journal, if that is whole",
+                         doing, v->directory, mdb_strerror(rc));
+    case MDB_VERSION_MISMATCH:
+        return leat_fail(err, LEAT_EFORMAT, "%s '%s': the file is of another LMDB format", doing, v->directory);
+    case MDB_BAD_VALSIZE:
+        return leat_fail(err, LEAT_ELIMIT, "%s '%s': a key or value is too large", doing, v->directory);
+    default:
+        return rc > 0 ? base_errno(err, rc, doing, v->directory)
+                      : leat_fail(err, LEAT_EIO, "%s '%s': %s", doing, v->directory, mdb_strerror(rc));
+    }
+}
+
+/* ---- Keys ---- */
+
+int raw_get(const struct pstate_reader *r, const void *key, size_t size, struct leat_span *out, struct leat_error *err)
+{
+    MDB_val k = {size, (void *)(uintptr_t)key}, v;
+    int rc = mdb_get(r->txn, r->view->dbi, &k, &v);
+
+    if (rc == MDB_NOTFOUND)
+        return LEAT_ENOTFOUND;
+    if (rc != 0)
+        return view_error(err, rc, "read", r->view);
+    *out = span_of(v.mv_data, v.mv_size);
+    return 0;
+}
+
+int raw_put(struct pstate_view *v, const void *key, size_t size, struct leat_span value, struct leat_error *err)
+{
+    MDB_val k = {size, (void *)(uintptr_t)key}, d = {value.size, (void *)(uintptr_t)value.base};
+    int rc = mdb_put(v->writer.txn, v->dbi, &k, &d, 0);
+
+    v->written += value.size + 512;
+    return rc == 0 ? 0 : view_error(err, rc, "write", v);
+}
+
+int raw_reserve(struct pstate_view *v, const void *key, size_t size, size_t length, void **out, struct leat_error *err)
+{
+    MDB_val k = {size, (void *)(uintptr_t)key}, d = {length, NULL};
+    int rc = mdb_put(v->writer.txn, v->dbi, &k, &d, MDB_RESERVE);
+
+    v->written += length + 512;
+    *out = d.mv_data;
+    return rc == 0 ? 0 : view_error(err, rc, "write", v);
+}
+
+int raw_delete(struct pstate_view *v, const void *key, size_t size, struct leat_error *err)
+{
+    MDB_val k = {size, (void *)(uintptr_t)key};
+    int rc = mdb_del(v->writer.txn, v->dbi, &k, NULL);
+
+    v->written += 512;
+    return rc == 0 || rc == MDB_NOTFOUND ? 0 : view_error(err, rc, "delete", v);
+}
+
+void op_record(struct pstate_view *v, enum view_op op, struct leat_span key, struct leat_span value)
+{
+    if (v->ops == NULL)
+        return;
+    buffer_u8(v->ops, (uint8_t)op);
+    buffer_span(v->ops, key);
+    if (op != OP_DELETE)
+        buffer_span(v->ops, value);
+}
+
+/* ---- Opening ---- */
+
+static int set_up_env(struct pstate_view *v, struct leat_error *err)
+{
+    uint64_t size = v->config.map_size > 0 ? v->config.map_size : PSTATE_MAP_SIZE;
+    int rc = mdb_env_create(&v->env);
+
+    v->config.map_size = size;
+    if (rc == 0)
+        rc = mdb_env_set_mapsize(v->env, size);
+    if (rc == 0)
+        rc = mdb_env_set_maxreaders(v->env, v->config.readers > 0 ? v->config.readers : READERS);
+    /* NOMEMINIT would let old memory into the file; NORDAHEAD would slow cold scans: neither is set. */
+    if (rc == 0)
+        rc = mdb_env_open(v->env, v->directory, MDB_NOSYNC | MDB_NOTLS, 0600);
+    return rc == 0 ? 0 : view_error(err, rc, "open", v);
+}
+
+/* The database handle, and whether the view stands at the turn its checkpoint says. */
+static int read_state(struct pstate_view *v, uint64_t turn, struct leat_error *err)
+{
+    struct pstate_reader r = {.view = v};
+    struct leat_span value;
+    int dead, rc = mdb_reader_check(v->env, &dead);
+
+    if (rc == 0)
+        rc = mdb_txn_begin(v->env, NULL, MDB_RDONLY, &r.txn);
+    if (rc != 0)
+        return view_error(err, rc, "open", v);
+    rc = mdb_dbi_open(r.txn, NULL, 0, &v->dbi);
+    if (rc == 0 && raw_get(&r, key_turn, sizeof(key_turn), &value, err) == 0 && value.size == 8)
+        v->turn = load_u64(value.base);
+    if (rc == 0 && raw_get(&r, key_reference, sizeof(key_reference), &value, err) == 0 && value.size == 8)
+        v->reference_bound = load_u64(value.base);
+    v->next_reference = v->reference_bound > 0 ? v->reference_bound : 1;
+    mdb_txn_abort(r.txn);
+    if (rc != 0)
+        return view_error(err, rc, "open", v);
+    if (v->turn != turn)
+        return leat_fail(err, LEAT_ECORRUPT, "'%s' stands at turn %llu, its checkpoint says %llu; remove this directory to build it again from the journal",
+                         v->directory, (unsigned long long)v->turn, (unsigned long long)turn);
+    return 0;
+}
+
+static int remove_file(const char *directory, const char *name, struct leat_error *err)
+{
+    char path[4096];
+
+    snprintf(path, sizeof(path), "%s/%s", directory, name);
+    return file_remove_tree(path, err);
+}
+
+int pstate_view_open(const struct pstate_config *config, struct pstate_view **out, uint64_t *turn,
+                     struct buffer *state_out, struct leat_error *err)
+{
+    struct pstate_view *v = base_alloc(sizeof(*v));
+    uint64_t sequence = 0;
+    int rv = file_make_directory(config->directory, err);
+
+    v->config = *config;
+    v->directory = base_strdup(config->directory);
+    v->writer = (struct pstate_reader){.view = v, .writes = true};
+    *turn = 0;
+    if (rv == 0 && !config->volatile_view)
+        rv = checkpoint_restore(v->directory, turn, state_out, &sequence, err);
+    if (rv == 0 && *turn == 0 && sequence == 0) {
+        rv = remove_file(v->directory, "data.mdb", err);
+        if (rv == 0)
+            rv = remove_file(v->directory, "lock.mdb", err);
+    }
+    if (rv == 0)
+        rv = set_up_env(v, err);
+    if (rv == 0)
+        rv = read_state(v, *turn, err);
+    if (rv == 0 && !config->volatile_view)
+        rv = checkpointer_open(v, sequence, *turn, err);
+    if (rv != 0) {
+        pstate_view_close(v);
+        return rv;
+    }
+    crash_point("restore.opened");
+    *out = v;
+    return 0;
+}
+
+void pstate_view_close(struct pstate_view *v)
+{
+    if (v == NULL)
+        return;
+    pstate_view_abort(v);
+    checkpointer_close(v);
+    scans_close(&v->writer, true);
+    if (v->env != NULL)
+        mdb_env_close(v->env);
+    free(v->directory);
+    free(v);
+}
+
+int pstate_view_close_clean(struct pstate_view *v, struct leat_span state, struct leat_error *err)
+{
+    int rv = v->config.volatile_view ? 0 : pstate_checkpoint_wait(v, err);
+
+    if (rv == 0 && !v->config.volatile_view)
+        rv = checkpoint_now(v, state, err);
+    pstate_view_close(v);
+    return rv;
+}
+
+/* ---- Turns ---- */
+
+int pstate_view_begin(struct pstate_view *v, struct buffer *ops, struct leat_error *err)
+{
+    leat_assert(v->writer.txn == NULL);
+    int rc = mdb_txn_begin(v->env, NULL, 0, &v->writer.txn);
+    if (rc != 0)
+        return view_error(err, rc, "begin a turn in", v);
+    v->ops = ops;
+    v->writer.turn = v->turn;
+    return 0;
+}
+
+int pstate_view_commit(struct pstate_view *v, uint64_t turn, struct leat_error *err)
+{
+    uint8_t bytes[8];
+
+    leat_assert(v->writer.txn != NULL && turn >= v->turn);
+    store_u64(bytes, turn);
+    crash_point("commit.before");
+    int rv = raw_put(v, key_turn, sizeof(key_turn), span_of(bytes, 8), err);
+    if (rv != 0)
+        return rv;
+    scans_close(&v->writer, true);
+    int rc = mdb_txn_commit(v->writer.txn);
+    v->writer.txn = NULL;
+    v->ops = NULL;
+    if (rc != 0)
+        return view_error(err, rc, "commit a turn in", v);
+    v->turn = turn;
+    v->commits++;
+    crash_point("commit.after");
+    return 0;
+}
+
+void pstate_view_abort(struct pstate_view *v)
+{
+    if (v->writer.txn == NULL)
+        return;
+    scans_close(&v->writer, true);
+    mdb_txn_abort(v->writer.txn);
+    v->writer.txn = NULL;
+    v->ops = NULL;
+    /* References given out by the turn are lost, which is fine, but the bound may have been, which is not. */
+    v->next_reference = v->reference_bound = 0;
+    struct pstate_reader r = {.view = v};
+    struct leat_span value;
+    if (mdb_txn_begin(v->env, NULL, MDB_RDONLY, &r.txn) == 0) {
+        if (raw_get(&r, key_reference, sizeof(key_reference), &value, NULL) == 0 && value.size == 8)
+            v->reference_bound = load_u64(value.base);
+        mdb_txn_abort(r.txn);
+    }
+    v->next_reference = v->reference_bound > 0 ? v->reference_bound : 1;
+}
+
+/* References are given out from a block whose end is kept with the operations, so that no crash gives one twice. */
+
+int view_reference(struct pstate_view *v, uint64_t *out, struct leat_error *err)
+{
+    uint8_t bytes[8];
+    int rv = 0;
+
+    if (v->next_reference >= v->reference_bound) {
+        v->reference_bound = v->next_reference + REFERENCE_STEP;
+        store_u64(bytes, v->reference_bound);
+        rv = raw_put(v, key_reference, sizeof(key_reference), span_of(bytes, 8), err);
+        op_record(v, OP_PUT, span_of(key_reference, sizeof(key_reference)), span_of(bytes, 8));
+    }
+    *out = v->next_reference++;
+    return rv;
+}
+
+static int apply_one(struct pstate_view *v, struct reader *in, struct leat_error *err)
+{
+    enum view_op op = (enum view_op)reader_u8(in);
+    struct leat_span key = reader_span(in), value = op != OP_DELETE ? reader_span(in) : span_of(NULL, 0);
+
+    if (in->error != 0 || key.size < KEY_PREFIX || key.size > KEY_MAX)
+        return leat_fail(err, LEAT_ECORRUPT, "an operation does not check out");
+    switch (op) {
+    case OP_PUT:
+        if (span_equal(key, span_of(key_reference, sizeof(key_reference))) && value.size == 8)
+            v->reference_bound = v->next_reference = load_u64(value.base);
+        return raw_put(v, key.base, key.size, value, err);
+    case OP_DELETE:
+        return raw_delete(v, key.base, key.size, err);
+    case OP_UNLINK:
+        return unlink_apply(v, key, value, err);
+    case OP_ROW_APPEND:
+    case OP_ROW_REPLACE:
+    case OP_ROW_REMOVE:
+        return rows_apply(v, op, key, value, err);
+    }
+    return leat_fail(err, LEAT_ECORRUPT, "operation of unknown kind %d", (int)op);
+}
+
+int pstate_view_apply(struct pstate_view *v, struct leat_span ops, struct leat_error *err)
+{
+    struct reader in = reader_of(ops);
+    int rv = 0;
+
+    leat_assert(v->writer.txn != NULL && v->ops == NULL);
+    while (rv == 0 && reader_left(&in) > 0)
+        rv = apply_one(v, &in, err);
+    return rv;
+}
+
+/* ---- Readers ---- */
+
+struct pstate_reader *pstate_view_turn(struct pstate_view *v)
+{
+    leat_assert(v->writer.txn != NULL);
+    return &v->writer;
+}
+
+static int read_turn(struct pstate_reader *r, struct leat_error *err)
+{
+    struct leat_span value;
+    int rv = raw_get(r, key_turn, sizeof(key_turn), &value, err);
+
+    r->turn = rv == 0 ? load_u64(value.base) : 0;
+    return rv == LEAT_ENOTFOUND ? 0 : rv;
+}
+
+int pstate_snapshot_open(struct pstate_view *v, struct pstate_reader **out, struct leat_error *err)
+{
+    struct pstate_reader *r = base_alloc(sizeof(*r));
+
+    r->view = v;
+    int rc = mdb_txn_begin(v->env, NULL, MDB_RDONLY, &r->txn);
+    if (rc != 0) {
+        free(r);
+        return view_error(err, rc, "read", v);
+    }
+    int rv = read_turn(r, err);
+    if (rv != 0) {
+        pstate_snapshot_close(r);
+        return rv;
+    }
+    *out = r;
+    return 0;
+}
+
+void pstate_snapshot_close(struct pstate_reader *r)
+{
+    if (r == NULL)
+        return;
+    scans_close(r, true);
+    mdb_txn_abort(r->txn);
+    free(r);
+}
+
+void pstate_snapshot_pause(struct pstate_reader *r)
+{
+    if (r->paused)
+        return;
+    scans_close(r, false);
+    mdb_txn_reset(r->txn);
+    r->paused = true;
+}
+
+int pstate_snapshot_renew(struct pstate_reader *r, struct leat_error *err)
+{
+    pstate_snapshot_pause(r);
+    int rc = mdb_txn_renew(r->txn);
+    if (rc != 0)
+        return view_error(err, rc, "read", r->view);
+    r->paused = false;
+    return read_turn(r, err);
+}
+
+uint64_t pstate_reader_turn(const struct pstate_reader *r)
+{
+    return r->turn;
+}
+
+void pstate_view_figures(struct pstate_view *v, struct pstate_figures *out)
+{
+    MDB_envinfo info;
+    MDB_stat stat;
+
+    mdb_env_info(v->env, &info);
+    mdb_env_stat(v->env, &stat);
+    memset(out, 0, sizeof(*out));
+    out->file_bytes = ((uint64_t)info.me_last_pgno + 1) * stat.ms_psize;
+    out->used_pages = stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages;
+    out->free_pages = info.me_last_pgno + 1 > out->used_pages ? info.me_last_pgno + 1 - out->used_pages : 0;
+    out->commits = v->commits;
+    out->unswept = v->unswept;
+}

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PSTATES_VIEW_H
+#define PSTATES_VIEW_H
+
+/* The inside of a view: what access.c, rows.c and sweep.c may ask of LMDB. Only view.c and checkpoint.c call LMDB
+ * for environments and transactions; the raw_ functions here are the only way to its keys. */
+
+#include "pstates/key.h"
+
+#include <lmdb.h>
+#include <pthread.h>
+
+struct pstate_reader {
+    struct pstate_view *view;
+    MDB_txn *txn;
+    uint64_t turn;
+    bool writes;               /* the open turn's */
+    bool paused;
+    struct pstate_scan *open;  /* scans in use */
+    struct pstate_scan *spare; /* scans to use again */
+};
+
+struct checkpointer;
+
+struct pstate_view {
+    struct pstate_config config;
+    char *directory;
+    MDB_env *env;
+    MDB_dbi dbi;
+    struct pstate_reader writer; /* txn is NULL between turns */
+    struct buffer *ops;          /* of the open turn; NULL: not recorded */
+    uint64_t turn;
+    uint64_t next_reference;     /* the next to give out; below the bound kept in the environment */
+    uint64_t reference_bound;
+    uint64_t written;            /* bytes put since the last checkpoint, roughly */
+    uint64_t commits, unswept;
+    struct checkpointer *checkpointer;
+};
+
+/* Kinds of operations in a turn's bytes. FORMATS.md has their layout. */
+enum view_op { OP_PUT = 1, OP_DELETE, OP_UNLINK, OP_ROW_APPEND, OP_ROW_REPLACE, OP_ROW_REMOVE };
+
+int view_error(struct leat_error *err, int rc, const char *doing, const struct pstate_view *v);
+
+/* 0, LEAT_ENOTFOUND or an error. The value points into the map. */
+int raw_get(const struct pstate_reader *r, const void *key, size_t size, struct leat_span *out, struct leat_error *err);
+int raw_put(struct pstate_view *v, const void *key, size_t size, struct leat_span value, struct leat_error *err);
+/* Room for a value of `length` bytes, to be filled before the next call. */
+int raw_reserve(struct pstate_view *v, const void *key, size_t size, size_t length, void **out, struct leat_error *err);
+int raw_delete(struct pstate_view *v, const void *key, size_t size, struct leat_error *err); /* absent: 0 */
+
+/* A reference id that was never given out. Inside a turn. */
+int view_reference(struct pstate_view *v, uint64_t *out, struct leat_error *err);
+void op_record(struct pstate_view *v, enum view_op op, struct leat_span key, struct leat_span value);
+
+/* ---- access.c ---- */
+
+/* Where keys lead to. */
+struct place {
+    const struct pstate_level *level; /* what is there */
+    struct key key;                   /* its element, or header */
+    uint64_t reference;               /* of a nested collection; 0: the PState's own level */
+    uint64_t count;                   /* header of a list or rows */
+    struct leat_span value;           /* of a leaf */
+    bool found;
+    bool in_list;                     /* it is an element of a list */
+    uint32_t depth;
+};
+
+/* Follow keys. make: collections on the way that are missing are made (inside a turn). */
+int place_find(struct pstate_reader *r, uint32_t task, uint32_t pstate, struct leat_row keys, bool make,
+               struct place *out, struct leat_error *err);
+/* The prefix of a collection's elements. */
+void place_prefix(const struct place *p, struct key *out);
+void header_prefix(struct leat_span header_key, uint64_t reference, struct key *out);
+bool level_is_collection(const struct pstate_level *level);
+void scans_close(struct pstate_reader *r, bool free_all);
+
+/* ---- rows.c and sweep.c, for pstate_view_apply ---- */
+
+int rows_apply(struct pstate_view *v, enum view_op op, struct leat_span key, struct leat_span value,
+               struct leat_error *err);
+int unlink_apply(struct pstate_view *v, struct leat_span key, struct leat_span value, struct leat_error *err);
+/* Remove an element that is a collection: its subtree goes on the queue of the unlinked. */
+int unlink_place(struct pstate_view *v, uint32_t pstate, const struct place *p, struct leat_error *err);
+
+/* ---- checkpoint.c ---- */
+
+void crash_point(const char *point);
+/* Put the saved meta pages back; *turn 0 when there was no checkpoint and the view begins empty. */
+int checkpoint_restore(const char *directory, uint64_t *turn, struct buffer *state, uint64_t *sequence,
+                       struct leat_error *err);
+int checkpointer_open(struct pstate_view *v, uint64_t sequence, uint64_t turn, struct leat_error *err);
+void checkpointer_close(struct pstate_view *v);
+int checkpoint_now(struct pstate_view *v, struct leat_span state, struct leat_error *err);
+
+#endif
