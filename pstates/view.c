@@ -54,6 +54,7 @@ int raw_get(const struct pstate_reader *r, const void *key, size_t size, struct 
     MDB_val k = {size, (void *)(uintptr_t)key}, v;
     int rc = mdb_get(r->txn, r->view->dbi, &k, &v);
 
+    *out = span_of(NULL, 0);
     if (rc == MDB_NOTFOUND)
         return LEAT_ENOTFOUND;
     if (rc != 0)
