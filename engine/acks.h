@@ -16,6 +16,7 @@ struct ack_wait {
     uint32_t left;           /* partitions not there yet, and one until registration ends */
     struct buffer returns;   /* ack returns: {partition u32, offset u64, type u8, span} each */
     void (*reached)(struct ack_wait *w);
+    struct ack_wait *chain;  /* of those reached together */
 };
 
 struct ack_target {
