@@ -365,6 +365,7 @@ int group_open(const struct group_config *config, struct group **out, struct lea
         return rv;
     }
     g->epoch++;
+    atomic_store(&g->released, g->journal_next);
     for (uint32_t i = 0; i < config->groups; i++) {
         struct hop_peer *p = &g->peer[i];
 

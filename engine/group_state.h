@@ -77,6 +77,7 @@ struct group {
     uint64_t epoch;
     uint64_t turn;
     uint64_t journal_next;
+    _Atomic uint64_t released;    /* journal_next once the view has it: peers read no further */
     int64_t now_us;
     struct progress *progress;
     struct hop_peer *peer;        /* by group */

@@ -100,14 +100,15 @@ static int accept(struct group *g, struct hop_message *m, struct leat_error *err
     return see_progress(g, peer, m, err);
 }
 
-/* Outputs for us in some records of a peer's journal. */
-static int read_batches(struct group *g, uint32_t from, const struct log_slice *slice, struct leat_error *err)
+/* Outputs for us in some records of a peer's journal, up to an offset. */
+static int read_batches(struct group *g, uint32_t from, const struct log_slice *slice, uint64_t end,
+                        struct leat_error *err)
 {
     struct hop_peer *peer = &g->peer[from];
     struct batch b;
     int rv;
 
-    for (uint32_t i = 0; i < slice->count; i++) {
+    for (uint32_t i = 0; i < slice->count && slice->entry[i].offset < end; i++) {
         arena_reset(g->small);
         rv = batch_decode(slice->entry[i].body, g->small, &b, err);
         if (rv != 0)
@@ -125,7 +126,8 @@ static int read_batches(struct group *g, uint32_t from, const struct log_slice *
     return 0;
 }
 
-/* Read a peer's journal until its durable end, or until enough is queued. */
+/* Read a peer's journal up to what its view has, or until enough is queued. What is durable but not applied yet must
+ * wait: an ack could leave before queries see its effects. The peer pushes when it has applied it. */
 static int read_gap(struct group *g, uint32_t from, struct leat_error *err)
 {
     struct hop_peer *peer = &g->peer[from];
@@ -136,14 +138,18 @@ static int read_gap(struct group *g, uint32_t from, struct leat_error *err)
         return 0;
     atomic_fetch_add(&g->stats.gap_reads, 1);
     while (rv == 0 && g->queued_bytes < LIMIT_OPEN_BYTES) {
-        rv = log_read(peer->group->journal, 0, peer->read_position, 64, 4 << 20, &slice, err);
+        uint64_t end = atomic_load(&peer->group->released);
+
+        rv = peer->read_position < end
+                 ? log_read(peer->group->journal, 0, peer->read_position, 64, 4 << 20, &slice, err)
+                 : LEAT_EAGAIN;
         if (rv == LEAT_EAGAIN) {
             peer->behind = false;
             return 0;
         }
         if (rv != 0)
             return base_wrap(err, rv, "group %u reads the journal of group %u", g->config.number, from);
-        rv = read_batches(g, from, &slice, err);
+        rv = read_batches(g, from, &slice, end, err);
         log_release(peer->group->journal, &slice);
     }
     return rv;

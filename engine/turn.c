@@ -517,6 +517,7 @@ static int commit(struct turn *t, struct leat_error *err)
     if (rv != 0)
         return base_wrap(err, rv, "group %u applies turn %llu", g->config.number, (unsigned long long)b.turn);
     t->applied = true;
+    atomic_store(&g->released, g->journal_next);
     histogram_add(&g->stats.apply_ns, (uint64_t)(now_ns(g) - start));
     if (group_crashes(g, "turn.applied"))
         return LEAT_ECANCELED;
