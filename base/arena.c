@@ -121,6 +121,11 @@ char *arena_format(struct arena *a, const char *format, ...)
     return text;
 }
 
+void arena_limit(struct arena *a, size_t limit)
+{
+    a->limit = limit;
+}
+
 size_t arena_used(const struct arena *a)
 {
     return a->used;

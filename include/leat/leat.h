@@ -545,7 +545,7 @@ LEAT_API int leat_append(struct leat_depot *d, const struct leat_rows *rows, con
                          struct leat_receipt *receipt, struct leat_error *err);
 
 /* The same without waiting. done is called once, on a thread of the engine, with a code and, on success, a
- * receipt borrowed for the call; it must not block. LEAT_EFULL: too much is under way, nothing was taken. */
+ * receipt borrowed for the call; it must not block; LEAT_EFULL there: too much is under way, append again later. */
 typedef void leat_append_done(void *context, int code, const struct leat_receipt *receipt);
 LEAT_API int leat_append_start(struct leat_depot *d, const struct leat_rows *rows, const struct leat_append *how,
                                leat_append_done *done, void *context, struct leat_error *err);

@@ -1,0 +1,500 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/client_rows.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <time.h>
+
+/* Appends. One append is cut into a share for each group it touches; it is done when all shares are. */
+
+/* Rows of a depot partitioned at random go to one partition in runs of so many, so that its log has few pieces. */
+enum { RANDOM_RUN = 64 };
+
+struct append {
+    struct leat_depot *depot;
+    struct intake_share *share;   /* by group; count 0: not touched */
+    struct log_record *record;    /* by group, one behind another */
+    uint64_t *offset;
+    uint32_t *row;                /* of each record: its place in the append */
+    uint32_t *partition;          /* by row */
+    uint8_t *bytes;
+    uint32_t rows;
+    _Atomic uint32_t left;        /* shares, and one until all are submitted */
+    _Atomic int code;
+    leat_append_done *done;       /* NULL: somebody waits */
+    void *context;
+    pthread_mutex_t lock;
+    pthread_cond_t cond;
+    bool finished, abandoned;
+};
+
+int leat_depot_find(struct leat *l, const char *module, const char *depot, struct leat_depot **out,
+                    struct leat_error *err)
+{
+    struct module *m = node_module(l, module);
+    int number = m != NULL ? plan_depot_find(m->plan, depot) : -1;
+
+    if (m == NULL)
+        return leat_fail(err, LEAT_ENOTFOUND, "no module '%s' is launched", module);
+    if (number < 0)
+        return leat_fail(err, LEAT_ENOTFOUND, "module '%s' has no depot '%s'", module, depot);
+    *out = &m->depot[number];
+    return 0;
+}
+
+uint32_t leat_depot_partitions(const struct leat_depot *d)
+{
+    return d->module->plan->tasks;
+}
+
+const struct leat_batch *leat_depot_columns(const struct leat_depot *d)
+{
+    return &d->columns;
+}
+
+/* ---- Making ---- */
+
+static void append_free(struct append *a)
+{
+    for (uint32_t i = 0; i < a->depot->module->groups; i++)
+        buffer_fini(&a->share[i].wait.returns);
+    pthread_mutex_destroy(&a->lock);
+    pthread_cond_destroy(&a->cond);
+    free(a->share);
+    free(a->record);
+    free(a->offset);
+    free(a->row);
+    free(a->partition);
+    free(a->bytes);
+    free(a);
+}
+
+static void share_done(struct intake_share *share);
+
+static uint32_t partition_of(struct leat_depot *d, const struct leat_rows *rows, const struct leat_append *how,
+                             uint32_t row)
+{
+    uint32_t tasks = d->module->plan->tasks;
+    uint64_t n;
+
+    switch (d->plan->partitioner) {
+    case LEAT_BY_FIELD:
+        return rows->row[row].partition;
+    case LEAT_EXPLICIT:
+        return how->partition;
+    default:
+        /* A repeat must come to the partition that saw the row before, so in a session the sequence decides. */
+        n = how->session != 0 ? how->session + (how->sequence + row) / RANDOM_RUN
+                              : atomic_fetch_add(&d->random, 1) / RANDOM_RUN;
+        return (uint32_t)(n * 0x9e3779b97f4a7c15U >> 32) & (tasks - 1);
+    }
+}
+
+/* Count rows by group, so that each share's records lie together. */
+static void cut_shares(struct append *a, const struct leat_rows *rows, const struct leat_append *how)
+{
+    struct module *m = a->depot->module;
+    uint32_t first = 0;
+
+    for (uint32_t i = 0; i < a->rows; i++) {
+        a->partition[i] = partition_of(a->depot, rows, how, i);
+        a->share[a->partition[i] & (m->groups - 1)].count++;
+    }
+    for (uint32_t g = 0; g < m->groups; g++) {
+        a->share[g].record = a->record + first;
+        a->share[g].offset = a->offset + first;
+        a->share[g].ack = how->ack;
+        a->share[g].done = share_done;
+        a->share[g].owner = a;
+        first += a->share[g].count;
+        a->share[g].count = 0;
+    }
+}
+
+static void fill_shares(struct append *a, const struct leat_rows *rows, const struct leat_append *how)
+{
+    struct module *m = a->depot->module;
+    int64_t now = clock_real()->wall_us(clock_real());
+
+    for (uint32_t i = 0; i < a->rows; i++) {
+        uint32_t g = a->partition[i] & (m->groups - 1);
+        struct intake_share *s = &a->share[g];
+
+        a->row[s->record - a->record + s->count] = i;
+        s->record[s->count++] = (struct log_record){
+            .partition = group_partition(m->group[g], a->depot->number, a->partition[i]),
+            .time_us = now,
+            .session = how->session,
+            .sequence = how->sequence + i,
+            .body = span_of(a->bytes + rows->row[i].at, rows->row[i].size),
+        };
+    }
+}
+
+static struct append *append_new(struct leat_depot *d, const struct leat_rows *rows, const struct leat_append *how)
+{
+    struct append *a = base_alloc(sizeof(*a));
+
+    a->depot = d;
+    a->rows = rows->count;
+    a->share = base_alloc(d->module->groups * sizeof(*a->share));
+    a->record = base_alloc(rows->count * sizeof(*a->record));
+    a->offset = base_alloc(rows->count * sizeof(*a->offset));
+    a->row = base_alloc(rows->count * sizeof(*a->row));
+    a->partition = base_alloc(rows->count * sizeof(*a->partition));
+    a->bytes = malloc(rows->bytes.size + 1);
+    if (a->bytes == NULL)
+        a->bytes = base_alloc(rows->bytes.size + 1);
+    memcpy(a->bytes, rows->bytes.base, rows->bytes.size);
+    pthread_mutex_init(&a->lock, NULL);
+    pthread_cond_init(&a->cond, NULL);
+    atomic_store(&a->left, 1);
+    cut_shares(a, rows, how);
+    fill_shares(a, rows, how);
+    return a;
+}
+
+/* ---- Receipts ---- */
+
+struct returned {
+    uint32_t row;
+    struct leat_value value;
+};
+
+static int compare_rows(const void *x, const void *y)
+{
+    const struct returned *a = x, *b = y;
+
+    return a->row < b->row ? -1 : a->row > b->row;
+}
+
+/* The row of the append that got an offset in a partition of the group's log; UINT32_MAX: none. */
+static uint32_t row_at(const struct append *a, const struct intake_share *s, uint32_t partition, uint64_t offset)
+{
+    for (uint32_t i = 0; i < s->count; i++)
+        if (s->record[i].partition == partition && s->offset[i] == offset)
+            return a->row[s->record - a->record + i];
+    return UINT32_MAX;
+}
+
+static bool read_returned(const struct append *a, const struct intake_share *s, struct reader *in, struct returned *out)
+{
+    uint32_t partition = reader_u32(in);
+    uint64_t offset = reader_u64(in);
+    enum leat_type type = (enum leat_type)reader_u8(in);
+    struct leat_span coded = reader_span(in);
+    struct reader r = reader_of(coded);
+    struct leat_column column = {.name = "return", .type = type, .count = (uint32_t)reader_varint(&r)};
+    struct row_schema schema = {1, &column};
+
+    out->row = row_at(a, s, partition, offset);
+    return in->error == 0 && r.error == 0 && out->row != UINT32_MAX &&
+           row_decode(&schema, span_of(r.at, reader_left(&r)), &out->value) == 0;
+}
+
+static void make_receipt(struct append *a, struct leat_receipt *out)
+{
+    struct module *m = a->depot->module;
+    struct returned *list = NULL;
+    uint32_t count = 0;
+
+    memset(out, 0, sizeof(*out));
+    out->partition = a->partition[0];
+    for (uint32_t g = 0; g < m->groups; g++) {
+        struct intake_share *s = &a->share[g];
+        struct reader in = reader_of(buffer_bytes(&s->wait.returns));
+
+        for (uint32_t i = 0; i < s->count; i++) {
+            out->appended += s->offset[i] != UINT64_MAX;
+            if (a->row[s->record - a->record + i] == 0)
+                out->offset = s->offset[i];
+        }
+        while (reader_left(&in) > 0 && in.error == 0) {
+            list = base_realloc(list, (count + 1) * sizeof(*list));
+            count += read_returned(a, s, &in, &list[count]);
+        }
+    }
+    if (count == 0) {
+        free(list);
+        return;
+    }
+    qsort(list, count, sizeof(*list), compare_rows);
+    struct leat_value *value = base_alloc(count * sizeof(*value));
+    for (uint32_t i = 0; i < count; i++)
+        value[i] = list[i].value;
+    free(list);
+    out->returned = count;
+    out->value = value;
+    out->memory = value;
+}
+
+void leat_receipt_fini(struct leat_receipt *receipt)
+{
+    free(receipt->memory);
+    memset(receipt, 0, sizeof(*receipt));
+}
+
+/* Values of a receipt point into the append, which goes: one allocation of values and their bytes takes their place. */
+static void receipt_own(struct leat_receipt *receipt)
+{
+    size_t size = receipt->returned * sizeof(struct leat_value);
+
+    for (uint32_t i = 0; i < receipt->returned; i++)
+        size += receipt->value[i].type >= LEAT_STR ? receipt->value[i].as.bytes.size : 0;
+    if (receipt->returned == 0)
+        return;
+    struct leat_value *value = base_alloc(size);
+    uint8_t *bytes = (uint8_t *)(value + receipt->returned);
+    memcpy(value, receipt->value, receipt->returned * sizeof(*value));
+    for (uint32_t i = 0; i < receipt->returned; i++) {
+        if (value[i].type < LEAT_STR || value[i].as.bytes.size == 0)
+            continue;
+        memcpy(bytes, value[i].as.bytes.base, value[i].as.bytes.size);
+        value[i].as.bytes.base = bytes;
+        bytes += value[i].as.bytes.size;
+    }
+    free(receipt->memory);
+    receipt->value = value;
+    receipt->memory = value;
+}
+
+/* ---- Doing ---- */
+
+static void append_finish(struct append *a)
+{
+    int code = atomic_load(&a->code);
+
+    if (a->done != NULL) {
+        struct leat_receipt receipt = {0};
+
+        if (code == 0)
+            make_receipt(a, &receipt);
+        a->done(a->context, code, code == 0 ? &receipt : NULL);
+        leat_receipt_fini(&receipt);
+        append_free(a);
+        return;
+    }
+    pthread_mutex_lock(&a->lock);
+    a->finished = true;
+    bool abandoned = a->abandoned;
+    pthread_cond_signal(&a->cond);
+    pthread_mutex_unlock(&a->lock);
+    if (abandoned)
+        append_free(a);
+}
+
+static void share_done(struct intake_share *share)
+{
+    struct append *a = share->owner;
+    int none = 0;
+
+    if (share->code != 0)
+        atomic_compare_exchange_strong(&a->code, &none, share->code);
+    if (atomic_fetch_sub(&a->left, 1) == 1)
+        append_finish(a);
+}
+
+static int check_append(struct leat_depot *d, const struct leat_rows *rows, const struct leat_append *how,
+                        struct leat_error *err)
+{
+    int rv = module_status(d->module, err);
+
+    if (rv != 0)
+        return rv;
+    if (rows->depot != d)
+        return leat_fail(err, LEAT_EINVAL, "the rows were made for depot '%s', not '%s'", rows->depot->plan->name, d->plan->name);
+    if (rows->count == 0)
+        return leat_fail(err, LEAT_EINVAL, "there are no rows to append");
+    if (d->plan->partitioner == LEAT_NO_CLIENT)
+        return leat_fail(err, LEAT_EINVAL, "depot '%s' cannot be appended to by clients", d->plan->name);
+    if (d->plan->partitioner == LEAT_EXPLICIT && how->partition >= d->module->plan->tasks)
+        return leat_fail(err, LEAT_EINVAL, "depot '%s' has %u partitions, there is no partition %u", d->plan->name,
+                         d->module->plan->tasks, how->partition);
+    if (how->session >= SESSION_GROUPS)
+        return leat_fail(err, LEAT_EINVAL, "sessions from 2^64 - 65,536 on are Leat's own");
+    return 0;
+}
+
+/* Submit all shares. may_lead: the last one's work may be done here. Shares that cannot be taken fail by themselves. */
+static int submit(struct append *a, bool may_lead)
+{
+    struct module *m = a->depot->module;
+    uint32_t last = m->groups;
+    int rv = 0;
+
+    for (uint32_t g = 0; g < m->groups; g++)
+        if (a->share[g].count > 0) {
+            atomic_fetch_add(&a->left, 1);
+            last = g;
+        }
+    for (uint32_t g = 0; g < m->groups; g++) {
+        if (a->share[g].count == 0)
+            continue;
+        rv = intake_submit(group_intake(m->group[g]), &a->share[g], may_lead && g == last);
+        if (rv != 0) {
+            a->share[g].code = rv;
+            share_done(&a->share[g]);
+        }
+    }
+    return rv;
+}
+
+static void append_release(struct append *a)
+{
+    if (atomic_fetch_sub(&a->left, 1) == 1)
+        append_finish(a);
+}
+
+static bool wait_for(struct append *a, uint32_t timeout_ms)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_REALTIME, &t);
+    t.tv_sec += timeout_ms / 1000;
+    t.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
+    if (t.tv_nsec >= 1000000000) {
+        t.tv_sec++;
+        t.tv_nsec -= 1000000000;
+    }
+    pthread_mutex_lock(&a->lock);
+    while (!a->finished && pthread_cond_timedwait(&a->cond, &a->lock, &t) != ETIMEDOUT)
+        ;
+    bool finished = a->finished;
+    a->abandoned = !finished;
+    pthread_mutex_unlock(&a->lock);
+    return finished;
+}
+
+static const struct leat_append no_wishes = {0};
+
+int leat_append(struct leat_depot *d, const struct leat_rows *rows, const struct leat_append *how,
+                struct leat_receipt *receipt, struct leat_error *err)
+{
+    uint32_t timeout_ms;
+
+    how = how != NULL ? how : &no_wishes;
+    if (receipt != NULL)
+        memset(receipt, 0, sizeof(*receipt));
+    int rv = check_append(d, rows, how, err);
+    if (rv != 0)
+        return rv;
+    timeout_ms = how->timeout_ms > 0 ? how->timeout_ms : 30000;
+    struct append *a = append_new(d, rows, how);
+    submit(a, true);
+    append_release(a);
+    if (how->ack == LEAT_NONE)
+        timeout_ms = 0;
+    if (!wait_for(a, timeout_ms)) {
+        if (how->ack == LEAT_NONE)
+            return 0;
+        return leat_fail(err, LEAT_ETIMEOUT,
+                         "depot '%s': no acknowledgement within %u ms; the rows may or may not be there: append them again with the same session and sequence",
+                         d->plan->name, timeout_ms);
+    }
+    rv = atomic_load(&a->code);
+    if (rv == 0 && receipt != NULL) {
+        make_receipt(a, receipt);
+        receipt_own(receipt);
+    }
+    append_free(a);
+    if (rv != 0 && module_status(d->module, err) == 0)
+        leat_fail(err, rv, "depot '%s': the rows were not appended: %s", d->plan->name, leat_code_text(rv));
+    return rv;
+}
+
+int leat_append_start(struct leat_depot *d, const struct leat_rows *rows, const struct leat_append *how,
+                      leat_append_done *done, void *context, struct leat_error *err)
+{
+    how = how != NULL ? how : &no_wishes;
+    leat_assert(done != NULL);
+    int rv = check_append(d, rows, how, err);
+    if (rv != 0)
+        return rv;
+    struct append *a = append_new(d, rows, how);
+    a->done = done;
+    a->context = context;
+    submit(a, false);
+    append_release(a);
+    return 0;
+}
+
+/* ---- Looking ---- */
+
+int leat_depot_session(struct leat_depot *d, uint64_t session, uint64_t *high)
+{
+    struct module *m = d->module;
+    bool found = false;
+
+    for (uint32_t p = 0; p < m->plan->tasks; p++) {
+        struct group *g = module_group(m, p);
+        uint64_t sequence;
+
+        if (!intake_session(group_intake(g), group_partition(g, d->number, p), session, &sequence))
+            continue;
+        *high = !found || sequence > *high ? sequence : *high;
+        found = true;
+    }
+    return found ? 0 : LEAT_ENOTFOUND;
+}
+
+int leat_depot_bounds(struct leat_depot *d, uint32_t partition, struct leat_bounds *out)
+{
+    struct module *m = d->module;
+
+    if (partition >= m->plan->tasks)
+        return LEAT_EINVAL;
+    struct group *g = module_group(m, partition);
+    uint32_t at = group_partition(g, d->number, partition);
+    log_bounds(group_depots(g), at, &out->first, &out->next);
+    uint64_t frontier = acks_frontier(group_acks(g), at);
+    out->processed = frontier < out->next ? frontier : out->next;
+    return 0;
+}
+
+/* Give the records of a slice to the caller's function. */
+static int give_each(struct leat_depot *d, struct arena *a, const struct log_slice *slice, leat_record_each *each,
+                     void *context, uint64_t *next, struct leat_error *err)
+{
+    for (uint32_t i = 0; i < slice->count; i++) {
+        const struct log_entry *e = &slice->entry[i];
+        struct leat_record record = {e->offset, e->time_us, e->session, e->sequence};
+        struct leat_batch row;
+
+        arena_reset(a);
+        if (row_batch(a, &d->plan->schema, &e->body, 1, &row) != 0)
+            return leat_fail(err, LEAT_ECORRUPT, "the record at offset %llu does not fit the schema", (unsigned long long)e->offset);
+        int rv = each(context, &record, &row);
+        *next = e->offset + 1;
+        if (rv != 0)
+            return rv;
+    }
+    return 0;
+}
+
+int leat_depot_read(struct leat_depot *d, uint32_t partition, uint64_t offset, uint32_t max, leat_record_each *each,
+                    void *context, uint64_t *next, struct leat_error *err)
+{
+    struct module *m = d->module;
+    struct log_slice slice;
+    uint64_t at = offset;
+    int rv = 0;
+
+    if (partition >= m->plan->tasks)
+        return leat_fail(err, LEAT_EINVAL, "depot '%s' has %u partitions, there is no partition %u", d->plan->name,
+                         m->plan->tasks, partition);
+    struct group *g = module_group(m, partition);
+    struct arena *a = arena_open(LIMIT_TURN_MEMORY);
+    while (max > 0 && rv == 0) {
+        rv = log_read(group_depots(g), group_partition(g, d->number, partition), at, max < 1024 ? max : 1024, 4 << 20,
+                      &slice, err);
+        if (rv != 0)
+            break;
+        rv = give_each(d, a, &slice, each, context, &at, err);
+        max -= slice.count < max ? slice.count : max;
+        log_release(group_depots(g), &slice);
+    }
+    arena_close(a);
+    if (next != NULL)
+        *next = at;
+    return rv == LEAT_EAGAIN ? 0 : rv;
+}

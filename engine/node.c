@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/node.h"
+
+#include "base/file.h"
+
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+struct module *node_module(struct leat *l, const char *name)
+{
+    struct module *found = NULL;
+
+    pthread_mutex_lock(&l->mutex);
+    for (uint32_t i = 0; i < l->modules; i++)
+        if (strcmp(l->module[i]->plan->module->name, name) == 0)
+            found = l->module[i];
+    pthread_mutex_unlock(&l->mutex);
+    return found;
+}
+
+static int open_directory(struct leat *l, const char *directory, struct leat_error *err)
+{
+    char path[4096];
+
+    if (l->config.memory) {
+        snprintf(l->directory, sizeof(l->directory), "%s/leat-XXXXXX", getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/tmp");
+        if (mkdtemp(l->directory) == NULL)
+            return leat_fail(err, LEAT_EIO, "a temporary directory cannot be made at '%s'", l->directory);
+        l->temporary = true;
+        return 0;
+    }
+    if (directory == NULL || snprintf(l->directory, sizeof(l->directory), "%s", directory) >= (int)sizeof(l->directory) ||
+        directory[0] == '\0')
+        return leat_fail(err, LEAT_EINVAL, "the directory's path is empty or too long");
+    if (!l->config.create && access(l->directory, F_OK) != 0)
+        return leat_fail(err, LEAT_ENOTFOUND, "there is no directory '%s'", l->directory);
+    int rv = file_make_directory(l->directory, err);
+    snprintf(path, sizeof(path), "%s/leat.lock", l->directory);
+    return rv == 0 ? file_lock(path, &l->lock, err) : rv;
+}
+
+int leat_open(const char *directory, const struct leat_config *config, struct leat **out, struct leat_error *err)
+{
+    static const struct leat_config defaults = {.create = true};
+    struct leat *l = base_alloc(sizeof(*l));
+
+    l->config = config != NULL ? *config : defaults;
+    l->lock = -1;
+    int rv = open_directory(l, directory, err);
+    if (rv != 0) {
+        free(l);
+        return rv;
+    }
+    pthread_mutex_init(&l->mutex, NULL);
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    l->pool = query_pool_open(l->config.query_threads > 0 ? l->config.query_threads : cores > 0 ? (uint32_t)cores : 1);
+    if (!l->config.memory)
+        l->stats = stats_writer_open(l);
+    *out = l;
+    return 0;
+}
+
+void leat_close(struct leat *l)
+{
+    if (l == NULL)
+        return;
+    query_pool_close(l->pool);
+    stats_writer_close(l->stats);
+    for (uint32_t i = 0; i < l->modules; i++)
+        module_stop(l->module[i]);
+    for (uint32_t i = 0; i < l->modules; i++)
+        module_close(l->module[i]);
+    if (l->lock >= 0)
+        close(l->lock);
+    if (l->temporary)
+        file_remove_tree(l->directory, NULL);
+    pthread_mutex_destroy(&l->mutex);
+    free(l);
+}
+
+int leat_launch(struct leat *l, const struct leat_module *module, const struct leat_launch *launch,
+                struct leat_error *err)
+{
+    static const struct leat_launch defaults = {0};
+
+    if (module->name != NULL && node_module(l, module->name) != NULL)
+        return leat_fail(err, LEAT_EEXISTS, "module '%s' runs already", module->name);
+    if (l->modules == LENGTH_OF(l->module))
+        return leat_fail(err, LEAT_ELIMIT, "%u modules run already", l->modules);
+    return module_launch(l, module, launch != NULL ? launch : &defaults, err);
+}
+
+int leat_check(const struct leat_module *module, const struct leat_option *options, struct leat_error *err)
+{
+    struct plan_config config = {.module = module, .options = options, .tasks = 64};
+    struct plan *p;
+    int rv = plan_open(&config, &p, err);
+
+    if (rv == 0)
+        plan_close(p);
+    return rv;
+}
+
+/* ---- Waiting for everything ---- */
+
+struct wait_all {
+    pthread_mutex_t lock;
+    pthread_cond_t cond;
+    uint32_t left;
+};
+
+struct wait_one {
+    struct ack_wait wait;
+    struct acks *acks;
+    struct wait_all *all;
+};
+
+static void one_reached(struct ack_wait *w)
+{
+    struct wait_all *all = ((struct wait_one *)w)->all;
+
+    pthread_mutex_lock(&all->lock);
+    all->left--;
+    pthread_cond_signal(&all->cond);
+    pthread_mutex_unlock(&all->lock);
+}
+
+/* All that the depots of a group hold now. */
+static void wait_for_group(struct group *g, const struct plan *p, uint32_t groups, struct wait_one *one,
+                           struct wait_all *all)
+{
+    uint32_t partitions = p->depots * (p->tasks / groups), count = 0;
+    struct ack_target *target = base_alloc((partitions + 1) * sizeof(*target));
+
+    for (uint32_t i = 0; i < partitions; i++) {
+        uint64_t first, next;
+
+        log_bounds(group_depots(g), i, &first, &next);
+        if (next > 0)
+            target[count++] = (struct ack_target){i, next - 1};
+    }
+    one->wait.reached = one_reached;
+    one->acks = group_acks(g);
+    one->all = all;
+    pthread_mutex_lock(&all->lock);
+    all->left++;
+    pthread_mutex_unlock(&all->lock);
+    acks_register(one->acks, &one->wait, target, count);
+    free(target);
+}
+
+static bool wait_until(struct wait_all *all, const struct timespec *deadline)
+{
+    pthread_mutex_lock(&all->lock);
+    while (all->left > 0 && pthread_cond_timedwait(&all->cond, &all->lock, deadline) == 0)
+        ;
+    bool reached = all->left == 0;
+    pthread_mutex_unlock(&all->lock);
+    return reached;
+}
+
+static struct timespec deadline_in(uint32_t ms)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_REALTIME, &t);
+    t.tv_sec += ms / 1000;
+    t.tv_nsec += (long)(ms % 1000) * 1000000;
+    if (t.tv_nsec >= 1000000000) {
+        t.tv_sec++;
+        t.tv_nsec -= 1000000000;
+    }
+    return t;
+}
+
+/* Other modules' readers of a depot: their frontiers are looked at, as they have no acks of ours. */
+static bool foreigners_there(struct leat *l)
+{
+    for (uint32_t i = 0; i < l->modules; i++) {
+        struct module *m = l->module[i];
+
+        for (uint32_t f = 0; f < m->plan->foreigns; f++)
+            for (uint32_t q = 0; q < m->foreign[f].tasks; q++) {
+                struct group *owner = m->foreign[f].group[q & (m->foreign[f].groups - 1)];
+                uint64_t first, next;
+
+                log_bounds(group_depots(owner), group_partition(owner, m->foreign[f].depot, q), &first, &next);
+                if (group_foreign_frontier(m->group[q & (m->groups - 1)], f, q) < next)
+                    return false;
+            }
+    }
+    return true;
+}
+
+int leat_wait(struct leat *l, uint32_t timeout_ms, struct leat_error *err)
+{
+    struct timespec deadline = deadline_in(timeout_ms), now;
+    struct wait_all all = {.left = 0};
+    uint32_t count = 0, groups = 0;
+
+    for (uint32_t i = 0; i < l->modules; i++)
+        groups += l->module[i]->groups;
+    struct wait_one *one = base_alloc((groups + 1) * sizeof(*one));
+
+    pthread_mutex_init(&all.lock, NULL);
+    pthread_cond_init(&all.cond, NULL);
+    for (uint32_t i = 0; i < l->modules; i++)
+        for (uint32_t j = 0; j < l->module[i]->groups; j++)
+            wait_for_group(l->module[i]->group[j], l->module[i]->plan, l->module[i]->groups, &one[count++], &all);
+    bool reached = wait_until(&all, &deadline);
+    for (uint32_t i = 0; i < count && !reached; i++)
+        if (acks_cancel(one[i].acks, &one[i].wait)) {
+            pthread_mutex_lock(&all.lock);
+            all.left--;
+            pthread_mutex_unlock(&all.lock);
+        }
+    while (!reached && !wait_until(&all, &deadline) && all.left > 0)
+        deadline = deadline_in(1000);
+    while (reached && !foreigners_there(l)) {
+        clock_gettime(CLOCK_REALTIME, &now);
+        if (now.tv_sec > deadline.tv_sec)
+            reached = false;
+        usleep(500);
+    }
+    pthread_mutex_destroy(&all.lock);
+    pthread_cond_destroy(&all.cond);
+    free(one);
+    for (uint32_t i = 0; i < l->modules && !reached; i++)
+        if (module_status(l->module[i], err) != 0)
+            return err != NULL ? err->code : LEAT_EIO;
+    return reached ? 0 : leat_fail(err, LEAT_ETIMEOUT, "not everything was processed within %u ms", timeout_ms);
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef ENGINE_NODE_H
+#define ENGINE_NODE_H
+
+/* A node: one open directory, the modules that run in it, and their threads.
+ *   node.c      open, close; node_module.c: launch, threads of groups
+ *   client.c    depots: appends and reads; client_rows.c: rows to append
+ *   query.c     query topologies; view.c: reading PStates
+ *   stats.c     figures */
+
+#include "engine/flow.h"
+#include "engine/group.h"
+
+#include <pthread.h>
+
+struct runner;
+struct query_cache;
+
+struct leat_depot {
+    struct module *module;
+    uint32_t number;
+    const struct plan_depot *plan;
+    struct leat_batch columns;
+    _Atomic uint64_t random;       /* next partition of a depot partitioned at random */
+};
+
+struct module {
+    struct leat *node;
+    struct plan *plan;
+    uint32_t groups;
+    char directory[3072];
+    struct group **group;
+    struct runner *runner;         /* one thread a group */
+    struct stats_node *nodes;
+    uint32_t *foreign_tasks;
+    struct group_foreign *foreign; /* by plan->foreign */
+    struct leat_depot *depot;      /* by depot */
+    struct query_cache *queries;
+    struct histogram *query_ns;    /* by topology */
+    _Atomic int failed;
+    struct leat_error why;         /* set before failed */
+    bool draw;
+};
+
+struct leat {
+    struct leat_config config;
+    char directory[2048];
+    int lock;
+    pthread_mutex_t mutex;         /* the list of modules; launches */
+    struct module *module[64];
+    uint32_t modules;
+    struct query_pool *pool;
+    struct stats_writer *stats;
+    bool temporary;                /* memory mode: the directory is removed at close */
+};
+
+struct module *node_module(struct leat *l, const char *name);
+/* Why a module does not run any more; 0 when it does. */
+int module_status(struct module *m, struct leat_error *err);
+/* The group of a task or partition. */
+static inline struct group *module_group(const struct module *m, uint32_t task)
+{
+    return m->group[task & (m->groups - 1)];
+}
+
+int module_launch(struct leat *l, const struct leat_module *module, const struct leat_launch *launch,
+                  struct leat_error *err);
+void module_stop(struct module *m);  /* end the threads; groups stay */
+void module_close(struct module *m); /* checkpoint and free */
+
+struct query_cache *query_cache_open(struct module *m);
+void query_cache_close(struct query_cache *c);
+void query_pool_close(struct query_pool *p);
+struct query_pool *query_pool_open(uint32_t threads);
+
+struct stats_writer *stats_writer_open(struct leat *l);
+void stats_writer_close(struct stats_writer *w);
+
+#endif

@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/node.h"
+
+#include "base/file.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <ini.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+/* ---- The thread of a group ---- */
+
+struct runner {
+    struct module *module;
+    struct group *group;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t cond;
+    bool woken, stop, started;
+};
+
+static void runner_wake(void *context)
+{
+    struct runner *r = context;
+
+    pthread_mutex_lock(&r->lock);
+    if (!r->woken) {
+        r->woken = true;
+        pthread_cond_signal(&r->cond);
+    }
+    pthread_mutex_unlock(&r->lock);
+}
+
+/* Sleep until somebody wakes the group or its next timer is due. false: stop. */
+static bool runner_sleep(struct runner *r)
+{
+    int64_t due = group_due(r->group), now = clock_real()->monotonic_ns(clock_real());
+    struct timespec until = {.tv_sec = due / 1000000000, .tv_nsec = due % 1000000000};
+
+    pthread_mutex_lock(&r->lock);
+    while (!r->woken && !r->stop && due > now) {
+        if (due == INT64_MAX)
+            pthread_cond_wait(&r->cond, &r->lock);
+        else if (pthread_cond_timedwait(&r->cond, &r->lock, &until) == ETIMEDOUT)
+            break;
+    }
+    r->woken = false;
+    bool go_on = !r->stop;
+    pthread_mutex_unlock(&r->lock);
+    return go_on;
+}
+
+static bool runner_stopped(struct runner *r)
+{
+    pthread_mutex_lock(&r->lock);
+    bool stop = r->stop;
+    pthread_mutex_unlock(&r->lock);
+    return stop;
+}
+
+static void module_failed(struct module *m, int rv, const struct leat_error *why)
+{
+    if (atomic_load(&m->failed) != 0)
+        return;
+    m->why = *why;
+    m->why.code = rv;
+    atomic_store(&m->failed, rv);
+    log_print(LOG_ERROR, "engine", "module %s stops: %s", m->plan->module->name, why->text);
+}
+
+static void *runner_main(void *context)
+{
+    struct runner *r = context;
+    struct leat_error err = {0};
+    int rv = 0;
+
+    while (!runner_stopped(r)) {
+        rv = group_step(r->group, &err);
+        if (rv < 0) {
+            module_failed(r->module, rv, &err);
+            break;
+        }
+        if (rv == 0 && !runner_sleep(r))
+            break;
+    }
+    return NULL;
+}
+
+static void runner_init(struct runner *r, struct module *m)
+{
+    pthread_condattr_t attributes;
+
+    r->module = m;
+    pthread_mutex_init(&r->lock, NULL);
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&r->cond, &attributes);
+    pthread_condattr_destroy(&attributes);
+}
+
+int module_status(struct module *m, struct leat_error *err)
+{
+    int rv = atomic_load(&m->failed);
+
+    return rv == 0 ? 0 : leat_fail(err, rv, "module '%s' has stopped: %s", m->plan->module->name, m->why.text);
+}
+
+/* ---- module.ini: what may not change from one launch to the next ---- */
+
+struct kept {
+    uint32_t tasks, groups;
+    struct leat_option option[LIMIT_OPTIONS + 1];
+    uint32_t options;
+    struct buffer fingerprint;
+    struct arena *arena;
+};
+
+static int on_line(void *user, const char *section, const char *name, const char *value)
+{
+    struct kept *k = user;
+
+    if (strcmp(section, "module") == 0 && strcmp(name, "tasks") == 0)
+        k->tasks = (uint32_t)strtoul(value, NULL, 10);
+    else if (strcmp(section, "module") == 0 && strcmp(name, "groups") == 0)
+        k->groups = (uint32_t)strtoul(value, NULL, 10);
+    else if (strcmp(section, "options") == 0 && k->options < LIMIT_OPTIONS)
+        k->option[k->options++] =
+            (struct leat_option){arena_format(k->arena, "%s", name), arena_format(k->arena, "%s", value)};
+    return 1;
+}
+
+static int read_kept(const char *directory, struct kept *k, struct leat_error *err)
+{
+    char path[4096];
+
+    snprintf(path, sizeof(path), "%s/module.ini", directory);
+    if (access(path, F_OK) != 0)
+        return 0;
+    if (ini_parse(path, on_line, k) != 0 || k->tasks == 0 || k->groups == 0)
+        return leat_fail(err, LEAT_ECORRUPT, "'%s' does not check out", path);
+    snprintf(path, sizeof(path), "%s/module.fingerprint", directory);
+    return file_read(path, 16 << 20, &k->fingerprint, err);
+}
+
+static int write_kept(const struct module *m, const struct buffer *fingerprint, struct leat_error *err)
+{
+    struct buffer text = {0};
+    char path[4096], line[512];
+
+    snprintf(line, sizeof(line), "; made at the first launch of the module; do not change\n[module]\ntasks = %u\ngroups = %u\n\n[options]\n",
+             m->plan->tasks, m->groups);
+    buffer_put(&text, line, strlen(line));
+    for (uint32_t i = 0; i < m->plan->options; i++) {
+        snprintf(line, sizeof(line), "%s = %s\n", m->plan->option[i].name, m->plan->option[i].value);
+        buffer_put(&text, line, strlen(line));
+    }
+    snprintf(path, sizeof(path), "%s/module.fingerprint", m->directory);
+    int rv = file_replace(path, buffer_bytes(fingerprint), err);
+    snprintf(path, sizeof(path), "%s/module.ini", m->directory);
+    if (rv == 0)
+        rv = file_replace(path, buffer_bytes(&text), err);
+    buffer_fini(&text);
+    return rv;
+}
+
+/* The first line in which two fingerprints differ. */
+static int differs(const struct module *m, struct buffer *was, struct buffer *is, struct leat_error *err)
+{
+    char *a, *b, *a_rest = NULL, *b_rest = NULL;
+
+    buffer_u8(was, 0);
+    buffer_u8(is, 0);
+    a = strtok_r((char *)was->base, "\n", &a_rest);
+    b = strtok_r((char *)is->base, "\n", &b_rest);
+    while (a != NULL && b != NULL && strcmp(a, b) == 0) {
+        a = strtok_r(NULL, "\n", &a_rest);
+        b = strtok_r(NULL, "\n", &b_rest);
+    }
+    return leat_fail(err, LEAT_EEXISTS,
+                     "module '%s' was launched here otherwise: '%s' then, '%s' now; launch it as it was, or in another directory",
+                     m->plan->module->name, a != NULL ? a : "nothing", b != NULL ? b : "nothing");
+}
+
+/* ---- Launching ---- */
+
+static int find_depot(void *context, const char *module, const char *depot, const struct row_schema **out)
+{
+    struct module *m = node_module(context, module);
+    int number = m != NULL ? plan_depot_find(m->plan, depot) : -1;
+
+    if (number < 0)
+        return LEAT_ENOTFOUND;
+    *out = &m->plan->depot[number].schema;
+    return 0;
+}
+
+static uint32_t power_of_two(uint32_t n)
+{
+    uint32_t power = 1;
+
+    while (power * 2 <= n)
+        power *= 2;
+    return power;
+}
+
+/* Options given at this launch over those kept from the first. */
+static const struct leat_option *merge_options(struct kept *k, const struct leat_option *given)
+{
+    for (uint32_t i = 0; given != NULL && given[i].name != NULL; i++) {
+        uint32_t j = 0;
+
+        while (j < k->options && strcmp(k->option[j].name, given[i].name) != 0)
+            j++;
+        if (j < LIMIT_OPTIONS)
+            k->option[j] = given[i];
+        k->options = j == k->options && j < LIMIT_OPTIONS ? j + 1 : k->options;
+    }
+    k->option[k->options] = (struct leat_option){NULL, NULL};
+    return k->option;
+}
+
+static int make_plan(struct leat *l, struct module *m, const struct leat_module *module,
+                     const struct leat_launch *launch, struct kept *k, struct leat_error *err)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    uint32_t tasks = launch->tasks > 0 ? launch->tasks : k->tasks > 0 ? k->tasks : 64;
+    uint32_t groups = launch->groups > 0 ? launch->groups : k->groups;
+    struct plan_config config = {.module = module, .options = merge_options(k, launch->options), .tasks = tasks,
+                                 .find = find_depot, .context = l};
+
+    if (groups == 0)
+        groups = power_of_two(cores > 0 ? (uint32_t)cores : 1);
+    groups = groups > tasks && launch->groups == 0 ? tasks : groups;
+    int rv = plan_open(&config, &m->plan, err);
+    if (rv != 0)
+        return rv;
+    if (groups > tasks || groups > LIMIT_GROUPS || (groups & (groups - 1)) != 0)
+        return leat_fail(err, LEAT_EMODULE, "%u groups: the number of groups is a power of two up to the %u tasks and %d",
+                         groups, tasks, LIMIT_GROUPS);
+    if (k->groups > 0 && groups != k->groups)
+        return leat_fail(err, LEAT_EEXISTS, "module '%s' was launched here with %u groups, not %u; the number cannot change",
+                         module->name, k->groups, groups);
+    m->groups = groups;
+    return 0;
+}
+
+static int check_kept(struct module *m, struct kept *k, struct leat_error *err)
+{
+    struct buffer now;
+    int rv = 0;
+
+    buffer_init(&now, 16 << 20);
+    plan_fingerprint(m->plan, &now);
+    if (k->tasks == 0)
+        rv = write_kept(m, &now, err);
+    else if (!span_equal(buffer_bytes(&now), buffer_bytes(&k->fingerprint)))
+        rv = differs(m, &k->fingerprint, &now, err);
+    buffer_fini(&now);
+    return rv;
+}
+
+static int open_groups(struct leat *l, struct module *m, struct leat_error *err)
+{
+    uint32_t nodes = 0;
+    int rv = 0;
+
+    for (uint32_t i = 0; i < m->plan->topologies; i++)
+        nodes += m->plan->topology[i].nodes;
+    m->nodes = base_alloc((nodes + 1) * sizeof(*m->nodes));
+    m->query_ns = base_alloc((m->plan->topologies + 1) * sizeof(*m->query_ns));
+    m->group = base_alloc(m->groups * sizeof(struct group *));
+    m->runner = base_alloc(m->groups * sizeof(*m->runner));
+    for (uint32_t i = 0; i < m->groups; i++)
+        runner_init(&m->runner[i], m);
+    for (uint32_t i = 0; i < m->groups && rv == 0; i++) {
+        char path[4096];
+        struct group_config config = {.plan = m->plan, .directory = path, .number = i, .groups = m->groups,
+                                      .durability = l->config.durability, .memory = l->config.memory,
+                                      .clock = clock_real(), .seed = random_entropy(), .wake = runner_wake,
+                                      .context = &m->runner[i], .nodes = m->nodes, .foreign_tasks = m->foreign_tasks};
+
+        snprintf(path, sizeof(path), "%s/group-%03u", m->directory, i);
+        rv = group_open(&config, &m->group[i], err);
+        m->runner[i].group = m->group[i];
+    }
+    return rv;
+}
+
+/* Where the depots of other modules are. */
+static void find_foreign(struct leat *l, struct module *m)
+{
+    m->foreign = base_alloc((m->plan->foreigns + 1) * sizeof(*m->foreign));
+    m->foreign_tasks = base_alloc((m->plan->foreigns + 1) * sizeof(*m->foreign_tasks));
+    for (uint32_t i = 0; i < m->plan->foreigns; i++) {
+        struct module *other = node_module(l, m->plan->foreign[i].module);
+
+        m->foreign_tasks[i] = other->plan->tasks;
+        m->foreign[i] = (struct group_foreign){other->group, other->groups,
+                                               (uint32_t)plan_depot_find(other->plan, m->plan->foreign[i].depot),
+                                               other->plan->tasks};
+    }
+}
+
+static void make_depots(struct module *m)
+{
+    m->depot = base_alloc(m->plan->depots * sizeof(*m->depot));
+    for (uint32_t i = 0; i < m->plan->depots; i++) {
+        const struct plan_depot *d = &m->plan->depot[i];
+
+        m->depot[i].module = m;
+        m->depot[i].number = i;
+        m->depot[i].plan = d;
+        m->depot[i].columns = (struct leat_batch){0, d->schema.columns, d->schema.column};
+        atomic_store(&m->depot[i].random, random_entropy());
+    }
+}
+
+static int start(struct module *m, struct leat_error *err)
+{
+    int rv = 0;
+
+    for (uint32_t i = 0; i < m->groups && rv == 0; i++)
+        rv = group_connect(m->group[i], m->group, m->foreign, err);
+    for (uint32_t i = 0; i < m->groups && rv == 0; i++) {
+        int number = pthread_create(&m->runner[i].thread, NULL, runner_main, &m->runner[i]);
+
+        m->runner[i].started = number == 0;
+        if (number != 0)
+            rv = base_errno(err, number, "start a thread for", m->directory);
+    }
+    return rv;
+}
+
+int module_launch(struct leat *l, const struct leat_module *module, const struct leat_launch *launch,
+                  struct leat_error *err)
+{
+    struct module *m = base_alloc(sizeof(*m));
+    struct kept k = {.arena = arena_open(1 << 20)};
+    int rv;
+
+    m->node = l;
+    buffer_init(&k.fingerprint, 16 << 20);
+    snprintf(m->directory, sizeof(m->directory), "%s/%s", l->directory, module->name != NULL ? module->name : "");
+    rv = read_kept(m->directory, &k, err);
+    if (rv == 0)
+        rv = make_plan(l, m, module, launch, &k, err);
+    if (rv == 0)
+        rv = file_make_directory(m->directory, err);
+    if (rv == 0)
+        rv = check_kept(m, &k, err);
+    if (rv == 0) {
+        find_foreign(l, m);
+        rv = open_groups(l, m, err);
+    }
+    if (rv == 0) {
+        make_depots(m);
+        m->queries = query_cache_open(m);
+        rv = start(m, err);
+    }
+    buffer_fini(&k.fingerprint);
+    arena_close(k.arena);
+    if (rv != 0) {
+        module_stop(m);
+        module_close(m);
+        return rv;
+    }
+    pthread_mutex_lock(&l->mutex);
+    l->module[l->modules++] = m;
+    pthread_mutex_unlock(&l->mutex);
+    return 0;
+}
+
+/* ---- Ending ---- */
+
+void module_stop(struct module *m)
+{
+    for (uint32_t i = 0; i < m->groups && m->runner != NULL; i++) {
+        struct runner *r = &m->runner[i];
+
+        pthread_mutex_lock(&r->lock);
+        r->stop = true;
+        pthread_cond_signal(&r->cond);
+        pthread_mutex_unlock(&r->lock);
+    }
+    for (uint32_t i = 0; i < m->groups && m->runner != NULL; i++)
+        if (m->runner[i].started)
+            pthread_join(m->runner[i].thread, NULL);
+    if (m->queries != NULL)
+        query_cache_close(m->queries);
+    m->queries = NULL;
+}
+
+void module_close(struct module *m)
+{
+    for (uint32_t i = 0; i < m->groups && m->group != NULL; i++) {
+        struct leat_error err = {0};
+
+        if (m->group[i] == NULL)
+            continue;
+        if (atomic_load(&m->failed) != 0)
+            group_close(m->group[i]);
+        else if (group_close_clean(m->group[i], &err) != 0)
+            log_print(LOG_ERROR, "engine", "module %s: %s", m->plan->module->name, err.text);
+    }
+    for (uint32_t i = 0; i < m->groups && m->runner != NULL; i++) {
+        pthread_mutex_destroy(&m->runner[i].lock);
+        pthread_cond_destroy(&m->runner[i].cond);
+    }
+    plan_close(m->plan);
+    free(m->runner);
+    free(m->group);
+    free(m->nodes);
+    free(m->query_ns);
+    free(m->foreign);
+    free(m->foreign_tasks);
+    free(m->depot);
+    free(m);
+}
