@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "modules/lsh.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Searching: probe buckets, collect members, score each once where it lives, keep the best. Members name task and row,
+ * so that nothing but the final neighbours is looked up by name. */
+
+int lsh_probe(struct leat_task *t, const struct leat_batch *in)
+{
+    const struct lsh *l = leat_state(t);
+    uint32_t most = l->probes > 0 ? l->probes : l->flip_count;
+    float *projection = leat_alloc(t, (size_t)l->tables * l->bits * sizeof(float));
+    uint32_t *flips = leat_alloc(t, most * sizeof(*flips));
+
+    lsh_project(l, leat_at(in, 0, 0).as.bytes.base, projection);
+    for (uint32_t table = 0; table < l->tables; table++) {
+        uint32_t bucket = lsh_bucket(l, projection, table), count = l->flip_count;
+        const uint32_t *masks = l->flips;
+
+        if (l->probes > 0) {
+            count = vector_probe_margins(projection + (size_t)table * l->bits, l->bits, most, flips);
+            masks = flips;
+        }
+        for (uint32_t i = 0; i < count; i++)
+            leat_emit(t, 0, LEAT_ROW(leat_u32(bucket ^ masks[i])));
+    }
+    return 0;
+}
+
+int lsh_members(struct leat_task *t, const struct leat_batch *in)
+{
+    for (uint32_t i = 0; i < in->rows; i++) {
+        struct leat_value member;
+        struct leat_scan *scan;
+
+        if (leat_scan_open(t, BUCKETS, LEAT_KEYS(leat_at(in, i, 0)), NULL, &scan) != 0)
+            break;
+        while (leat_scan_next(scan, &member, NULL, 0) == 0)
+            leat_emit(t, i, LEAT_ROW(leat_u32((uint32_t)(member.as.u >> 32)), leat_u32((uint32_t)member.as.u)));
+        leat_scan_close(scan);
+    }
+    return leat_task_error(t);
+}
+
+/* ---- Each candidate once ---- */
+
+struct seen {
+    uint64_t *bit;
+    uint64_t rows;
+};
+
+/* Rows of the batch that were not seen before in this request, ascending. */
+static uint32_t distinct(struct leat_task *t, const struct leat_batch *in, uint32_t *row)
+{
+    struct seen *s = leat_scratch(t, sizeof(*s));
+    uint32_t count = 0, least = UINT32_MAX, most = 0;
+
+    if (s->bit == NULL) {
+        leat_size(t, VECTORS, LEAT_KEYS(), &s->rows);
+        s->bit = leat_alloc(t, (s->rows / 64 + 1) * sizeof(*s->bit));
+        memset(s->bit, 0, (s->rows / 64 + 1) * sizeof(*s->bit));
+    }
+    uint64_t *fresh = leat_alloc(t, (s->rows / 64 + 1) * sizeof(*fresh));
+    memset(fresh, 0, (s->rows / 64 + 1) * sizeof(*fresh));
+    for (uint32_t i = 0; i < in->rows; i++) {
+        uint32_t at = (uint32_t)leat_at(in, i, 1).as.u;
+
+        /* A member may be newer than this task's snapshot of the rows: snapshots are taken group by group. */
+        if (at >= s->rows)
+            continue;
+        fresh[at / 64] |= UINT64_C(1) << at % 64;
+        least = at < least ? at : least;
+        most = at > most ? at : most;
+    }
+    for (uint32_t word = least / 64; least != UINT32_MAX && word <= most / 64; word++) {
+        uint64_t bits = fresh[word] & ~s->bit[word];
+
+        s->bit[word] |= bits;
+        for (; bits != 0; bits &= bits - 1)
+            row[count++] = word * 64 + (uint32_t)__builtin_ctzll(bits);
+    }
+    return count;
+}
+
+static void emit_hits(struct leat_task *t, const struct vector_top *top)
+{
+    for (uint32_t i = 0; i < top->count; i++)
+        leat_emit(t, 0, LEAT_ROW(leat_u32(leat_task_number(t)), leat_u32(top->item[i].row), leat_f32(top->item[i].distance)));
+}
+
+struct query {
+    const void *vector;
+    float norm;
+};
+
+static struct query query_of(struct leat_task *t, const struct lsh *l)
+{
+    const void *vector = leat_at(leat_request(t), 0, 0).as.bytes.base;
+
+    return (struct query){vector, sqrtf(vector_kernels()->dot(vector, vector, l->dims))};
+}
+
+static float norm_at(const void *row, uint32_t place)
+{
+    float norm;
+
+    memcpy(&norm, (const uint8_t *)row + place, sizeof(norm));
+    return norm;
+}
+
+/* Cosine distance; a query of length 0 has distance 1 to all. */
+static float distance(float dot, float norm, float query_norm)
+{
+    float d = 1.0F - dot / (norm * query_norm);
+
+    return query_norm > 0 ? (d < 0 ? 0 : d) : 1.0F;
+}
+
+static struct vector_top top_of(struct leat_task *t, const struct lsh *l)
+{
+    return (struct vector_top){leat_alloc(t, l->top * sizeof(struct vector_best)), l->top, 0};
+}
+
+int lsh_score(struct leat_task *t, const struct leat_batch *in)
+{
+    const struct lsh *l = leat_state(t);
+    uint32_t place = leat_rows_field(t, VECTORS, 1), *row = leat_alloc(t, in->rows * sizeof(*row));
+    uint32_t count = distinct(t, in, row);
+    const void **at = leat_alloc(t, (count + 1) * sizeof(*at));
+    float *dot = leat_alloc(t, (count + 1) * sizeof(*dot));
+    struct query q = query_of(t, l);
+    struct vector_top top = top_of(t, l);
+
+    if (leat_rows_pointers(t, VECTORS, LEAT_KEYS(), row, count, at) != 0)
+        return leat_task_error(t);
+    vector_kernels()->dot_pointers(q.vector, at, count, l->dims, dot);
+    for (uint32_t i = 0; i < count; i++) {
+        float norm = norm_at(at[i], place);
+
+        if (norm > 0)
+            vector_top_push(&top, distance(dot[i], norm, q.norm), row[i]);
+    }
+    emit_hits(t, &top);
+    return 0;
+}
+
+int lsh_count(struct leat_task *t, const struct leat_batch *in)
+{
+    uint32_t *row = leat_alloc(t, in->rows * sizeof(*row));
+
+    leat_emit(t, 0, LEAT_ROW(leat_i64(distinct(t, in, row))));
+    return 0;
+}
+
+int lsh_scan(struct leat_task *t, const struct leat_batch *in)
+{
+    const struct lsh *l = leat_state(t);
+    uint32_t place = leat_rows_field(t, VECTORS, 1);
+    struct query q = query_of(t, l);
+    struct vector_top top = top_of(t, l);
+    struct leat_block block;
+    float dot[256];
+
+    (void)in;
+    for (uint64_t number = 0; leat_rows_block(t, VECTORS, LEAT_KEYS(), number, &block) == 0; number += block.rows)
+        for (uint32_t first = 0; first < block.rows; first += 256) {
+            uint32_t n = block.rows - first < 256 ? block.rows - first : 256;
+            const uint8_t *base = (const uint8_t *)block.base + (size_t)first * block.stride;
+
+            vector_kernels()->dot_rows(q.vector, base, block.stride, n, l->dims, dot);
+            for (uint32_t i = 0; i < n; i++) {
+                float norm = norm_at(base + (size_t)i * block.stride, place);
+
+                if (norm > 0)
+                    vector_top_push(&top, distance(dot[i], norm, q.norm), (uint32_t)block.first + first + i);
+            }
+        }
+    emit_hits(t, &top);
+    return leat_task_error(t);
+}
+
+/* The few that are left get their names and bodies. */
+int lsh_name(struct leat_task *t, const struct leat_batch *in)
+{
+    for (uint32_t i = 0; i < in->rows; i++) {
+        struct leat_value id, field[3] = {leat_null(), leat_null(), leat_null()};
+
+        if (leat_get(t, IDS, LEAT_KEYS(leat_at(in, i, 1)), &id, 1) != 0)
+            continue;
+        leat_get(t, EMBEDDINGS, LEAT_KEYS(id), field, 3);
+        leat_emit(t, i, LEAT_ROW(id, leat_at(in, i, 2), field[2]));
+    }
+    return leat_task_error(t);
+}

@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "modules/vector/vector.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- Portable: the reference ---- */
+
+static float load(const void *base, uint32_t i)
+{
+    float f;
+
+    memcpy(&f, (const uint8_t *)base + 4 * (size_t)i, 4);
+    return f;
+}
+
+/* Four sums: the compiler may use vectors, and the error of a long sum falls to a quarter. */
+static float dot_portable(const void *a, const void *b, uint32_t dims)
+{
+    float sum[4] = {0, 0, 0, 0};
+    uint32_t i = 0;
+
+    for (; i + 4 <= dims; i += 4)
+        for (uint32_t j = 0; j < 4; j++)
+            sum[j] += load(a, i + j) * load(b, i + j);
+    for (; i < dims; i++)
+        sum[0] += load(a, i) * load(b, i);
+    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+}
+
+static float l2_portable(const void *a, const void *b, uint32_t dims)
+{
+    float sum[4] = {0, 0, 0, 0};
+
+    for (uint32_t i = 0; i < dims; i++) {
+        float d = load(a, i) - load(b, i);
+
+        sum[i % 4] += d * d;
+    }
+    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+}
+
+static void dot_rows_portable(const void *query, const void *rows, size_t stride, uint32_t n, uint32_t dims, float *out)
+{
+    for (uint32_t i = 0; i < n; i++)
+        out[i] = dot_portable(query, (const uint8_t *)rows + i * stride, dims);
+}
+
+static void dot_pointers_portable(const void *query, const void *const *row, uint32_t n, uint32_t dims, float *out)
+{
+    for (uint32_t i = 0; i < n; i++)
+        out[i] = dot_portable(query, row[i], dims);
+}
+
+static const struct vector_kernels portable = {"portable", dot_portable, l2_portable, dot_rows_portable,
+                                               dot_pointers_portable};
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#define AVX2 __attribute__((target("avx2,fma")))
+#define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq")))
+
+/* Rows this far ahead are fetched: enough to cover a miss of memory, few enough to stay in the first cache. */
+enum { AHEAD = 4, LINE = 64 };
+
+static void fetch(const void *row, uint32_t dims)
+{
+    for (size_t at = 0; at < 4 * (size_t)dims; at += LINE)
+        __builtin_prefetch((const uint8_t *)row + at);
+}
+
+/* ---- AVX2 ---- */
+
+AVX2 static float sum_avx2(__m256 v)
+{
+    __m128 half = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+
+    half = _mm_add_ps(half, _mm_movehl_ps(half, half));
+    return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
+}
+
+AVX2 static __m256 load_avx2(const void *base, uint32_t i)
+{
+    return _mm256_loadu_ps((const float *)(const void *)((const uint8_t *)base + 4 * (size_t)i));
+}
+
+/* A mask of the first n < 8 lanes. */
+AVX2 static __m256i lanes_avx2(uint32_t n)
+{
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+AVX2 static __m256 load_some_avx2(const void *base, uint32_t i, uint32_t n)
+{
+    return _mm256_maskload_ps((const float *)(const void *)((const uint8_t *)base + 4 * (size_t)i), lanes_avx2(n));
+}
+
+AVX2 static float dot_avx2(const void *a, const void *b, uint32_t dims)
+{
+    __m256 s0 = _mm256_setzero_ps(), s1 = s0, s2 = s0, s3 = s0;
+    uint32_t i = 0;
+
+    for (; i + 32 <= dims; i += 32) {
+        s0 = _mm256_fmadd_ps(load_avx2(a, i), load_avx2(b, i), s0);
+        s1 = _mm256_fmadd_ps(load_avx2(a, i + 8), load_avx2(b, i + 8), s1);
+        s2 = _mm256_fmadd_ps(load_avx2(a, i + 16), load_avx2(b, i + 16), s2);
+        s3 = _mm256_fmadd_ps(load_avx2(a, i + 24), load_avx2(b, i + 24), s3);
+    }
+    for (; i + 8 <= dims; i += 8)
+        s0 = _mm256_fmadd_ps(load_avx2(a, i), load_avx2(b, i), s0);
+    if (i < dims)
+        s1 = _mm256_fmadd_ps(load_some_avx2(a, i, dims - i), load_some_avx2(b, i, dims - i), s1);
+    return sum_avx2(_mm256_add_ps(_mm256_add_ps(s0, s1), _mm256_add_ps(s2, s3)));
+}
+
+AVX2 static float l2_avx2(const void *a, const void *b, uint32_t dims)
+{
+    __m256 s0 = _mm256_setzero_ps(), s1 = s0;
+    uint32_t i = 0;
+
+    for (; i + 16 <= dims; i += 16) {
+        __m256 d0 = _mm256_sub_ps(load_avx2(a, i), load_avx2(b, i));
+        __m256 d1 = _mm256_sub_ps(load_avx2(a, i + 8), load_avx2(b, i + 8));
+
+        s0 = _mm256_fmadd_ps(d0, d0, s0);
+        s1 = _mm256_fmadd_ps(d1, d1, s1);
+    }
+    for (; i < dims; i += 8) {
+        uint32_t n = dims - i < 8 ? dims - i : 8;
+        __m256 d = _mm256_sub_ps(load_some_avx2(a, i, n), load_some_avx2(b, i, n));
+
+        s0 = _mm256_fmadd_ps(d, d, s0);
+    }
+    return sum_avx2(_mm256_add_ps(s0, s1));
+}
+
+AVX2 static void dot_rows_avx2(const void *query, const void *rows, size_t stride, uint32_t n, uint32_t dims, float *out)
+{
+    for (uint32_t i = 0; i < n; i++)
+        out[i] = dot_avx2(query, (const uint8_t *)rows + i * stride, dims);
+}
+
+AVX2 static void dot_pointers_avx2(const void *query, const void *const *row, uint32_t n, uint32_t dims, float *out)
+{
+    for (uint32_t i = 0; i < n && i < AHEAD; i++)
+        fetch(row[i], dims);
+    for (uint32_t i = 0; i < n; i++) {
+        if (i + AHEAD < n)
+            fetch(row[i + AHEAD], dims);
+        out[i] = dot_avx2(query, row[i], dims);
+    }
+}
+
+static const struct vector_kernels avx2 = {"avx2", dot_avx2, l2_avx2, dot_rows_avx2, dot_pointers_avx2};
+
+/* ---- AVX-512 ---- */
+
+AVX512 static __m512 load_avx512(const void *base, uint32_t i)
+{
+    return _mm512_loadu_ps((const uint8_t *)base + 4 * (size_t)i);
+}
+
+AVX512 static __m512 load_some_avx512(const void *base, uint32_t i, __mmask16 mask)
+{
+    return _mm512_maskz_loadu_ps(mask, (const uint8_t *)base + 4 * (size_t)i);
+}
+
+AVX512 static float dot_avx512(const void *a, const void *b, uint32_t dims)
+{
+    __m512 s0 = _mm512_setzero_ps(), s1 = s0, s2 = s0, s3 = s0;
+    uint32_t i = 0;
+
+    for (; i + 64 <= dims; i += 64) {
+        s0 = _mm512_fmadd_ps(load_avx512(a, i), load_avx512(b, i), s0);
+        s1 = _mm512_fmadd_ps(load_avx512(a, i + 16), load_avx512(b, i + 16), s1);
+        s2 = _mm512_fmadd_ps(load_avx512(a, i + 32), load_avx512(b, i + 32), s2);
+        s3 = _mm512_fmadd_ps(load_avx512(a, i + 48), load_avx512(b, i + 48), s3);
+    }
+    for (; i < dims; i += 16) {
+        __mmask16 mask = (__mmask16)(dims - i < 16 ? (1U << (dims - i)) - 1 : 0xffff);
+
+        s0 = _mm512_fmadd_ps(load_some_avx512(a, i, mask), load_some_avx512(b, i, mask), s0);
+    }
+    return _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(s0, s1), _mm512_add_ps(s2, s3)));
+}
+
+AVX512 static float l2_avx512(const void *a, const void *b, uint32_t dims)
+{
+    __m512 s0 = _mm512_setzero_ps(), s1 = s0;
+    uint32_t i = 0;
+
+    for (; i + 32 <= dims; i += 32) {
+        __m512 d0 = _mm512_sub_ps(load_avx512(a, i), load_avx512(b, i));
+        __m512 d1 = _mm512_sub_ps(load_avx512(a, i + 16), load_avx512(b, i + 16));
+
+        s0 = _mm512_fmadd_ps(d0, d0, s0);
+        s1 = _mm512_fmadd_ps(d1, d1, s1);
+    }
+    for (; i < dims; i += 16) {
+        __mmask16 mask = (__mmask16)(dims - i < 16 ? (1U << (dims - i)) - 1 : 0xffff);
+        __m512 d = _mm512_sub_ps(load_some_avx512(a, i, mask), load_some_avx512(b, i, mask));
+
+        s0 = _mm512_fmadd_ps(d, d, s0);
+    }
+    return _mm512_reduce_add_ps(_mm512_add_ps(s0, s1));
+}
+
+AVX512 static void dot_rows_avx512(const void *query, const void *rows, size_t stride, uint32_t n, uint32_t dims,
+                                   float *out)
+{
+    for (uint32_t i = 0; i < n; i++)
+        out[i] = dot_avx512(query, (const uint8_t *)rows + i * stride, dims);
+}
+
+AVX512 static void dot_pointers_avx512(const void *query, const void *const *row, uint32_t n, uint32_t dims, float *out)
+{
+    for (uint32_t i = 0; i < n && i < AHEAD; i++)
+        fetch(row[i], dims);
+    for (uint32_t i = 0; i < n; i++) {
+        if (i + AHEAD < n)
+            fetch(row[i + AHEAD], dims);
+        out[i] = dot_avx512(query, row[i], dims);
+    }
+}
+
+static const struct vector_kernels avx512 = {"avx512", dot_avx512, l2_avx512, dot_rows_avx512, dot_pointers_avx512};
+#endif
+
+/* ---- The choice ---- */
+
+static const struct vector_kernels *can[3];
+static uint32_t can_count;
+static const struct vector_kernels *chosen;
+
+static void choose(void)
+{
+    const char *wish = getenv("LEAT_SIMD");
+
+    can[can_count++] = &portable;
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        can[can_count++] = &avx2;
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512dq"))
+        can[can_count++] = &avx512;
+#endif
+    chosen = can[can_count - 1];
+    for (uint32_t i = 0; wish != NULL && i < can_count; i++)
+        if (strcmp(can[i]->name, wish) == 0)
+            chosen = can[i];
+}
+
+static void choose_once(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+    pthread_once(&once, choose);
+}
+
+const struct vector_kernels *vector_kernels(void)
+{
+    choose_once();
+    return chosen;
+}
+
+const struct vector_kernels *const *vector_kernels_all(uint32_t *count)
+{
+    choose_once();
+    *count = can_count;
+    return can;
+}

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "modules/vector/vector.h"
+
+#include <stdlib.h>
+
+/* ---- The best rows ---- */
+
+static void sift_down(struct vector_top *t, uint32_t at, struct vector_best item)
+{
+    for (;;) {
+        uint32_t child = 2 * at + 1;
+
+        if (child >= t->count)
+            break;
+        if (child + 1 < t->count && t->item[child + 1].distance > t->item[child].distance)
+            child++;
+        if (t->item[child].distance <= item.distance)
+            break;
+        t->item[at] = t->item[child];
+        at = child;
+    }
+    t->item[at] = item;
+}
+
+void vector_top_push(struct vector_top *t, float distance, uint32_t row)
+{
+    struct vector_best item = {distance, row};
+
+    if (t->count == t->k) {
+        if (t->k > 0 && distance < t->item[0].distance)
+            sift_down(t, 0, item);
+        return;
+    }
+    uint32_t at = t->count++;
+    while (at > 0 && t->item[(at - 1) / 2].distance < distance) {
+        t->item[at] = t->item[(at - 1) / 2];
+        at = (at - 1) / 2;
+    }
+    t->item[at] = item;
+}
+
+/* ---- Probing by Hamming distance ---- */
+
+static uint32_t add_flips(uint32_t bits, uint32_t from, uint32_t left, uint32_t mask, uint32_t *out, uint32_t count)
+{
+    if (out != NULL)
+        out[count] = mask;
+    count++;
+    for (uint32_t bit = from; bit < bits && left > 0; bit++)
+        count = add_flips(bits, bit + 1, left - 1, mask | 1U << bit, out, count);
+    return count;
+}
+
+uint32_t vector_probe_radius(uint32_t bits, uint32_t radius, uint32_t *out)
+{
+    return add_flips(bits, 0, radius, 0, out, 0);
+}
+
+/* ---- Probing by margins ---- */
+
+/* A set of flips, over bits sorted by margin: `last` is the highest place in it. */
+struct flips {
+    float score;
+    uint32_t places;
+    uint32_t last;
+};
+
+struct margin {
+    float square;
+    uint32_t bit;
+};
+
+static int compare_margins(const void *a, const void *b)
+{
+    const struct margin *x = a, *y = b;
+
+    return x->square < y->square ? -1 : x->square > y->square;
+}
+
+struct heap {
+    struct flips *item;
+    uint32_t count, capacity;
+};
+
+static void heap_push(struct heap *h, struct flips f)
+{
+    uint32_t at = h->count;
+
+    if (h->count == h->capacity)
+        return;
+    h->count++;
+    while (at > 0 && h->item[(at - 1) / 2].score > f.score) {
+        h->item[at] = h->item[(at - 1) / 2];
+        at = (at - 1) / 2;
+    }
+    h->item[at] = f;
+}
+
+static struct flips heap_pop(struct heap *h)
+{
+    struct flips top = h->item[0], f = h->item[--h->count];
+    uint32_t at = 0;
+
+    while (2 * at + 1 < h->count) {
+        uint32_t child = 2 * at + 1;
+
+        if (child + 1 < h->count && h->item[child + 1].score < h->item[child].score)
+            child++;
+        if (h->item[child].score >= f.score)
+            break;
+        h->item[at] = h->item[child];
+        at = child;
+    }
+    h->item[at] = f;
+    return top;
+}
+
+static uint32_t bits_of(const struct margin *m, uint32_t places)
+{
+    uint32_t mask = 0;
+
+    for (; places != 0; places &= places - 1)
+        mask |= 1U << m[__builtin_ctz(places)].bit;
+    return mask;
+}
+
+uint32_t vector_probe_margins(const float *margin, uint32_t bits, uint32_t most, uint32_t *mask)
+{
+    struct margin m[32];
+    struct heap h = {.capacity = 2 * most + 2};
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < bits; i++)
+        m[i] = (struct margin){margin[i] * margin[i], i};
+    qsort(m, bits, sizeof(*m), compare_margins);
+    if (most > 0)
+        mask[count++] = 0;
+    h.item = malloc(h.capacity * sizeof(*h.item));
+    if (h.item == NULL)
+        return count;
+    if (bits > 0)
+        heap_push(&h, (struct flips){m[0].square, 1, 0});
+    while (count < most && h.count > 0) {
+        struct flips f = heap_pop(&h);
+
+        mask[count++] = bits_of(m, f.places);
+        if (f.last + 1 >= bits)
+            continue;
+        /* Two successors give every set once: add the next place, or move the last one there. */
+        float next = f.score + m[f.last + 1].square;
+        heap_push(&h, (struct flips){next, f.places | 1U << (f.last + 1), f.last + 1});
+        heap_push(&h, (struct flips){next - m[f.last].square, (f.places & ~(1U << f.last)) | 1U << (f.last + 1), f.last + 1});
+    }
+    free(h.item);
+    return count;
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef MODULES_VECTOR_VECTOR_H
+#define MODULES_VECTOR_VECTOR_H
+
+/* Kernels of vector search on f32, for one query against many rows. Each has a portable reference and variants for
+ * AVX2 with FMA and for AVX-512, chosen once at run time by what the processor has (LEAT_SIMD=portable|avx2|avx512
+ * lowers the choice, for tests). Pointers may have any alignment. Pure functions; any thread. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct vector_kernels {
+    const char *name;
+    /* Sum of a[i] * b[i], i < dims. */
+    float (*dot)(const void *a, const void *b, uint32_t dims);
+    /* Sum of (a[i] - b[i])^2. */
+    float (*l2)(const void *a, const void *b, uint32_t dims);
+    /* out[i] = dot(query, rows + i * stride), i < n. */
+    void (*dot_rows)(const void *query, const void *rows, size_t stride, uint32_t n, uint32_t dims, float *out);
+    /* out[i] = dot(query, row[i]); rows ahead are fetched while one is computed. */
+    void (*dot_pointers)(const void *query, const void *const *row, uint32_t n, uint32_t dims, float *out);
+};
+
+/* The kernels of this processor. Never NULL. */
+const struct vector_kernels *vector_kernels(void);
+/* All that this processor can run, the portable ones first; *count of them. For tests and benchmarks. */
+const struct vector_kernels *const *vector_kernels_all(uint32_t *count);
+
+/* The k rows of least distance, in a heap with the worst on top. item: room for k of them, the caller's. */
+struct vector_best {
+    float distance;
+    uint32_t row;
+};
+struct vector_top {
+    struct vector_best *item;
+    uint32_t k, count;
+};
+void vector_top_push(struct vector_top *t, float distance, uint32_t row);
+
+/* Buckets of a random-hyperplane hash to probe, best first: flips of bits of the query's own bucket in order of the sum
+ * of squared margins (Lv et al., "Multi-Probe LSH", VLDB 2007, section 4.5). margin: projections on the bits' planes.
+ * Writes at most `most` masks (bits to flip), the first of them 0; returns how many. bits <= 32. */
+uint32_t vector_probe_margins(const float *margin, uint32_t bits, uint32_t most, uint32_t *mask);
+/* All masks of at most `radius` bits, 0 first; returns how many. out may be NULL, to count. */
+uint32_t vector_probe_radius(uint32_t bits, uint32_t radius, uint32_t *out);
+
+#endif
