@@ -33,7 +33,7 @@ struct pstate_view {
     uint64_t next_reference;     /* the next to give out; below the bound kept in the environment */
     uint64_t reference_bound;
     uint64_t written;            /* bytes put since the last checkpoint, roughly */
-    uint64_t commits, unswept;
+    _Atomic uint64_t commits, unswept; /* read by statistics too */
     struct checkpointer *checkpointer;
 };
 
