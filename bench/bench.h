@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef BENCH_BENCH_H
+#define BENCH_BENCH_H
+
+/* Benchmarks: `leat bench NAME`. Each prints one line a figure: name, value, unit, and beside it what it is compared with in
+ * the same run. Times are medians of several runs.
+ *
+ *   bench.c          shared: time, medians, directories, the disk's own speed
+ *   bench_append.c   append; processed; turns
+ *   bench_words.c    word_count
+ *   bench_query.c    query; restart
+ *   bench_lsh.c      lsh: ingest, recall, candidates, times over wordnet-minilm */
+
+#include "leat/leat.h"
+
+struct bench {
+    const char *name;
+    const char *about;
+    int (*run)(int argc, char **argv); /* arguments behind the name; 0, or 1 when it could not run */
+};
+
+extern const struct bench bench_table[]; /* ended by a zero row */
+
+double bench_now(void); /* seconds */
+double bench_median(double *values, int count);
+int bench_compare(const void *a, const void *b); /* doubles, for qsort */
+/* Print one figure: "name value unit  note". */
+void bench_line(const char *name, double value, const char *unit, const char *format, ...)
+    __attribute__((__format__(__printf__, 4, 5)));
+/* A fresh directory under $TMPDIR or the working directory; removed by bench_remove. */
+char *bench_directory(void);
+void bench_remove(char *directory);
+/* p50 in seconds of writing and syncing one page to a preallocated file there. */
+double bench_fsync(const char *directory);
+/* Bytes a second that one thread reads from memory far larger than the caches. */
+double bench_bandwidth(void);
+/* An option "--name=value" among the arguments; NULL when it is not there. */
+const char *bench_option(int argc, char **argv, const char *name);
+/* End the process with the error's sentence unless rv is 0. */
+void bench_must(int rv, const struct leat_error *err);
+
+int bench_append(int argc, char **argv);
+int bench_processed(int argc, char **argv);
+int bench_turns(int argc, char **argv);
+int bench_words(int argc, char **argv);
+int bench_query(int argc, char **argv);
+int bench_restart(int argc, char **argv);
+int bench_lsh(int argc, char **argv);
+
+#endif
