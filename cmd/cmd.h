@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CMD_CMD_H
+#define CMD_CMD_H
+
+/* cmd: the command `leat`. One table of commands drives parsing, help and errors.
+ *
+ *   main.c          the table, parsing, help
+ *   cmd_data.c      depot, pstate, query, export; cmd_import.c: import
+ *   cmd_module.c    module, stats, version
+ *   cmd_demo.c      demo
+ *   import.h        readers of jsonl, .npy, .fvecs, .bvecs
+ *   output.c        tables on a terminal, JSON lines in a pipe
+ *
+ * Exit codes: 0 fine, 1 a negative answer, 2 wrong usage, 3 the directory cannot be opened, 4 refused, 5 failed. */
+
+#include "base/base.h"
+#include "leat/leat.h"
+
+enum { EXIT_FINE, EXIT_NO, EXIT_USAGE, EXIT_OPEN, EXIT_REFUSED, EXIT_FAILED };
+enum { ARGUMENTS = 64 };
+
+struct call;
+
+struct command {
+    const char *name;     /* "depot tail" */
+    const char *usage;    /* behind the name */
+    const char *about;
+    const char *examples; /* lines */
+    const char *options;  /* names it takes, each between spaces; one ending with = wants a value */
+    int least, most;      /* positional arguments */
+    int (*run)(struct call *c);
+};
+
+/* One invocation. */
+struct call {
+    const struct command *command;
+    char *argument[ARGUMENTS];
+    int arguments;
+    struct {
+        const char *name, *value;
+    } option[ARGUMENTS];
+    int options;
+    bool json;            /* JSON lines instead of a table */
+    bool quiet;
+};
+
+extern const struct command commands[];
+
+const char *call_option(const struct call *c, const char *name); /* NULL: not given; "" for flags */
+/* A number within bounds; prints the mistake and exits with EXIT_USAGE otherwise. */
+uint64_t call_number(const struct call *c, const char *name, uint64_t fallback, uint64_t most);
+/* Print "leat: sentence" and return the exit code that fits the error. */
+int call_error(const struct leat_error *err);
+int call_usage(const struct call *c, const char *format, ...) LEAT_PRINTF(2, 3);
+
+/* Open --data and launch a module in it with --set and friends. create: make the directory when it is not there.
+ * 0, or an exit code with the sentence printed. */
+int call_open(const struct call *c, const char *module, bool create, struct leat **out);
+/* The options of --set, ended by a zero row; borrowed until exit. NULL after printing a mistake. */
+const struct leat_option *call_settings(const struct call *c);
+const struct leat_module *call_module(const char *name); /* NULL after printing */
+
+/* ---- output.c ---- */
+
+struct table;
+struct table *table_open(const struct call *c, const char *const *columns, uint32_t count);
+void table_row(struct table *t, const char *const *cells);     /* copied */
+/* Print what a terminal gets at the end; JSON lines went out row by row. */
+void table_close(struct table *t);
+/* Print the rows of a batch. */
+void print_batch(const struct call *c, const struct leat_batch *batch);
+uint32_t terminal_width(void);
+uint32_t display_width(const char *text); /* columns on a terminal */
+
+int cmd_import(struct call *c);
+int cmd_depot_append(struct call *c);
+int cmd_depot_tail(struct call *c);
+int cmd_depot_info(struct call *c);
+int cmd_pstate_get(struct call *c);
+int cmd_pstate_scan(struct call *c);
+int cmd_pstate_info(struct call *c);
+int cmd_query(struct call *c);
+int cmd_export(struct call *c);
+int cmd_module_list(struct call *c);
+int cmd_module_show(struct call *c);
+int cmd_module_check(struct call *c);
+int cmd_stats(struct call *c);
+int cmd_version(struct call *c);
+int cmd_demo(struct call *c);
+int cmd_bench(struct call *c);
+int cmd_help(struct call *c);
+
+#endif

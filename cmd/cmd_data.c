@@ -1,0 +1,539 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cmd/cmd.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#include "base/codec.h"
+#include "engine/node.h"
+
+/* ---- depot ---- */
+
+static int ack_of(const struct call *c, enum leat_ack *ack)
+{
+    const char *text = call_option(c, "ack");
+
+    *ack = LEAT_APPENDED;
+    if (text == NULL || strcmp(text, "appended") == 0)
+        return 0;
+    if (strcmp(text, "processed") == 0)
+        *ack = LEAT_PROCESSED;
+    else if (strcmp(text, "none") == 0)
+        *ack = LEAT_NONE;
+    else
+        return call_usage(c, "--ack is none, appended or processed, not '%s'", text);
+    return 0;
+}
+
+static int add_line(struct leat_rows *rows, struct leat_depot *d, struct leat_span line, struct leat_error *err)
+{
+    const struct leat_batch *columns = leat_depot_columns(d);
+    struct row_schema schema = {columns->columns, (struct leat_column *)(uintptr_t)columns->column};
+    struct leat_value value[LIMIT_COLUMNS];
+    struct arena *a = arena_open(SIZE_MAX / 8);
+    int rv = json_to_row(a, &schema, line, value, err);
+
+    if (rv == 0)
+        rv = leat_rows_add(rows, (struct leat_row){value, schema.columns}, err);
+    arena_close(a);
+    return rv;
+}
+
+static int add_all(struct call *c, struct leat_depot *d, struct leat_rows *rows, struct leat_error *err)
+{
+    char *line = NULL;
+    size_t capacity = 0, number = 0;
+    ssize_t size;
+    int rv = 0;
+
+    for (int i = 2; i < c->arguments && rv == 0; i++) {
+        rv = add_line(rows, d, span_text(c->argument[i]), err);
+        if (rv != 0)
+            base_wrap(err, rv, "row %d", i - 1);
+    }
+    while (c->arguments == 2 && rv == 0 && (size = getline(&line, &capacity, stdin)) > 0) {
+        number++;
+        if (size > 1)
+            rv = add_line(rows, d, span_of(line, (size_t)size), err);
+        if (rv != 0)
+            base_wrap(err, rv, "line %zu", number);
+    }
+    free(line);
+    return rv;
+}
+
+int cmd_depot_append(struct call *c)
+{
+    struct leat_append how = {0};
+    struct leat_receipt receipt = {0};
+    struct leat_error err = {0};
+    struct leat_depot *d;
+    struct leat_rows *rows;
+    struct leat *l;
+    int rv = ack_of(c, &how.ack);
+
+    if (rv != 0 || (rv = call_open(c, c->argument[0], true, &l)) != 0)
+        return rv;
+    rv = leat_depot_find(l, c->argument[0], c->argument[1], &d, &err);
+    if (rv == 0) {
+        leat_rows_new(d, &rows);
+        rv = add_all(c, d, rows, &err);
+        if (rv == 0 && leat_rows_count(rows) > 0)
+            rv = leat_append(d, rows, &how, &receipt, &err);
+        if (rv == 0 && !c->quiet)
+            fprintf(stderr, "%u rows appended\n", leat_rows_count(rows));
+        for (uint32_t i = 0; rv == 0 && i < receipt.returned; i++) {
+            struct buffer text = {0};
+
+            value_to_json(&receipt.value[i], &text);
+            printf("%.*s\n", (int)text.size, (const char *)text.base);
+            buffer_fini(&text);
+        }
+        leat_receipt_fini(&receipt);
+        leat_rows_free(rows);
+    }
+    leat_close(l);
+    return rv == 0 ? 0 : call_error(&err);
+}
+
+struct tail {
+    struct call *call;
+    struct table *table;
+    uint32_t partition;
+};
+
+static int print_record(void *context, const struct leat_record *record, const struct leat_batch *row)
+{
+    struct tail *t = context;
+    struct buffer text = {0};
+    char partition[16], offset[24], time[40];
+
+    batch_row_to_json(row, 0, &text);
+    buffer_u8(&text, 0);
+    snprintf(partition, sizeof(partition), "%u", t->partition);
+    snprintf(offset, sizeof(offset), "%llu", (unsigned long long)record->offset);
+    snprintf(time, sizeof(time), "%.6f", (double)record->time_us * 1e-6);
+    table_row(t->table, (const char *const[]){partition, offset, time, (const char *)text.base});
+    buffer_fini(&text);
+    return 0;
+}
+
+int cmd_depot_tail(struct call *c)
+{
+    static const char *const columns[] = {"partition", "offset", "time", "row"};
+    uint64_t n = call_number(c, "n", 10, UINT32_MAX), offset = call_number(c, "offset", UINT64_MAX, UINT64_MAX - 1);
+    struct tail t = {c, NULL, 0};
+    struct leat_error err = {0};
+    struct leat_depot *d;
+    struct leat *l;
+    int rv = call_open(c, c->argument[0], false, &l);
+
+    if (rv != 0)
+        return rv;
+    rv = leat_depot_find(l, c->argument[0], c->argument[1], &d, &err);
+    t.table = table_open(c, columns, LENGTH_OF(columns));
+    uint32_t partitions = rv == 0 ? leat_depot_partitions(d) : 0;
+    uint32_t only = (uint32_t)call_number(c, "partition", UINT32_MAX, partitions > 0 ? partitions - 1 : 0);
+    for (t.partition = 0; t.partition < partitions && rv == 0; t.partition++) {
+        struct leat_bounds b;
+
+        if (only != UINT32_MAX && t.partition != only)
+            continue;
+        leat_depot_bounds(d, t.partition, &b);
+        uint64_t from = offset != UINT64_MAX ? offset : b.next - b.first > n ? b.next - n : b.first;
+        rv = leat_depot_read(d, t.partition, from, (uint32_t)n, print_record, &t, NULL, &err);
+    }
+    table_close(t.table);
+    leat_close(l);
+    return rv == 0 ? 0 : call_error(&err);
+}
+
+static void depot_rows(struct table *t, const char *name, struct leat_depot *d)
+{
+    for (uint32_t p = 0; p < leat_depot_partitions(d); p++) {
+        struct leat_bounds b;
+        char text[4][24];
+
+        if (leat_depot_bounds(d, p, &b) != 0 || b.next == 0)
+            continue;
+        snprintf(text[0], sizeof(text[0]), "%u", p);
+        snprintf(text[1], sizeof(text[1]), "%llu", (unsigned long long)b.first);
+        snprintf(text[2], sizeof(text[2]), "%llu", (unsigned long long)b.next);
+        snprintf(text[3], sizeof(text[3]), "%llu", (unsigned long long)b.processed);
+        table_row(t, (const char *const[]){name, text[0], text[1], text[2], text[3]});
+    }
+}
+
+int cmd_depot_info(struct call *c)
+{
+    static const char *const columns[] = {"depot", "partition", "first", "next", "processed"};
+    struct leat_error err = {0};
+    struct leat_depot *d;
+    struct leat *l;
+    int rv = call_open(c, c->argument[0], false, &l);
+
+    if (rv != 0)
+        return rv;
+    const struct plan *p = node_module(l, c->argument[0])->plan;
+    struct table *t = table_open(c, columns, LENGTH_OF(columns));
+    if (c->arguments > 1 && (rv = leat_depot_find(l, c->argument[0], c->argument[1], &d, &err)) == 0)
+        depot_rows(t, c->argument[1], d);
+    for (uint32_t i = 0; i < p->depots && c->arguments == 1; i++)
+        if (leat_depot_find(l, c->argument[0], p->depot[i].name, &d, &err) == 0)
+            depot_rows(t, p->depot[i].name, d);
+    table_close(t);
+    leat_close(l);
+    return rv == 0 ? 0 : call_error(&err);
+}
+
+/* ---- pstate ---- */
+
+/* A key as text on the command line, by the type of its level. */
+static int parse_key(const struct leat_column *type, const char *text, struct leat_value *out, struct leat_error *err)
+{
+    char *end = NULL;
+
+    switch (type->type) {
+    case LEAT_STR:
+        *out = leat_str(text);
+        return 0;
+    case LEAT_BYTES:
+        *out = leat_bytes(text, strlen(text));
+        return 0;
+    case LEAT_BOOL:
+        *out = leat_bool(strcmp(text, "true") == 0);
+        return strcmp(text, "true") == 0 || strcmp(text, "false") == 0 ? 0 : leat_fail(err, LEAT_EINVAL, "key '%s': true or false is wanted", text);
+    case LEAT_F64:
+        *out = leat_f64(strtod(text, &end));
+        break;
+    case LEAT_I64:
+        *out = leat_i64(strtoll(text, &end, 10));
+        break;
+    default:
+        *out = type->type == LEAT_U32 ? leat_u32((uint32_t)strtoul(text, &end, 10)) : leat_u64(strtoull(text, &end, 10));
+        break;
+    }
+    return *text != '\0' && *end == '\0' ? 0 : leat_fail(err, LEAT_EINVAL, "key '%s': a number is wanted", text);
+}
+
+static const struct leat_column index_column = {.name = "index", .type = LEAT_U64};
+
+static const struct leat_column *key_column(const struct pstate_level *level)
+{
+    return level->shape == PSTATE_LIST ? &index_column : &level->key;
+}
+
+/* Keys of the command line, and the level they lead to. */
+static int parse_keys(struct call *c, const struct plan *p, uint32_t *pstate, struct leat_value *key, uint32_t *keys,
+                      const struct pstate_level **level, struct leat_error *err)
+{
+    int at = plan_pstate_find(p, c->argument[1]);
+
+    if (at < 0)
+        return leat_fail(err, LEAT_ENOTFOUND, "module '%s' has no PState '%s'; 'leat pstate info %s' shows them", c->argument[0],
+                         c->argument[1], c->argument[0]);
+    *pstate = (uint32_t)at;
+    *level = p->pstate[at].top;
+    *keys = 0;
+    for (int i = 2; i < c->arguments; i++) {
+        if (*level == NULL || (*level)->shape == PSTATE_LEAF || (*level)->shape == PSTATE_STRUCT || (*level)->shape == PSTATE_ROWS)
+            return leat_fail(err, LEAT_EINVAL, "PState '%s' has fewer levels than keys were given", c->argument[1]);
+        int rv = parse_key(key_column(*level), c->argument[i], &key[(*keys)++], err);
+        if (rv != 0)
+            return rv;
+        *level = (*level)->below;
+    }
+    return 0;
+}
+
+/* Names of the columns of what a level holds: the key's first, then its fields. */
+static uint32_t level_columns(const struct pstate_level *level, const char *first, const char **name)
+{
+    uint32_t count = 0;
+
+    if (first != NULL)
+        name[count++] = first;
+    for (uint32_t i = 0; level != NULL && (level->shape == PSTATE_LEAF || level->shape == PSTATE_STRUCT) && i < level->fields.columns; i++)
+        name[count++] = level->fields.column[i].name;
+    return count;
+}
+
+static void value_cell(const struct call *c, const struct leat_value *v, struct buffer *out)
+{
+    buffer_clear(out);
+    if (v->type == LEAT_STR && !c->json)
+        buffer_put(out, v->as.bytes.base, v->as.bytes.size);
+    else
+        value_to_json(v, out);
+}
+
+/* One line of values: a row of the table, or a JSON object. */
+static void print_values(const struct call *c, struct table *t, const char *const *name, const struct leat_value *value,
+                         uint32_t count)
+{
+    struct buffer cell[LIMIT_COLUMNS + 2];
+    const char *text[LIMIT_COLUMNS + 2] = {NULL};
+
+    for (uint32_t i = 0; i < count; i++) {
+        buffer_init(&cell[i], 0);
+        value_cell(c, &value[i], &cell[i]);
+        buffer_u8(&cell[i], 0);
+        text[i] = (const char *)cell[i].base;
+    }
+    if (c->json) {
+        for (uint32_t i = 0; i < count; i++)
+            printf("%s\"%s\": %s", i == 0 ? "{" : ", ", name[i], text[i]);
+        printf("}\n");
+    } else {
+        table_row(t, text);
+    }
+    for (uint32_t i = 0; i < count; i++)
+        buffer_fini(&cell[i]);
+}
+
+int cmd_pstate_get(struct call *c)
+{
+    struct leat_value key[LIMIT_NESTING + 2], value[LIMIT_COLUMNS];
+    const struct pstate_level *level;
+    const char *name[LIMIT_COLUMNS];
+    struct leat_error err = {0};
+    struct leat_view *v;
+    uint32_t pstate, keys;
+    struct leat *l;
+    int rv = call_open(c, c->argument[0], false, &l);
+
+    if (rv != 0)
+        return rv;
+    rv = parse_keys(c, node_module(l, c->argument[0])->plan, &pstate, key, &keys, &level, &err);
+    if (rv == 0)
+        rv = leat_view_open(l, c->argument[0], &v, &err);
+    if (rv == 0) {
+        struct leat_task *t = leat_view_owner(v, &key[0]);
+
+        rv = leat_get(t, pstate, (struct leat_row){key, keys}, value, LIMIT_COLUMNS);
+        if (rv == LEAT_ENOTFOUND)
+            leat_fail(&err, rv, "nothing is there");
+        else if (rv != 0)
+            err = *t->err;
+        uint32_t count = level_columns(level, NULL, name);
+        struct table *table = table_open(c, name, count);
+        if (rv == 0 && count > 0)
+            print_values(c, table, name, value, count);
+        else if (rv == 0 && !c->quiet)
+            printf("%s\n", level == NULL ? "true" : "a collection: scan it");
+        table_close(table);
+        leat_view_close(v);
+    }
+    leat_close(l);
+    return rv == 0 ? 0 : call_error(&err);
+}
+
+struct scan {
+    struct call *call;
+    struct table *table;
+    const struct pstate_level *level;
+    const char *name[LIMIT_COLUMNS + 2];
+    uint32_t columns;
+    uint64_t left;
+};
+
+/* Elements of one task. */
+static int scan_task(struct scan *s, struct leat_task *t, uint32_t pstate, struct leat_row keys, struct leat_range *range,
+                     struct leat_error *err)
+{
+    struct leat_value value[LIMIT_COLUMNS + 1];
+    struct leat_scan *scan;
+
+    range->limit = s->left;
+    int rv = leat_scan_open(t, pstate, keys, range, &scan);
+    while (rv == 0 && s->left > 0 && (rv = leat_scan_next(scan, &value[0], value + 1, LIMIT_COLUMNS)) == 0) {
+        print_values(s->call, s->table, s->name, value, s->columns);
+        s->left--;
+    }
+    if (rv < 0)
+        *err = *t->err;
+    else
+        leat_scan_close(scan);
+    return rv == LEAT_END ? 0 : rv;
+}
+
+static int scan_rows(struct scan *s, struct leat_task *t, uint32_t pstate, struct leat_row keys)
+{
+    struct leat_block block;
+    char row[24], at[24];
+
+    for (uint64_t number = 0; s->left > 0 && leat_rows_block(t, pstate, keys, number, &block) == 0; number += block.rows)
+        for (uint32_t i = 0; i < block.rows && s->left > 0; i++, s->left--) {
+            snprintf(at, sizeof(at), "%u", leat_task_number(t));
+            snprintf(row, sizeof(row), "%llu", (unsigned long long)(block.first + i));
+            table_row(s->table, (const char *const[]){at, row});
+        }
+    return 0;
+}
+
+static int scan_all(struct call *c, struct leat *l, struct leat_view *v, struct leat_error *err)
+{
+    static const char *const row_columns[] = {"task", "row"};
+    struct leat_value key[LIMIT_NESTING + 2], from, to;
+    struct leat_range range = {.descending = call_option(c, "reverse") != NULL};
+    struct scan s = {.call = c, .left = call_number(c, "limit", UINT64_MAX, UINT64_MAX - 1)};
+    uint32_t pstate, keys;
+    int rv = parse_keys(c, node_module(l, c->argument[0])->plan, &pstate, key, &keys, &s.level, err);
+
+    if (rv == 0 && (s.level == NULL || s.level->shape == PSTATE_LEAF || s.level->shape == PSTATE_STRUCT))
+        rv = leat_fail(err, LEAT_EINVAL, "the keys lead to a value, not a collection: use 'leat pstate get'");
+    if (rv == 0 && call_option(c, "from") != NULL && (rv = parse_key(key_column(s.level), call_option(c, "from"), &from, err)) == 0)
+        range.from = &from;
+    if (rv == 0 && call_option(c, "to") != NULL && (rv = parse_key(key_column(s.level), call_option(c, "to"), &to, err)) == 0)
+        range.to = &to;
+    if (rv != 0)
+        return rv;
+    bool rows = s.level->shape == PSTATE_ROWS;
+    s.columns = rows ? 2 : level_columns(s.level->below, s.level->shape == PSTATE_LIST ? "index" : "key", s.name);
+    s.table = table_open(c, rows ? row_columns : s.name, s.columns);
+    for (uint32_t task = 0; task < leat_view_tasks(v) && rv == 0 && s.left > 0; task++) {
+        struct leat_task *t = keys > 0 ? leat_view_owner(v, &key[0]) : leat_view_task(v, task);
+
+        rv = rows ? scan_rows(&s, t, pstate, (struct leat_row){key, keys})
+                  : scan_task(&s, t, pstate, (struct leat_row){key, keys}, &range, err);
+        if (keys > 0)
+            break;
+    }
+    table_close(s.table);
+    return rv;
+}
+
+int cmd_pstate_scan(struct call *c)
+{
+    struct leat_error err = {0};
+    struct leat_view *v;
+    struct leat *l;
+    int rv = call_open(c, c->argument[0], false, &l);
+
+    if (rv != 0)
+        return rv;
+    rv = leat_view_open(l, c->argument[0], &v, &err);
+    if (rv == 0) {
+        rv = scan_all(c, l, v, &err);
+        leat_view_close(v);
+    }
+    leat_close(l);
+    return rv == 0 ? 0 : call_error(&err);
+}
+
+int cmd_pstate_info(struct call *c)
+{
+    static const char *const columns[] = {"pstate", "elements", "schema"};
+    struct arena *a = arena_open(1 << 20);
+    struct leat_error err = {0};
+    struct leat_view *v = NULL;
+    struct leat *l;
+    int rv = call_open(c, c->argument[0], false, &l);
+
+    if (rv != 0)
+        return rv;
+    const struct plan *p = node_module(l, c->argument[0])->plan;
+    rv = leat_view_open(l, c->argument[0], &v, &err);
+    struct table *t = table_open(c, columns, LENGTH_OF(columns));
+    for (uint32_t i = 0; i < p->pstates && rv == 0; i++) {
+        uint64_t sum = 0, size = 0;
+
+        for (uint32_t task = 0; task < p->tasks; task++)
+            if (leat_size(leat_view_task(v, task), i, LEAT_KEYS(), &size) == 0)
+                sum += size;
+        table_row(t, (const char *const[]){p->pstate[i].name, arena_format(a, "%llu", (unsigned long long)sum),
+                                           pstate_schema_text(a, &p->pstate[i])});
+    }
+    table_close(t);
+    leat_view_close(v);
+    leat_close(l);
+    arena_close(a);
+    return rv == 0 ? 0 : call_error(&err);
+}
+
+/* ---- query and export ---- */
+
+int cmd_query(struct call *c)
+{
+    struct leat_invoke how = {.timeout_ms = (uint32_t)call_number(c, "timeout", 0, UINT32_MAX)};
+    struct leat_value value[LIMIT_COLUMNS];
+    struct arena *a = arena_open(SIZE_MAX / 8);
+    struct leat_result *result;
+    struct leat_error err = {0};
+    struct leat *l;
+    int rv = call_open(c, c->argument[0], false, &l);
+
+    if (rv != 0)
+        return rv;
+    const struct plan *p = node_module(l, c->argument[0])->plan;
+    int topology = plan_topology_find(p, c->argument[1]);
+    if (topology < 0 || p->topology[topology].kind != LEAT_QUERY)
+        rv = leat_fail(&err, LEAT_ENOTFOUND, "module '%s' has no query '%s'; 'leat module show %s' shows them", c->argument[0],
+                       c->argument[1], c->argument[0]);
+    if (rv == 0)
+        rv = json_to_row(a, &p->topology[topology].takes, span_text(c->arguments > 2 ? c->argument[2] : "{}"), value, &err);
+    if (rv == 0)
+        rv = leat_query(l, c->argument[0], c->argument[1], (struct leat_row){value, p->topology[topology].takes.columns}, &how,
+                        &result, &err);
+    if (rv == 0) {
+        print_batch(c, leat_result_rows(result));
+        leat_result_free(result);
+    }
+    arena_close(a);
+    leat_close(l);
+    return rv == 0 ? 0 : call_error(&err);
+}
+
+static int export_record(void *context, const struct leat_record *record, const struct leat_batch *row)
+{
+    struct buffer text = {0};
+    uint64_t *rows = context;
+
+    (void)record;
+    batch_row_to_json(row, 0, &text);
+    printf("%.*s\n", (int)text.size, (const char *)text.base);
+    buffer_fini(&text);
+    (*rows)++;
+    return ferror(stdout) ? LEAT_EIO : 0;
+}
+
+static int export_depot(struct call *c, struct leat *l, struct leat_error *err)
+{
+    struct leat_depot *d;
+    uint64_t rows = 0;
+    int rv = leat_depot_find(l, c->argument[0], call_option(c, "depot"), &d, err);
+
+    for (uint32_t p = 0; rv == 0 && p < leat_depot_partitions(d); p++) {
+        struct leat_bounds b;
+
+        leat_depot_bounds(d, p, &b);
+        if (b.next > b.first)
+            rv = leat_depot_read(d, p, b.first, UINT32_MAX, export_record, &rows, NULL, err);
+    }
+    if (rv == 0 && !c->quiet)
+        fprintf(stderr, "%llu records\n", (unsigned long long)rows);
+    return rv;
+}
+
+int cmd_export(struct call *c)
+{
+    const char *pstate = call_option(c, "pstate"), *depot = call_option(c, "depot");
+    struct leat_error err = {0};
+    struct leat *l;
+    int rv;
+
+    if ((pstate == NULL) == (depot == NULL))
+        return call_usage(c, "say what to export: --depot D or --pstate P");
+    c->json = true;
+    if (pstate != NULL) {
+        c->argument[1] = (char *)(uintptr_t)pstate;
+        c->arguments = 2;
+        return cmd_pstate_scan(c);
+    }
+    rv = call_open(c, c->argument[0], false, &l);
+    if (rv != 0)
+        return rv;
+    rv = export_depot(c, l, &err);
+    leat_close(l);
+    return rv == 0 ? 0 : call_error(&err);
+}

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cmd/cmd.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cmd/import.h"
+
+/* Importing a file. The session is derived from its bytes, the sequence is the row's number + 1: rows that were
+ * appended by an earlier run are dropped as repeats. At most WINDOW rows are under way, so a run that goes on begins
+ * that many before the highest row that any partition has. */
+
+enum { WINDOW = 65536, BATCH_ROWS = 1024, BATCH_BYTES = 1 << 20 };
+
+struct import {
+    struct call *call;
+    struct import_file file;
+    struct leat_depot *depot;
+    struct row_schema schema;
+    struct leat_append how;
+    pthread_mutex_t lock;
+    pthread_cond_t cond;
+    uint64_t under_way;    /* rows */
+    uint64_t new_rows;
+    int code;
+    double started, printed;
+    uint64_t first;
+};
+
+struct flight {
+    struct import *import;
+    uint32_t rows;
+};
+
+static volatile sig_atomic_t interrupted;
+
+static void on_signal(int number)
+{
+    (void)number;
+    interrupted = 1;
+}
+
+static double now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static void appended(void *context, int code, const struct leat_receipt *receipt)
+{
+    struct flight *f = context;
+    struct import *im = f->import;
+
+    pthread_mutex_lock(&im->lock);
+    im->under_way -= f->rows;
+    if (code == 0)
+        im->new_rows += receipt->appended;
+    else if (im->code == 0)
+        im->code = code;
+    pthread_cond_signal(&im->cond);
+    pthread_mutex_unlock(&im->lock);
+    free(f);
+}
+
+/* Wait until at most so many rows are under way. */
+static int wait_for(struct import *im, uint64_t most)
+{
+    pthread_mutex_lock(&im->lock);
+    while (im->under_way > most && im->code == 0)
+        pthread_cond_wait(&im->cond, &im->lock);
+    int code = im->code;
+    pthread_mutex_unlock(&im->lock);
+    return code;
+}
+
+static void print_progress(struct import *im, bool last)
+{
+    double t = now(), took = t - im->started, done = (double)(im->file.row - im->first);
+    double share = im->file.size > 0 ? (double)im->file.at / (double)im->file.size : 0;
+
+    if (im->call->quiet || !isatty(STDERR_FILENO) || (!last && t - im->printed < 0.5))
+        return;
+    im->printed = t;
+    fprintf(stderr, "\r%llu rows, %.0f/s, %.0f %%, %.0f s left   %s", (unsigned long long)im->file.row, took > 0 ? done / took : 0,
+            share * 100, share > 0 ? took / share * (1 - share) : 0, last ? "\n" : "");
+}
+
+/* Fill a batch: up to so many rows or bytes. LEAT_END: the file is at its end. */
+static int fill(struct import *im, struct arena *a, struct leat_rows *rows, struct leat_error *err)
+{
+    const char *prefix = call_option(im->call, "id-prefix");
+    struct leat_value value[LIMIT_COLUMNS];
+    int rv = 0;
+
+    leat_rows_clear(rows);
+    arena_reset(a);
+    while (rv == 0 && leat_rows_count(rows) < BATCH_ROWS && arena_used(a) < BATCH_BYTES) {
+        uint64_t row = im->file.row;
+
+        rv = import_next(&im->file, a, &im->schema, prefix != NULL ? prefix : "", value, err);
+        if (rv == 0 && (rv = leat_rows_add(rows, (struct leat_row){value, im->schema.columns}, err)) != 0)
+            base_wrap(err, rv, "'%s', row %llu", im->file.path, (unsigned long long)row);
+        if (rv == 0 && im->file.form != IMPORT_JSONL)
+            arena_alloc(a, (size_t)im->file.dims * 4, 1);
+    }
+    return rv;
+}
+
+static int send(struct import *im, const struct leat_rows *rows, struct leat_error *err)
+{
+    struct flight *f = base_alloc(sizeof(*f));
+    int rv = wait_for(im, WINDOW - BATCH_ROWS);
+
+    if (rv != 0) {
+        free(f);
+        return rv;
+    }
+    *f = (struct flight){im, leat_rows_count(rows)};
+    pthread_mutex_lock(&im->lock);
+    im->under_way += f->rows;
+    pthread_mutex_unlock(&im->lock);
+    im->how.sequence = im->file.row - f->rows + 1;
+    rv = leat_append_start(im->depot, rows, &im->how, appended, f, err);
+    if (rv != 0) {
+        im->under_way -= f->rows;
+        free(f);
+    }
+    return rv;
+}
+
+static int import_rows(struct import *im, struct leat_error *err)
+{
+    struct arena *a = arena_open(SIZE_MAX / 8);
+    struct leat_rows *rows;
+    int rv = 0;
+
+    leat_rows_new(im->depot, &rows);
+    while (rv == 0 && !interrupted) {
+        rv = fill(im, a, rows, err);
+        if ((rv == 0 || rv == LEAT_END) && leat_rows_count(rows) > 0) {
+            int sent = send(im, rows, err);
+
+            rv = sent != 0 ? sent : rv;
+        }
+        print_progress(im, false);
+    }
+    int code = wait_for(im, 0);
+    print_progress(im, true);
+    leat_rows_free(rows);
+    arena_close(a);
+    if (code != 0)
+        return err->code != 0 ? err->code : leat_fail(err, code, "rows were not appended: %s; run the same command again", leat_code_text(code));
+    return rv == LEAT_END ? 0 : rv;
+}
+
+/* Where to begin: behind what an earlier run is sure to have appended. */
+static int find_start(struct import *im, struct leat_error *err)
+{
+    const char *prefix = call_option(im->call, "id-prefix");
+    uint64_t high, hash = import_hash(&im->file);
+
+    for (const char *c = prefix != NULL ? prefix : ""; *c != '\0'; c++)
+        hash = (hash ^ (uint8_t)*c) * 0x100000001b3U;
+    im->how.session = hash >> 1 | 1;
+    if (leat_depot_session(im->depot, im->how.session, &high) != 0 || high <= WINDOW)
+        return 0;
+    im->first = high - WINDOW;
+    return import_seek(&im->file, im->first, err);
+}
+
+static int run_import(struct import *im, const char *path, struct leat *l, struct leat_error *err)
+{
+    struct call *c = im->call;
+    int rv = import_open(path, call_option(c, "input"), &im->file, err);
+
+    if (rv != 0)
+        return rv;
+    rv = leat_depot_find(l, call_option(c, "module"), call_option(c, "depot"), &im->depot, err);
+    if (rv == 0) {
+        const struct leat_batch *columns = leat_depot_columns(im->depot);
+
+        im->schema = (struct row_schema){columns->columns, (struct leat_column *)(uintptr_t)columns->column};
+        rv = find_start(im, err);
+    }
+    im->started = now();
+    if (rv == 0)
+        rv = import_rows(im, err);
+    if (rv == 0 && !c->quiet) {
+        double took = now() - im->started;
+
+        fprintf(stderr, "%s%llu rows, %llu of them new, in %.2f s: %.0f rows/s\n", interrupted ? "stopped; run the same command again to go on: " : "",
+                (unsigned long long)im->file.row, (unsigned long long)im->new_rows, took, (double)(im->file.row - im->first) / took);
+    }
+    import_close(&im->file);
+    return rv;
+}
+
+int cmd_import(struct call *c)
+{
+    /* Appends that are under way when one fails may still be answered while the process ends. */
+    static struct import im;
+    const char *ack = call_option(c, "ack");
+    struct leat_error err = {0};
+    struct leat *l;
+    int rv;
+
+    if (call_option(c, "module") == NULL || call_option(c, "depot") == NULL)
+        return call_usage(c, "say where to: --module M --depot D");
+    if (ack != NULL && strcmp(ack, "appended") != 0 && strcmp(ack, "processed") != 0)
+        return call_usage(c, "--ack is appended or processed, not '%s'", ack);
+    im.how.ack = ack != NULL && strcmp(ack, "processed") == 0 ? LEAT_PROCESSED : LEAT_APPENDED;
+    rv = call_open(c, call_option(c, "module"), true, &l);
+    if (rv != 0)
+        return rv;
+    im.call = c;
+    pthread_mutex_init(&im.lock, NULL);
+    pthread_cond_init(&im.cond, NULL);
+    signal(SIGINT, on_signal);
+    signal(SIGTERM, on_signal);
+    rv = run_import(&im, c->argument[0], l, &err);
+    leat_close(l);
+    if (rv != 0)
+        return call_error(&err);
+    return interrupted ? EXIT_FAILED : 0;
+}

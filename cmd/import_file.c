@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cmd/import.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "base/codec.h"
+
+static const struct {
+    const char *name, *ending;
+    enum import_form form;
+} forms[] = {{"jsonl", ".jsonl", IMPORT_JSONL}, {"jsonl", ".json", IMPORT_JSONL}, {"npy", ".npy", IMPORT_NPY},
+             {"fvecs", ".fvecs", IMPORT_FVECS}, {"bvecs", ".bvecs", IMPORT_BVECS}};
+
+static int find_form(const char *path, const char *form, enum import_form *out, struct leat_error *err)
+{
+    size_t size = strlen(path);
+
+    for (size_t i = 0; i < LENGTH_OF(forms); i++) {
+        size_t ending = strlen(forms[i].ending);
+        bool ends = size > ending && strcmp(path + size - ending, forms[i].ending) == 0;
+
+        if (form != NULL ? strcmp(form, forms[i].name) == 0 : ends) {
+            *out = forms[i].form;
+            return 0;
+        }
+    }
+    return leat_fail(err, LEAT_EINVAL, "'%s': of what form is it? Name it .jsonl, .npy, .fvecs or .bvecs, or say --input FORM", path);
+}
+
+/* ---- Headers ---- */
+
+/* A word of the header's dictionary: the text behind 'name': */
+static const char *header_field(const char *header, const char *name)
+{
+    const char *at = strstr(header, name);
+
+    at = at != NULL ? strchr(at, ':') : NULL;
+    return at != NULL ? at + 1 + strspn(at + 1, " ") : NULL;
+}
+
+static int read_npy(struct import_file *f, struct leat_error *err)
+{
+    char header[4096];
+    unsigned long long rows, dims;
+
+    if (f->size < 10 || memcmp(f->base, "\x93NUMPY", 6) != 0)
+        return leat_fail(err, LEAT_ESCHEMA, "'%s', byte 0: no NumPy file", f->path);
+    size_t at = f->base[6] >= 2 ? 12 : 10;
+    size_t size = f->base[6] >= 2 && f->size >= 12 ? load_u32(f->base + 8) : load_u16(f->base + 8);
+    if (size >= sizeof(header) || at + size > f->size)
+        return leat_fail(err, LEAT_ESCHEMA, "'%s', byte 8: a header of %zu bytes", f->path, size);
+    memcpy(header, f->base + at, size);
+    header[size] = '\0';
+    const char *type = header_field(header, "'descr'"), *order = header_field(header, "'fortran_order'"),
+               *shape = header_field(header, "'shape'");
+    if (type == NULL || (strncmp(type, "'<f4'", 5) != 0 && strncmp(type, "'<f2'", 5) != 0))
+        return leat_fail(err, LEAT_ESCHEMA, "'%s', byte %zu: its numbers are not f32 or f16, little-endian", f->path, at);
+    if (order == NULL || strncmp(order, "False", 5) != 0)
+        return leat_fail(err, LEAT_ESCHEMA, "'%s', byte %zu: it is in Fortran order; save it in C order", f->path, at);
+    if (shape == NULL || sscanf(shape, "(%llu, %llu)", &rows, &dims) != 2 || dims == 0 || dims > LIMIT_VECTOR)
+        return leat_fail(err, LEAT_ESCHEMA, "'%s', byte %zu: its shape is not (rows, 1 to %d)", f->path, at, LIMIT_VECTOR);
+    f->element = type[3] == '4' ? 4 : 2;
+    f->dims = (uint32_t)dims;
+    f->rows = rows;
+    f->at = at + size;
+    if (rows > (f->size - f->at) / (dims * f->element))
+        return leat_fail(err, LEAT_ESCHEMA, "'%s', byte %zu: %llu rows are said, the file holds fewer", f->path, f->size, rows);
+    return 0;
+}
+
+static int read_vecs(struct import_file *f, struct leat_error *err)
+{
+    f->element = f->form == IMPORT_FVECS ? 4 : 1;
+    f->dims = f->size >= 4 ? load_u32(f->base) : 0;
+    if (f->dims == 0 || f->dims > LIMIT_VECTOR)
+        return leat_fail(err, LEAT_ESCHEMA, "'%s', byte 0: a vector of %u elements; 1 to %d are possible", f->path, f->dims, LIMIT_VECTOR);
+    size_t row = 4 + (size_t)f->dims * f->element;
+    if (f->size % row != 0)
+        return leat_fail(err, LEAT_ESCHEMA, "'%s', byte %zu: the file ends inside a row of %zu bytes", f->path, f->size / row * row, row);
+    f->rows = f->size / row;
+    return 0;
+}
+
+int import_bytes(const char *name, enum import_form form, const void *bytes, size_t size, struct import_file *out,
+                 struct leat_error *err)
+{
+    *out = (struct import_file){.form = form, .path = name, .base = bytes, .size = size};
+    return form == IMPORT_JSONL ? 0 : form == IMPORT_NPY ? read_npy(out, err) : read_vecs(out, err);
+}
+
+int import_open(const char *path, const char *form, struct import_file *out, struct leat_error *err)
+{
+    enum import_form which = IMPORT_JSONL;
+    struct stat st;
+    int rv = find_form(path, form, &which, err);
+    int fd = rv == 0 ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+
+    if (rv != 0)
+        return rv;
+    if (fd < 0 || fstat(fd, &st) != 0) {
+        rv = base_errno(err, errno, "read", path);
+        if (fd >= 0)
+            close(fd);
+        return rv;
+    }
+    void *base = st.st_size > 0 ? mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0) : MAP_FAILED;
+    close(fd);
+    if (base == MAP_FAILED)
+        return leat_fail(err, LEAT_EINVAL, "'%s' is empty, or no file that can be mapped", path);
+    madvise(base, (size_t)st.st_size, MADV_SEQUENTIAL);
+    rv = import_bytes(path, which, base, (size_t)st.st_size, out, err);
+    if (rv != 0)
+        munmap(base, (size_t)st.st_size);
+    return rv;
+}
+
+void import_close(struct import_file *f)
+{
+    munmap((void *)(uintptr_t)f->base, f->size);
+}
+
+uint64_t import_hash(const struct import_file *f)
+{
+    return XXH3_64bits(f->base, f->size);
+}
+
+/* ---- Rows ---- */
+
+static float half_to_float(uint16_t h)
+{
+    int exponent = h >> 10 & 31;
+    float fraction = (float)(h & 0x3ff), sign = h & 0x8000 ? -1.0F : 1.0F;
+
+    if (exponent == 31)
+        return fraction == 0 ? sign * INFINITY : NAN;
+    return sign * (exponent == 0 ? ldexpf(fraction, -24) : ldexpf(fraction + 1024, exponent - 25));
+}
+
+/* The elements of the file as those of the column. */
+static int convert(const struct import_file *f, struct arena *a, const struct leat_column *c, const uint8_t *from,
+                   struct leat_value *out, struct leat_error *err)
+{
+    if (c->count != f->dims)
+        return leat_fail(err, LEAT_ESCHEMA, "'%s' has vectors of %u elements, column '%s' of %u; is --set dims=%u missing?", f->path,
+                         f->dims, c->name, c->count, f->dims);
+    bool same = (c->type == LEAT_F32_VECTOR && f->element == 4) || (c->type == LEAT_F16_VECTOR && f->element == 2) ||
+                (c->type == LEAT_U8_VECTOR && f->element == 1);
+    if (same) {
+        *out = leat_vector(c->type, from, f->dims);
+        return 0;
+    }
+    if (c->type != LEAT_F32_VECTOR)
+        return leat_fail(err, LEAT_ESCHEMA, "the elements of '%s' do not fit column '%s'", f->path, c->name);
+    float *to = arena_alloc(a, f->dims * sizeof(float), 64);
+    for (uint32_t i = 0; i < f->dims; i++)
+        to[i] = f->element == 2 ? half_to_float(load_u16(from + 2 * (size_t)i)) : (float)from[i];
+    *out = leat_vector(LEAT_F32_VECTOR, to, f->dims);
+    return 0;
+}
+
+static int vector_row(struct import_file *f, struct arena *a, const struct row_schema *schema, const char *prefix,
+                      struct leat_value *out, struct leat_error *err)
+{
+    size_t head = f->form == IMPORT_NPY ? 0 : 4;
+    int vector = -1, id = row_schema_find(schema, "id");
+
+    if (f->row == f->rows)
+        return LEAT_END;
+    if (head > 0 && load_u32(f->base + f->at) != f->dims)
+        return leat_fail(err, LEAT_ESCHEMA, "'%s', byte %zu, row %llu: %u elements, but row 0 has %u", f->path, f->at,
+                         (unsigned long long)f->row, load_u32(f->base + f->at), f->dims);
+    for (uint32_t i = schema->columns; i > 0; i--)
+        if (schema->column[i - 1].type >= LEAT_F32_VECTOR)
+            vector = (int)i - 1;
+    for (uint32_t i = 0; i < schema->columns; i++)
+        out[i] = leat_null();
+    if (vector < 0 || id < 0)
+        return leat_fail(err, LEAT_ESCHEMA, "a file of vectors needs a depot with a column 'id' and a vector; this one has {%s}",
+                         row_schema_text(a, schema));
+    enum leat_type type = schema->column[id].type;
+    out[id] = type == LEAT_STR ? leat_str(arena_format(a, "%s%llu", prefix, (unsigned long long)f->row)) : leat_u64(f->row);
+    int rv = convert(f, a, &schema->column[vector], f->base + f->at + head, &out[vector], err);
+    f->at += head + (size_t)f->dims * f->element;
+    f->row++;
+    return rv;
+}
+
+static int json_row(struct import_file *f, struct arena *a, const struct row_schema *schema, struct leat_value *out,
+                    struct leat_error *err)
+{
+    for (;;) {
+        if (f->at >= f->size)
+            return LEAT_END;
+        const uint8_t *start = f->base + f->at, *end = memchr(start, '\n', f->size - f->at);
+        size_t size = end != NULL ? (size_t)(end - start) : f->size - f->at, at = f->at;
+        bool blank = true;
+
+        f->at += size + (end != NULL);
+        for (size_t i = 0; i < size && blank; i++)
+            blank = start[i] == ' ' || start[i] == '\t' || start[i] == '\r';
+        if (blank)
+            continue;
+        int rv = json_to_row(a, schema, span_of(start, size), out, err);
+        if (rv != 0)
+            return base_wrap(err, rv, "'%s', row %llu, byte %zu", f->path, (unsigned long long)f->row, at);
+        f->row++;
+        return 0;
+    }
+}
+
+int import_next(struct import_file *f, struct arena *a, const struct row_schema *schema, const char *id_prefix,
+                struct leat_value *out, struct leat_error *err)
+{
+    return f->form == IMPORT_JSONL ? json_row(f, a, schema, out, err) : vector_row(f, a, schema, id_prefix, out, err);
+}
+
+int import_seek(struct import_file *f, uint64_t row, struct leat_error *err)
+{
+    if (f->form != IMPORT_JSONL) {
+        uint64_t to = row < f->rows ? row : f->rows;
+
+        f->at += (to - f->row) * ((f->form == IMPORT_NPY ? 0 : 4) + (size_t)f->dims * f->element);
+        f->row = to;
+        return 0;
+    }
+    (void)err;
+    while (f->row < row && f->at < f->size) {
+        const uint8_t *start = f->base + f->at, *end = memchr(start, '\n', f->size - f->at);
+        size_t size = end != NULL ? (size_t)(end - start) : f->size - f->at;
+        bool blank = true;
+
+        for (size_t i = 0; i < size && blank; i++)
+            blank = start[i] == ' ' || start[i] == '\t' || start[i] == '\r';
+        f->at += size + (end != NULL);
+        f->row += !blank;
+    }
+    return 0;
+}
