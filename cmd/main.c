@@ -280,6 +280,9 @@ int call_open(const struct call *c, const char *module, bool create, struct leat
         leat_close(*out);
         return call_error(&err);
     }
+    /* What is read shows all that was appended before, also by a process that did not wait for it. */
+    if (!create && leat_wait(*out, 60000, &err) != 0)
+        fprintf(stderr, "leat: %s; what follows may lack it\n", err.text);
     return 0;
 }
 
