@@ -168,7 +168,7 @@ static void make_group(struct segments *s)
     store_u64(s->out.base + 16, s->group);
     store_u32(s->out.base + 24, s->touches);
     store_u32(s->out.base + 28, 0);
-    store_u32(s->out.base + 4, crc32c(0, s->out.base + 8, s->out.size - 8));
+    store_u32(s->out.base + 4, group_crc(s->out.base));
 }
 
 /* Write the group at the end of the segment, and zeros ahead of small ones. */

@@ -22,7 +22,7 @@ enum {
     SEGMENT_VERSION = 1,
     SEGMENT_HEADER = 32, /* magic, crc, version, partitions, number u64, first group u64; then next offsets u64 */
     SEGMENT_ALIGN = 4096,
-    GROUP_HEADER = 32,   /* magic, crc (of all behind it), length u64, number u64, runs u32, 0 u32 */
+    GROUP_HEADER = 32,   /* magic, crc (of the rest of it and of all run headers), length u64, number u64, runs u32, 0 u32 */
     GROUP_ALIGN = 64,
     RUN_HEADER = 32,     /* partition u32, records u32, first u64, length u32, crc u32 (of the bytes), time u64 */
 };
@@ -102,6 +102,8 @@ uint64_t segment_data(const struct segment *g); /* where groups begin */
 /* ---- segments_recover.c ---- */
 
 int segments_recover(struct segments *s, struct leat_error *err);
+/* The CRC of a group: of its header behind the CRC, and the headers of its runs, each with the CRC of its records. */
+uint32_t group_crc(const uint8_t *group);
 /* Add the runs of a group at a position to the index. */
 void segments_index(struct segments *s, struct segment *g, uint64_t position);
 

@@ -62,7 +62,33 @@ static bool runs_fit(const struct segments *s, const uint8_t *group, uint64_t le
     return at <= length;
 }
 
-/* A group header at a position that could be right; full: its CRC too. */
+uint32_t group_crc(const uint8_t *group)
+{
+    uint32_t crc = crc32c(0, group + 8, GROUP_HEADER - 8), runs = load_u32(group + 24);
+    uint64_t at = GROUP_HEADER;
+
+    for (uint32_t i = 0; i < runs; i++) {
+        crc = crc32c(crc, group + at, RUN_HEADER);
+        at += RUN_HEADER + load_u32(group + at + 16);
+    }
+    return crc;
+}
+
+static bool runs_whole(const uint8_t *group)
+{
+    uint64_t at = GROUP_HEADER;
+
+    for (uint32_t i = 0; i < load_u32(group + 24); i++) {
+        uint32_t length = load_u32(group + at + 16);
+
+        if (load_u32(group + at + 20) != crc32c(0, group + at + RUN_HEADER, length))
+            return false;
+        at += RUN_HEADER + length;
+    }
+    return true;
+}
+
+/* A group header at a position that could be right; full: its CRC and those of its runs too. */
 static bool group_at(const struct segments *s, const struct segment *g, uint64_t position, uint64_t *number,
                      uint64_t *length, bool full)
 {
@@ -74,9 +100,9 @@ static bool group_at(const struct segments *s, const struct segment *g, uint64_t
     *number = load_u64(p + 16);
     if (*length < GROUP_HEADER || *length % GROUP_ALIGN != 0 || *length > g->size - position)
         return false;
-    if (full && load_u32(p + 4) != crc32c(0, p + 8, *length - 8))
+    if (!runs_fit(s, p, *length))
         return false;
-    return runs_fit(s, p, *length);
+    return !full || (load_u32(p + 4) == group_crc(p) && runs_whole(p));
 }
 
 static void add_run(struct segment_partition *p, const struct run *r)

@@ -178,15 +178,16 @@ int pstate_get(struct pstate_reader *r, uint32_t task, uint32_t pstate, struct l
 
 /* ---- Writing ---- */
 
+/* Into the view's scratch. */
 static int encode_fields(struct pstate_view *v, const struct pstate_level *level, struct leat_row row,
-                         struct buffer *out, struct leat_error *err)
+                         struct leat_error *err)
 {
-    (void)v;
     if (row.count != level->fields.columns)
         return leat_fail(err, LEAT_ESCHEMA, "%u fields are wanted, %u given", level->fields.columns, row.count);
-    if (row_encode_fast(&level->fields, row, out) == 0)
+    buffer_clear(&v->scratch);
+    if (row_encode_fast(&level->fields, row, &v->scratch) == 0)
         return 0;
-    int rv = row_encode(&level->fields, row, out, err);
+    int rv = row_encode(&level->fields, row, &v->scratch, err);
     return rv != 0 ? rv : leat_fail(err, LEAT_ESCHEMA, "a value does not fit the schema");
 }
 
@@ -225,7 +226,6 @@ static int parent_of(struct pstate_view *v, uint32_t task, uint32_t pstate, stru
 int pstate_put(struct pstate_view *v, uint32_t task, uint32_t pstate, struct leat_row keys, struct leat_row row,
                struct leat_error *err)
 {
-    struct buffer bytes = {0};
     struct place p;
     int rv;
 
@@ -237,11 +237,9 @@ int pstate_put(struct pstate_view *v, uint32_t task, uint32_t pstate, struct lea
     else if (rv == 0 && level_is_collection(p.level))
         rv = leat_fail(err, LEAT_ESCHEMA, "the keys lead to a collection: give the key of an element too");
     else if (rv == 0) {
-        buffer_init(&bytes, LIMIT_VALUE + 1024);
-        rv = encode_fields(v, p.level, row, &bytes, err);
+        rv = encode_fields(v, p.level, row, err);
         if (rv == 0)
-            rv = put_element(v, &p.key, buffer_bytes(&bytes), err);
-        buffer_fini(&bytes);
+            rv = put_element(v, &p.key, buffer_bytes(&v->scratch), err);
     }
     return wrap(v, pstate, rv, err);
 }
@@ -249,7 +247,6 @@ int pstate_put(struct pstate_view *v, uint32_t task, uint32_t pstate, struct lea
 int pstate_push(struct pstate_view *v, uint32_t task, uint32_t pstate, struct leat_row keys, struct leat_row row,
                 uint64_t *index, struct leat_error *err)
 {
-    struct buffer bytes = {0};
     struct place p;
     uint8_t header[16];
     int rv = place_find(&v->writer, task, pstate, keys, true, &p, err);
@@ -263,10 +260,9 @@ int pstate_push(struct pstate_view *v, uint32_t task, uint32_t pstate, struct le
     struct key element;
     place_prefix(&p, &element);
     key_u64(&element, p.count);
-    rv = encode_fields(v, p.level->below, row, &bytes, err);
+    rv = encode_fields(v, p.level->below, row, err);
     if (rv == 0)
-        rv = put_element(v, &element, buffer_bytes(&bytes), err);
-    buffer_fini(&bytes);
+        rv = put_element(v, &element, buffer_bytes(&v->scratch), err);
     store_u64(header, p.reference);
     store_u64(header + 8, p.count + 1);
     if (rv == 0)
@@ -349,6 +345,7 @@ static void scan_free(struct pstate_scan *s)
 
 void scans_close(struct pstate_reader *r, bool free_all)
 {
+    walk_end(r, free_all);
     while (r->open != NULL)
         pstate_scan_close(r->open);
     while (free_all && r->spare != NULL) {

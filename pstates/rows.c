@@ -241,26 +241,29 @@ static int rows_of(struct pstate_reader *reader, uint32_t task, uint32_t pstate,
     return 0;
 }
 
-/* The fields of a row at their places. */
-static int lay_out(const struct pstate_level *level, struct leat_row row, uint8_t *out, struct leat_error *err)
+/* The fields of a row at their places, in the view's scratch; padding is zero, so that equal rows are equal bytes. */
+static int lay_out(struct pstate_view *v, const struct pstate_level *level, struct leat_row row, struct leat_span *out,
+                   struct leat_error *err)
 {
-    struct buffer bytes = {0};
-    struct leat_value value[LIMIT_COLUMNS];
-    int rv = row.count == level->fields.columns ? row_encode_fast(&level->fields, row, &bytes) : LEAT_ESCHEMA;
+    int rv;
 
-    if (rv != 0)
-        rv = row_encode(&level->fields, row, &bytes, err) != 0
-                 ? LEAT_ESCHEMA
-                 : leat_fail(err, LEAT_ESCHEMA, "a row does not fit the schema");
-    if (rv == 0)
-        rv = row_decode(&level->fields, buffer_bytes(&bytes), value);
-    const uint8_t *at = bytes.base;
-    for (uint32_t i = 0; i < level->fields.columns && rv == 0; i++) {
-        memcpy(out + level->place[i], at, level->fields.column[i].stride);
-        at += level->fields.column[i].stride;
+    if (row.count != level->fields.columns)
+        return leat_fail(err, LEAT_ESCHEMA, "a row has %u fields, %u given", level->fields.columns, row.count);
+    buffer_clear(&v->scratch);
+    if (row_encode_fast(&level->fields, row, &v->scratch) != 0) {
+        rv = row_encode(&level->fields, row, &v->scratch, err);
+        return rv != 0 ? rv : leat_fail(err, LEAT_ESCHEMA, "a row does not fit the schema");
     }
-    buffer_fini(&bytes);
-    return rv;
+    size_t from = 0, base = v->scratch.size;
+    uint8_t *to = buffer_grow(&v->scratch, level->row_stride);
+    leat_assert(to != NULL);
+    memset(to, 0, level->row_stride);
+    for (uint32_t i = 0; i < level->fields.columns; i++) {
+        memcpy(to + level->place[i], v->scratch.base + from, level->fields.column[i].stride);
+        from += level->fields.column[i].stride;
+    }
+    *out = span_of(v->scratch.base + base, level->row_stride);
+    return 0;
 }
 
 /* Make the header of rows that are not there yet. */
@@ -287,18 +290,16 @@ int pstate_rows_append(struct pstate_view *v, uint32_t task, uint32_t pstate, st
 
     if (rv != 0)
         return rv;
-    uint8_t *bytes = base_alloc(r.g.stride);
-    rv = lay_out(level, row, bytes, err);
+    struct leat_span bytes;
+    rv = lay_out(v, level, row, &bytes, err);
     if (rv == 0 && !found)
         rv = make_rows(v, &r, keys.count > 0, err);
-    if (rv == 0) {
-        if (number != NULL)
-            *number = r.count;
-        record(v, OP_ROW_APPEND, &r, r.count, span_of(bytes, r.g.stride));
-        rv = do_append(v, &r, span_of(bytes, r.g.stride), err);
-    }
-    free(bytes);
-    return rv;
+    if (rv != 0)
+        return rv;
+    if (number != NULL)
+        *number = r.count;
+    record(v, OP_ROW_APPEND, &r, r.count, bytes);
+    return do_append(v, &r, bytes, err);
 }
 
 int pstate_rows_replace(struct pstate_view *v, uint32_t task, uint32_t pstate, struct leat_row keys, uint64_t number,
@@ -313,14 +314,12 @@ int pstate_rows_replace(struct pstate_view *v, uint32_t task, uint32_t pstate, s
         rv = leat_fail(err, LEAT_ENOTFOUND, "there is no row %llu", (unsigned long long)number);
     if (rv != 0)
         return rv;
-    uint8_t *bytes = base_alloc(r.g.stride);
-    rv = lay_out(level, row, bytes, err);
-    if (rv == 0) {
-        record(v, OP_ROW_REPLACE, &r, number, span_of(bytes, r.g.stride));
-        rv = do_replace(v, &r, number, span_of(bytes, r.g.stride), err);
-    }
-    free(bytes);
-    return rv;
+    struct leat_span bytes;
+    rv = lay_out(v, level, row, &bytes, err);
+    if (rv != 0)
+        return rv;
+    record(v, OP_ROW_REPLACE, &r, number, bytes);
+    return do_replace(v, &r, number, bytes, err);
 }
 
 int pstate_rows_remove_last(struct pstate_view *v, uint32_t task, uint32_t pstate, struct leat_row keys,
@@ -364,17 +363,87 @@ static int locate(const struct pstate_reader *reader, const struct rows *r, uint
     return 0;
 }
 
+/* ---- Walking: readers of all rows ask for block after block ---- */
+
+void walk_end(struct pstate_reader *r, bool free_cursor)
+{
+    r->walk.header.size = 0;
+    if (free_cursor && r->walk.cursor != NULL) {
+        mdb_cursor_close(r->walk.cursor);
+        r->walk.cursor = NULL;
+    }
+}
+
+/* Put the cursor on the entry that holds a row. Snapshots only: a turn's writes would move what it stands on. */
+static void walk_begin(struct pstate_reader *r, const struct rows *rows, const struct leat_block *at)
+{
+    struct key k;
+    MDB_val key, value;
+    int rc;
+
+    if (r->writes)
+        return;
+    if (at->first >= in_blocks(rows))
+        tail_key(rows, at->first, &k);
+    else
+        block_key(rows, at->first / rows->g.per_block, &k);
+    rc = r->walk.cursor == NULL ? mdb_cursor_open(r->txn, r->view->dbi, &r->walk.cursor)
+                                : mdb_cursor_renew(r->txn, r->walk.cursor);
+    key = (MDB_val){k.size, k.bytes};
+    if (rc != 0 || mdb_cursor_get(r->walk.cursor, &key, &value, MDB_SET) != 0)
+        return;
+    r->walk.header = rows->header;
+    r->walk.prefix = rows->prefix;
+    r->walk.reference = rows->reference;
+    r->walk.count = rows->count;
+    r->walk.next = at->first + at->rows;
+}
+
+/* The next block of the walk, one step on. false: this is no walk. */
+static bool walk_next(struct pstate_reader *r, uint32_t task, uint32_t pstate, uint64_t number, struct leat_block *out)
+{
+    const struct pstate_level *level = r->view->config.schema[pstate].top;
+    struct rows_walk *w = &r->walk;
+    struct rows rows;
+    struct key root;
+    MDB_val key, value;
+
+    key_root(&root, task, pstate);
+    if (w->header.size != root.size || w->next != number || memcmp(w->header.bytes, root.bytes, root.size) != 0)
+        return false;
+    rows.count = w->count;
+    rows.g = (struct geometry){level->row_stride, level->rows_per_block, level->block_size};
+    bool tail = number >= in_blocks(&rows);
+    if (mdb_cursor_get(w->cursor, &key, &value, MDB_NEXT) != 0 || key.mv_size < w->prefix.size ||
+        memcmp(key.mv_data, w->prefix.bytes, w->prefix.size) != 0 ||
+        value.mv_size != (tail ? rows.g.stride : rows.g.block_size)) {
+        w->header.size = 0;
+        return false;
+    }
+    *out = (struct leat_block){.first = number, .rows = tail ? 1 : rows.g.per_block, .stride = rows.g.stride,
+                               .base = (const uint8_t *)value.mv_data + (tail ? 0 : BLOCK_PAD)};
+    w->next = number + out->rows;
+    return true;
+}
+
 int pstate_rows_block(struct pstate_reader *r, uint32_t task, uint32_t pstate, struct leat_row keys, uint64_t number,
                       struct leat_block *out, struct leat_error *err)
 {
     const struct pstate_level *level;
     struct rows rows;
     bool found;
-    int rv = rows_of(r, task, pstate, keys, false, &rows, &found, &level, err);
 
+    if (keys.count == 0 && number > 0 && number < r->walk.count && walk_next(r, task, pstate, number, out))
+        return 0;
+    int rv = rows_of(r, task, pstate, keys, false, &rows, &found, &level, err);
     if (rv != 0)
         return rv;
-    return !found || number >= rows.count ? LEAT_END : locate(r, &rows, number, out, err);
+    if (!found || number >= rows.count)
+        return LEAT_END;
+    rv = locate(r, &rows, number, out, err);
+    if (rv == 0 && keys.count == 0)
+        walk_begin(r, &rows, out);
+    return rv;
 }
 
 int pstate_rows_pointers(struct pstate_reader *r, uint32_t task, uint32_t pstate, struct leat_row keys,

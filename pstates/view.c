@@ -69,6 +69,7 @@ int raw_put(struct pstate_view *v, const void *key, size_t size, struct leat_spa
     int rc = mdb_put(v->writer.txn, v->dbi, &k, &d, 0);
 
     v->written += value.size + 512;
+    v->writer.walk.header.size = 0;
     return rc == 0 ? 0 : view_error(err, rc, "write", v);
 }
 
@@ -88,6 +89,7 @@ int raw_delete(struct pstate_view *v, const void *key, size_t size, struct leat_
     int rc = mdb_del(v->writer.txn, v->dbi, &k, NULL);
 
     v->written += 512;
+    v->writer.walk.header.size = 0;
     return rc == 0 || rc == MDB_NOTFOUND ? 0 : view_error(err, rc, "delete", v);
 }
 
@@ -163,6 +165,7 @@ int pstate_view_open(const struct pstate_config *config, struct pstate_view **ou
     v->config = *config;
     v->directory = base_strdup(config->directory);
     v->writer = (struct pstate_reader){.view = v, .writes = true};
+    buffer_init(&v->scratch, LIMIT_VALUE + 1024);
     *turn = 0;
     if (rv == 0 && !config->volatile_view)
         rv = checkpoint_restore(v->directory, turn, state_out, &sequence, err);
@@ -195,6 +198,7 @@ void pstate_view_close(struct pstate_view *v)
     scans_close(&v->writer, true);
     if (v->env != NULL)
         mdb_env_close(v->env);
+    buffer_fini(&v->scratch);
     free(v->directory);
     free(v);
 }

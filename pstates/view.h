@@ -10,6 +10,15 @@
 #include <lmdb.h>
 #include <pthread.h>
 
+/* A walk over the blocks of packed rows: the next block is one step of a cursor away, not a search. */
+struct rows_walk {
+    MDB_cursor *cursor;
+    struct key header;   /* of the rows that are walked; size 0: none */
+    struct key prefix;
+    uint64_t reference, count;
+    uint64_t next;       /* row at which the next block begins */
+};
+
 struct pstate_reader {
     struct pstate_view *view;
     MDB_txn *txn;
@@ -18,6 +27,7 @@ struct pstate_reader {
     bool paused;
     struct pstate_scan *open;  /* scans in use */
     struct pstate_scan *spare; /* scans to use again */
+    struct rows_walk walk;
 };
 
 struct checkpointer;
@@ -29,6 +39,7 @@ struct pstate_view {
     MDB_dbi dbi;
     struct pstate_reader writer; /* txn is NULL between turns */
     struct buffer *ops;          /* of the open turn; NULL: not recorded */
+    struct buffer scratch;       /* one encoded value or row; the writer's */
     uint64_t turn;
     uint64_t next_reference;     /* the next to give out; below the bound kept in the environment */
     uint64_t reference_bound;
@@ -75,6 +86,8 @@ void place_prefix(const struct place *p, struct key *out);
 void header_prefix(struct leat_span header_key, uint64_t reference, struct key *out);
 bool level_is_collection(const struct pstate_level *level);
 void scans_close(struct pstate_reader *r, bool free_all);
+/* Forget the walk; its cursor too when the transaction ends for good. */
+void walk_end(struct pstate_reader *r, bool free_cursor);
 
 /* ---- rows.c and sweep.c, for pstate_view_apply ---- */
 
