@@ -369,7 +369,7 @@ static int check_kept(const struct plan *p, struct plan_edge at, struct leat_err
                                   p->pstate[n->pstate].name, pstate_schema_text(p->arena, &p->pstate[n->pstate]));
 }
 
-int check_resolved(const struct plan *p, struct plan_edge at, struct leat_error *err)
+int check_route(const struct plan *p, struct plan_edge at, struct leat_error *err)
 {
     const struct plan_node *n = plan_node_at(p, at);
     const struct leat_column *first = n->in.columns > 0 ? &n->in.column[0] : NULL;
@@ -380,7 +380,14 @@ int check_resolved(const struct plan *p, struct plan_edge at, struct leat_error 
     if (n->route == LEAT_DIRECT && (first == NULL || first->type != LEAT_U32 || first->nullable))
         return check_node_fail(p, at, err, "routes to a task, so its first column must be u32; it reads {%s}",
                                row_schema_text(p->arena, &n->in));
-    if (n->emits.columns >= LIMIT_COLUMNS)
+    return 0;
+}
+
+int check_resolved(const struct plan *p, struct plan_edge at, struct leat_error *err)
+{
+    const struct plan_node *n = plan_node_at(p, at);
+
+    if (n->emits.columns > LIMIT_COLUMNS)
         return check_node_fail(p, at, err, "emits too many columns");
     return n->work == PLAN_FOLD && n->pstate != UINT32_MAX ? check_kept(p, at, err) : 0;
 }

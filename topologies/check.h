@@ -24,6 +24,8 @@ int check_by(const struct plan *p, const struct leat_depot_declaration *d, struc
 int check_topology(const struct plan *p, const struct leat_topology *d, struct leat_error *err);
 int check_node(const struct plan *p, const struct leat_topology *of, const struct plan_topology *t,
                const struct leat_node *d, struct leat_error *err);
+/* That the columns it reads can be routed. */
+int check_route(const struct plan *p, struct plan_edge at, struct leat_error *err);
 /* Where its results go: sets keyed, pstate, depot, reply. */
 int check_into(struct plan *p, struct plan_edge at, struct leat_error *err);
 /* What can be said once its columns are known. */

@@ -61,6 +61,8 @@ static int make_options(struct plan *p, const struct leat_option *given, struct 
         rv = check_name(p, "option", declared[i].name, i, LIMIT_OPTIONS, err);
         if (rv == 0 && plan_option_value(p, declared[i].name) != NULL)
             rv = check_fail(p, err, "option '%s' is there twice", declared[i].name);
+        if (rv == 0 && declared[i].value == NULL)
+            rv = check_fail(p, err, "option '%s' has no default", declared[i].name);
         if (rv == 0)
             p->option[p->options++] = (struct plan_option){declared[i].name, declared[i].value};
     }
@@ -172,10 +174,13 @@ static int make_topology(struct plan *p, const struct leat_topology *d, struct l
     return rv;
 }
 
-static int add_edge(struct plan *p, struct plan_edge **edge, uint32_t *edges, struct plan_edge to)
+static int add_edge(struct plan *p, struct plan_edge **edge, uint32_t *edges, struct plan_edge to, const char *source,
+                    struct leat_error *err)
 {
+    for (uint32_t i = 0; i < *edges; i++)
+        if ((*edge)[i].topology == to.topology && (*edge)[i].node == to.node)
+            return check_node_fail(p, to, err, "reads '%s' twice", source);
     struct plan_edge *grown = arena_alloc(p->arena, (*edges + 1) * sizeof(*grown), 8);
-
     if (*edges > 0)
         memcpy(grown, *edge, *edges * sizeof(*grown));
     grown[(*edges)++] = to;
@@ -207,7 +212,7 @@ static int foreign_source(struct plan *p, const struct plan_config *config, cons
                                source);
     struct plan_foreign *f = foreign_of(p, module, depot);
     f->schema = **schema;
-    return add_edge(p, &f->edge, &f->edges, to);
+    return add_edge(p, &f->edge, &f->edges, to, source, err);
 }
 
 /* One name in .from: what it emits. */
@@ -221,19 +226,19 @@ static int resolve_source(struct plan *p, const struct plan_config *config, cons
     if (strcmp(source, "request") == 0 && t->kind == LEAT_QUERY) {
         *schema = &t->takes;
         t->node[to.node].from_request = true;
-        return add_edge(p, &t->edge, &t->edges, to);
+        return add_edge(p, &t->edge, &t->edges, to, source, err);
     }
     for (uint32_t i = 0; i < t->nodes; i++)
         if (strcmp(t->node[i].name, source) == 0) {
             *schema = &t->node[i].emits;
             if (t->node[i].work == PLAN_APPEND)
                 return check_node_fail(p, to, err, "reads '%s', which only appends to a depot", source);
-            return add_edge(p, &t->node[i].edge, &t->node[i].edges, to);
+            return add_edge(p, &t->node[i].edge, &t->node[i].edges, to, source, err);
         }
     int depot = plan_depot_find(p, source);
     if (depot >= 0 && t->kind == LEAT_STREAM) {
         *schema = &p->depot[depot].schema;
-        return add_edge(p, &p->depot[depot].edge, &p->depot[depot].edges, to);
+        return add_edge(p, &p->depot[depot].edge, &p->depot[depot].edges, to, source, err);
     }
     return check_node_fail(p, to, err, "reads '%s', which is no %s%s", source,
                            t->kind == LEAT_QUERY ? "node of this query, nor \"request\"" : "depot or node of this topology",
@@ -363,6 +368,8 @@ static int resolve_topology(struct plan *p, const struct plan_config *config, ui
             if (known[i] || !sources_known(p, at, known))
                 continue;
             rv = resolve_node(p, config, at, err);
+            if (rv == 0)
+                rv = check_route(p, at, err);
             if (rv == 0)
                 rv = check_into(p, at, err);
             if (rv == 0 && t->node[i].work == PLAN_FOLD)

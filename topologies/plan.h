@@ -143,7 +143,7 @@ struct leat_fold_use {
     const char *args;                /* with $options replaced */
     struct leat_batch columns;       /* without the key */
     struct leat_column *column;      /* its columns; the engine points data and nulls at the rows of a step */
-    uint64_t memory[16];             /* leat_fold_memory */
+    _Alignas(16) uint64_t memory[16]; /* leat_fold_memory */
     /* Set by the engine on its own copy of the use, for the running turn or request. */
     struct arena *arena;
     const struct plan *plan;
