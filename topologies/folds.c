@@ -2,6 +2,7 @@
 #include "topologies/folds.h"
 
 #include <ctype.h>
+#include <math.h>
 #include <stdio.h>
 
 /* ---- What a fold may ask ---- */
@@ -408,6 +409,9 @@ static void extreme_take(const struct leat_fold_use *use, struct extreme *e, con
 {
     const struct extreme_of *of = leat_fold_memory(use);
 
+    /* NaN would make the result depend on where it stands. */
+    if ((v->type == LEAT_F32 || v->type == LEAT_F64) && isnan(v->as.f))
+        return;
     if (v->type == LEAT_NULL || (e->value.type != LEAT_NULL && compare_values(v, &e->value) * of->sign <= 0))
         return;
     e->value = *v;

@@ -310,25 +310,25 @@ static int top_load(const struct leat_fold_use *use, void *state, struct leat_sp
     return in.error;
 }
 
-/* Best first: take the worst off the heap, again and again, and emit from the end. */
+static int compare_entries(const void *a, const void *b, void *use)
+{
+    return entry_better(use, a, b) ? -1 : entry_better(use, b, a);
+}
+
+/* Best first. A copy is sorted: the heap stays one. */
 static int top_finish(const struct leat_fold_use *use, const void *state, struct leat_task *task)
 {
     const struct top *t = state;
-    struct top sorted = *t;
     int rv = 0;
 
     if (t->count == 0)
         return 0;
-    uint32_t *order = leat_fold_alloc(use, t->count * sizeof(*order));
-    while (sorted.count > 0) {
-        order[sorted.count - 1] = sorted.heap[0];
-        heap_set(&sorted, 0, sorted.heap[sorted.count - 1]);
-        sorted.count--;
-        if (sorted.count > 0)
-            sift_down(use, &sorted, 0);
-    }
+    struct leat_fold_use sorter = *use;
+    struct entry *sorted = leat_fold_alloc(use, t->count * sizeof(*sorted));
+    memcpy(sorted, t->entry, t->count * sizeof(*sorted));
+    qsort_r(sorted, t->count, sizeof(*sorted), compare_entries, &sorter);
     for (uint32_t i = 0; i < t->count && rv == 0; i++)
-        rv = fold_emit_row(use, t->entry[order[i]].row, task);
+        rv = fold_emit_row(use, sorted[i].row, task);
     return rv;
 }
 
