@@ -132,12 +132,29 @@ void segments_index(struct segments *s, struct segment *g, uint64_t position)
     }
 }
 
+/* Where the last written byte of a file may be: what was only preallocated is a hole to the file system. */
+static uint64_t data_end(const struct segment *g, uint64_t from)
+{
+    uint64_t end = from;
+
+    while (end < g->size) {
+        off_t data = lseek(g->fd, (off_t)end, SEEK_DATA), hole = data >= 0 ? lseek(g->fd, data, SEEK_HOLE) : -1;
+
+        if (data < 0 && errno == ENXIO)
+            return end;
+        if (hole < 0)
+            return g->size;
+        end = (uint64_t)hole;
+    }
+    return g->size;
+}
+
 /* A later group somewhere behind a place that does not check out? Groups start at multiples of GROUP_ALIGN. */
 static bool later_group(const struct segments *s, const struct segment *g, uint64_t position, uint64_t expected)
 {
-    uint64_t number, length;
+    uint64_t number, length, end = data_end(g, position);
 
-    for (; position + GROUP_HEADER <= g->size; position += GROUP_ALIGN)
+    for (; position + GROUP_HEADER <= end; position += GROUP_ALIGN)
         if (group_at(s, g, position, &number, &length, true) && number > expected)
             return true;
     return false;
@@ -155,8 +172,10 @@ static int damaged(const struct segment *g, uint64_t position, struct leat_error
 static int cut_tail(struct segments *s, struct segment *g, uint64_t position, struct leat_error *err)
 {
     static const uint8_t zeros[65536];
-    uint64_t end = g->size;
+    uint64_t end = data_end(g, position);
 
+    while (end >= position + 8 && load_u64(g->map + end - 8) == 0)
+        end -= 8;
     while (end > position && g->map[end - 1] == 0)
         end--;
     if (end == position)

@@ -206,6 +206,8 @@ static int keep_value(struct flow *f, struct flow_node *n, struct fold_entry *e)
 
     buffer_clear(&f->scratch);
     n->plan->fold->save(&n->use, e->state, &(struct leat_sink){&f->scratch});
+    if (f->scratch.size == 0)
+        return 0; /* the least of nothing but nulls */
     int rv = row_decode(fields, buffer_bytes(&f->scratch), value);
     leat_assert(rv == 0);
     rv = pstate_put(f->view, e->task, n->plan->pstate, (struct leat_row){&e->key, 1},
@@ -364,7 +366,7 @@ int flow_fold_finish(struct flow *f, struct flow_node *n)
 
         if (n->plan->pstate == UINT32_MAX)
             rv = entry_emit(f, n, e);
-        else if (e->arrived || is_local(f, e->task))
+        else if (!n->combines || e->arrived || is_local(f, e->task))
             rv = entry_keep(f, n, e);
         else
             entry_send(f, n, e);

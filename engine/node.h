@@ -6,7 +6,7 @@
  *   node.c      open, close; node_module.c: launch, threads of groups
  *   client.c    depots: appends and reads; client_rows.c: rows to append
  *   query.c     query topologies; view.c: reading PStates
- *   stats.c     figures */
+ *   stats.c     figures; testing.c: leat/testing.h */
 
 #include "engine/flow.h"
 #include "engine/group.h"
@@ -39,7 +39,6 @@ struct module {
     struct histogram *query_ns;    /* by topology */
     _Atomic int failed;
     struct leat_error why;         /* set before failed */
-    bool draw;
 };
 
 struct leat {
@@ -52,6 +51,10 @@ struct leat {
     struct query_pool *pool;
     struct stats_writer *stats;
     bool temporary;                /* memory mode: the directory is removed at close */
+    /* testing.c: groups have no threads, and the rest goes into their configuration */
+    bool manual, force_hops;
+    uint32_t cut_rows;
+    uint64_t seed;
 };
 
 struct module *node_module(struct leat *l, const char *name);

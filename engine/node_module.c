@@ -278,7 +278,8 @@ static int open_groups(struct leat *l, struct module *m, struct leat_error *err)
         char path[4096];
         struct group_config config = {.plan = m->plan, .directory = path, .number = i, .groups = m->groups,
                                       .durability = l->config.durability, .memory = l->config.memory,
-                                      .clock = clock_real(), .seed = random_entropy(), .wake = runner_wake,
+                                      .clock = clock_real(), .seed = l->manual ? l->seed + i : random_entropy(),
+                                      .cut_rows = l->cut_rows, .force_hops = l->force_hops, .wake = runner_wake,
                                       .context = &m->runner[i], .nodes = m->nodes, .foreign_tasks = m->foreign_tasks};
 
         snprintf(path, sizeof(path), "%s/group-%03u", m->directory, i);
@@ -323,7 +324,7 @@ static int start(struct module *m, struct leat_error *err)
 
     for (uint32_t i = 0; i < m->groups && rv == 0; i++)
         rv = group_connect(m->group[i], m->group, m->foreign, err);
-    for (uint32_t i = 0; i < m->groups && rv == 0; i++) {
+    for (uint32_t i = 0; i < m->groups && rv == 0 && !m->node->manual; i++) {
         int number = pthread_create(&m->runner[i].thread, NULL, runner_main, &m->runner[i]);
 
         m->runner[i].started = number == 0;

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef LEAT_TESTING_H
+#define LEAT_TESTING_H
+
+/* A whole cluster in one process and one thread, for tests of modules: nothing happens but what the test asks for, in an
+ * order that a seed decides. The engine, its files and its protocols are those of production.
+ *
+ *     struct leat_test_config config = {.module = &my_module, .tasks = 8, .groups = 4, .memory = true, .seed = 1};
+ *     leat_test_open(&config, &t, &err);
+ *     leat_test_append(t, "sentences", LEAT_ROW(leat_str("a leat")), &err);
+ *     leat_test_run(t, &err);                 // until all effects are committed
+ *     ... leat_view_open(leat_test_leat(t), ...) or leat_query(...), then compare
+ *
+ * Run a test with cut_rows and force_hops over many seeds: results must not depend on where turns are cut or how rows
+ * travel. Crash it at every point of leat_test_points() and start it again: nothing may be lost or doubled. */
+
+#include "leat/leat.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct leat_test;
+
+struct leat_test_config {
+    const struct leat_module *module;
+    const struct leat_option *options; /* ended by a zero row; NULL: defaults */
+    uint32_t tasks;                    /* power of two; 0: 8 */
+    uint32_t groups;                   /* power of two up to tasks; 0: 2 */
+    const char *directory;             /* NULL: a temporary one, removed at close */
+    bool memory;                       /* logs in memory: quick, but a crash loses everything */
+    uint64_t seed;                     /* order of steps, sizes of turns, ids */
+    uint32_t cut_rows;                 /* not 0: turns of 1 to so many rows, at random */
+    bool force_hops;                   /* every hop between tasks goes through the journal and is read from there */
+};
+
+/* *t must be closed. Errors as leat_open and leat_launch. */
+LEAT_API int leat_test_open(const struct leat_test_config *config, struct leat_test **t, struct leat_error *err);
+/* Stop in order, free, and remove a temporary directory. */
+LEAT_API void leat_test_close(struct leat_test *t);
+
+/* The node, for views, queries, depots. Borrowed until close or restart. Appends through it must not ask for
+ * LEAT_PROCESSED, as nobody but leat_test_run takes turns. */
+LEAT_API struct leat *leat_test_leat(struct leat_test *t);
+/* Append one row (copied), durably. */
+LEAT_API int leat_test_append(struct leat_test *t, const char *depot, struct leat_row row, struct leat_error *err);
+/* The same with a session and a sequence: a repeat changes nothing. */
+LEAT_API int leat_test_append_once(struct leat_test *t, const char *depot, struct leat_row row, uint64_t session,
+                                   uint64_t sequence, struct leat_error *err);
+/* Let groups take turns, in an order by the seed, until all effects of all appends are committed everywhere.
+ * LEAT_ECANCELED: a crash that was asked for happened; go on with leat_test_restart. */
+LEAT_API int leat_test_run(struct leat_test *t, struct leat_error *err);
+/* One step of one group, by the seed. 1: it did something, 0: it had nothing to do; errors as leat_test_run. */
+LEAT_API int leat_test_step(struct leat_test *t, struct leat_error *err);
+
+/* Names of the points where a group can crash, ended by NULL. */
+LEAT_API const char *const *leat_test_points(void);
+/* Crash at a point when it is passed for the `after`-th time from now (1: the next). */
+LEAT_API void leat_test_crash_at(struct leat_test *t, const char *point, uint32_t after);
+/* Drop everything as a crash would, and open it again. Not with memory. */
+LEAT_API int leat_test_restart(struct leat_test *t, struct leat_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TESTS_CLUSTER_CLUSTER_H
+#define TESTS_CLUSTER_CLUSTER_H
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "leat/testing.h"
+
+/* Fail with the error's sentence. must() takes it from a local `err`. */
+#define must_with(expression, error)                                                               \
+    do {                                                                                           \
+        int must_rv = (expression);                                                                \
+        if (must_rv != 0)                                                                          \
+            fail_msg("%s: %s: %s", #expression, leat_code_name(must_rv), (error)->text);           \
+    } while (0)
+#define must(expression) must_with(expression, &err)
+
+/* The ways a module must give the same results in: seeds, turn cuts, forced hops. */
+struct way {
+    uint64_t seed;
+    uint32_t groups, cut_rows;
+    bool force_hops, memory;
+};
+static const struct way ways[] = {
+    {1, 1, 0, false, true},  {2, 2, 0, false, true}, {3, 8, 0, false, false}, {4, 4, 3, false, true},
+    {5, 4, 1, false, true},  {6, 2, 0, true, true},  {7, 4, 7, true, true},   {8, 8, 2, true, false},
+};
+enum { WAYS = sizeof(ways) / sizeof(*ways) };
+
+static inline struct leat_test *open_way(const struct leat_module *module, const struct way *w, const struct leat_option *options)
+{
+    struct leat_test_config config = {.module = module, .options = options, .tasks = 8, .groups = w->groups, .memory = w->memory,
+                                      .seed = w->seed, .cut_rows = w->cut_rows, .force_hops = w->force_hops};
+    struct leat_error err = {0, ""};
+    struct leat_test *t = NULL;
+
+    must(leat_test_open(&config, &t, &err));
+    return t;
+}
+
+static inline uint64_t next_random(uint64_t *seed)
+{
+    *seed = *seed * 6364136223846793005U + 1442695040888963407U;
+    return *seed >> 33;
+}
+
+/* The first field of what a key leads to, as i64; or missing. */
+static inline int64_t value_of(struct leat_test *t, const char *module, const char *pstate, struct leat_value key, int64_t missing)
+{
+    struct leat_value v = leat_i64(missing);
+    struct leat_error err = {0, ""};
+    struct leat_view *view;
+    uint32_t at = 0;
+
+    must(leat_view_open(leat_test_leat(t), module, &view, &err));
+    must(leat_view_pstate(view, pstate, &at));
+    int rv = leat_get(leat_view_owner(view, &key), at, LEAT_KEYS(key), &v, 1);
+    leat_view_close(view);
+    assert_true(rv == 0 || rv == LEAT_ENOTFOUND);
+    return rv == 0 ? v.as.i : missing;
+}
+
+#endif

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/cluster/cluster.h"
+
+#include "modules/modules.h"
+
+/* A group crashes at each point where it can; after the restart nothing is lost and nothing doubled. Appends are repeated
+ * with their session and sequence, as a client does that got no answer. */
+
+enum { WORDS = 20, SENTENCES = 60, SESSION = 77 };
+
+/* Run to the end, through crashes. */
+static int run_through(struct leat_test *t, struct leat_error *err)
+{
+    int crashes = 0, rv;
+
+    while ((rv = leat_test_run(t, err)) == LEAT_ECANCELED) {
+        crashes++;
+        must_with(leat_test_restart(t, err), err);
+    }
+    must_with(rv, err);
+    return crashes;
+}
+
+static void words_survive(const char *point, uint32_t after, uint64_t seed, bool force_hops, int *crashes)
+{
+    struct way way = {seed, 4, seed % 3 == 0 ? 5 : 0, force_hops, false};
+    struct leat_test *t = open_way(&module_word_count, &way, NULL);
+    int64_t model[WORDS] = {0};
+    struct leat_error err = {0, ""};
+
+    leat_test_crash_at(t, point, after);
+    for (uint64_t i = 1; i <= SENTENCES; i++) {
+        char text[64];
+        int a = (int)(next_random(&seed) % WORDS), b = (int)(next_random(&seed) % WORDS);
+
+        snprintf(text, sizeof(text), "w%d w%d", a, b);
+        model[a]++;
+        model[b]++;
+        for (int again = 0; again < 1 + (int)(i % 3 == 0); again++)
+            must(leat_test_append_once(t, "sentences", LEAT_ROW(leat_str(text)), SESSION, i, &err));
+        if (i % 4 == 0 && leat_test_step(t, &err) == LEAT_ECANCELED) {
+            (*crashes)++;
+            must(leat_test_restart(t, &err));
+            must(leat_test_append_once(t, "sentences", LEAT_ROW(leat_str(text)), SESSION, i, &err));
+            leat_test_crash_at(t, point, after);
+        }
+    }
+    *crashes += run_through(t, &err);
+    for (int i = 0; i < WORDS; i++) {
+        char word[16];
+
+        snprintf(word, sizeof(word), "w%d", i);
+        assert_int_equal(value_of(t, "word_count", "counts", leat_str(word), 0), model[i]);
+    }
+    must(leat_test_restart(t, &err));
+    assert_int_equal(run_through(t, &err), 0);
+    for (int i = 0; i < WORDS; i++) {
+        char word[16];
+
+        snprintf(word, sizeof(word), "w%d", i);
+        assert_int_equal(value_of(t, "word_count", "counts", leat_str(word), 0), model[i]);
+    }
+    leat_test_close(t);
+}
+
+static void every_point(void **state)
+{
+    (void)state;
+    for (const char *const *point = leat_test_points(); *point != NULL; point++) {
+        int crashes = 0;
+
+        for (uint32_t after = 1; after <= 4; after++)
+            words_survive(*point, after, after * 31, after % 2 == 0, &crashes);
+        assert_true(crashes >= 4);
+    }
+}
+
+static void money_survives(void **state)
+{
+    enum { ACCOUNTS = 6, EACH = 50, TRANSFERS = 60 };
+
+    (void)state;
+    for (const char *const *point = leat_test_points(); *point != NULL; point++) {
+        struct way way = {(uint64_t)(point - leat_test_points()) + 3, 4, 4, false, false};
+        struct leat_test *t = open_way(&module_bank_transfer, &way, NULL);
+        struct leat_error err = {0, ""};
+        struct leat_result *r;
+        uint64_t seed = way.seed;
+
+        for (int i = 0; i < ACCOUNTS; i++) {
+            char name[16];
+
+            snprintf(name, sizeof(name), "a%d", i);
+            must(leat_test_append(t, "deposits", LEAT_ROW(leat_str(name), leat_i64(EACH)), &err));
+        }
+        for (int i = 0; i < TRANSFERS; i++) {
+            char from[16], to[16], id[32];
+
+            snprintf(from, sizeof(from), "a%d", (int)(next_random(&seed) % ACCOUNTS));
+            snprintf(to, sizeof(to), "a%d", (int)(next_random(&seed) % ACCOUNTS));
+            snprintf(id, sizeof(id), "t%d", i);
+            must(leat_test_append(t, "transfers", LEAT_ROW(leat_str(from), leat_str(to), leat_i64(7), leat_str(id)), &err));
+            if (i % 10 == 0)
+                leat_test_crash_at(t, *point, 1 + (uint32_t)(next_random(&seed) % 3));
+            if (i % 3 == 0 && leat_test_step(t, &err) == LEAT_ECANCELED)
+                must(leat_test_restart(t, &err));
+        }
+        run_through(t, &err);
+        must(leat_query(leat_test_leat(t), "bank_transfer", "total", LEAT_ROW(), NULL, &r, &err));
+        assert_int_equal(leat_at(leat_result_rows(r), 0, 0).as.i, ACCOUNTS * EACH);
+        leat_result_free(r);
+        leat_test_close(t);
+    }
+}
+
+/* ---- Poison ---- */
+
+enum { SUMS };
+
+static int add(struct leat_task *t, const struct leat_batch *in)
+{
+    for (uint32_t i = 0; i < in->rows; i++) {
+        struct leat_value key = leat_at(in, i, 0), sum = leat_i64(0);
+
+        leat_get(t, SUMS, LEAT_KEYS(key), &sum, 1);
+        leat_put(t, SUMS, LEAT_KEYS(key), LEAT_ROW(leat_i64(sum.as.i + leat_at(in, i, 1).as.i)));
+        if (leat_at(in, i, 1).as.i == 13)
+            return leat_task_fail(t, LEAT_EINVAL, "13 brings bad luck");
+    }
+    return 0;
+}
+
+static int pass(struct leat_task *t, const struct leat_batch *in)
+{
+    for (uint32_t i = 0; i < in->rows; i++)
+        leat_emit(t, i, LEAT_ROW(leat_at(in, i, 0), leat_at(in, i, 1)));
+    return 0;
+}
+
+static const struct leat_module adder = {
+    LEAT_ABI, .name = "adder",
+    .depots = DEPOTS({"numbers", "key: str, number: i64", .partitioner = LEAT_RANDOM}),
+    .pstates = PSTATES([SUMS] = {"sums", "map<str, i64>"}),
+    .topologies = TOPOLOGIES({"add", LEAT_STREAM, NODES(
+        {"pass", .from = "numbers", .run = pass, .emits = "key: str, number: i64"},
+        {"add", .from = "pass", .route = LEAT_BY_KEY, .run = add})})};
+
+static int count_letter(void *context, const struct leat_record *record, const struct leat_batch *row)
+{
+    struct leat_span reason = leat_at(row, 0, 3).as.bytes, node = leat_at(row, 0, 1).as.bytes;
+
+    (void)record;
+    assert_true(reason.size >= 18 && memcmp(reason.base, "13 brings bad luck", 18) == 0);
+    assert_true(node.size == 3 && memcmp(node.base, "add", 3) == 0);
+    ++*(int *)context;
+    return 0;
+}
+
+static void poison_is_set_aside(void **state)
+{
+    (void)state;
+    for (int w = 0; w < WAYS; w++) {
+        struct leat_test *t = open_way(&adder, &ways[w], NULL);
+        struct leat_error err = {0, ""};
+        struct leat_depot *d;
+        int64_t sum = 0;
+        int letters = 0, bad = 0;
+
+        for (int i = 0; i < 100; i++) {
+            must(leat_test_append(t, "numbers", LEAT_ROW(leat_str("k"), leat_i64(i % 25)), &err));
+            sum += i % 25 == 13 ? 0 : i % 25;
+            bad += i % 25 == 13;
+        }
+        must(leat_test_run(t, &err));
+        assert_int_equal(value_of(t, "adder", "sums", leat_str("k"), 0), sum);
+        must(leat_depot_find(leat_test_leat(t), "adder", "dead_letters", &d, &err));
+        for (uint32_t p = 0; p < leat_depot_partitions(d); p++)
+            must(leat_depot_read(d, p, 0, 1000, count_letter, &letters, NULL, &err));
+        assert_int_equal(letters, bad);
+        leat_test_close(t);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_point),
+        cmocka_unit_test(money_survives),
+        cmocka_unit_test(poison_is_set_aside),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
