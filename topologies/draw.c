@@ -11,13 +11,18 @@ static void line(struct buffer *out, const char *format, ...) LEAT_PRINTF(2, 3);
 
 static void line(struct buffer *out, const char *format, ...)
 {
-    char text[2048];
-    va_list args;
+    va_list args, again;
 
     va_start(args, format);
-    vsnprintf(text, sizeof(text), format, args);
+    va_copy(again, args);
+    size_t size = (size_t)vsnprintf(NULL, 0, format, args);
+    char *text = buffer_grow(out, size + 1);
+    if (text != NULL) {
+        vsnprintf(text, size + 1, format, again);
+        out->size--;
+    }
+    va_end(again);
     va_end(args);
-    buffer_put(out, text, strlen(text));
 }
 
 static const char *from_of(const struct plan *p, uint32_t topology, uint32_t node)

@@ -16,7 +16,8 @@ const char *leat_fold_argument(const struct leat_fold_use *use, const char *name
             at++;
         size_t word = strcspn(at, " \t\n");
         if (word > size && strncmp(at, name, size) == 0 && at[size] == '=')
-            return arena_format(use->plan->arena, "%.*s", (int)(word - size - 1), at + size + 1);
+            return arena_format(use->arena != NULL ? use->arena : use->plan->arena, "%.*s", (int)(word - size - 1),
+                                at + size + 1); /* the plan's arena only while it is made: threads share the plan */
         at += word;
     }
     return NULL;

@@ -472,8 +472,10 @@ void plan_fingerprint(const struct plan *p, struct buffer *out)
         buffer_put(out, text, strlen(text));
     }
     for (uint32_t i = 0; i < p->depots; i++) {
-        const char *text = arena_format(p->arena, "depot %s %s\n", p->depot[i].name,
-                                        row_schema_text(p->arena, &p->depot[i].schema));
+        const struct plan_depot *d = &p->depot[i];
+        bool by = d->partitioner == LEAT_BY_FIELD;
+        const char *text = arena_format(p->arena, "depot %s %s%s%s\n", d->name, row_schema_text(p->arena, &d->schema),
+                                        by ? " by " : "", by ? d->schema.column[d->by].name : "");
 
         buffer_put(out, text, strlen(text));
     }

@@ -661,7 +661,7 @@ static void test_fingerprint(void **state)
     assert_false(span_equal(buffer_bytes(&x), buffer_bytes(&z)));
     assert_holds(&x, "tasks 8\n");
     assert_holds(&x, "option dims 8\n");
-    assert_holds(&x, "vec: f32[8]?");
+    assert_holds(&x, "vec: f32[8]?, body: any? by id\n");
     assert_holds(&x, "pstate buckets map<u32, set<u64>>\n");
     buffer_fini(&x);
     buffer_fini(&y);
@@ -698,6 +698,25 @@ static void test_draw(void **state)
     plan_close(p);
 }
 
+/* A line longer than any the other tests draw is not cut. */
+static void test_draw_long(void **state)
+{
+    char schema[LIMIT_COLUMNS * 60] = "";
+    struct leat_module m = world(NULL);
+    struct buffer text = {0};
+
+    (void)state;
+    for (int i = 0; i < LIMIT_COLUMNS; i++)
+        snprintf(schema + strlen(schema), sizeof(schema) - strlen(schema), "%sa_column_with_a_name_of_some_length_%02d: str",
+                 i > 0 ? ", " : "", i);
+    m.depots = DEPOTS({"wide", schema, .partitioner = LEAT_RANDOM});
+    struct plan *p = must_open(&m, NULL);
+    plan_draw_text(p, &text);
+    assert_holds(&text, "length_63: str}, any partition\n");
+    buffer_fini(&text);
+    plan_close(p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -711,7 +730,7 @@ int main(void)
         cmocka_unit_test(test_depot_sinks),     cmocka_unit_test(test_stream_folds),
         cmocka_unit_test(test_query_rules),     cmocka_unit_test(test_foreign_depot),
         cmocka_unit_test(test_open_and_close),  cmocka_unit_test(test_fingerprint),
-        cmocka_unit_test(test_draw),
+        cmocka_unit_test(test_draw),            cmocka_unit_test(test_draw_long),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
