@@ -56,7 +56,7 @@ static void push(struct memory_partition *p, const struct log_record *r)
 {
     struct memory_record *copy = base_alloc(sizeof(*copy) + r->body.size);
 
-    copy->entry = (struct log_entry){p->base + p->count, r->time_us, r->session, r->sequence,
+    copy->entry = (struct log_entry){p->base + p->count, r->time_us, r->session, r->session != 0 ? r->sequence : 0,
                                      {copy->body, r->body.size}};
     if (r->body.size > 0)
         memcpy(copy->body, r->body.base, r->body.size);

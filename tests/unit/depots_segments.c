@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "depots/log.h"
+
+/* Torn tails are cut, damage is reported: the file is changed by hand, as a disk would. */
+
+enum { SEGMENT = 65536, DATA = 4096 };
+
+struct fixture {
+    char directory[64], file[128];
+    struct log_config config;
+};
+
+static void set_up(struct fixture *f)
+{
+    snprintf(f->directory, sizeof(f->directory), "/tmp/leat-segments-XXXXXX");
+    assert_non_null(mkdtemp(f->directory));
+    snprintf(f->file, sizeof(f->file), "%s/0000000000000000.seg", f->directory);
+    f->config = (struct log_config){.directory = f->directory, .partitions = 2, .durability = LEAT_PROCESS, .segment_size = SEGMENT};
+}
+
+/* So many groups of one record each: record i is "record i". */
+static void fill(struct fixture *f, int groups)
+{
+    struct leat_error err = {0};
+    struct log *l;
+    char text[32];
+
+    assert_int_equal(log_open(&log_segments, &f->config, &l, &err), 0);
+    for (int i = 0; i < groups; i++) {
+        snprintf(text, sizeof(text), "record %d", i);
+        struct log_record r = {.partition = 0, .body = span_text(text)};
+
+        assert_int_equal(log_append(l, &r, 1, NULL), 0);
+        assert_int_equal(log_sync(l, &err), 0);
+    }
+    log_close(l);
+}
+
+static uint64_t records(struct log *l)
+{
+    uint64_t first, next;
+
+    log_bounds(l, 0, &first, &next);
+    return next - first;
+}
+
+/* Open, and check that exactly the first `wanted` records are there and that appending goes on. */
+static void check(struct fixture *f, uint64_t wanted)
+{
+    struct leat_error err = {0};
+    struct log_slice slice;
+    struct log *l;
+    char text[32];
+
+    if (log_open(&log_segments, &f->config, &l, &err) != 0)
+        fail_msg("%s", err.text);
+    assert_int_equal(records(l), wanted);
+    for (uint64_t i = 0; i < wanted; i++) {
+        snprintf(text, sizeof(text), "record %d", (int)i);
+        assert_int_equal(log_read(l, 0, i, 1, 100, &slice, &err), 0);
+        assert_true(span_equal(slice.entry[0].body, span_text(text)));
+        log_release(l, &slice);
+    }
+    struct log_record r = {.partition = 0, .body = span_text("after")};
+    uint64_t offset;
+    assert_int_equal(log_append(l, &r, 1, &offset), 0);
+    assert_int_equal(offset, wanted);
+    assert_int_equal(log_sync(l, &err), 0);
+    log_close(l);
+    assert_int_equal(log_open(&log_segments, &f->config, &l, &err), 0);
+    assert_int_equal(records(l), wanted + 1);
+    log_close(l);
+}
+
+static void change(const struct fixture *f, uint64_t at, const void *bytes, size_t size)
+{
+    int fd = open(f->file, O_RDWR);
+
+    assert_true(fd >= 0);
+    assert_int_equal(pwrite(fd, bytes, size, (off_t)at), size);
+    close(fd);
+}
+
+static uint8_t byte_at(const struct fixture *f, uint64_t at)
+{
+    int fd = open(f->file, O_RDONLY);
+    uint8_t byte = 0;
+
+    assert_int_equal(pread(fd, &byte, 1, (off_t)at), 1);
+    close(fd);
+    return byte;
+}
+
+/* Groups of one short record take two steps of 64 bytes. */
+enum { GROUPS = 5, GROUP = 128 };
+
+static void a_torn_last_group_is_cut_wherever_it_tears(void **state)
+{
+    static const uint8_t zeros[GROUP];
+
+    (void)state;
+    for (uint32_t kept = 0; kept < 75; kept++) {
+        struct fixture f;
+
+        set_up(&f);
+        fill(&f, GROUPS);
+        change(&f, DATA + (GROUPS - 1) * GROUP + kept, zeros, GROUP - kept);
+        check(&f, GROUPS - 1);
+        file_remove_tree(f.directory, NULL);
+    }
+}
+
+static void a_flipped_bit_in_the_last_group_is_cut(void **state)
+{
+    (void)state;
+    for (uint32_t at = 0; at < 64; at += 5) {
+        struct fixture f;
+
+        set_up(&f);
+        fill(&f, GROUPS);
+        uint8_t flipped = byte_at(&f, DATA + (GROUPS - 1) * GROUP + at) ^ 0x10;
+        change(&f, DATA + (GROUPS - 1) * GROUP + at, &flipped, 1);
+        check(&f, GROUPS - 1);
+        file_remove_tree(f.directory, NULL);
+    }
+}
+
+static void damage_in_the_middle_is_reported(void **state)
+{
+    (void)state;
+    for (uint32_t at = 0; at < 64; at += 3) {
+        struct leat_error err = {0};
+        struct fixture f;
+        struct log *l;
+        char where[64];
+
+        set_up(&f);
+        fill(&f, GROUPS);
+        uint8_t flipped = byte_at(&f, DATA + 2 * GROUP + at) ^ 0x10, before = byte_at(&f, DATA + 3 * GROUP + 8);
+        change(&f, DATA + 2 * GROUP + at, &flipped, 1);
+        assert_int_equal(log_open(&log_segments, &f.config, &l, &err), LEAT_ECORRUPT);
+        snprintf(where, sizeof(where), "damaged at byte %d", DATA + 2 * GROUP);
+        assert_non_null(strstr(err.text, where));
+        assert_non_null(strstr(err.text, f.file));
+        assert_int_equal(byte_at(&f, DATA + 3 * GROUP + 8), before);
+        file_remove_tree(f.directory, NULL);
+    }
+}
+
+static void a_missing_segment_is_reported(void **state)
+{
+    struct leat_error err = {0};
+    struct fixture f;
+    struct log *l;
+    char path[128];
+
+    (void)state;
+    set_up(&f);
+    fill(&f, 1500);
+    snprintf(path, sizeof(path), "%s/0000000000000001.seg", f.directory);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(log_open(&log_segments, &f.config, &l, &err), LEAT_ECORRUPT);
+    assert_non_null(strstr(err.text, "segment 0000000000000001 is missing"));
+    file_remove_tree(f.directory, NULL);
+}
+
+static void a_segment_that_was_being_made_is_dropped(void **state)
+{
+    struct fixture f;
+    char path[128];
+
+    (void)state;
+    set_up(&f);
+    fill(&f, GROUPS);
+    snprintf(path, sizeof(path), "%s/0000000000000001.seg", f.directory);
+    int fd = open(path, O_RDWR | O_CREAT, 0600);
+    assert_int_equal(ftruncate(fd, SEGMENT), 0);
+    close(fd);
+    check(&f, GROUPS);
+    file_remove_tree(f.directory, NULL);
+}
+
+static void partitions_may_grow(void **state)
+{
+    struct leat_error err = {0};
+    struct fixture f;
+    struct log *l;
+    uint64_t offset;
+
+    (void)state;
+    set_up(&f);
+    fill(&f, GROUPS);
+    f.config.partitions = 9;
+    assert_int_equal(log_open(&log_segments, &f.config, &l, &err), 0);
+    struct log_record r = {.partition = 8, .body = span_text("new")};
+    assert_int_equal(log_append(l, &r, 1, &offset), 0);
+    assert_int_equal(offset, 0);
+    assert_int_equal(log_sync(l, &err), 0);
+    assert_int_equal(records(l), GROUPS);
+    log_close(l);
+    file_remove_tree(f.directory, NULL);
+}
+
+static void groups_larger_than_a_segment_fit(void **state)
+{
+    struct leat_error err = {0};
+    struct log_slice slice;
+    struct fixture f;
+    struct log *l;
+    void *big = calloc(1, 3 * SEGMENT);
+
+    (void)state;
+    set_up(&f);
+    assert_int_equal(log_open(&log_segments, &f.config, &l, &err), 0);
+    struct log_record r = {.partition = 1, .body = {big, 3 * SEGMENT}};
+    assert_int_equal(log_append(l, &r, 1, NULL), 0);
+    assert_int_equal(log_sync(l, &err), 0);
+    log_close(l);
+    assert_int_equal(log_open(&log_segments, &f.config, &l, &err), 0);
+    assert_int_equal(log_read(l, 1, 0, 1, 1, &slice, &err), 0);
+    assert_int_equal(slice.entry[0].body.size, 3 * SEGMENT);
+    log_release(l, &slice);
+    log_close(l);
+    free(big);
+    file_remove_tree(f.directory, NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_torn_last_group_is_cut_wherever_it_tears),
+        cmocka_unit_test(a_flipped_bit_in_the_last_group_is_cut),
+        cmocka_unit_test(damage_in_the_middle_is_reported),
+        cmocka_unit_test(a_missing_segment_is_reported),
+        cmocka_unit_test(a_segment_that_was_being_made_is_dropped),
+        cmocka_unit_test(partitions_may_grow),
+        cmocka_unit_test(groups_larger_than_a_segment_fit),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
