@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/random.h"
+#include "pstates/pstate.h"
+
+/* Power loss, simulated: the file as it was at a checkpoint, and any mix of the pages written later lost, kept or torn,
+ * must be restored exactly and go on; and so must a process that dies at any point of a checkpoint. */
+
+enum { KEYS = 400, PAGE = 4096, IMAGES = 300 };
+
+struct fixture {
+    char directory[64], data[128];
+    struct arena *arena;
+    struct pstate_schema schema[2];
+    struct pstate_config config;
+};
+
+static void set_up(struct fixture *f)
+{
+    struct leat_error err = {0};
+
+    snprintf(f->directory, sizeof(f->directory), "/tmp/leat-view-XXXXXX");
+    assert_non_null(mkdtemp(f->directory));
+    snprintf(f->data, sizeof(f->data), "%s/data.mdb", f->directory);
+    f->arena = arena_open(1 << 20);
+    assert_int_equal(pstate_schema_parse(f->arena, "numbers", "map<u64, i64>", NULL, NULL, &f->schema[0], &err), 0);
+    assert_int_equal(pstate_schema_parse(f->arena, "vectors", "rows<f32[100]>", NULL, NULL, &f->schema[1], &err), 0);
+    f->config = (struct pstate_config){.directory = f->directory, .schema = f->schema, .schemas = 2, .map_size = 64 << 20,
+                                       .durability = LEAT_PROCESS};
+}
+
+static void tear_down(struct fixture *f)
+{
+    file_remove_tree(f->directory, NULL);
+    arena_close(f->arena);
+}
+
+static struct pstate_view *open_view(struct fixture *f, uint64_t *turn)
+{
+    struct buffer state = {0};
+    struct leat_error err = {0};
+    struct pstate_view *v;
+
+    if (pstate_view_open(&f->config, &v, turn, &state, &err) != 0)
+        fail_msg("%s", err.text);
+    if (*turn > 0) {
+        assert_int_equal(state.size, 8);
+        assert_int_equal(load_u64(state.base), *turn * 3);
+    }
+    buffer_fini(&state);
+    return v;
+}
+
+/* A turn of random puts and deletes that follows from its number alone. */
+static void take_turn(struct pstate_view *v, uint64_t turn, int64_t *model)
+{
+    float vector[100] = {0};
+    struct leat_error err = {0};
+    struct random random;
+
+    random_seed(&random, turn);
+    assert_int_equal(pstate_view_begin(v, NULL, &err), 0);
+    for (int i = 0; i < 60; i++) {
+        uint64_t key = random_below(&random, KEYS);
+        int64_t value = (int64_t)(random_u64(&random) >> 2) + 1;
+
+        if (random_below(&random, 4) == 0) {
+            assert_int_equal(pstate_delete(v, 0, 0, LEAT_KEYS(leat_u64(key)), &err), 0);
+            value = 0;
+        } else {
+            assert_int_equal(pstate_put(v, 0, 0, LEAT_KEYS(leat_u64(key)), LEAT_ROW(leat_i64(value)), &err), 0);
+        }
+        if (model != NULL)
+            model[key] = value;
+    }
+    vector[0] = (float)turn;
+    assert_int_equal(pstate_rows_append(v, 0, 1, LEAT_KEYS(), LEAT_ROW(leat_vector(LEAT_F32_VECTOR, vector, 100)), NULL, &err), 0);
+    assert_int_equal(pstate_view_commit(v, turn, &err), 0);
+}
+
+static void check(struct pstate_view *v, uint64_t turn, const int64_t *model)
+{
+    struct leat_error err = {0};
+    struct pstate_reader *r;
+    struct leat_block block;
+    struct leat_value value;
+    uint64_t rows;
+    float first;
+
+    assert_int_equal(pstate_snapshot_open(v, &r, &err), 0);
+    assert_int_equal(pstate_reader_turn(r), turn);
+    for (uint64_t key = 0; key < KEYS; key++) {
+        int rv = pstate_get(r, 0, 0, LEAT_KEYS(leat_u64(key)), &value, 1, &err);
+
+        assert_int_equal(rv, model[key] != 0 ? 0 : LEAT_ENOTFOUND);
+        if (rv == 0)
+            assert_true(value.as.i == model[key]);
+    }
+    assert_int_equal(pstate_size(r, 0, 1, LEAT_KEYS(), &rows, &err), 0);
+    assert_int_equal(rows, turn);
+    for (uint64_t row = 0; row < turn; row += block.rows)
+        for (uint32_t i = 0; pstate_rows_block(r, 0, 1, LEAT_KEYS(), row, &block, &err) == 0 && i < block.rows; i++) {
+            memcpy(&first, (const uint8_t *)block.base + (size_t)i * block.stride, 4);
+            assert_true(first == (float)(row + i + 1));
+        }
+    pstate_snapshot_close(r);
+}
+
+static void checkpoint(struct pstate_view *v, uint64_t turn)
+{
+    uint8_t state[8];
+    struct leat_error err = {0};
+    uint64_t at, previous;
+
+    store_u64(state, turn * 3);
+    assert_int_equal(pstate_checkpoint_start(v, span_of(state, 8), &err), 0);
+    assert_int_equal(pstate_checkpoint_wait(v, &err), 0);
+    assert_int_equal(pstate_checkpoint_poll(v, &at, &previous, &err), 0);
+    assert_int_equal(at, turn);
+}
+
+static struct buffer read_file(const char *path)
+{
+    struct buffer b;
+    struct leat_error err = {0};
+
+    buffer_init(&b, 64 << 20);
+    assert_int_equal(file_read(path, 64 << 20, &b, &err), 0);
+    return b;
+}
+
+/* Pages written since the checkpoint survive or not, each by chance; some are torn in the middle. */
+static void make_image(const struct fixture *f, const struct buffer *then, const struct buffer *now, uint64_t seed)
+{
+    struct random random;
+    int fd = open(f->data, O_RDWR | O_TRUNC);
+
+    assert_true(fd >= 0);
+    random_seed(&random, seed);
+    uint32_t lost = (uint32_t)random_below(&random, 101);
+    for (size_t at = 0; at < now->size; at += PAGE) {
+        uint8_t page[PAGE] = {0};
+        size_t keep = random_below(&random, 100) < lost ? 0 : random_below(&random, 20) == 0 ? 512 * random_below(&random, 8) : PAGE;
+
+        if (at < then->size)
+            memcpy(page, then->base + at, PAGE);
+        memcpy(page, now->base + at, keep);
+        assert_int_equal(pwrite(fd, page, PAGE, (off_t)at), PAGE);
+    }
+    close(fd);
+}
+
+static void any_mix_of_later_pages_is_restored(void **state)
+{
+    int64_t at_checkpoint[KEYS] = {0}, model[KEYS] = {0};
+    struct fixture f;
+    uint64_t turn, start;
+
+    (void)state;
+    set_up(&f);
+    struct pstate_view *v = open_view(&f, &start);
+    for (turn = 1; turn <= 20; turn++)
+        take_turn(v, turn, model);
+    checkpoint(v, 20);
+    memcpy(at_checkpoint, model, sizeof(model));
+    struct buffer then = read_file(f.data);
+    for (; turn <= 45; turn++)
+        take_turn(v, turn, model);
+    struct buffer now = read_file(f.data);
+    pstate_view_close(v);
+    for (uint64_t image = 0; image < IMAGES; image++) {
+        make_image(&f, &then, &now, image);
+        v = open_view(&f, &start);
+        assert_int_equal(start, 20);
+        check(v, 20, at_checkpoint);
+        memcpy(model, at_checkpoint, sizeof(model));
+        for (turn = 21; turn <= 24; turn++)
+            take_turn(v, turn, model);
+        check(v, 24, model);
+        pstate_view_close(v);
+    }
+    buffer_fini(&then);
+    buffer_fini(&now);
+    tear_down(&f);
+}
+
+/* ---- Dying at a point ---- */
+
+static const char *const points[] = {"checkpoint.pinned",  "checkpoint.synced",     "checkpoint.slot_half", "checkpoint.slot_written",
+                                     "checkpoint.done",    "restore.metas_half",    "restore.metas_written", "restore.opened",
+                                     "commit.before",      "commit.after"};
+
+struct death {
+    const char *point;
+    int after;
+};
+
+static void die_here(void *context, const char *point)
+{
+    struct death *d = context;
+
+    if (strcmp(point, d->point) == 0 && d->after-- == 0)
+        _exit(7);
+}
+
+/* What a child does: turns with a checkpoint each third, from where the view stands. */
+static void live(struct fixture *f, struct death *d)
+{
+    uint64_t turn;
+
+    pstate_crash_hook(die_here, d);
+    struct pstate_view *v = open_view(f, &turn);
+    for (uint64_t end = turn + 12; turn < end;) {
+        take_turn(v, ++turn, NULL);
+        if (turn % 3 == 0)
+            checkpoint(v, turn);
+    }
+    pstate_view_close(v);
+    _exit(0);
+}
+
+static void a_death_at_any_point_is_survived(void **state)
+{
+    (void)state;
+    for (size_t p = 0; p < LENGTH_OF(points); p++) {
+        struct fixture f;
+        uint64_t turn, last = 0;
+        int deaths = 0;
+
+        set_up(&f);
+        for (int round = 0; round < 6; round++) {
+            struct death d = {points[p], round % 3};
+            int64_t model[KEYS] = {0};
+            int status;
+            pid_t child = fork();
+
+            if (child == 0)
+                live(&f, &d);
+            assert_int_equal(waitpid(child, &status, 0), child);
+            assert_true(WIFEXITED(status) && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 7));
+            deaths += WEXITSTATUS(status) == 7;
+            struct pstate_view *v = open_view(&f, &turn);
+            assert_true(turn >= last && turn % 3 == 0);
+            last = turn;
+            struct pstate_config scratch_config = f.config;
+            char scratch[] = "/tmp/leat-model-XXXXXX";
+            assert_non_null(mkdtemp(scratch));
+            scratch_config.directory = scratch;
+            scratch_config.volatile_view = true;
+            struct buffer none = {0};
+            struct pstate_view *m;
+            uint64_t zero;
+            assert_int_equal(pstate_view_open(&scratch_config, &m, &zero, &none, NULL), 0);
+            for (uint64_t i = 1; i <= turn; i++)
+                take_turn(m, i, model);
+            pstate_view_close(m);
+            file_remove_tree(scratch, NULL);
+            check(v, turn, model);
+            pstate_view_close(v);
+        }
+        assert_true(deaths > 0);
+        tear_down(&f);
+    }
+}
+
+static void a_clean_close_keeps_everything(void **state)
+{
+    int64_t model[KEYS] = {0};
+    uint8_t bytes[8];
+    struct leat_error err = {0};
+    struct fixture f;
+    uint64_t turn;
+
+    (void)state;
+    set_up(&f);
+    struct pstate_view *v = open_view(&f, &turn);
+    for (turn = 1; turn <= 5; turn++)
+        take_turn(v, turn, model);
+    store_u64(bytes, 15);
+    assert_int_equal(pstate_view_close_clean(v, span_of(bytes, 8), &err), 0);
+    v = open_view(&f, &turn);
+    assert_int_equal(turn, 5);
+    check(v, 5, model);
+    pstate_view_close(v);
+    tear_down(&f);
+}
+
+static void damaged_slots_are_reported(void **state)
+{
+    int64_t model[KEYS] = {0};
+    struct buffer state_out = {0};
+    struct leat_error err = {0};
+    struct fixture f;
+    struct pstate_view *v;
+    uint64_t turn;
+
+    (void)state;
+    set_up(&f);
+    v = open_view(&f, &turn);
+    for (turn = 1; turn <= 2; turn++) {
+        take_turn(v, turn, model);
+        checkpoint(v, turn);
+    }
+    pstate_view_close(v);
+    for (int slot = 0; slot < 2; slot++) {
+        char path[128];
+
+        snprintf(path, sizeof(path), "%s/checkpoint.%d", f.directory, slot);
+        int fd = open(path, O_RDWR);
+        assert_int_equal(pwrite(fd, "x", 1, 100), 1);
+        close(fd);
+    }
+    assert_int_equal(pstate_view_open(&f.config, &v, &turn, &state_out, &err), LEAT_ECORRUPT);
+    assert_non_null(strstr(err.text, "no checkpoint"));
+    tear_down(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(any_mix_of_later_pages_is_restored),
+        cmocka_unit_test(a_death_at_any_point_is_survived),
+        cmocka_unit_test(a_clean_close_keeps_everything),
+        cmocka_unit_test(damaged_slots_are_reported),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
