@@ -355,6 +355,8 @@ static int run_rows(struct flow *f, struct flow_node *n, const struct flow_rows 
         if (rv == 0 && arena_full(f->arena))
             rv = flow_fail(f, LEAT_ELIMIT, "node %s: the memory limit was passed (%zu bytes used)", n->plan->name,
                            arena_used(f->arena));
+        if (rv == 0 && f->hooks->check != NULL)
+            rv = f->hooks->check(f, &f->err);
         if (rv != 0) {
             f->failed_node = n->plan;
             f->failed_task = rows->task;
@@ -394,8 +396,6 @@ static int run_node(struct flow *f, struct flow_node *n)
             run_append(f, n, &rows[i]);
         else
             rv = run_rows(f, n, &rows[i]);
-        if (rv == 0 && f->hooks->check != NULL)
-            rv = f->hooks->check(f, &f->err);
     }
     f->rows += done;
     if (f->hooks->ran != NULL)
