@@ -26,7 +26,9 @@ struct intake {
     _Atomic uint32_t listeners;
     struct log_record *fresh;     /* records of one share that are no repeats; the leader's */
     uint64_t *offset;
+    struct session_entry *before; /* what their sessions were; to be put back when the append fails */
     uint32_t fresh_capacity;
+    uint64_t *end;                /* by partition: behind all that was appended, synced or not */
     struct ack_target *target;
     uint64_t *target_offset;      /* by partition: last offset of the share + 1; the leader's */
     uint32_t *touched;
@@ -57,8 +59,11 @@ static uint32_t drop_repeats(struct intake *in, struct intake_share *share, uint
 
     for (uint32_t i = 0; i < share->count; i++) {
         const struct log_record *r = &share->record[i];
+        struct session_table *table = &in->config.sessions[r->partition];
+        const struct session_entry *was = session_find(table, r->session);
 
-        if (!session_accept(&in->config.sessions[r->partition], r->session, r->sequence, r->time_us)) {
+        in->before[fresh] = was != NULL ? *was : (struct session_entry){r->session, 0, INT64_MIN};
+        if (!session_accept(table, r->session, r->sequence, r->time_us)) {
             share->offset[i] = UINT64_MAX;
             atomic_fetch_add(&in->figures.repeats, 1);
             continue;
@@ -69,27 +74,35 @@ static uint32_t drop_repeats(struct intake *in, struct intake_share *share, uint
     return fresh;
 }
 
+/* Nothing of them was appended: the same sequences must be taken when they are sent again. */
+static void forget(struct intake *in, uint32_t fresh)
+{
+    while (fresh-- > 0)
+        if (in->before[fresh].session != 0)
+            session_set(&in->config.sessions[in->fresh[fresh].partition], &in->before[fresh]);
+}
+
 static void reserve(struct intake *in, uint32_t count)
 {
     if (count <= in->fresh_capacity)
         return;
     in->fresh_capacity = count * 2;
     in->fresh = base_realloc(in->fresh, in->fresh_capacity * sizeof(*in->fresh));
+    in->before = base_realloc(in->before, in->fresh_capacity * sizeof(*in->before));
     in->offset = base_realloc(in->offset, in->fresh_capacity * (sizeof(*in->offset) + sizeof(uint32_t)));
     in->target = base_realloc(in->target, (in->fresh_capacity + in->config.partitions) * sizeof(*in->target));
 }
 
-/* What a share waits for: in each partition its last record; for a repeat, whatever the partition holds by now. */
-static uint32_t share_targets(struct intake *in, const struct intake_share *share)
+/* What a share waits for: in each partition its last record; for a repeat, whatever was appended there by now.
+ * depends: some of that is not synced yet. */
+static uint32_t share_targets(struct intake *in, const struct intake_share *share, bool *depends)
 {
     uint32_t touched = 0, targets = 0;
 
     for (uint32_t i = 0; i < share->count; i++) {
         uint32_t p = share->record[i].partition;
-        uint64_t first, last = share->offset[i] + 1;
+        uint64_t last = share->offset[i] == UINT64_MAX ? in->end[p] : share->offset[i] + 1;
 
-        if (share->offset[i] == UINT64_MAX)
-            log_bounds(in->config.log, p, &first, &last);
         if (last == 0)
             continue;
         if (in->target_offset[p] == 0)
@@ -98,7 +111,11 @@ static uint32_t share_targets(struct intake *in, const struct intake_share *shar
             in->target_offset[p] = last;
     }
     for (uint32_t i = 0; i < touched; i++) {
-        in->target[targets++] = (struct ack_target){in->touched[i], in->target_offset[in->touched[i]] - 1};
+        uint64_t last = in->target_offset[in->touched[i]], first, durable;
+
+        log_bounds(in->config.log, in->touched[i], &first, &durable);
+        *depends = *depends || last > durable;
+        in->target[targets++] = (struct ack_target){in->touched[i], last - 1};
         in->target_offset[in->touched[i]] = 0;
     }
     return targets;
@@ -116,18 +133,22 @@ static int append_share(struct intake *in, struct intake_share *share, bool *dep
     uint32_t fresh = drop_repeats(in, share, place);
     if (fresh > 0)
         rv = log_append(in->config.log, in->fresh, fresh, in->offset);
-    if (rv == LEAT_EFULL && log_sync(in->config.log, &in->why) == 0)
-        rv = log_append(in->config.log, in->fresh, fresh, in->offset);
-    if (rv != 0)
+    if (rv != 0) {
+        forget(in, fresh);
         return rv;
-    for (uint32_t i = 0; i < fresh; i++)
+    }
+    for (uint32_t i = 0; i < fresh; i++) {
         share->offset[place[i]] = in->offset[i];
+        in->end[in->fresh[i].partition] = in->offset[i] + 1;
+    }
     atomic_fetch_add(&in->figures.rows, fresh);
     atomic_fetch_add(&in->figures.bytes, share->bytes);
     *depends = fresh > 0 || share->ack != LEAT_PROCESSED;
     if (share->ack == LEAT_PROCESSED) {
+        uint32_t targets = share_targets(in, share, depends);
+
         share->wait.reached = share_processed;
-        acks_register(in->config.acks, &share->wait, in->target, share_targets(in, share));
+        acks_register(in->config.acks, &share->wait, in->target, targets);
     }
     return 0;
 }
@@ -139,36 +160,12 @@ static void tell(struct intake *in)
         in->listener[i].readable(in->listener[i].context);
 }
 
-/* Shares that wait for more than the sync stand in `waiting`, and are looked at again only when it failed: their
- * records cannot be read then, so nobody else can have completed them. */
+/* What was appended since the last sync. Shares that wait for more than the sync stand in `waiting`, and are looked at
+ * again only when it failed: their records cannot be read then, so nobody else can have completed them. */
 struct round {
-    struct intake_share *durable, *waiting;
+    struct intake_share *durable, **last, *waiting;
     uint64_t rows;
 };
-
-static void append_chain(struct intake *in, struct intake_share *chain, struct round *r)
-{
-    struct intake_share *share, *next, **durable = &r->durable;
-
-    for (share = chain; share != NULL; share = next) {
-        bool depends;
-        int failed = atomic_load(&in->failed), code;
-
-        next = share->next;
-        share->next = NULL;
-        r->rows += share->count;
-        code = failed != 0 ? failed : append_share(in, share, &depends);
-        if (code != 0) {
-            complete(share, code);
-        } else if (depends && share->ack == LEAT_PROCESSED) {
-            share->next = r->waiting;
-            r->waiting = share;
-        } else if (depends) {
-            *durable = share;
-            durable = &share->next;
-        }
-    }
-}
 
 static void complete_all(struct intake_share *share, int code)
 {
@@ -180,31 +177,78 @@ static void complete_all(struct intake_share *share, int code)
     }
 }
 
-/* Append and sync a chain of shares, and complete those that wait for no more than that. */
-static void lead_chain(struct intake *in, struct intake_share *chain)
+/* What was not synced stays in the log's buffer and may yet be written: nobody can say, so all further appends are
+ * refused until the log is opened again, and clients retry with their sequences then. */
+static void refuse(struct intake *in, const struct round *r, int code)
+{
+    atomic_store(&in->failed, code);
+    for (struct intake_share *share = r->waiting; share != NULL; share = share->next)
+        acks_cancel(in->config.acks, &share->wait);
+    complete_all(r->durable, code);
+    complete_all(r->waiting, code);
+}
+
+/* Sync what was appended, complete those that wait for no more than that, and begin anew. */
+static void round_sync(struct intake *in, struct round *r)
 {
     int64_t start = in->config.clock->monotonic_ns(in->config.clock);
-    struct round r = {0};
-
-    append_chain(in, chain, &r);
     int rv = atomic_load(&in->failed);
+
     if (rv == 0)
         rv = log_sync(in->config.log, &in->why);
     if (rv == 0) {
         atomic_fetch_add(&in->figures.syncs, 1);
         histogram_add(&in->figures.sync_ns, (uint64_t)(in->config.clock->monotonic_ns(in->config.clock) - start));
-        histogram_add(&in->figures.sync_rows, r.rows);
+        histogram_add(&in->figures.sync_rows, r->rows);
         tell(in);
-        complete_all(r.durable, 0);
-        return;
+        complete_all(r->durable, 0);
+    } else {
+        refuse(in, r, rv);
     }
-    /* What was not synced stays in the log's buffer and may yet be written: nobody can say, so all further appends are
-     * refused until the log is opened again, and clients retry with their sequences then. */
-    atomic_store(&in->failed, rv);
-    for (struct intake_share *share = r.waiting; share != NULL; share = share->next)
-        acks_cancel(in->config.acks, &share->wait);
-    complete_all(r.durable, rv);
-    complete_all(r.waiting, rv);
+    *r = (struct round){.last = &r->durable};
+}
+
+static int round_append(struct intake *in, struct round *r, struct intake_share *share, bool *depends)
+{
+    int rv = append_share(in, share, depends);
+
+    if (rv != LEAT_EFULL)
+        return rv;
+    round_sync(in, r);
+    rv = atomic_load(&in->failed);
+    return rv != 0 ? rv : append_share(in, share, depends);
+}
+
+/* Append and sync a chain of shares, and complete those that wait for no more than that. */
+static void lead_chain(struct intake *in, struct intake_share *chain)
+{
+    struct round r = {.last = &r.durable};
+    struct intake_share *share, *next;
+
+    for (share = chain; share != NULL; share = next) {
+        bool depends;
+        int code = atomic_load(&in->failed);
+
+        next = share->next;
+        share->next = NULL;
+        if (code == 0)
+            code = round_append(in, &r, share, &depends);
+        if (code != 0) {
+            complete(share, code);
+            continue;
+        }
+        if (!depends)
+            continue;
+        r.rows += share->count;
+        if (share->ack == LEAT_PROCESSED) {
+            share->next = r.waiting;
+            r.waiting = share;
+        } else {
+            *r.last = share;
+            r.last = &share->next;
+        }
+    }
+    round_sync(in, &r);
 }
 
 /* Lead until nothing waits, or, as a guest, until one round is done. Under the lock; leaves it for the work. */
@@ -253,12 +297,19 @@ int intake_open(const struct intake_config *config, struct intake **out)
     in->config = *config;
     in->target_offset = base_alloc((config->partitions + 1) * sizeof(*in->target_offset));
     in->touched = base_alloc((config->partitions + 1) * sizeof(*in->touched));
+    in->end = base_alloc((config->partitions + 1) * sizeof(*in->end));
+    for (uint32_t i = 0; i < config->partitions; i++) {
+        uint64_t first;
+
+        log_bounds(config->log, i, &first, &in->end[i]);
+    }
     pthread_mutex_init(&in->lock, NULL);
     pthread_cond_init(&in->led, NULL);
     pthread_cond_init(&in->work, NULL);
     if (pthread_create(&in->thread, NULL, intake_thread, in) != 0) {
         free(in->target_offset);
         free(in->touched);
+        free(in->end);
         free(in);
         return LEAT_ENOMEM;
     }
@@ -281,6 +332,8 @@ void intake_close(struct intake *in)
     free(in->target);
     free(in->target_offset);
     free(in->touched);
+    free(in->before);
+    free(in->end);
     pthread_mutex_destroy(&in->lock);
     pthread_cond_destroy(&in->led);
     pthread_cond_destroy(&in->work);

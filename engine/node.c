@@ -223,6 +223,8 @@ int leat_wait(struct leat *l, uint32_t timeout_ms, struct leat_error *err)
             reached = false;
         usleep(500);
     }
+    for (uint32_t i = 0; i < count; i++)
+        buffer_fini(&one[i].wait.returns); /* of appends that nobody else waits for */
     pthread_mutex_destroy(&all.lock);
     pthread_cond_destroy(&all.cond);
     free(one);

@@ -257,7 +257,8 @@ void progress_save(const struct progress *p, struct buffer *out)
         save_turn(p->open[i], out);
 }
 
-static int load_turn(struct progress *p, struct reader *in)
+/* end: by partition, behind the ranges so far. */
+static int load_turn(struct progress *p, struct reader *in, uint64_t *end)
 {
     uint64_t turn = reader_varint(in), xor = reader_u64(in), bytes = reader_varint(in), ranges = reader_varint(in);
 
@@ -269,9 +270,12 @@ static int load_turn(struct progress *p, struct reader *in)
         range[i].base = (uint32_t)reader_varint(in);
         range[i].first = reader_varint(in);
         range[i].next = reader_varint(in);
-        if (range[i].partition >= p->partitions || range[i].first < p->partition[range[i].partition].cursor ||
+        if (range[i].partition >= p->partitions || range[i].first < end[range[i].partition] ||
             range[i].next < range[i].first)
             in->error = LEAT_ECORRUPT;
+        if (in->error != 0)
+            break;
+        end[range[i].partition] = range[i].next;
     }
     if (in->error == 0 && (p->count == 0 || p->open[p->count - 1]->turn < turn))
         progress_add(p, turn, xor, bytes, range, (uint32_t)ranges);
@@ -291,10 +295,12 @@ int progress_load(struct progress *p, struct reader *in)
     uint64_t *cursor = base_alloc((partitions + 1) * sizeof(*cursor));
     for (uint64_t i = 0; i < partitions; i++)
         cursor[i] = reader_varint(in);
+    uint64_t *end = base_alloc((p->partitions + 1) * sizeof(*end));
     uint64_t count = reader_varint(in);
     int rv = in->error;
     for (uint64_t i = 0; i < count && rv == 0; i++)
-        rv = load_turn(p, in);
+        rv = load_turn(p, in, end);
+    free(end);
     for (uint64_t i = 0; i < partitions && rv == 0; i++)
         if (cursor[i] >= p->partition[i].cursor)
             p->partition[i].cursor = cursor[i];

@@ -19,12 +19,18 @@ static uint32_t slot_of(const struct session_table *t, uint64_t session)
     return slot;
 }
 
+/* An entry that stands for "never seen" is what an undone append or turn leaves: sequence 0, time INT64_MIN. */
+static bool seen(const struct session_entry *e)
+{
+    return e->session != 0 && e->time_us != INT64_MIN;
+}
+
 const struct session_entry *session_find(const struct session_table *t, uint64_t session)
 {
     if (t->capacity == 0 || session == 0)
         return NULL;
     const struct session_entry *e = &t->entry[slot_of(t, session)];
-    return e->session != 0 ? e : NULL;
+    return seen(e) ? e : NULL;
 }
 
 /* Newest first. */
@@ -72,18 +78,12 @@ void session_set(struct session_table *t, const struct session_entry *e)
     *to = *e;
 }
 
-/* An entry that stands for "never seen" is what an undone turn leaves: sequence 0, time INT64_MIN. */
-static bool seen(const struct session_entry *e)
-{
-    return e != NULL && e->time_us != INT64_MIN;
-}
-
 bool session_accept(struct session_table *t, uint64_t session, uint64_t sequence, int64_t time_us)
 {
     if (session == 0)
         return true;
     const struct session_entry *e = session_find(t, session);
-    if (seen(e) && sequence <= e->sequence)
+    if (e != NULL && sequence <= e->sequence)
         return false;
     session_set(t, &(struct session_entry){session, sequence, time_us});
     return true;
@@ -94,12 +94,12 @@ void session_save(const struct session_table *t, struct buffer *out)
     uint32_t count = 0;
 
     for (uint32_t i = 0; i < t->capacity; i++)
-        count += t->entry[i].session != 0 && seen(&t->entry[i]);
+        count += seen(&t->entry[i]);
     buffer_varint(out, count);
     for (uint32_t i = 0; i < t->capacity; i++) {
         const struct session_entry *e = &t->entry[i];
 
-        if (e->session == 0 || !seen(e))
+        if (!seen(e))
             continue;
         buffer_u64(out, e->session);
         buffer_varint(out, e->sequence);

@@ -61,6 +61,7 @@ static void undone_is_never_seen(void **unused)
 
     (void)unused;
     session_set(&t, &(struct session_entry){3, 0, INT64_MIN});
+    assert_null(session_find(&t, 3));
     session_save(&t, &out);
     struct reader in = reader_of(buffer_bytes(&out));
     assert_int_equal(session_load(&back, &in), 0);

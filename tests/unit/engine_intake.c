@@ -1,0 +1,690 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "base/file.h"
+#include "base/random.h"
+#include "engine/intake.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <unistd.h>
+
+enum { PARTITIONS = 4, SHARE = 16 };
+
+/* ---- A log in memory that fails when told, and calls the test inside of a sync ---- */
+
+static struct log_ops faulty;
+static struct {
+    int append_code;  /* of the append after `skip` others; then it works again */
+    uint32_t skip;
+    int sync_code;    /* of all syncs */
+    uint32_t syncs;
+    void (*in_sync)(void);
+} fault;
+
+static int faulty_append(struct log *l, const struct log_record *records, uint32_t count, uint64_t *offsets)
+{
+    int code = fault.append_code;
+
+    if (code != 0 && fault.skip > 0) {
+        fault.skip--;
+        code = 0;
+    }
+    fault.append_code = code != 0 ? 0 : fault.append_code;
+    return code != 0 ? code : log_memory.append(l, records, count, offsets);
+}
+
+static int faulty_sync(struct log *l, struct leat_error *err)
+{
+    void (*hook)(void) = fault.in_sync;
+
+    fault.in_sync = NULL;
+    fault.syncs++;
+    if (hook != NULL)
+        hook();
+    return fault.sync_code != 0 ? leat_fail(err, fault.sync_code, "told to fail") : log_memory.sync(l, err);
+}
+
+/* ---- A bench ---- */
+
+static struct {
+    struct log *log;
+    struct acks *acks;
+    struct intake *intake;
+    _Atomic uint32_t readable, heard;
+} at;
+
+static void count_up(void *context)
+{
+    atomic_fetch_add((_Atomic uint32_t *)context, 1);
+}
+
+static void open_on(const struct log_ops *ops, const char *directory, void (*readable)(void *))
+{
+    struct log_config c = {.directory = directory, .partitions = PARTITIONS};
+
+    assert_int_equal(log_open(ops, &c, &at.log, NULL), 0);
+    if (ops == &faulty)
+        at.log->ops = &faulty;
+    at.acks = acks_open(PARTITIONS);
+    atomic_store(&at.readable, 0);
+    struct intake_config config = {.log = at.log, .acks = at.acks, .partitions = PARTITIONS, .clock = clock_real(),
+                                   .sessions = base_alloc(PARTITIONS * sizeof(struct session_table)),
+                                   .readable = readable, .context = &at.readable};
+    assert_int_equal(intake_open(&config, &at.intake), 0);
+}
+
+static int setup(void **unused)
+{
+    (void)unused;
+    memset(&fault, 0, sizeof(fault));
+    faulty = log_memory;
+    faulty.append = faulty_append;
+    faulty.sync = faulty_sync;
+    open_on(&faulty, NULL, count_up);
+    return 0;
+}
+
+static int teardown(void **unused)
+{
+    (void)unused;
+    if (at.intake != NULL)
+        intake_close(at.intake);
+    at.intake = NULL;
+    acks_close(at.acks);
+    log_close(at.log);
+    return 0;
+}
+
+/* ---- Shares ---- */
+
+struct part {
+    struct intake_share share;
+    struct log_record record[SHARE];
+    uint64_t offset[SHARE];
+    uint64_t word[SHARE]; /* bodies */
+    pthread_mutex_t lock;
+    pthread_cond_t cond;
+    int done;
+};
+
+static void part_done(struct intake_share *share)
+{
+    struct part *p = share->owner;
+
+    pthread_mutex_lock(&p->lock);
+    p->done++;
+    pthread_cond_signal(&p->cond);
+    pthread_mutex_unlock(&p->lock);
+}
+
+static int part_state(struct part *p)
+{
+    pthread_mutex_lock(&p->lock);
+    int done = p->done;
+    pthread_mutex_unlock(&p->lock);
+    return done;
+}
+
+static int part_wait(struct part *p)
+{
+    pthread_mutex_lock(&p->lock);
+    while (p->done == 0)
+        pthread_cond_wait(&p->cond, &p->lock);
+    assert_int_equal(p->done, 1);
+    pthread_mutex_unlock(&p->lock);
+    return p->share.code;
+}
+
+/* Records with sequences from `sequence` on, in one partition. */
+static struct part *part_new(enum leat_ack ack, uint32_t partition, uint64_t session, uint64_t sequence, uint32_t count)
+{
+    struct part *p = base_alloc(sizeof(*p));
+
+    assert_true(count <= SHARE);
+    p->share = (struct intake_share){.record = p->record, .count = count, .offset = p->offset, .ack = ack,
+                                     .done = part_done, .owner = p};
+    for (uint32_t i = 0; i < count; i++) {
+        p->word[i] = session << 32 | (sequence + i);
+        p->record[i] = (struct log_record){partition, 1000, session, sequence + i, span_of(&p->word[i], 8)};
+    }
+    pthread_mutex_init(&p->lock, NULL);
+    pthread_cond_init(&p->cond, NULL);
+    return p;
+}
+
+static void part_free(struct part *p)
+{
+    buffer_fini(&p->share.wait.returns);
+    pthread_mutex_destroy(&p->lock);
+    pthread_cond_destroy(&p->cond);
+    free(p);
+}
+
+static int append(enum leat_ack ack, uint32_t partition, uint64_t session, uint64_t sequence, uint32_t count,
+                  uint64_t *first)
+{
+    struct part *p = part_new(ack, partition, session, sequence, count);
+
+    int rv = intake_submit(at.intake, &p->share, true);
+    rv = rv != 0 ? rv : part_wait(p);
+    if (first != NULL)
+        *first = p->offset[0];
+    part_free(p);
+    return rv;
+}
+
+static uint64_t log_end(uint32_t partition)
+{
+    uint64_t first, next;
+
+    log_bounds(at.log, partition, &first, &next);
+    return next;
+}
+
+/* ---- One at a time ---- */
+
+static void leads_itself(void **unused)
+{
+    struct part *p = part_new(LEAT_APPENDED, 2, 0, 0, 3);
+
+    (void)unused;
+    assert_int_equal(intake_submit(at.intake, &p->share, true), 0);
+    assert_int_equal(p->done, 1);
+    assert_int_equal(p->share.code, 0);
+    for (uint32_t i = 0; i < 3; i++)
+        assert_int_equal(p->offset[i], i);
+    assert_int_equal(log_end(2), 3);
+    assert_int_equal(at.readable, 1);
+    assert_int_equal(intake_figures(at.intake)->rows, 3);
+    assert_int_equal(intake_figures(at.intake)->syncs, 1);
+    assert_int_equal(intake_status(at.intake, NULL), 0);
+    part_free(p);
+}
+
+static void others_are_led(void **unused)
+{
+    struct part *p = part_new(LEAT_APPENDED, 1, 0, 0, 2);
+
+    (void)unused;
+    assert_int_equal(intake_submit(at.intake, &p->share, false), 0);
+    assert_int_equal(part_wait(p), 0);
+    assert_int_equal(log_end(1), 2);
+    part_free(p);
+}
+
+static void repeats_are_dropped(void **unused)
+{
+    uint64_t offset, sequence = 0;
+
+    (void)unused;
+    assert_int_equal(append(LEAT_APPENDED, 0, 9, 1, 4, &offset), 0);
+    assert_int_equal(offset, 0);
+    struct part *p = part_new(LEAT_APPENDED, 0, 9, 3, 4); /* 3 and 4 again, 5 and 6 new */
+    assert_int_equal(intake_submit(at.intake, &p->share, true), 0);
+    assert_int_equal(part_wait(p), 0);
+    assert_true(p->offset[0] == UINT64_MAX && p->offset[1] == UINT64_MAX);
+    assert_int_equal(p->offset[2], 4);
+    assert_int_equal(p->offset[3], 5);
+    part_free(p);
+    assert_int_equal(append(LEAT_APPENDED, 1, 9, 1, 1, &offset), 0); /* a partition by itself */
+    assert_int_equal(offset, 0);
+    assert_int_equal(log_end(0), 6);
+    assert_int_equal(intake_figures(at.intake)->repeats, 2);
+    assert_true(intake_session(at.intake, 0, 9, &sequence));
+    assert_int_equal(sequence, 6);
+    assert_false(intake_session(at.intake, 2, 9, &sequence));
+    assert_false(intake_session(at.intake, 0, 8, &sequence));
+}
+
+static void processed_waits(void **unused)
+{
+    struct part *p = part_new(LEAT_PROCESSED, 0, 5, 1, 3), *again = part_new(LEAT_PROCESSED, 0, 5, 2, 1);
+    struct part *late = part_new(LEAT_PROCESSED, 0, 5, 1, 1);
+
+    (void)unused;
+    assert_int_equal(intake_submit(at.intake, &p->share, true), 0);
+    assert_int_equal(intake_submit(at.intake, &again->share, true), 0);
+    acks_advance(at.acks, 0, 2);
+    assert_int_equal(p->done, 0);
+    assert_int_equal(again->done, 0); /* a repeat waits for all that is there */
+    acks_return(at.acks, 0, 1, 3, span_text("back"));
+    acks_advance(at.acks, 0, 3);
+    assert_int_equal(p->done, 1);
+    assert_int_equal(again->done, 1);
+    assert_true(p->share.wait.returns.size > 0);
+    assert_int_equal(intake_submit(at.intake, &late->share, true), 0);
+    assert_int_equal(late->done, 1);
+    part_free(p);
+    part_free(again);
+    part_free(late);
+}
+
+static void listeners_hear(void **unused)
+{
+    (void)unused;
+    atomic_store(&at.heard, 0);
+    intake_listen(at.intake, count_up, &at.heard);
+    assert_int_equal(append(LEAT_APPENDED, 0, 0, 0, 1, NULL), 0);
+    assert_int_equal(at.heard, 1);
+    assert_int_equal(at.readable, 1);
+}
+
+static void of_the_group(void **unused)
+{
+    struct log_record r[2] = {{0, 5, 0, 0, span_of("a", 1)}, {3, 5, 0, 0, span_of("bc", 2)}};
+    struct leat_error err;
+
+    (void)unused;
+    assert_int_equal(intake_append(at.intake, r, 2, &err), 0);
+    assert_int_equal(log_end(0), 1);
+    assert_int_equal(log_end(3), 1);
+    fault.append_code = LEAT_ENOSPACE;
+    assert_int_equal(intake_append(at.intake, r, 2, &err), LEAT_ENOSPACE);
+    assert_non_null(strstr(err.text, "the disk is full"));
+    assert_int_equal(intake_append(at.intake, r, 2, &err), 0);
+    assert_int_equal(log_end(0), 2);
+}
+
+/* ---- Failing ---- */
+
+/* What was not appended is taken when it is sent again, and what was before is still known. */
+static void failed_appends_are_not_remembered(void **unused)
+{
+    uint64_t offset, sequence;
+
+    (void)unused;
+    fault.append_code = LEAT_ENOSPACE;
+    assert_int_equal(append(LEAT_APPENDED, 0, 7, 1, 3, NULL), LEAT_ENOSPACE);
+    assert_false(intake_session(at.intake, 0, 7, &sequence));
+    assert_int_equal(append(LEAT_APPENDED, 0, 7, 1, 3, &offset), 0);
+    assert_int_equal(offset, 0);
+    fault.append_code = LEAT_ELIMIT;
+    assert_int_equal(append(LEAT_APPENDED, 0, 7, 2, 5, NULL), LEAT_ELIMIT);
+    assert_true(intake_session(at.intake, 0, 7, &sequence));
+    assert_int_equal(sequence, 3);
+    assert_int_equal(append(LEAT_APPENDED, 0, 7, 4, 1, &offset), 0);
+    assert_int_equal(offset, 3);
+    assert_int_equal(append(LEAT_APPENDED, 0, 7, 3, 1, &offset), 0);
+    assert_int_equal(offset, UINT64_MAX);
+}
+
+static void a_failed_sync_sticks(void **unused)
+{
+    struct leat_error err = {0};
+    struct part *p = part_new(LEAT_PROCESSED, 0, 7, 1, 3);
+
+    (void)unused;
+    fault.sync_code = LEAT_EIO;
+    assert_int_equal(append(LEAT_APPENDED, 0, 0, 0, 1, NULL), LEAT_EIO);
+    fault.sync_code = 0;
+    assert_int_equal(intake_status(at.intake, &err), LEAT_EIO);
+    assert_non_null(strstr(err.text, "told to fail"));
+    assert_int_equal(intake_submit(at.intake, &p->share, true), LEAT_EIO);
+    assert_int_equal(p->done, 0);
+    assert_int_equal(at.readable, 0);
+    assert_int_equal(log_end(0), 0);
+    part_free(p);
+}
+
+/* Who waits for PROCESSED is told of the failed sync, and not again by acks. */
+static void a_failed_sync_takes_waits_back(void **unused)
+{
+    struct part *p = part_new(LEAT_PROCESSED, 0, 7, 1, 3);
+
+    (void)unused;
+    fault.sync_code = LEAT_EIO;
+    assert_int_equal(intake_submit(at.intake, &p->share, true), 0);
+    assert_int_equal(part_wait(p), LEAT_EIO);
+    acks_advance(at.acks, 0, UINT64_MAX);
+    assert_int_equal(p->done, 1);
+    part_free(p);
+}
+
+/* ---- Several in one round: given in while a sync is under way ---- */
+
+static struct part *round_of[3];
+static int round_rv[3];
+
+static void submit_round(void)
+{
+    for (uint32_t i = 0; i < LENGTH_OF(round_of); i++)
+        if (round_of[i] != NULL)
+            round_rv[i] = intake_submit(at.intake, &round_of[i]->share, true);
+}
+
+static void lead_round(void)
+{
+    fault.in_sync = submit_round;
+    assert_int_equal(append(LEAT_APPENDED, 3, 0, 0, 1, NULL), 0);
+}
+
+static void free_round(void)
+{
+    for (uint32_t i = 0; i < LENGTH_OF(round_of); i++)
+        if (round_of[i] != NULL)
+            part_free(round_of[i]);
+    memset(round_of, 0, sizeof(round_of));
+}
+
+static void one_sync_for_all(void **unused)
+{
+    (void)unused;
+    for (uint32_t i = 0; i < 3; i++)
+        round_of[i] = part_new(LEAT_APPENDED, i, 0, 0, 2);
+    lead_round();
+    for (uint32_t i = 0; i < 3; i++)
+        assert_int_equal(part_wait(round_of[i]), 0);
+    assert_int_equal(intake_figures(at.intake)->syncs, 2);
+    free_round();
+}
+
+/* A repeat of what was appended a moment ago, and is not even synced, is not processed. */
+static void a_repeat_in_the_same_round(void **unused)
+{
+    (void)unused;
+    round_of[0] = part_new(LEAT_PROCESSED, 0, 7, 1, 3);
+    round_of[1] = part_new(LEAT_PROCESSED, 0, 7, 1, 3);
+    round_of[2] = part_new(LEAT_APPENDED, 0, 7, 1, 3);
+    lead_round();
+    assert_int_equal(part_wait(round_of[2]), 0);
+    assert_int_equal(round_of[2]->offset[2], UINT64_MAX);
+    acks_advance(at.acks, 0, 2);
+    assert_int_equal(part_state(round_of[0]), 0);
+    assert_int_equal(part_state(round_of[1]), 0);
+    acks_advance(at.acks, 0, 3);
+    assert_int_equal(part_wait(round_of[0]), 0);
+    assert_int_equal(part_wait(round_of[1]), 0);
+    assert_int_equal(log_end(0), 3);
+    free_round();
+}
+
+/* The sync of original and repeat fails: both are told. */
+static void fail_both(void)
+{
+    fault.sync_code = LEAT_EIO;
+}
+
+static void submit_and_fail_both(void)
+{
+    submit_round();
+    fault.in_sync = fail_both;
+}
+
+static void a_repeat_in_a_failed_round(void **unused)
+{
+    (void)unused;
+    round_of[0] = part_new(LEAT_PROCESSED, 0, 7, 1, 3);
+    round_of[1] = part_new(LEAT_PROCESSED, 0, 7, 1, 3);
+    fault.in_sync = submit_and_fail_both;
+    assert_int_equal(append(LEAT_APPENDED, 3, 0, 0, 1, NULL), 0);
+    assert_int_equal(part_wait(round_of[0]), LEAT_EIO);
+    assert_int_equal(part_wait(round_of[1]), LEAT_EIO);
+    free_round();
+}
+
+/* The log is full in the middle of a round: what is there is synced and complete, then it goes on. */
+static void full_log(void **unused)
+{
+    struct part *p = part_new(LEAT_APPENDED, 0, 7, 1, 3);
+
+    (void)unused;
+    fault.append_code = LEAT_EFULL;
+    assert_int_equal(intake_submit(at.intake, &p->share, true), 0);
+    assert_int_equal(part_wait(p), 0);
+    assert_int_equal(p->offset[0], 0);
+    assert_int_equal(log_end(0), 3);
+    assert_int_equal(intake_figures(at.intake)->repeats, 0);
+    part_free(p);
+}
+
+/* Full in the middle, and the sync after that fails: only what came behind the middle is told so. */
+static void acknowledge_then_fail(void)
+{
+    fault.sync_code = LEAT_EIO;
+    acks_advance(at.acks, 0, 3);
+}
+
+static void in_the_middle(void)
+{
+    fault.in_sync = acknowledge_then_fail;
+}
+
+static void submit_full_then_fail(void)
+{
+    submit_round();
+    fault.append_code = LEAT_EFULL;
+    fault.skip = 1;
+    fault.in_sync = in_the_middle;
+}
+
+static void full_log_then_a_failed_sync(void **unused)
+{
+    (void)unused;
+    round_of[0] = part_new(LEAT_PROCESSED, 0, 7, 1, 3);
+    round_of[1] = part_new(LEAT_PROCESSED, 1, 7, 1, 3);
+    fault.in_sync = submit_full_then_fail;
+    assert_int_equal(append(LEAT_APPENDED, 3, 0, 0, 1, NULL), 0);
+    assert_int_equal(part_wait(round_of[0]), 0);
+    assert_int_equal(part_wait(round_of[1]), LEAT_EIO);
+    assert_int_equal(round_of[0]->done, 1);
+    assert_int_equal(log_end(0), 3);
+    assert_int_equal(log_end(1), 0);
+    free_round();
+}
+
+/* ---- Limits and the end ---- */
+
+static void pending_is_limited(void **unused)
+{
+    size_t size = (size_t)LIMIT_PENDING_APPEND / 2 + 1;
+    uint8_t *large = base_alloc(size);
+
+    (void)unused;
+    for (uint32_t i = 0; i < 2; i++) {
+        round_of[i] = part_new(LEAT_APPENDED, 0, 7, 1 + i, 1);
+        round_of[i]->record[0].body = span_of(large, size);
+    }
+    lead_round();
+    assert_int_equal(round_rv[0], 0);
+    assert_int_equal(round_rv[1], LEAT_EFULL);
+    assert_int_equal(part_wait(round_of[0]), 0);
+    assert_int_equal(part_state(round_of[1]), 0);
+    assert_int_equal(intake_submit(at.intake, &round_of[1]->share, true), 0); /* the same later */
+    assert_int_equal(part_wait(round_of[1]), 0);
+    assert_int_equal(round_of[1]->offset[0], 1);
+    free_round();
+    free(large);
+}
+
+/* What was taken is answered before the intake goes. */
+static void closing_answers(void **unused)
+{
+    struct part *p[20];
+
+    (void)unused;
+    for (uint32_t i = 0; i < LENGTH_OF(p); i++) {
+        p[i] = part_new(LEAT_APPENDED, i % PARTITIONS, 0, 0, 5);
+        assert_int_equal(intake_submit(at.intake, &p[i]->share, false), 0);
+    }
+    intake_close(at.intake);
+    at.intake = NULL;
+    for (uint32_t i = 0; i < LENGTH_OF(p); i++) {
+        assert_int_equal(p[i]->done, 1);
+        part_free(p[i]);
+    }
+}
+
+/* ---- Many threads, on both logs ---- */
+
+enum { THREADS = 6, APPENDS = 150 };
+
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t cond;
+    bool wanted, stop;
+} reader;
+
+static void wake_reader(void *context)
+{
+    (void)context;
+    pthread_mutex_lock(&reader.lock);
+    reader.wanted = true;
+    pthread_cond_signal(&reader.cond);
+    pthread_mutex_unlock(&reader.lock);
+}
+
+/* Every session's sequences stand in order, each once. */
+static uint64_t read_on(uint32_t partition, uint64_t offset, uint64_t *last)
+{
+    struct log_slice slice;
+
+    while (log_read(at.log, partition, offset, 64, 1 << 20, &slice, NULL) == 0) {
+        for (uint32_t i = 0; i < slice.count; i++) {
+            const struct log_entry *e = &slice.entry[i];
+
+            leat_assert(e->offset == offset + i && e->sequence == last[e->session] + 1);
+            leat_assert(load_u64(e->body.base) == (e->session << 32 | e->sequence));
+            last[e->session] = e->sequence;
+        }
+        offset = slice.next;
+        log_release(at.log, &slice);
+    }
+    return offset;
+}
+
+/* Stands for the group: reads what it is woken for and acknowledges it. */
+static void *read_thread(void *unused)
+{
+    static uint64_t last[PARTITIONS][THREADS + 1];
+    uint64_t offset[PARTITIONS] = {0};
+
+    memset(last, 0, sizeof(last));
+    pthread_mutex_lock(&reader.lock);
+    while (!reader.stop) {
+        while (!reader.wanted && !reader.stop)
+            pthread_cond_wait(&reader.cond, &reader.lock);
+        reader.wanted = false;
+        pthread_mutex_unlock(&reader.lock);
+        for (uint32_t p = 0; p < PARTITIONS; p++) {
+            offset[p] = read_on(p, offset[p], last[p]);
+            acks_advance(at.acks, p, offset[p]);
+        }
+        pthread_mutex_lock(&reader.lock);
+    }
+    pthread_mutex_unlock(&reader.lock);
+    return unused;
+}
+
+/* One session, in each partition; some appends are sent twice, and some without waiting for the one before. */
+static void *append_thread(void *context)
+{
+    uint64_t session = (uint64_t)(uintptr_t)context, sequence[PARTITIONS] = {0};
+    struct random r;
+
+    random_seed(&r, session);
+    for (uint32_t i = 0; i < APPENDS; i++) {
+        uint32_t p = (uint32_t)random_below(&r, PARTITIONS), count = 1 + (uint32_t)random_below(&r, SHARE);
+        enum leat_ack ack = random_below(&r, 2) == 0 ? LEAT_PROCESSED : LEAT_APPENDED;
+        struct part *part = part_new(ack, p, session, sequence[p] + 1, count);
+        struct part *twice = random_below(&r, 3) == 0 ? part_new(LEAT_PROCESSED, p, session, sequence[p] + 1, count) : NULL;
+
+        leat_assert(intake_submit(at.intake, &part->share, random_below(&r, 2) == 0) == 0);
+        if (twice != NULL)
+            leat_assert(intake_submit(at.intake, &twice->share, random_below(&r, 2) == 0) == 0);
+        leat_assert(part_wait(part) == 0);
+        if (ack == LEAT_PROCESSED)
+            leat_assert(acks_frontier(at.acks, p) > part->offset[count - 1]);
+        if (twice != NULL) {
+            leat_assert(part_wait(twice) == 0);
+            leat_assert(acks_frontier(at.acks, p) > part->offset[count - 1]);
+            for (uint32_t j = 0; j < count; j++)
+                leat_assert(twice->offset[j] == UINT64_MAX);
+            part_free(twice);
+        }
+        for (uint32_t j = 1; j < count; j++)
+            leat_assert(part->offset[j] == part->offset[0] + j);
+        sequence[p] += count;
+        part_free(part);
+    }
+    for (uint32_t p = 0; p < PARTITIONS; p++) {
+        uint64_t high = 0;
+
+        leat_assert(intake_session(at.intake, p, session, &high) == (sequence[p] > 0));
+        leat_assert(high == sequence[p]);
+    }
+    return NULL;
+}
+
+static void crowd(void)
+{
+    pthread_t thread[THREADS], reads;
+
+    pthread_mutex_init(&reader.lock, NULL);
+    pthread_cond_init(&reader.cond, NULL);
+    reader.stop = false;
+    assert_int_equal(pthread_create(&reads, NULL, read_thread, NULL), 0);
+    for (uintptr_t i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&thread[i], NULL, append_thread, (void *)(i + 1)), 0);
+    for (uint32_t i = 0; i < THREADS; i++)
+        pthread_join(thread[i], NULL);
+    pthread_mutex_lock(&reader.lock);
+    reader.stop = true;
+    pthread_cond_signal(&reader.cond);
+    pthread_mutex_unlock(&reader.lock);
+    pthread_join(reads, NULL);
+    uint64_t rows = 0;
+    for (uint32_t p = 0; p < PARTITIONS; p++)
+        rows += log_end(p);
+    assert_int_equal(intake_figures(at.intake)->rows, rows);
+    assert_int_equal(teardown(NULL), 0);
+}
+
+static void many_threads_in_memory(void **unused)
+{
+    (void)unused;
+    open_on(&log_memory, NULL, wake_reader);
+    crowd();
+}
+
+static void many_threads_on_segments(void **unused)
+{
+    char directory[] = "/tmp/leat-intake-XXXXXX";
+
+    (void)unused;
+    assert_non_null(mkdtemp(directory));
+    open_on(&log_segments, directory, wake_reader);
+    crowd();
+    assert_int_equal(file_remove_tree(directory, NULL), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(leads_itself, setup, teardown),
+        cmocka_unit_test_setup_teardown(others_are_led, setup, teardown),
+        cmocka_unit_test_setup_teardown(repeats_are_dropped, setup, teardown),
+        cmocka_unit_test_setup_teardown(processed_waits, setup, teardown),
+        cmocka_unit_test_setup_teardown(listeners_hear, setup, teardown),
+        cmocka_unit_test_setup_teardown(of_the_group, setup, teardown),
+        cmocka_unit_test_setup_teardown(failed_appends_are_not_remembered, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_failed_sync_sticks, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_failed_sync_takes_waits_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(one_sync_for_all, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_repeat_in_the_same_round, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_repeat_in_a_failed_round, setup, teardown),
+        cmocka_unit_test_setup_teardown(full_log, setup, teardown),
+        cmocka_unit_test_setup_teardown(full_log_then_a_failed_sync, setup, teardown),
+        cmocka_unit_test_setup_teardown(pending_is_limited, setup, teardown),
+        cmocka_unit_test_setup_teardown(closing_answers, setup, teardown),
+        cmocka_unit_test(many_threads_in_memory),
+        cmocka_unit_test(many_threads_on_segments),
+    };
+
+    return cmocka_run_group_tests_name("engine_intake", tests, NULL, NULL);
+}
