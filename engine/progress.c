@@ -52,6 +52,9 @@ void progress_close(struct progress *p)
 {
     if (p == NULL)
         return;
+    for (uint32_t i = 0; i < p->count; i++)
+        if (p->open[i]->ranges == 0)
+            turn_free(p->open[i]);
     /* Done turns may still stand in queues behind open ones: free each with its last range. */
     for (uint32_t i = 0; i < p->partitions; i++)
         for (struct open_range *r = p->partition[i].first, *next; r != NULL; r = next) {
