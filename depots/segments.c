@@ -71,15 +71,32 @@ static int64_t unzigzag(uint64_t v)
     return (int64_t)(v >> 1) ^ -(int64_t)(v & 1);
 }
 
-/* All of a record but its time, which is written against the run's: {has session u8, [session u64, sequence], body}. */
+static uint8_t *put_varint(uint8_t *at, uint64_t v)
+{
+    for (; v >= 0x80; v >>= 7)
+        *at++ = (uint8_t)(v | 0x80);
+    *at++ = (uint8_t)v;
+    return at;
+}
+
+/* All of a record but its time, which is written against the run's: {has session u8, [session u64, sequence], body}.
+ * Hot: one reservation for the most it can take, then plain stores. */
 static void encode_record(struct buffer *out, const struct log_record *r)
 {
-    buffer_u8(out, r->session != 0);
+    size_t start = out->size;
+    uint8_t *at = buffer_grow(out, r->body.size + 32);
+
+    leat_assert(at != NULL);
+    *at++ = r->session != 0;
     if (r->session != 0) {
-        buffer_u64(out, r->session);
-        buffer_varint(out, r->sequence);
+        store_u64(at, r->session);
+        at = put_varint(at + 8, r->sequence);
     }
-    buffer_span(out, r->body);
+    at = put_varint(at, r->body.size);
+    if (r->body.size > 0)
+        memcpy(at, r->body.base, r->body.size);
+    out->size = (size_t)(at - out->base) + r->body.size;
+    leat_assert(out->size > start);
 }
 
 static void chain(struct segments *s, uint32_t at)
@@ -140,8 +157,12 @@ static void put_run(struct segments *s, uint32_t partition)
     for (uint32_t at = p->head; at != 0; at = s->pending[at - 1].next) {
         const struct pending *r = &s->pending[at - 1];
 
-        buffer_varint(&s->out, zigzag(r->time_us - base));
-        buffer_put(&s->out, s->bytes.base + r->at, r->size);
+        uint8_t *to = buffer_grow(&s->out, r->size + 10);
+
+        leat_assert(to != NULL);
+        to = put_varint(to, zigzag(r->time_us - base));
+        memcpy(to, s->bytes.base + r->at, r->size);
+        s->out.size = (size_t)(to - s->out.base) + r->size;
         count++;
     }
     leat_assert(s->out.error == 0);

@@ -138,13 +138,12 @@ static struct append *append_new(struct leat_depot *d, const struct leat_rows *r
     a->depot = d;
     a->rows = rows->count;
     a->share = base_alloc(d->module->groups * sizeof(*a->share));
-    a->record = base_alloc(rows->count * sizeof(*a->record));
-    a->offset = base_alloc(rows->count * sizeof(*a->offset));
-    a->row = base_alloc(rows->count * sizeof(*a->row));
-    a->partition = base_alloc(rows->count * sizeof(*a->partition));
-    a->bytes = malloc(rows->bytes.size + 1);
-    if (a->bytes == NULL)
-        a->bytes = base_alloc(rows->bytes.size + 1);
+    /* Filled whole before anybody reads them: no need to zero. */
+    a->record = base_realloc(NULL, rows->count * sizeof(*a->record));
+    a->offset = base_realloc(NULL, rows->count * sizeof(*a->offset));
+    a->row = base_realloc(NULL, rows->count * sizeof(*a->row));
+    a->partition = base_realloc(NULL, rows->count * sizeof(*a->partition));
+    a->bytes = base_realloc(NULL, rows->bytes.size + 1);
     memcpy(a->bytes, rows->bytes.base, rows->bytes.size);
     pthread_mutex_init(&a->lock, NULL);
     pthread_cond_init(&a->cond, NULL);
