@@ -34,13 +34,6 @@ struct acks *acks_open(uint32_t partitions)
     return a;
 }
 
-void acks_close(struct acks *a)
-{
-    pthread_mutex_destroy(&a->lock);
-    free(a->queue);
-    free(a);
-}
-
 static void insert(struct ack_queue *q, struct ack_point *p)
 {
     p->next = NULL;
@@ -66,12 +59,43 @@ static void done(struct ack_wait *w)
     w->reached(w);
 }
 
+static void done_all(struct ack_wait *w, int code)
+{
+    struct ack_wait *next;
+
+    for (; w != NULL; w = next) {
+        next = w->chain;
+        w->code = code;
+        done(w);
+    }
+}
+
+void acks_close(struct acks *a)
+{
+    struct ack_wait *left = NULL;
+
+    /* A wait may stand in several queues: all are walked before the first is freed. */
+    for (uint32_t i = 0; i < a->partitions; i++)
+        for (struct ack_point *p = a->queue[i].first; p != NULL; p = p->next) {
+            if (p->wait->left == 0)
+                continue;
+            p->wait->left = 0;
+            p->wait->chain = left;
+            left = p->wait;
+        }
+    done_all(left, LEAT_ECLOSED);
+    pthread_mutex_destroy(&a->lock);
+    free(a->queue);
+    free(a);
+}
+
 void acks_register(struct acks *a, struct ack_wait *w, const struct ack_target *targets, uint32_t count)
 {
     pthread_mutex_lock(&a->lock);
     w->point = base_alloc((count + 1) * sizeof(*w->point));
     w->points = count;
     w->left = 1;
+    w->code = 0;
     for (uint32_t i = 0; i < count; i++) {
         leat_assert(targets[i].partition < a->partitions);
         struct ack_queue *q = &a->queue[targets[i].partition];
@@ -139,12 +163,7 @@ void acks_advance(struct acks *a, uint32_t partition, uint64_t frontier)
         }
     }
     pthread_mutex_unlock(&a->lock);
-    while (reached != NULL) {
-        struct ack_wait *w = reached;
-
-        reached = w->chain;
-        done(w);
-    }
+    done_all(reached, 0);
 }
 
 uint64_t acks_frontier(struct acks *a, uint32_t partition)

@@ -17,6 +17,7 @@ struct ack_wait {
     struct buffer returns;   /* ack returns: {partition u32, offset u64, type u8, span} each */
     void (*reached)(struct ack_wait *w);
     struct ack_wait *chain;  /* of those reached together */
+    int code;                /* in reached: 0, or LEAT_ECLOSED: it never will be */
 };
 
 struct ack_target {
@@ -25,6 +26,7 @@ struct ack_target {
 };
 
 struct acks *acks_open(uint32_t partitions);
+/* Who still waits is called with LEAT_ECLOSED. */
 void acks_close(struct acks *a);
 
 /* Register before the records can be read. reached is called once all targets are, maybe before this returns. */

@@ -47,7 +47,7 @@ static void complete(struct intake_share *share, int code)
 
 static void share_processed(struct ack_wait *w)
 {
-    complete((struct intake_share *)((uint8_t *)w - offsetof(struct intake_share, wait)), 0);
+    complete((struct intake_share *)((uint8_t *)w - offsetof(struct intake_share, wait)), w->code);
 }
 
 /* ---- Leading ---- */

@@ -42,7 +42,8 @@ struct intake_config {
 };
 
 int intake_open(const struct intake_config *config, struct intake **out);
-/* Let the thread under way finish, fail what waits with LEAT_ECLOSED, free. The log stays open. */
+/* Append and answer what was given in, and free. The log stays open; who waits for PROCESSED is answered by
+ * acks_close. */
 void intake_close(struct intake *in);
 
 /* Give a share in. lead: the calling thread may do the append and sync itself before this returns.

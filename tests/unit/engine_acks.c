@@ -116,6 +116,26 @@ static void last_taken_back(void **unused)
     acks_close(a);
 }
 
+/* Who still waits at the end is told, once. */
+static void closed(void **unused)
+{
+    struct acks *a = acks_open(PARTITIONS);
+    struct test_wait w = {.wait.reached = reached}, there = {0}, taken = {0};
+
+    (void)unused;
+    acks_register(a, &w.wait, (struct ack_target[]){{0, 3}, {1, 4}, {2, 5}}, 3);
+    wait_on(a, &there, 1, 2);
+    wait_on(a, &taken, 1, 2);
+    assert_true(acks_cancel(a, &taken.wait));
+    acks_advance(a, 1, 3);
+    acks_close(a);
+    assert_int_equal(w.reached, 1);
+    assert_int_equal(w.wait.code, LEAT_ECLOSED);
+    assert_int_equal(there.reached, 1);
+    assert_int_equal(there.wait.code, 0);
+    assert_int_equal(taken.reached, 0);
+}
+
 /* ---- Returns ---- */
 
 static void next_return(struct reader *in, uint32_t partition, uint64_t offset, uint8_t type, const char *value)
@@ -295,6 +315,7 @@ int main(void)
         cmocka_unit_test(all_partitions_of_a_wait),
         cmocka_unit_test(taken_back),
         cmocka_unit_test(last_taken_back),
+        cmocka_unit_test(closed),
         cmocka_unit_test(returns_go_to_who_waits),
         cmocka_unit_test(against_a_model),
         cmocka_unit_test(many_threads),

@@ -520,6 +520,22 @@ static void closing_answers(void **unused)
     }
 }
 
+static void closing_answers_who_waits_for_more(void **unused)
+{
+    struct part *p = part_new(LEAT_PROCESSED, 0, 7, 1, 2);
+
+    (void)unused;
+    assert_int_equal(intake_submit(at.intake, &p->share, false), 0);
+    intake_close(at.intake);
+    at.intake = NULL;
+    assert_int_equal(p->done, 0);
+    acks_close(at.acks);
+    assert_int_equal(part_wait(p), LEAT_ECLOSED);
+    assert_int_equal(log_end(0), 2);
+    at.acks = acks_open(PARTITIONS);
+    part_free(p);
+}
+
 /* ---- Many threads, on both logs ---- */
 
 enum { THREADS = 6, APPENDS = 150 };
@@ -682,6 +698,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(full_log_then_a_failed_sync, setup, teardown),
         cmocka_unit_test_setup_teardown(pending_is_limited, setup, teardown),
         cmocka_unit_test_setup_teardown(closing_answers, setup, teardown),
+        cmocka_unit_test_setup_teardown(closing_answers_who_waits_for_more, setup, teardown),
         cmocka_unit_test(many_threads_in_memory),
         cmocka_unit_test(many_threads_on_segments),
     };
