@@ -154,51 +154,47 @@ int lsh_count(struct leat_task *t, const struct leat_batch *in)
     return 0;
 }
 
-/* The first lines of a block that comes next: it lies anywhere in the file, and the processor's own prefetching begins
- * anew in each. The rest of it is left to that, which does better on whole blocks than prefetching row by row. */
-static void fetch_block(const struct leat_block *block)
+/* Blocks lie anywhere in the file, and the processor's own prefetching begins anew in each: rows of so many blocks in
+ * turn keep that many streams of memory going. */
+enum { STREAMS = 4 };
+
+static void score_blocks(const struct lsh *l, const struct query *q, const struct leat_block *block, uint32_t blocks,
+                         uint32_t place, struct vector_top *top)
 {
-    for (size_t at = 0; at < 1024; at += 64)
-        __builtin_prefetch((const uint8_t *)block->base + at);
-    __builtin_prefetch((const uint8_t *)block->base + 4096);
-}
+    float (*dot)(const void *, const void *, uint32_t) = vector_kernels()->dot;
 
-static void score_block(const struct lsh *l, const struct query *q, const struct leat_block *block, uint32_t place,
-                        struct vector_top *top)
-{
-    float dot[64];
+    for (uint32_t i = 0; i < block[0].rows; i++)
+        for (uint32_t b = 0; b < blocks; b++) {
+            const uint8_t *row = (const uint8_t *)block[b].base + (size_t)i * block[b].stride;
 
-    for (uint32_t first = 0; first < block->rows; first += 64) {
-        uint32_t n = block->rows - first < 64 ? block->rows - first : 64;
-        const uint8_t *base = (const uint8_t *)block->base + (size_t)first * block->stride;
-
-        vector_kernels()->dot_rows(q->vector, base, block->stride, n, l->dims, dot);
-        for (uint32_t i = 0; i < n; i++) {
-            float norm = norm_at(base + (size_t)i * block->stride, place);
-
+            if (i >= block[b].rows)
+                continue;
+            float product = dot(q->vector, row, l->dims), norm = norm_at(row, place);
             if (norm > 0)
-                vector_top_push(top, distance(dot[i], norm, q->norm), (uint32_t)block->first + first + i);
+                vector_top_push(top, distance(product, norm, q->norm), (uint32_t)block[b].first + i);
         }
-    }
 }
 
 int lsh_scan(struct leat_task *t, const struct leat_batch *in)
 {
     const struct lsh *l = leat_state(t);
-    uint32_t place = leat_rows_field(t, VECTORS, 1);
+    uint32_t place = leat_rows_field(t, VECTORS, 1), blocks = 0;
     struct query q = query_of(t, l);
     struct vector_top top = top_of(t, l);
-    struct leat_block block, next;
+    struct leat_block block[STREAMS];
+    uint64_t number = 0;
 
     (void)in;
-    int rv = leat_rows_block(t, VECTORS, LEAT_KEYS(), 0, &next);
-    while (rv == 0) {
-        block = next;
-        rv = leat_rows_block(t, VECTORS, LEAT_KEYS(), block.first + block.rows, &next);
-        if (rv == 0)
-            fetch_block(&next);
-        score_block(l, &q, &block, place, &top);
+    /* Full blocks come first, rows of the tail alone after them: the first of some blocks is never the shortest. */
+    while (leat_rows_block(t, VECTORS, LEAT_KEYS(), number, &block[blocks]) == 0) {
+        number += block[blocks].rows;
+        if (++blocks < STREAMS)
+            continue;
+        score_blocks(l, &q, block, blocks, place, &top);
+        blocks = 0;
     }
+    if (blocks > 0)
+        score_blocks(l, &q, block, blocks, place, &top);
     emit_hits(t, &top);
     return leat_task_error(t);
 }
