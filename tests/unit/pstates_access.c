@@ -329,6 +329,7 @@ static void apply(struct pstate_view *v, uint64_t turn, struct leat_span ops, ui
     assert_int_equal(pstate_view_commit(v, turn, &err), 0);
 }
 
+/* Every turn at one view, its operations applied to the other; now and then they change places. */
 static void test_model(void **unused)
 {
     static struct model m, before;
@@ -349,6 +350,12 @@ static void test_model(void **unused)
     for (int i = 0; i < TURNS; i++) {
         bool aborted = random_below(&random, 8) == 0;
 
+        if (i % 50 == 49) { /* the follower leads: it must not give out references that are in use */
+            struct view swap = one;
+
+            one = two;
+            two = swap;
+        }
         before = m;
         buffer_clear(&ops);
         assert_int_equal(pstate_view_begin(one.v, &ops, NULL), 0);
