@@ -222,6 +222,8 @@ int pstate_view_begin(struct pstate_view *v, struct buffer *ops, struct leat_err
     if (rc != 0)
         return view_error(err, rc, "begin a turn in", v);
     v->ops = ops;
+    v->begun_reference = v->next_reference;
+    v->begun_bound = v->reference_bound;
     v->writer.turn = v->turn;
     return 0;
 }
@@ -256,16 +258,9 @@ void pstate_view_abort(struct pstate_view *v)
     mdb_txn_abort(v->writer.txn);
     v->writer.txn = NULL;
     v->ops = NULL;
-    /* References given out by the turn are lost, which is fine, but the bound may have been, which is not. */
-    v->next_reference = v->reference_bound = 0;
-    struct pstate_reader r = {.view = v};
-    struct leat_span value;
-    if (mdb_txn_begin(v->env, NULL, MDB_RDONLY, &r.txn) == 0) {
-        if (raw_get(&r, key_reference, sizeof(key_reference), &value, NULL) == 0 && value.size == 8)
-            v->reference_bound = load_u64(value.base);
-        mdb_txn_abort(r.txn);
-    }
-    v->next_reference = v->reference_bound > 0 ? v->reference_bound : 1;
+    /* What the turn gave out is gone with it, the bound it may have kept too. */
+    v->next_reference = v->begun_reference;
+    v->reference_bound = v->begun_bound;
 }
 
 /* References are given out from a block whose end is kept with the operations, so that no crash gives one twice. */

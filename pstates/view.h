@@ -43,6 +43,7 @@ struct pstate_view {
     uint64_t turn;
     uint64_t next_reference;     /* the next to give out; below the bound kept in the environment */
     uint64_t reference_bound;
+    uint64_t begun_reference, begun_bound; /* both as the open turn found them, for its abort */
     uint64_t written;            /* bytes put since the last checkpoint, roughly */
     _Atomic uint64_t commits, unswept; /* read by statistics too */
     struct checkpointer *checkpointer;

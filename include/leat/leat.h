@@ -436,8 +436,9 @@ LEAT_API void leat_scan_close(struct leat_scan *scan);
 /* The number of elements of the collection that keys lead to. Walks them: O(n), lists and rows O(1). */
 LEAT_API int leat_size(struct leat_task *t, uint32_t pstate, struct leat_row keys, uint64_t *out);
 
-/* Packed rows in place. A block: `rows` rows of `stride` bytes from number `first` on, base 64-byte aligned
- * inside LMDB's map. Each field of a row lies at leat_rows_field() from the row's start, naturally aligned. */
+/* Packed rows in place. A block: `rows` rows of `stride` bytes from number `first` on. In a snapshot a full block's
+ * base is 64-byte aligned, and each field, at leat_rows_field() from its row's start, naturally aligned. Rows of the
+ * tail, which come alone, and blocks written in the open turn lie at any alignment: read with kernels or memcpy. */
 struct leat_block {
     uint64_t first;
     uint32_t rows;
