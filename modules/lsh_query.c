@@ -118,31 +118,48 @@ static float distance(float dot, float norm, float query_norm)
     return query_norm > 0 ? (d < 0 ? 0 : d) : 1.0F;
 }
 
-static struct vector_top top_of(struct leat_task *t, const struct lsh *l)
+/* The nearest of the rows scored so far. */
+struct scan {
+    struct query q;
+    uint32_t dims, norm_place;
+    float enough; /* times a row's norm: with a smaller product it cannot be among the nearest */
+    struct vector_top top;
+};
+
+static struct scan scan_begin(struct leat_task *t, const struct lsh *l)
 {
-    return (struct vector_top){leat_alloc(t, l->top * sizeof(struct vector_best)), l->top, 0};
+    struct vector_top top = {leat_alloc(t, l->top * sizeof(struct vector_best)), l->top, 0};
+
+    return (struct scan){query_of(t, l), l->dims, leat_rows_field(t, VECTORS, 1), -INFINITY, top};
+}
+
+/* A row. Nearly all are refused by the first line, which needs no division. */
+static void offer(struct scan *s, float dot, const void *at, uint32_t row)
+{
+    const float slack = 1e-5F;
+    float norm = norm_at(at, s->norm_place);
+
+    if (dot < s->enough * norm || norm <= 0)
+        return;
+    vector_top_push(&s->top, distance(dot, norm, s->q.norm), row);
+    if (s->top.count == s->top.k)
+        s->enough = (1.0F - s->top.item[0].distance - slack) * s->q.norm;
 }
 
 int lsh_score(struct leat_task *t, const struct leat_batch *in)
 {
     const struct lsh *l = leat_state(t);
-    uint32_t place = leat_rows_field(t, VECTORS, 1), *row = leat_alloc(t, in->rows * sizeof(*row));
-    uint32_t count = distinct(t, in, row);
+    uint32_t *row = leat_alloc(t, in->rows * sizeof(*row)), count = distinct(t, in, row);
     const void **at = leat_alloc(t, (count + 1) * sizeof(*at));
     float *dot = leat_alloc(t, (count + 1) * sizeof(*dot));
-    struct query q = query_of(t, l);
-    struct vector_top top = top_of(t, l);
+    struct scan s = scan_begin(t, l);
 
     if (leat_rows_pointers(t, VECTORS, LEAT_KEYS(), row, count, at) != 0)
         return leat_task_error(t);
-    vector_kernels()->dot_pointers(q.vector, at, count, l->dims, dot);
-    for (uint32_t i = 0; i < count; i++) {
-        float norm = norm_at(at[i], place);
-
-        if (norm > 0)
-            vector_top_push(&top, distance(dot[i], norm, q.norm), row[i]);
-    }
-    emit_hits(t, &top);
+    vector_kernels()->dot_pointers(s.q.vector, at, count, l->dims, dot);
+    for (uint32_t i = 0; i < count; i++)
+        offer(&s, dot[i], at[i], row[i]);
+    emit_hits(t, &s.top);
     return 0;
 }
 
@@ -154,48 +171,50 @@ int lsh_count(struct leat_task *t, const struct leat_batch *in)
     return 0;
 }
 
-/* Blocks lie anywhere in the file, and the processor's own prefetching begins anew in each: rows of so many blocks in
- * turn keep that many streams of memory going. */
-enum { STREAMS = 4 };
+/* Blocks lie anywhere in the file, and the processor's own fetching ahead begins anew in each: rows of so many blocks
+ * in turn keep that many streams of memory going. */
+enum { STREAMS = 4, BLOCKS = 64 };
 
-static void score_blocks(const struct lsh *l, const struct query *q, const struct leat_block *block, uint32_t blocks,
-                         uint32_t place, struct vector_top *top)
+static void score_streams(struct scan *s, const struct leat_block *block, uint32_t streams)
 {
-    float (*dot)(const void *, const void *, uint32_t) = vector_kernels()->dot;
+    const void *row[STREAMS];
+    float dot[STREAMS];
 
-    for (uint32_t i = 0; i < block[0].rows; i++)
-        for (uint32_t b = 0; b < blocks; b++) {
-            const uint8_t *row = (const uint8_t *)block[b].base + (size_t)i * block[b].stride;
+    for (uint32_t i = 0; i < block[0].rows; i++) {
+        while (i >= block[streams - 1].rows)
+            streams--;
+        for (uint32_t b = 0; b < streams; b++)
+            row[b] = (const uint8_t *)block[b].base + (size_t)i * block[b].stride;
+        vector_kernels()->dot_pointers(s->q.vector, row, streams, s->dims, dot);
+        for (uint32_t b = 0; b < streams; b++)
+            offer(s, dot[b], row[b], (uint32_t)block[b].first + i);
+    }
+}
 
-            if (i >= block[b].rows)
-                continue;
-            float product = dot(q->vector, row, l->dims), norm = norm_at(row, place);
-            if (norm > 0)
-                vector_top_push(top, distance(product, norm, q->norm), (uint32_t)block[b].first + i);
-        }
+static void score_blocks(struct scan *s, const struct leat_block *block, uint32_t blocks)
+{
+    for (uint32_t at = 0; at < blocks; at += STREAMS)
+        score_streams(s, block + at, blocks - at < STREAMS ? blocks - at : STREAMS);
 }
 
 int lsh_scan(struct leat_task *t, const struct leat_batch *in)
 {
-    const struct lsh *l = leat_state(t);
-    uint32_t place = leat_rows_field(t, VECTORS, 1), blocks = 0;
-    struct query q = query_of(t, l);
-    struct vector_top top = top_of(t, l);
-    struct leat_block block[STREAMS];
+    struct scan s = scan_begin(t, leat_state(t));
+    struct leat_block *block = leat_alloc(t, BLOCKS * sizeof(*block));
+    uint32_t blocks = 0;
     uint64_t number = 0;
 
     (void)in;
-    /* Full blocks come first, rows of the tail alone after them: the first of some blocks is never the shortest. */
+    /* Blocks only get shorter: full ones, then parts of the tail. */
     while (leat_rows_block(t, VECTORS, LEAT_KEYS(), number, &block[blocks]) == 0) {
         number += block[blocks].rows;
-        if (++blocks < STREAMS)
+        if (++blocks < BLOCKS)
             continue;
-        score_blocks(l, &q, block, blocks, place, &top);
+        score_blocks(&s, block, blocks);
         blocks = 0;
     }
-    if (blocks > 0)
-        score_blocks(l, &q, block, blocks, place, &top);
-    emit_hits(t, &top);
+    score_blocks(&s, block, blocks);
+    emit_hits(t, &s.top);
     return leat_task_error(t);
 }
 

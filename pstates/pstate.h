@@ -36,7 +36,8 @@ struct pstate_level {
     uint32_t *place;         /* byte offset of each field in a row, naturally aligned; vectors to 64 where the row is */
     uint32_t row_stride;     /* bytes from row to row: a multiple of the largest alignment in it */
     uint32_t rows_per_block;
-    uint32_t block_size;     /* value bytes of a block: 1 to 4 pages - 16 */
+    uint32_t block_size;     /* value bytes of a block: whole pages - 16 */
+    uint32_t rows_per_piece; /* as many of the tail share an entry */
 };
 
 struct pstate_schema {

@@ -2,17 +2,18 @@
 #include "pstates/view.h"
 
 /* Packed rows. Full blocks are LMDB values of whole overflow pages; LMDB lays such a value 16 bytes behind a page
- * start, so 48 bytes of padding put the rows on 64-byte boundaries inside the map. Rows that do not fill a block yet
- * are entries of their own (the tail) and are folded into a block when they do. Header: {reference, rows}.
+ * start, so 48 bytes of padding put the rows on 64-byte boundaries inside the map. Rows that do not fill a block yet,
+ * the tail, are entries of their own; so many as make a piece are folded into one entry, and when there are enough for
+ * a block, all of the tail into that. The number of rows alone says which rows an entry has. Header: {reference, rows}.
  *
  *   prefix [0][block u32]   a block
- *   prefix [1][row u64]     a row of the tail, at any alignment */
+ *   prefix [1][row u64]     a piece or a single row of the tail from this row on, at any alignment */
 
 enum { BLOCK_PAD = 48 };
 
 /* What the operations need to know of the schema. */
 struct geometry {
-    uint32_t stride, per_block, block_size;
+    uint32_t stride, per_block, block_size, per_piece;
 };
 
 struct rows {
@@ -22,23 +23,88 @@ struct rows {
     struct geometry g;
 };
 
-static void block_key(const struct rows *r, uint64_t block, struct key *k)
-{
-    *k = r->prefix;
-    key_u8(k, 0);
-    key_u32(k, (uint32_t)block);
-}
-
-static void tail_key(const struct rows *r, uint64_t row, struct key *k)
-{
-    *k = r->prefix;
-    key_u8(k, 1);
-    key_u64(k, row);
-}
+/* Rows that share an entry: of a block, of a piece, or one. */
+struct entry {
+    uint64_t first;
+    uint32_t rows;
+};
 
 static uint64_t in_blocks(const struct rows *r)
 {
     return r->count / r->g.per_block * r->g.per_block;
+}
+
+/* The entry that holds a row. */
+static struct entry entry_of(const struct rows *r, uint64_t row)
+{
+    uint64_t blocks = in_blocks(r);
+    uint64_t pieces = (r->count - blocks) / r->g.per_piece, piece = row < blocks ? 0 : (row - blocks) / r->g.per_piece;
+
+    if (row < blocks)
+        return (struct entry){row / r->g.per_block * r->g.per_block, r->g.per_block};
+    if (piece < pieces)
+        return (struct entry){blocks + piece * r->g.per_piece, r->g.per_piece};
+    return (struct entry){row, 1};
+}
+
+static bool is_block(const struct rows *r, struct entry e)
+{
+    return e.rows == r->g.per_block;
+}
+
+static bool is_single(const struct rows *r, struct entry e)
+{
+    return e.rows == 1 && !is_block(r, e);
+}
+
+static void entry_key(const struct rows *r, struct entry e, struct key *k)
+{
+    *k = r->prefix;
+    key_u8(k, is_block(r, e) ? 0 : 1);
+    if (is_block(r, e))
+        key_u32(k, (uint32_t)(e.first / r->g.per_block));
+    else
+        key_u64(k, e.first);
+}
+
+static size_t entry_size(const struct rows *r, struct entry e)
+{
+    return is_block(r, e) ? r->g.block_size : (size_t)e.rows * r->g.stride;
+}
+
+/* Where a row of an entry begins in the entry's value. */
+static size_t place_in(const struct rows *r, struct entry e, uint64_t row)
+{
+    return (is_block(r, e) ? BLOCK_PAD : 0) + (size_t)(row - e.first) * r->g.stride;
+}
+
+static int entry_get(const struct pstate_reader *reader, const struct rows *r, struct entry e, struct leat_span *out,
+                     struct leat_error *err)
+{
+    struct key k;
+
+    entry_key(r, e, &k);
+    int rv = raw_get(reader, k.bytes, k.size, out, err);
+    if (rv != 0 || out->size != entry_size(r, e))
+        return leat_fail(err, LEAT_ECORRUPT, "packed rows: row %llu is missing", (unsigned long long)e.first);
+    return 0;
+}
+
+static int entry_put(struct pstate_view *v, const struct rows *r, struct entry e, const uint8_t *value,
+                     struct leat_error *err)
+{
+    struct key k;
+
+    entry_key(r, e, &k);
+    return raw_put(v, k.bytes, k.size, span_of(value, entry_size(r, e)), err);
+}
+
+static int entry_delete(struct pstate_view *v, const struct rows *r, struct entry e, struct leat_error *err)
+{
+    struct key k;
+
+    entry_key(r, e, &k);
+    return raw_delete(v, k.bytes, k.size, err);
 }
 
 static int put_header(struct pstate_view *v, const struct rows *r, struct leat_error *err)
@@ -52,112 +118,105 @@ static int put_header(struct pstate_view *v, const struct rows *r, struct leat_e
 
 /* ---- What the operations do ---- */
 
-/* The tail and one row more as a block. */
-static int fold_tail(struct pstate_view *v, const struct rows *r, struct leat_span row, struct leat_error *err)
+/* The rows of the tail from `into`'s first on, and the row given as its last, as one entry. */
+static int fold(struct pstate_view *v, const struct rows *r, struct entry into, struct leat_span row,
+                struct leat_error *err)
 {
-    uint64_t first = in_blocks(r);
-    uint8_t *block = base_alloc(r->g.block_size);
-    struct key k;
+    uint64_t last = into.first + into.rows - 1;
+    uint8_t *value = base_alloc(entry_size(r, into));
     int rv = 0;
 
-    for (uint32_t i = 0; i + 1 < r->g.per_block && rv == 0; i++) {
+    for (uint64_t at = into.first; at < last && rv == 0;) {
+        struct entry e = entry_of(r, at);
         struct leat_span have;
 
-        tail_key(r, first + i, &k);
-        rv = raw_get(&v->writer, k.bytes, k.size, &have, err);
-        if (rv == 0 && have.size != r->g.stride)
-            rv = LEAT_ECORRUPT;
-        if (rv != 0)
-            rv = leat_fail(err, LEAT_ECORRUPT, "row %llu of a tail is missing", (unsigned long long)first + i);
-        else
-            memcpy(block + BLOCK_PAD + (size_t)i * r->g.stride, have.base, r->g.stride);
+        rv = entry_get(&v->writer, r, e, &have, err);
         if (rv == 0)
-            rv = raw_delete(v, k.bytes, k.size, err);
+            memcpy(value + place_in(r, into, at), have.base, have.size);
+        if (rv == 0)
+            rv = entry_delete(v, r, e, err);
+        at += e.rows;
     }
-    memcpy(block + BLOCK_PAD + (size_t)(r->g.per_block - 1) * r->g.stride, row.base, row.size);
-    block_key(r, first / r->g.per_block, &k);
+    memcpy(value + place_in(r, into, last), row.base, row.size);
     if (rv == 0)
-        rv = raw_put(v, k.bytes, k.size, span_of(block, r->g.block_size), err);
-    free(block);
+        rv = entry_put(v, r, into, value, err);
+    free(value);
     return rv;
 }
 
 static int do_append(struct pstate_view *v, struct rows *r, struct leat_span row, struct leat_error *err)
 {
-    struct key k;
-    int rv;
+    uint64_t tail = r->count + 1 - in_blocks(r);
+    uint32_t rows = tail == r->g.per_block ? r->g.per_block : tail % r->g.per_piece == 0 ? r->g.per_piece : 1;
+    struct entry e = {r->count + 1 - rows, rows};
+    int rv = is_single(r, e) ? entry_put(v, r, e, row.base, err) : fold(v, r, e, row, err);
 
-    if ((r->count + 1) % r->g.per_block == 0) {
-        rv = fold_tail(v, r, row, err);
-    } else {
-        tail_key(r, r->count, &k);
-        rv = raw_put(v, k.bytes, k.size, row, err);
-    }
     r->count++;
     return rv == 0 ? put_header(v, r, err) : rv;
+}
+
+/* An entry's value to change. Free it. */
+static int entry_copy(struct pstate_view *v, const struct rows *r, struct entry e, uint8_t **out, struct leat_error *err)
+{
+    struct leat_span have;
+    int rv = entry_get(&v->writer, r, e, &have, err);
+
+    if (rv != 0)
+        return rv;
+    *out = base_alloc(have.size);
+    memcpy(*out, have.base, have.size);
+    return 0;
 }
 
 static int do_replace(struct pstate_view *v, const struct rows *r, uint64_t number, struct leat_span row,
                       struct leat_error *err)
 {
-    struct leat_span have;
-    struct key k;
-    int rv;
+    struct entry e = entry_of(r, number);
+    uint8_t *value;
 
-    if (number >= in_blocks(r)) {
-        tail_key(r, number, &k);
-        return raw_put(v, k.bytes, k.size, row, err);
-    }
-    block_key(r, number / r->g.per_block, &k);
-    rv = raw_get(&v->writer, k.bytes, k.size, &have, err);
-    if (rv != 0 || have.size != r->g.block_size)
-        return leat_fail(err, LEAT_ECORRUPT, "the block of row %llu is missing", (unsigned long long)number);
-    uint8_t *block = base_alloc(have.size);
-    memcpy(block, have.base, have.size);
-    memcpy(block + BLOCK_PAD + number % r->g.per_block * r->g.stride, row.base, row.size);
-    rv = raw_put(v, k.bytes, k.size, span_of(block, have.size), err);
-    free(block);
+    if (is_single(r, e))
+        return entry_put(v, r, e, row.base, err);
+    int rv = entry_copy(v, r, e, &value, err);
+    if (rv != 0)
+        return rv;
+    memcpy(value + place_in(r, e, number), row.base, row.size);
+    rv = entry_put(v, r, e, value, err);
+    free(value);
     return rv;
 }
 
-/* The last block back into tail rows, all but its last row. */
-static int unfold(struct pstate_view *v, const struct rows *r, struct leat_error *err)
+/* The last entry back into what it was folded from, but for its last row; the count is already one less. */
+static int unfold(struct pstate_view *v, const struct rows *r, struct entry from, const uint8_t *value,
+                  struct leat_error *err)
 {
-    uint64_t first = r->count - r->g.per_block;
-    struct leat_span have;
-    struct key k;
+    int rv = 0;
 
-    block_key(r, first / r->g.per_block, &k);
-    int rv = raw_get(&v->writer, k.bytes, k.size, &have, err);
-    if (rv != 0 || have.size != r->g.block_size)
-        return leat_fail(err, LEAT_ECORRUPT, "the block of row %llu is missing", (unsigned long long)first);
-    uint8_t *block = base_alloc(have.size);
-    memcpy(block, have.base, have.size);
-    rv = raw_delete(v, k.bytes, k.size, err);
-    for (uint32_t i = 0; i + 1 < r->g.per_block && rv == 0; i++) {
-        tail_key(r, first + i, &k);
-        rv = raw_put(v, k.bytes, k.size, span_of(block + BLOCK_PAD + (size_t)i * r->g.stride, r->g.stride), err);
+    for (uint64_t at = from.first; at < r->count && rv == 0;) {
+        struct entry e = entry_of(r, at);
+
+        rv = entry_put(v, r, e, value + place_in(r, from, at), err);
+        at += e.rows;
     }
-    free(block);
     return rv;
 }
 
 static int do_remove(struct pstate_view *v, struct rows *r, struct leat_error *err)
 {
-    struct key k;
-    int rv;
+    struct entry last = entry_of(r, r->count - 1);
+    uint8_t *value;
+    int rv = entry_copy(v, r, last, &value, err);
 
-    if (r->count % r->g.per_block == 0) {
-        rv = unfold(v, r, err);
-    } else {
-        tail_key(r, r->count - 1, &k);
-        rv = raw_delete(v, k.bytes, k.size, err);
-    }
+    if (rv != 0)
+        return rv;
+    rv = entry_delete(v, r, last, err);
     r->count--;
+    if (rv == 0)
+        rv = unfold(v, r, last, value, err);
+    free(value);
     return rv == 0 ? put_header(v, r, err) : rv;
 }
 
-/* ---- Operations as bytes: {stride, per_block, block_size, number, row} ---- */
+/* ---- Operations as bytes: {stride, rows a block, bytes of a block, rows a piece, number, row} ---- */
 
 static void record(struct pstate_view *v, enum view_op op, const struct rows *r, uint64_t number, struct leat_span row)
 {
@@ -168,6 +227,7 @@ static void record(struct pstate_view *v, enum view_op op, const struct rows *r,
     buffer_varint(&value, r->g.stride);
     buffer_varint(&value, r->g.per_block);
     buffer_varint(&value, r->g.block_size);
+    buffer_varint(&value, r->g.per_piece);
     buffer_varint(&value, number);
     buffer_put(&value, row.base, row.size);
     op_record(v, op, span_of(r->header.bytes, r->header.size), buffer_bytes(&value));
@@ -200,9 +260,10 @@ int rows_apply(struct pstate_view *v, enum view_op op, struct leat_span key, str
     r.g.stride = (uint32_t)reader_varint(&in);
     r.g.per_block = (uint32_t)reader_varint(&in);
     r.g.block_size = (uint32_t)reader_varint(&in);
+    r.g.per_piece = (uint32_t)reader_varint(&in);
     uint64_t number = reader_varint(&in);
     struct leat_span row = span_of(in.at, reader_left(&in));
-    if (in.error != 0 || r.g.per_block == 0 || r.g.stride > LIMIT_VALUE || r.g.block_size > LIMIT_VALUE ||
+    if (in.error != 0 || r.g.per_block == 0 || r.g.per_piece < 2 || r.g.stride > LIMIT_VALUE || r.g.block_size > LIMIT_VALUE ||
         (uint64_t)r.g.per_block * r.g.stride + BLOCK_PAD > r.g.block_size ||
         (op != OP_ROW_REMOVE && row.size != r.g.stride))
         return leat_fail(err, LEAT_ECORRUPT, "a row operation does not check out");
@@ -218,6 +279,11 @@ int rows_apply(struct pstate_view *v, enum view_op op, struct leat_span key, str
 }
 
 /* ---- Writing ---- */
+
+static struct geometry geometry_of(const struct pstate_level *level)
+{
+    return (struct geometry){level->row_stride, level->rows_per_block, level->block_size, level->rows_per_piece};
+}
 
 static int rows_of(struct pstate_reader *reader, uint32_t task, uint32_t pstate, struct leat_row keys, bool make,
                    struct rows *r, bool *found, const struct pstate_level **level, struct leat_error *err)
@@ -235,7 +301,7 @@ static int rows_of(struct pstate_reader *reader, uint32_t task, uint32_t pstate,
     r->header = p.key;
     r->reference = p.reference;
     r->count = p.count;
-    r->g = (struct geometry){p.level->row_stride, p.level->rows_per_block, p.level->block_size};
+    r->g = geometry_of(p.level);
     if (p.found)
         place_prefix(&p, &r->prefix);
     return 0;
@@ -340,27 +406,23 @@ int pstate_rows_remove_last(struct pstate_view *v, uint32_t task, uint32_t pstat
 
 /* ---- Reading ---- */
 
-/* Where a row lies: in a block, from there to the block's end; or alone in the tail. */
+/* The rows of an entry's value from one of them on. */
+static struct leat_block block_at(const struct rows *r, struct entry e, uint64_t number, const void *value)
+{
+    return (struct leat_block){.first = number, .rows = (uint32_t)(e.first + e.rows - number), .stride = r->g.stride,
+                               .base = (const uint8_t *)value + place_in(r, e, number)};
+}
+
 static int locate(const struct pstate_reader *reader, const struct rows *r, uint64_t number, struct leat_block *out,
                   struct leat_error *err)
 {
+    struct entry e = entry_of(r, number);
     struct leat_span have;
-    struct key k;
-    bool tail = number >= in_blocks(r);
+    int rv = entry_get(reader, r, e, &have, err);
 
-    if (tail)
-        tail_key(r, number, &k);
-    else
-        block_key(r, number / r->g.per_block, &k);
-    int rv = raw_get(reader, k.bytes, k.size, &have, err);
-    if (rv != 0 || have.size != (tail ? r->g.stride : r->g.block_size))
-        return leat_fail(err, LEAT_ECORRUPT, "row %llu is missing", (unsigned long long)number);
-    uint32_t at = tail ? 0 : (uint32_t)(number % r->g.per_block);
-    out->first = number;
-    out->stride = r->g.stride;
-    out->rows = tail ? 1 : r->g.per_block - at;
-    out->base = (const uint8_t *)have.base + (tail ? 0 : BLOCK_PAD + (size_t)at * r->g.stride);
-    return 0;
+    if (rv == 0)
+        *out = block_at(r, e, number, have.base);
+    return rv;
 }
 
 /* ---- Walking: readers of all rows ask for block after block ---- */
@@ -383,10 +445,7 @@ static void walk_begin(struct pstate_reader *r, const struct rows *rows, const s
 
     if (r->writes)
         return;
-    if (at->first >= in_blocks(rows))
-        tail_key(rows, at->first, &k);
-    else
-        block_key(rows, at->first / rows->g.per_block, &k);
+    entry_key(rows, entry_of(rows, at->first), &k);
     rc = r->walk.cursor == NULL ? mdb_cursor_open(r->txn, r->view->dbi, &r->walk.cursor)
                                 : mdb_cursor_renew(r->txn, r->walk.cursor);
     key = (MDB_val){k.size, k.bytes};
@@ -412,16 +471,15 @@ static bool walk_next(struct pstate_reader *r, uint32_t task, uint32_t pstate, u
     if (w->header.size != root.size || w->next != number || memcmp(w->header.bytes, root.bytes, root.size) != 0)
         return false;
     rows.count = w->count;
-    rows.g = (struct geometry){level->row_stride, level->rows_per_block, level->block_size};
-    bool tail = number >= in_blocks(&rows);
+    rows.g = geometry_of(level);
+    struct entry e = entry_of(&rows, number);
     if (mdb_cursor_get(w->cursor, &key, &value, MDB_NEXT) != 0 || key.mv_size < w->prefix.size ||
         memcmp(key.mv_data, w->prefix.bytes, w->prefix.size) != 0 ||
-        value.mv_size != (tail ? rows.g.stride : rows.g.block_size)) {
+        value.mv_size != entry_size(&rows, e)) {
         w->header.size = 0;
         return false;
     }
-    *out = (struct leat_block){.first = number, .rows = tail ? 1 : rows.g.per_block, .stride = rows.g.stride,
-                               .base = (const uint8_t *)value.mv_data + (tail ? 0 : BLOCK_PAD)};
+    *out = block_at(&rows, e, number, value.mv_data);
     w->next = number + out->rows;
     return true;
 }

@@ -108,11 +108,51 @@ static uint32_t alignment_of(const struct leat_column *c)
     }
 }
 
-/* Fields one after another, each aligned; then how many pages a block takes so that least is wasted. An LMDB overflow
- * value starts 16 bytes into its first page: 48 bytes of padding put the rows on 64-byte boundaries. */
+/* A scan pays for each block it goes to, as the processor fetches ahead only within one: blocks of 128 KiB are read
+ * with half again the speed of blocks of 16 KiB. But a change of a row rewrites its block, and what does not fill a
+ * block yet is read more slowly: blocks of small rows are no larger than 128 rows or 4 pages. */
+enum { PAGE = 4096, BLOCK_PAGES = 32, BLOCK_ROWS = 128, SMALL_PAGES = 4, PIECES = 8 };
+
+static uint32_t pages_for(uint32_t bytes)
+{
+    return (bytes + PAGE - 1) / PAGE;
+}
+
+static uint32_t most_pages(uint32_t stride)
+{
+    uint32_t least = pages_for(stride + 64), wanted = pages_for(BLOCK_ROWS * stride);
+
+    if (wanted > BLOCK_PAGES)
+        wanted = BLOCK_PAGES;
+    if (wanted < SMALL_PAGES)
+        wanted = SMALL_PAGES;
+    return wanted > least ? wanted : least;
+}
+
+/* The most pages that waste no more than a 32nd; else those that waste least. */
+static void choose_block(struct pstate_level *level)
+{
+    uint32_t best = 0, enough = 1024 - 1024 / 32;
+
+    for (uint32_t pages = pages_for(level->row_stride + 64); pages <= most_pages(level->row_stride); pages++) {
+        uint32_t rows = (pages * PAGE - 64) / level->row_stride;
+        uint32_t used = (uint32_t)((uint64_t)rows * level->row_stride * 1024 / (pages * PAGE));
+
+        if (used > enough)
+            used = enough;
+        if (used >= best) {
+            best = used;
+            level->rows_per_block = rows;
+            level->block_size = pages * PAGE - 16;
+        }
+    }
+}
+
+/* Fields one after another, each aligned; then blocks of whole pages. An LMDB overflow value starts 16 bytes into its
+ * first page: 48 bytes of padding put the rows on 64-byte boundaries. */
 static void lay_out_rows(struct pstate_level *level, struct arena *a)
 {
-    uint32_t at = 0, align = 4, best = 0;
+    uint32_t at = 0, align = 4;
 
     level->place = arena_alloc(a, level->fields.columns * sizeof(*level->place), 8);
     for (uint32_t i = 0; i < level->fields.columns; i++) {
@@ -124,17 +164,10 @@ static void lay_out_rows(struct pstate_level *level, struct arena *a)
         align = to > align ? to : align;
     }
     level->row_stride = (at + align - 1) / align * align;
-    uint32_t least = (level->row_stride + 64 + 4095) / 4096, most = least > 4 ? least : 4;
-    for (uint32_t pages = least; pages <= most; pages++) {
-        uint32_t rows = (pages * 4096 - 64) / level->row_stride;
-        uint32_t used = rows * level->row_stride * 16 / pages;
-
-        if (used > best) {
-            best = used;
-            level->rows_per_block = rows;
-            level->block_size = pages * 4096 - 16;
-        }
-    }
+    choose_block(level);
+    level->rows_per_piece = level->rows_per_block < 2 * PIECES ? level->rows_per_block : level->rows_per_block / PIECES;
+    if (level->rows_per_piece < 2)
+        level->rows_per_piece = 2;
 }
 
 static int check_rows(struct parser *p, struct pstate_level *level)

@@ -438,7 +438,8 @@ LEAT_API int leat_size(struct leat_task *t, uint32_t pstate, struct leat_row key
 
 /* Packed rows in place. A block: `rows` rows of `stride` bytes from number `first` on. In a snapshot a full block's
  * base is 64-byte aligned, and each field, at leat_rows_field() from its row's start, naturally aligned. Rows of the
- * tail, which come alone, and blocks written in the open turn lie at any alignment: read with kernels or memcpy. */
+ * tail, which come in blocks of few or one, and blocks written in the open turn lie at any alignment: read them with
+ * kernels or memcpy. */
 struct leat_block {
     uint64_t first;
     uint32_t rows;

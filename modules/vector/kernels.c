@@ -81,26 +81,26 @@ AVX2 static float sum_avx2(__m256 v)
     return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
 }
 
-AVX2 static __m256 load_avx2(const void *base, uint32_t i)
+AVX2 static __m256 load_avx2(const void *base, size_t i)
 {
-    return _mm256_loadu_ps((const float *)(const void *)((const uint8_t *)base + 4 * (size_t)i));
+    return _mm256_loadu_ps((const float *)(const void *)((const uint8_t *)base + 4 * i));
 }
 
 /* A mask of the first n < 8 lanes. */
-AVX2 static __m256i lanes_avx2(uint32_t n)
+AVX2 static __m256i lanes_avx2(size_t n)
 {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
 
-AVX2 static __m256 load_some_avx2(const void *base, uint32_t i, uint32_t n)
+AVX2 static __m256 load_some_avx2(const void *base, size_t i, size_t n)
 {
-    return _mm256_maskload_ps((const float *)(const void *)((const uint8_t *)base + 4 * (size_t)i), lanes_avx2(n));
+    return _mm256_maskload_ps((const float *)(const void *)((const uint8_t *)base + 4 * i), lanes_avx2(n));
 }
 
 AVX2 static float dot_avx2(const void *a, const void *b, uint32_t dims)
 {
     __m256 s0 = _mm256_setzero_ps(), s1 = s0, s2 = s0, s3 = s0;
-    uint32_t i = 0;
+    size_t i = 0;
 
     for (; i + 32 <= dims; i += 32) {
         s0 = _mm256_fmadd_ps(load_avx2(a, i), load_avx2(b, i), s0);
@@ -118,7 +118,7 @@ AVX2 static float dot_avx2(const void *a, const void *b, uint32_t dims)
 AVX2 static float l2_avx2(const void *a, const void *b, uint32_t dims)
 {
     __m256 s0 = _mm256_setzero_ps(), s1 = s0;
-    uint32_t i = 0;
+    size_t i = 0;
 
     for (; i + 16 <= dims; i += 16) {
         __m256 d0 = _mm256_sub_ps(load_avx2(a, i), load_avx2(b, i));
@@ -128,7 +128,7 @@ AVX2 static float l2_avx2(const void *a, const void *b, uint32_t dims)
         s1 = _mm256_fmadd_ps(d1, d1, s1);
     }
     for (; i < dims; i += 8) {
-        uint32_t n = dims - i < 8 ? dims - i : 8;
+        size_t n = dims - i < 8 ? dims - i : 8;
         __m256 d = _mm256_sub_ps(load_some_avx2(a, i, n), load_some_avx2(b, i, n));
 
         s0 = _mm256_fmadd_ps(d, d, s0);
@@ -144,7 +144,7 @@ AVX2 static void dot_rows_avx2(const void *query, const void *rows, size_t strid
 
 AVX2 static void dot_pointers_avx2(const void *query, const void *const *row, uint32_t n, uint32_t dims, float *out)
 {
-    for (uint32_t i = 0; i < n && i < AHEAD; i++)
+    for (uint32_t i = 0; i < AHEAD && n > AHEAD; i++)
         fetch(row[i], dims);
     for (uint32_t i = 0; i < n; i++) {
         if (i + AHEAD < n)
@@ -157,20 +157,20 @@ static const struct vector_kernels avx2 = {"avx2", dot_avx2, l2_avx2, dot_rows_a
 
 /* ---- AVX-512 ---- */
 
-AVX512 static __m512 load_avx512(const void *base, uint32_t i)
+AVX512 static __m512 load_avx512(const void *base, size_t i)
 {
-    return _mm512_loadu_ps((const uint8_t *)base + 4 * (size_t)i);
+    return _mm512_loadu_ps((const uint8_t *)base + 4 * i);
 }
 
-AVX512 static __m512 load_some_avx512(const void *base, uint32_t i, __mmask16 mask)
+AVX512 static __m512 load_some_avx512(const void *base, size_t i, __mmask16 mask)
 {
-    return _mm512_maskz_loadu_ps(mask, (const uint8_t *)base + 4 * (size_t)i);
+    return _mm512_maskz_loadu_ps(mask, (const uint8_t *)base + 4 * i);
 }
 
 AVX512 static float dot_avx512(const void *a, const void *b, uint32_t dims)
 {
     __m512 s0 = _mm512_setzero_ps(), s1 = s0, s2 = s0, s3 = s0;
-    uint32_t i = 0;
+    size_t i = 0;
 
     for (; i + 64 <= dims; i += 64) {
         s0 = _mm512_fmadd_ps(load_avx512(a, i), load_avx512(b, i), s0);
@@ -189,7 +189,7 @@ AVX512 static float dot_avx512(const void *a, const void *b, uint32_t dims)
 AVX512 static float l2_avx512(const void *a, const void *b, uint32_t dims)
 {
     __m512 s0 = _mm512_setzero_ps(), s1 = s0;
-    uint32_t i = 0;
+    size_t i = 0;
 
     for (; i + 32 <= dims; i += 32) {
         __m512 d0 = _mm512_sub_ps(load_avx512(a, i), load_avx512(b, i));
@@ -216,7 +216,7 @@ AVX512 static void dot_rows_avx512(const void *query, const void *rows, size_t s
 
 AVX512 static void dot_pointers_avx512(const void *query, const void *const *row, uint32_t n, uint32_t dims, float *out)
 {
-    for (uint32_t i = 0; i < n && i < AHEAD; i++)
+    for (uint32_t i = 0; i < AHEAD && n > AHEAD; i++)
         fetch(row[i], dims);
     for (uint32_t i = 0; i < n; i++) {
         if (i + AHEAD < n)

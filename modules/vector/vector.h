@@ -18,7 +18,7 @@ struct vector_kernels {
     float (*l2)(const void *a, const void *b, uint32_t dims);
     /* out[i] = dot(query, rows + i * stride), i < n. */
     void (*dot_rows)(const void *query, const void *rows, size_t stride, uint32_t n, uint32_t dims, float *out);
-    /* out[i] = dot(query, row[i]); rows ahead are fetched while one is computed. */
+    /* out[i] = dot(query, row[i]). Rows ahead are fetched while one is computed, except in a handful. */
     void (*dot_pointers)(const void *query, const void *const *row, uint32_t n, uint32_t dims, float *out);
 };
 
