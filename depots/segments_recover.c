@@ -169,7 +169,7 @@ static int damaged(const struct segment *g, uint64_t position, struct leat_error
 }
 
 /* Zero what a torn write left, so that it can never be taken for a group again. */
-static int cut_tail(struct segments *s, struct segment *g, uint64_t position, struct leat_error *err)
+static int cut_tail(struct segment *g, uint64_t position, struct leat_error *err)
 {
     static const uint8_t zeros[65536];
     uint64_t end = data_end(g, position);
@@ -188,8 +188,6 @@ static int cut_tail(struct segments *s, struct segment *g, uint64_t position, st
         if (file_pwrite(g->fd, zeros, n, at) != 0)
             return base_errno(err, errno, "cut the torn tail of", g->path);
     }
-    if (s->durability == LEAT_FULL && fdatasync(g->fd) != 0)
-        return base_errno(err, errno, "cut the torn tail of", g->path);
     return 0;
 }
 
@@ -211,7 +209,7 @@ static int walk(struct segments *s, struct segment *g, bool last, struct leat_er
         return 0;
     if (later_group(s, g, g->end, s->group))
         return damaged(g, g->end, err);
-    return cut_tail(s, g, g->end, err);
+    return cut_tail(g, g->end, err);
 }
 
 static void keep(struct segments *s, struct segment *g)
@@ -235,6 +233,19 @@ static void start_offsets(struct segments *s, const struct segment *g)
         if (next > p->next)
             p->next = p->pending_next = next;
     }
+}
+
+/* Groups that a killed process wrote and did not sync are read like the others now, so they must be as durable; so
+ * must the name of their file be. */
+static int settle(struct segments *s, struct leat_error *err)
+{
+    struct segment *last = s->segments > 0 ? s->segment[s->segments - 1] : NULL;
+
+    if (s->durability != LEAT_FULL)
+        return 0;
+    if (last != NULL && fdatasync(last->fd) != 0)
+        return base_errno(err, errno, "sync", last->path);
+    return file_sync_directory(s->directory, err);
 }
 
 int segments_recover(struct segments *s, struct leat_error *err)
@@ -271,5 +282,5 @@ int segments_recover(struct segments *s, struct leat_error *err)
         keep(s, g);
     }
     free(number);
-    return rv;
+    return rv == 0 ? settle(s, err) : rv;
 }
