@@ -11,27 +11,49 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-int file_make_directory(const char *path, struct leat_error *err)
+static int parent_of(const char *path, char *out, size_t size)
+{
+    const char *slash = strrchr(path, '/');
+
+    if (slash == NULL)
+        return snprintf(out, size, ".") > 0 ? 0 : -1;
+    return snprintf(out, size, "%.*s", slash == path ? 1 : (int)(slash - path), path) > 0 ? 0 : -1;
+}
+
+/* One directory, and its entry durable. A parent that we may not read belongs to who made the directory for us. */
+static int make_one(const char *path, bool durable, bool last, struct leat_error *err)
+{
+    char parent[4096];
+    bool made = mkdir(path, 0700) == 0;
+
+    if (!made && errno != EEXIST)
+        return base_errno(err, errno, "make directory", path);
+    if (!durable || (!made && !last))
+        return 0;
+    parent_of(path, parent, sizeof(parent));
+    return made || access(parent, R_OK) == 0 ? file_sync_directory(parent, err) : 0;
+}
+
+int file_make_directory(const char *path, bool durable, struct leat_error *err)
 {
     char part[4096];
-    int n = snprintf(part, sizeof(part), "%s", path);
+    int n = snprintf(part, sizeof(part), "%s", path), rv = 0;
 
     if (n <= 0 || (size_t)n >= sizeof(part))
         return leat_fail(err, LEAT_EINVAL, "the path '%.100s...' is empty or too long", path);
-    for (char *slash = part + 1; *slash != '\0'; slash++) {
+    for (char *slash = part + 1; *slash != '\0' && rv == 0; slash++) {
         if (*slash != '/')
             continue;
         *slash = '\0';
-        if (mkdir(part, 0700) != 0 && errno != EEXIST)
-            return base_errno(err, errno, "make directory", part);
+        rv = make_one(part, durable, false, err);
         *slash = '/';
     }
-    if (mkdir(part, 0700) != 0 && errno != EEXIST)
-        return base_errno(err, errno, "make directory", part);
+    if (rv == 0)
+        rv = make_one(part, durable, true, err);
     struct stat st;
-    if (stat(part, &st) != 0 || !S_ISDIR(st.st_mode))
-        return leat_fail(err, LEAT_EINVAL, "'%s' is not a directory", part);
-    return 0;
+    if (rv == 0 && (stat(part, &st) != 0 || !S_ISDIR(st.st_mode)))
+        rv = leat_fail(err, LEAT_EINVAL, "'%s' is not a directory", part);
+    return rv;
 }
 
 int file_sync_directory(const char *path, struct leat_error *err)
@@ -62,15 +84,6 @@ int file_pwrite(int fd, const void *bytes, size_t size, uint64_t offset)
         size -= (size_t)n;
     }
     return 0;
-}
-
-static int parent_of(const char *path, char *out, size_t size)
-{
-    const char *slash = strrchr(path, '/');
-
-    if (slash == NULL)
-        return snprintf(out, size, ".") > 0 ? 0 : -1;
-    return snprintf(out, size, "%.*s", slash == path ? 1 : (int)(slash - path), path) > 0 ? 0 : -1;
 }
 
 int file_replace(const char *path, struct leat_span bytes, struct leat_error *err)

@@ -6,7 +6,9 @@
 
 #include "base/span.h"
 
-int file_make_directory(const char *path, struct leat_error *err); /* mode 0700, with parents; fine if there */
+/* Mode 0700, with parents; fine if there. durable: no loss of power takes it away once this returned, also if another
+ * process made it and died before it could say so. */
+int file_make_directory(const char *path, bool durable, struct leat_error *err);
 int file_sync_directory(const char *path, struct leat_error *err);
 /* Write to PATH.tmp, fdatasync, rename over path, sync the directory. */
 int file_replace(const char *path, struct leat_span bytes, struct leat_error *err);

@@ -36,7 +36,7 @@ static void segments_close(struct log *l)
 static int segments_open(const struct log_config *config, struct log **out, struct leat_error *err)
 {
     struct segments *s = base_alloc(sizeof(*s));
-    int rv = file_make_directory(config->directory, err);
+    int rv = file_make_directory(config->directory, config->durability == LEAT_FULL, err);
 
     s->log = (struct log){&log_segments, config->partitions};
     s->directory = base_strdup(config->directory);

@@ -225,7 +225,8 @@ static int open_log(struct group *g, const char *name, uint32_t partitions, stru
     const struct log_ops *ops = g->config.memory ? &log_memory : &log_segments;
 
     snprintf(path, sizeof(path), "%s/%s", g->config.directory, name);
-    struct log_config config = {.directory = path, .partitions = partitions, .durability = g->config.durability};
+    struct log_config config = {.directory = path, .partitions = partitions, .durability = g->config.durability,
+                                .segment_size = g->config.segment_size};
     return log_open(g->config.logs != NULL ? g->config.logs : ops, &config, out, err);
 }
 
@@ -241,6 +242,7 @@ static int open_view(struct group *g, struct buffer *state, struct leat_error *e
         .map_size = g->config.map_size,
         .durability = g->config.durability,
         .volatile_view = g->config.memory,
+        .checkpoint_bytes = g->config.checkpoint_bytes,
     };
     uint64_t turn;
     int rv = pstate_view_open(&config, &g->view, &turn, state, err);
@@ -344,7 +346,7 @@ int group_open(const struct group_config *config, struct group **out, struct lea
     leat_assert(config->number < config->groups && config->groups <= config->plan->tasks);
     struct group *g = group_new(config);
     buffer_init(&state, LIMIT_BATCH);
-    int rv = file_make_directory(config->directory, err);
+    int rv = file_make_directory(config->directory, !config->memory && config->durability == LEAT_FULL, err);
     if (rv == 0)
         rv = open_log(g, "journal", 1, &g->journal, err);
     if (rv == 0)

@@ -26,7 +26,9 @@ struct group_config {
     uint64_t seed;
     uint32_t cut_rows;            /* tests: turns of a random size up to this many rows; 0: off */
     bool force_hops;              /* tests: every hop between tasks goes through the journal and is read from there */
-    uint64_t map_size;            /* 0: default */
+    uint64_t map_size;            /* 0: default, like those below */
+    uint64_t segment_size;
+    uint64_t checkpoint_bytes;
     void (*wake)(void *context);  /* there may be something to do; any thread */
     void *context;
     struct stats_node *nodes;     /* by topology and node in order; shared by the module's groups */

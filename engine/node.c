@@ -35,7 +35,7 @@ static int open_directory(struct leat *l, const char *directory, struct leat_err
         return leat_fail(err, LEAT_EINVAL, "the directory's path is empty or too long");
     if (!l->config.create && access(l->directory, F_OK) != 0)
         return leat_fail(err, LEAT_ENOTFOUND, "there is no directory '%s'", l->directory);
-    int rv = file_make_directory(l->directory, err);
+    int rv = file_make_directory(l->directory, l->config.durability == LEAT_FULL, err);
     snprintf(path, sizeof(path), "%s/leat.lock", l->directory);
     return rv == 0 ? file_lock(path, &l->lock, err) : rv;
 }

@@ -55,6 +55,8 @@ struct leat {
     bool manual, force_hops;
     uint32_t cut_rows;
     uint64_t seed;
+    /* tests with little data: smaller segments, more checkpoints; 0: default */
+    uint64_t segment_size, checkpoint_bytes;
 };
 
 struct module *node_module(struct leat *l, const char *name);

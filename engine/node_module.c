@@ -280,7 +280,8 @@ static int open_groups(struct leat *l, struct module *m, struct leat_error *err)
                                       .durability = l->config.durability, .memory = l->config.memory,
                                       .clock = clock_real(), .seed = l->manual ? l->seed + i : random_entropy(),
                                       .cut_rows = l->cut_rows, .force_hops = l->force_hops, .wake = runner_wake,
-                                      .context = &m->runner[i], .nodes = m->nodes, .foreign_tasks = m->foreign_tasks};
+                                      .context = &m->runner[i], .nodes = m->nodes, .foreign_tasks = m->foreign_tasks,
+                                      .segment_size = l->segment_size, .checkpoint_bytes = l->checkpoint_bytes};
 
         snprintf(path, sizeof(path), "%s/group-%03u", m->directory, i);
         rv = group_open(&config, &m->group[i], err);
@@ -348,7 +349,7 @@ int module_launch(struct leat *l, const struct leat_module *module, const struct
     if (rv == 0)
         rv = make_plan(l, m, module, launch, &k, err);
     if (rv == 0)
-        rv = file_make_directory(m->directory, err);
+        rv = file_make_directory(m->directory, !l->config.memory && l->config.durability == LEAT_FULL, err);
     if (rv == 0)
         rv = check_kept(m, &k, err);
     if (rv == 0) {

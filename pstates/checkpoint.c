@@ -28,7 +28,7 @@
 
 enum { SLOT_VERSION = 1, SLOT_HEADER = 48, META_PAGES = 2 };
 
-#define DUE_BYTES (128ULL << 20)
+#define DUE_BYTES (UINT64_C(128) << 20)
 #define DUE_NS (10LL * 1000000000)
 
 struct checkpointer {
@@ -131,6 +131,22 @@ static int newest_slot(const char *directory, struct buffer *out, struct leat_er
     return base_wrap(err, err->code, "no checkpoint in '%s' is whole; remove this directory to build the view again from the journal", directory);
 }
 
+/* A process may have died between writing a slot and syncing it. It counts from now on: pages of the snapshot before it
+ * may be reused, and the next checkpoint goes into the other slot. */
+static int sync_slot(const char *directory, uint64_t sequence, struct leat_error *err)
+{
+    char path[4096];
+    int rv = 0;
+
+    slot_path(directory, (unsigned)(sequence % 2), path, sizeof(path));
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fdatasync(fd) != 0)
+        rv = base_errno(err, errno, "sync", path);
+    if (fd >= 0)
+        close(fd);
+    return rv;
+}
+
 static int put_metas_back(const char *directory, const struct buffer *slot, struct leat_error *err)
 {
     size_t page = load_u32(slot->base + 12);
@@ -151,7 +167,7 @@ static int put_metas_back(const char *directory, const struct buffer *slot, stru
     return rv;
 }
 
-int checkpoint_restore(const char *directory, uint64_t *turn, struct buffer *state, uint64_t *sequence,
+int checkpoint_restore(const char *directory, bool durable, uint64_t *turn, struct buffer *state, uint64_t *sequence,
                        struct leat_error *err)
 {
     struct buffer slot;
@@ -164,6 +180,8 @@ int checkpoint_restore(const char *directory, uint64_t *turn, struct buffer *sta
     }
     if (rv == 0 && load_u32(slot.base + 32) >> 24 != MDB_VERSION_MAJOR)
         rv = leat_fail(err, LEAT_EFORMAT, "'%s' was written with another LMDB version", directory);
+    if (rv == 0 && durable)
+        rv = sync_slot(directory, slot_sequence(&slot), err);
     if (rv == 0)
         rv = put_metas_back(directory, &slot, err);
     if (rv == 0) {
@@ -339,7 +357,8 @@ bool pstate_checkpoint_due(const struct pstate_view *v, int64_t monotonic_ns)
 
     if (c == NULL || c->running || v->commits == c->done_commits)
         return false;
-    return v->written >= DUE_BYTES || monotonic_ns - c->done_ns >= DUE_NS;
+    uint64_t due = v->config.checkpoint_bytes > 0 ? v->config.checkpoint_bytes : DUE_BYTES;
+    return v->written >= due || monotonic_ns - c->done_ns >= DUE_NS;
 }
 
 int pstate_checkpoint_start(struct pstate_view *v, struct leat_span state, struct leat_error *err)

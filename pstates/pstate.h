@@ -65,6 +65,7 @@ struct pstate_config {
     uint32_t readers;               /* 0: 126 */
     enum leat_durability durability; /* process: checkpoints without fdatasync */
     bool volatile_view;             /* no checkpoints at all: memory mode */
+    uint64_t checkpoint_bytes;      /* written since the last checkpoint: the next is due; 0: 128 MiB */
 };
 
 /* Open. After a clean close the view is as it was; after anything else it is put back to its last checkpoint.

@@ -155,12 +155,17 @@ static int remove_file(const char *directory, const char *name, struct leat_erro
     return file_remove_tree(path, err);
 }
 
+static bool is_durable(const struct pstate_config *config)
+{
+    return config->durability == LEAT_FULL && !config->volatile_view;
+}
+
 int pstate_view_open(const struct pstate_config *config, struct pstate_view **out, uint64_t *turn,
                      struct buffer *state_out, struct leat_error *err)
 {
     struct pstate_view *v = base_alloc(sizeof(*v));
     uint64_t sequence = 0;
-    int rv = file_make_directory(config->directory, err);
+    int rv = file_make_directory(config->directory, is_durable(config), err);
 
     v->config = *config;
     v->directory = base_strdup(config->directory);
@@ -168,7 +173,7 @@ int pstate_view_open(const struct pstate_config *config, struct pstate_view **ou
     buffer_init(&v->scratch, LIMIT_VALUE + 1024);
     *turn = 0;
     if (rv == 0 && !config->volatile_view)
-        rv = checkpoint_restore(v->directory, turn, state_out, &sequence, err);
+        rv = checkpoint_restore(v->directory, is_durable(config), turn, state_out, &sequence, err);
     if (rv == 0 && *turn == 0 && sequence == 0) {
         rv = remove_file(v->directory, "data.mdb", err);
         if (rv == 0)
@@ -176,6 +181,10 @@ int pstate_view_open(const struct pstate_config *config, struct pstate_view **ou
     }
     if (rv == 0)
         rv = set_up_env(v, err);
+    /* The names: of the data before a checkpoint speaks of it, of a checkpoint that a killed process left before its
+     * pages are needed no more. */
+    if (rv == 0 && is_durable(config))
+        rv = file_sync_directory(v->directory, err);
     if (rv == 0)
         rv = read_state(v, *turn, err);
     if (rv == 0 && !config->volatile_view)
