@@ -455,7 +455,7 @@ int cmd_pstate_info(struct call *c)
 
 int cmd_query(struct call *c)
 {
-    struct leat_invoke how = {.timeout_ms = (uint32_t)call_number(c, "timeout", 0, UINT32_MAX)};
+    struct leat_query how = {.timeout_ms = (uint32_t)call_number(c, "timeout", 0, UINT32_MAX)};
     struct leat_value value[LIMIT_COLUMNS];
     struct arena *a = arena_open(SIZE_MAX / 8);
     struct leat_result *result;

@@ -174,7 +174,7 @@ static void worker_give(struct query_cache *c, struct worker *w)
 
 /* ---- Running ---- */
 
-static void worker_begin(struct worker *w, uint32_t topology, const struct leat_invoke *how)
+static void worker_begin(struct worker *w, uint32_t topology, const struct leat_query *how)
 {
     int64_t now = clock_real()->monotonic_ns(clock_real());
 
@@ -214,7 +214,7 @@ static int make_result(struct worker *w, const struct plan_node *node, struct le
 }
 
 /* Run an encoded request. */
-static int run(struct module *m, uint32_t topology, struct leat_span request, const struct leat_invoke *how,
+static int run(struct module *m, uint32_t topology, struct leat_span request, const struct leat_query *how,
                struct leat_result **out, struct leat_error *err)
 {
     const struct plan_topology *t = &m->plan->topology[topology];
@@ -256,9 +256,9 @@ static int find_query(struct leat *l, const char *module, const char *query, str
 }
 
 int leat_query(struct leat *l, const char *module, const char *query, struct leat_row request,
-               const struct leat_invoke *how, struct leat_result **out, struct leat_error *err)
+               const struct leat_query *how, struct leat_result **out, struct leat_error *err)
 {
-    static const struct leat_invoke no_wishes = {0};
+    static const struct leat_query no_wishes = {0};
     static _Thread_local uint8_t small[16384];
     struct module *m;
     uint32_t topology;
@@ -305,7 +305,7 @@ struct job {
     struct module *module;
     uint32_t topology;
     struct buffer request;
-    struct leat_invoke how;
+    struct leat_query how;
     leat_query_done *done;
     void *context;
 };
@@ -408,7 +408,7 @@ static int enqueue(struct query_pool *p, struct job *j)
 }
 
 int leat_query_start(struct leat *l, const char *module, const char *query, struct leat_row request,
-                     const struct leat_invoke *how, leat_query_done *done, void *context, struct leat_error *err)
+                     const struct leat_query *how, leat_query_done *done, void *context, struct leat_error *err)
 {
     struct module *m;
     uint32_t topology;

@@ -94,9 +94,9 @@ void *leat_state(const struct leat_task *t)
     return t->plan->state;
 }
 
-const struct leat_names *leat_options(const struct leat_task *t)
+const struct leat_options *leat_options(const struct leat_task *t)
 {
-    return &t->plan->names;
+    return &t->plan->values;
 }
 
 const struct leat_batch *leat_request(const struct leat_task *t)

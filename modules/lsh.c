@@ -38,7 +38,7 @@ static int check(struct leat_error *err, const char *name, int64_t value, int64_
                      (long long)least, (long long)most);
 }
 
-static int read_options(const struct leat_names *options, struct lsh *l, struct leat_error *err)
+static int read_options(const struct leat_options *options, struct lsh *l, struct leat_error *err)
 {
     const struct {
         const char *name;
@@ -51,7 +51,7 @@ static int read_options(const struct leat_names *options, struct lsh *l, struct 
     int rv = 0;
 
     for (size_t i = 0; i < sizeof(wanted) / sizeof(*wanted) && rv == 0; i++) {
-        int64_t value = leat_names_i64(options, wanted[i].name);
+        int64_t value = leat_option_i64(options, wanted[i].name);
 
         rv = check(err, wanted[i].name, value, wanted[i].least, wanted[i].most);
         *wanted[i].to = (uint32_t)value;
@@ -70,10 +70,10 @@ static void lsh_close(void *state)
     free(l);
 }
 
-static int lsh_open(const struct leat_names *options, void **state, struct leat_error *err)
+static int lsh_open(const struct leat_options *options, void **state, struct leat_error *err)
 {
     struct lsh *l = calloc(1, sizeof(*l));
-    uint64_t seed = (uint64_t)leat_names_i64(options, "seed");
+    uint64_t seed = (uint64_t)leat_option_i64(options, "seed");
 
     if (l == NULL)
         return leat_fail(err, LEAT_ENOMEM, "out of memory");

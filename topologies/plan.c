@@ -409,7 +409,7 @@ int plan_open(const struct plan_config *config, struct plan **out, struct leat_e
     p->arena = arena_open(LIMIT_TURN_MEMORY);
     p->module = config->module;
     p->tasks = config->tasks;
-    p->names.plan = p;
+    p->values.plan = p;
     rv = check_module(p, err);
     if (rv == 0)
         rv = make_options(p, config->options, err);
@@ -419,7 +419,7 @@ int plan_open(const struct plan_config *config, struct plan **out, struct leat_e
         rv = make_pstates(p, err);
     if (rv == 0)
         rv = make_topologies(p, config, err);
-    if (rv == 0 && p->module->open != NULL && p->module->open(&p->names, &p->state, err) != 0)
+    if (rv == 0 && p->module->open != NULL && p->module->open(&p->values, &p->state, err) != 0)
         rv = check_wrap(p, err, "its open()");
     if (rv != 0) {
         arena_close(p->arena);
@@ -442,7 +442,7 @@ void plan_close(struct plan *p)
 
 /* ---- Options as the module reads them ---- */
 
-const char *leat_names_text(const struct leat_names *options, const char *name)
+const char *leat_option_text(const struct leat_options *options, const char *name)
 {
     const char *value = plan_option_value(options->plan, name);
 
@@ -450,14 +450,14 @@ const char *leat_names_text(const struct leat_names *options, const char *name)
     return value;
 }
 
-int64_t leat_names_i64(const struct leat_names *options, const char *name)
+int64_t leat_option_i64(const struct leat_options *options, const char *name)
 {
-    return strtoll(leat_names_text(options, name), NULL, 10);
+    return strtoll(leat_option_text(options, name), NULL, 10);
 }
 
-double leat_names_f64(const struct leat_names *options, const char *name)
+double leat_option_f64(const struct leat_options *options, const char *name)
 {
-    return strtod(leat_names_text(options, name), NULL);
+    return strtod(leat_option_text(options, name), NULL);
 }
 
 void plan_fingerprint(const struct plan *p, struct buffer *out)

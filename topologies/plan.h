@@ -15,7 +15,7 @@
 #include "pstates/pstate.h"
 
 /* A module's options with their values: those given, else the defaults. */
-struct leat_names {
+struct leat_options {
     const struct plan *plan;
 };
 
@@ -98,7 +98,7 @@ struct plan {
     uint32_t topologies;
     struct plan_foreign *foreign;
     uint32_t foreigns;
-    struct leat_names names;
+    struct leat_options values;
     void *state;                 /* what the module's open() made */
 };
 

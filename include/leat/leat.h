@@ -191,9 +191,9 @@ LEAT_API struct leat_value leat_at(const struct leat_batch *batch, uint32_t row,
 
 /* ---- Modules --------------------------------------------------------------------------- */
 
-struct leat_task;  /* one task inside a turn or a query; see "Inside a node" */
-struct leat_fold;  /* an aggregator; see below */
-struct leat_names; /* a module's options while it opens */
+struct leat_task;    /* one task inside a turn or a query; see "Inside a node" */
+struct leat_fold;    /* an aggregator; see below */
+struct leat_options; /* a module's options with their values */
 
 /* A batch in, any number of rows out. 0, or a negative code: then the turn is aborted and the row at
  * fault is found and sent to the module's dead letters. Errors of puts and emits stick to t and need no
@@ -262,7 +262,7 @@ struct leat_module {
     const char *name; /* [a-z][a-z0-9_]*, at most 48 bytes */
     const char *about;
     /* Make what all tasks share (read-only after), from the options. state is the module's until close. */
-    int (*open)(const struct leat_names *options, void **state, struct leat_error *err);
+    int (*open)(const struct leat_options *options, void **state, struct leat_error *err);
     void (*close)(void *state);
     const struct leat_option *options;
     const struct leat_depot_declaration *depots;
@@ -279,9 +279,9 @@ struct leat_module {
 
 /* The value of an option as text or number, while the module opens or inside a node. A name the module does
  * not declare is a mistake in the module and aborts. Numbers were checked against the default's form. */
-LEAT_API const char *leat_names_text(const struct leat_names *options, const char *name);
-LEAT_API int64_t leat_names_i64(const struct leat_names *options, const char *name);
-LEAT_API double leat_names_f64(const struct leat_names *options, const char *name);
+LEAT_API const char *leat_option_text(const struct leat_options *options, const char *name);
+LEAT_API int64_t leat_option_i64(const struct leat_options *options, const char *name);
+LEAT_API double leat_option_f64(const struct leat_options *options, const char *name);
 
 /* ---- Folds ----------------------------------------------------------------------------- */
 
@@ -374,7 +374,7 @@ LEAT_API uint32_t leat_task_count(const struct leat_task *t);
 LEAT_API uint32_t leat_task_of(uint32_t tasks, const struct leat_value *key);
 /* What the module's open() made, and the options. */
 LEAT_API void *leat_state(const struct leat_task *t);
-LEAT_API const struct leat_names *leat_options(const struct leat_task *t);
+LEAT_API const struct leat_options *leat_options(const struct leat_task *t);
 /* The request of a query: one row. Borrowed until the request ends. */
 LEAT_API const struct leat_batch *leat_request(const struct leat_task *t);
 /* Memory until the turn or request ends; aligned to 64. Never NULL: past the limit the error sticks to t. */
@@ -597,7 +597,7 @@ LEAT_API struct leat_task *leat_view_owner(struct leat_view *v, const struct lea
 
 /* -- queries -- */
 
-struct leat_invoke {
+struct leat_query {
     uint32_t timeout_ms;    /* 0: 10,000 */
     size_t memory_max;      /* of the request; 0: 256 MiB */
     const bool *cancel;     /* set it to true to cancel; may be NULL */
@@ -606,11 +606,11 @@ struct leat_invoke {
 /* Run a query topology. The blocking form runs on the caller's thread. how NULL: all zero.
  * *out must be freed with leat_result_free. */
 LEAT_API int leat_query(struct leat *l, const char *module, const char *query, struct leat_row request,
-                        const struct leat_invoke *how, struct leat_result **out, struct leat_error *err);
+                        const struct leat_query *how, struct leat_result **out, struct leat_error *err);
 /* The same on the query threads. done is called once with a code and, on success, a result (taken by done). */
 typedef void leat_query_done(void *context, int code, const struct leat_error *err, struct leat_result *result);
 LEAT_API int leat_query_start(struct leat *l, const char *module, const char *query, struct leat_row request,
-                              const struct leat_invoke *how, leat_query_done *done, void *context,
+                              const struct leat_query *how, leat_query_done *done, void *context,
                               struct leat_error *err);
 /* The rows of the answer. Borrowed until leat_result_free. */
 LEAT_API const struct leat_batch *leat_result_rows(const struct leat_result *result);

@@ -190,7 +190,7 @@ static void test_nearest(void **state)
     assert_string_equal(plan_option_value(p, "dims"), "8");
     assert_string_equal(plan_option_value(p, "tables"), "4");
     assert_null(plan_option_value(p, "dim"));
-    assert_int_equal(leat_names_i64(&p->names, "top"), 7);
+    assert_int_equal(leat_option_i64(&p->values, "top"), 7);
     assert_int_equal(p->depot[0].schema.column[1].count, 8);
     assert_int_equal(search->takes.column[0].count, 8);
     for (uint32_t i = 0; i < search->nodes; i++)
@@ -322,9 +322,9 @@ static void test_option_rules(void **state)
     for (size_t i = 0; i < LENGTH_OF(wrong); i++)
         refuse(&m, (const struct leat_option[]){wrong[i].given, {NULL, NULL}}, wrong[i].sentence);
     struct plan *p = must_open(&m, (const struct leat_option[]){{"rate", "2"}, {"mode", "any text"}, {"dims", "-1"}, {NULL, NULL}});
-    assert_true(leat_names_f64(&p->names, "rate") == 2.0);
-    assert_string_equal(leat_names_text(&p->names, "mode"), "any text");
-    assert_int_equal(leat_names_i64(&p->names, "dims"), -1);
+    assert_true(leat_option_f64(&p->values, "rate") == 2.0);
+    assert_string_equal(leat_option_text(&p->values, "mode"), "any text");
+    assert_int_equal(leat_option_i64(&p->values, "dims"), -1);
     plan_close(p);
     m.options = OPTIONS({"a", "1"}, {"a", "2"});
     refuse(&m, NULL, "option 'a' is there twice");
@@ -608,9 +608,9 @@ static void test_foreign_depot(void **state)
 
 static int closed;
 
-static int open_counted(const struct leat_names *options, void **out, struct leat_error *err)
+static int open_counted(const struct leat_options *options, void **out, struct leat_error *err)
 {
-    if (leat_names_i64(options, "top") < 0)
+    if (leat_option_i64(options, "top") < 0)
         return leat_fail(err, LEAT_EINVAL, "top is below nothing");
     *out = &closed;
     return 0;
