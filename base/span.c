@@ -33,8 +33,8 @@ static bool reserve(struct buffer *b, size_t size)
     size_t capacity = b->capacity > 0 ? b->capacity : 256;
     while (capacity < b->size + size)
         capacity *= 2;
-    b->base = base_realloc(b->base, capacity);
-    b->capacity = capacity;
+    b->capacity = capacity < limit ? capacity : limit; /* so that what fits the capacity is within the limit */
+    b->base = base_realloc(b->base, b->capacity);
     return true;
 }
 
