@@ -220,18 +220,18 @@ static int do_remove(struct pstate_view *v, struct rows *r, struct leat_error *e
 
 static void record(struct pstate_view *v, enum view_op op, const struct rows *r, uint64_t number, struct leat_span row)
 {
-    struct buffer value = {0};
+    uint8_t memory[50]; /* five varints */
+    struct buffer head = {.base = memory, .capacity = sizeof(memory), .limit = sizeof(memory)};
 
     if (v->ops == NULL)
         return;
-    buffer_varint(&value, r->g.stride);
-    buffer_varint(&value, r->g.per_block);
-    buffer_varint(&value, r->g.block_size);
-    buffer_varint(&value, r->g.per_piece);
-    buffer_varint(&value, number);
-    buffer_put(&value, row.base, row.size);
-    op_record(v, op, span_of(r->header.bytes, r->header.size), buffer_bytes(&value));
-    buffer_fini(&value);
+    buffer_varint(&head, r->g.stride);
+    buffer_varint(&head, r->g.per_block);
+    buffer_varint(&head, r->g.block_size);
+    buffer_varint(&head, r->g.per_piece);
+    buffer_varint(&head, number);
+    leat_assert(head.base == memory);
+    op_record_parts(v, op, span_of(r->header.bytes, r->header.size), buffer_bytes(&head), row);
 }
 
 static int load_rows(struct pstate_view *v, struct leat_span key, struct rows *r, struct leat_error *err)

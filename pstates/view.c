@@ -93,14 +93,23 @@ int raw_delete(struct pstate_view *v, const void *key, size_t size, struct leat_
     return rc == 0 || rc == MDB_NOTFOUND ? 0 : view_error(err, rc, "delete", v);
 }
 
-void op_record(struct pstate_view *v, enum view_op op, struct leat_span key, struct leat_span value)
+void op_record_parts(struct pstate_view *v, enum view_op op, struct leat_span key, struct leat_span head,
+                     struct leat_span rest)
 {
     if (v->ops == NULL)
         return;
     buffer_u8(v->ops, (uint8_t)op);
     buffer_span(v->ops, key);
-    if (op != OP_DELETE)
-        buffer_span(v->ops, value);
+    if (op == OP_DELETE)
+        return;
+    buffer_varint(v->ops, head.size + rest.size);
+    buffer_put(v->ops, head.base, head.size);
+    buffer_put(v->ops, rest.base, rest.size);
+}
+
+void op_record(struct pstate_view *v, enum view_op op, struct leat_span key, struct leat_span value)
+{
+    op_record_parts(v, op, key, value, span_of(NULL, 0));
 }
 
 /* ---- Opening ---- */

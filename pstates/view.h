@@ -64,6 +64,9 @@ int raw_delete(struct pstate_view *v, const void *key, size_t size, struct leat_
 /* A reference id that was never given out. Inside a turn. */
 int view_reference(struct pstate_view *v, uint64_t *out, struct leat_error *err);
 void op_record(struct pstate_view *v, enum view_op op, struct leat_span key, struct leat_span value);
+/* The same with a value that lies in two places. */
+void op_record_parts(struct pstate_view *v, enum view_op op, struct leat_span key, struct leat_span head,
+                     struct leat_span rest);
 
 /* ---- access.c ---- */
 
