@@ -24,13 +24,14 @@ enum {
     SEGMENT_ALIGN = 4096,
     GROUP_HEADER = 32,   /* magic, crc (of the rest of it and of all run headers), length u64, number u64, runs u32, 0 u32 */
     GROUP_ALIGN = 64,
+    RECORD_HEAD = 40,    /* the most that goes before a record's body */
     RUN_HEADER = 32,     /* partition u32, records u32, first u64, length u32, crc u32 (of the bytes), time u64 */
 };
 
 struct segment {
     uint64_t number;
     uint64_t first_group;
-    int fd;
+    int fd;            /* of the last one; else -1 */
     const uint8_t *map;
     uint64_t size;
     uint64_t end;      /* behind the last group */
@@ -63,10 +64,8 @@ struct segment_partition {
 };
 
 struct pending {
-    uint32_t partition;
+    struct log_record record;
     uint32_t next;     /* of the same partition + 1; 0: none */
-    size_t at, size;   /* encoded record in `bytes` */
-    int64_t time_us;
 };
 
 struct segments {
@@ -83,7 +82,7 @@ struct segments {
     uint32_t pendings, pending_capacity;
     uint32_t *touched;
     uint32_t touches;
-    struct buffer bytes;           /* encoded pending records */
+    size_t bytes;                  /* at most, of pending records as written */
     struct buffer out;             /* the group as written */
     int failed;
 };
@@ -92,8 +91,11 @@ struct segments {
 
 /* Make, preallocate and map a new segment behind the last. LEAT_ENOSPACE leaves nothing. */
 int segment_create(struct segments *s, uint64_t size_min, struct leat_error *err);
-/* Open and map an existing file; checks the header. LEAT_EAGAIN: the header was never written whole. */
+/* Open and map an existing file; checks the header. LEAT_EAGAIN: it was never written whole, or is damaged; *out is given
+ * all the same. */
 int segment_open(struct segments *s, uint64_t number, struct segment **out, struct leat_error *err);
+/* It is read through its map from now on: only the last segment of a log holds a file open. */
+void segment_end_writing(struct segment *g);
 void segment_free(struct segment *g);
 /* The next offset of a partition when the segment was made. */
 uint64_t segment_next(const struct segment *g, uint32_t partition);
@@ -104,7 +106,7 @@ uint64_t segment_data(const struct segment *g); /* where groups begin */
 int segments_recover(struct segments *s, struct leat_error *err);
 /* The CRC of a group: of its header behind the CRC, and the headers of its runs, each with the CRC of its records. */
 uint32_t group_crc(const uint8_t *group);
-/* Add the runs of a group at a position to the index. */
-void segments_index(struct segments *s, struct segment *g, uint64_t position);
+/* Add the runs of a group at a position to the index. group: its bytes, in the map or wherever they are at hand. */
+void segments_index(struct segments *s, struct segment *g, uint64_t position, const uint8_t *group);
 
 #endif

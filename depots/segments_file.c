@@ -22,12 +22,18 @@ static struct segment *segment_new(const struct segments *s, uint64_t number)
     return g;
 }
 
+void segment_end_writing(struct segment *g)
+{
+    if (g->fd >= 0)
+        close(g->fd);
+    g->fd = -1;
+}
+
 void segment_free(struct segment *g)
 {
     if (g->map != NULL)
         munmap((void *)(uintptr_t)g->map, g->size);
-    if (g->fd >= 0)
-        close(g->fd);
+    segment_end_writing(g);
     free(g);
 }
 
@@ -110,6 +116,8 @@ int segment_create(struct segments *s, uint64_t size_min, struct leat_error *err
     }
     s->segment[s->segments++] = g;
     pthread_mutex_unlock(&s->lock);
+    if (last != NULL)
+        segment_end_writing(last);
     return 0;
 }
 
@@ -146,11 +154,12 @@ int segment_open(struct segments *s, uint64_t number, struct segment **out, stru
     }
     if (rv == 0)
         rv = check_header(g, err);
-    if (rv != 0) {
+    if (rv != 0 && rv != LEAT_EAGAIN) {
         segment_free(g);
         return rv;
     }
-    g->end = segment_data(g);
     *out = g;
-    return 0;
+    if (rv == 0)
+        g->end = segment_data(g);
+    return rv;
 }

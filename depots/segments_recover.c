@@ -116,9 +116,8 @@ static void add_run(struct segment_partition *p, const struct run *r)
     p->pending_next = p->next;
 }
 
-void segments_index(struct segments *s, struct segment *g, uint64_t position)
+void segments_index(struct segments *s, struct segment *g, uint64_t position, const uint8_t *group)
 {
-    const uint8_t *group = g->map + position;
     uint32_t runs = load_u32(group + 24);
     uint64_t at = GROUP_HEADER;
 
@@ -149,13 +148,14 @@ static uint64_t data_end(const struct segment *g, uint64_t from)
     return g->size;
 }
 
-/* A later group somewhere behind a place that does not check out? Groups start at multiples of GROUP_ALIGN. */
-static bool later_group(const struct segments *s, const struct segment *g, uint64_t position, uint64_t expected)
+/* A group of at least this number somewhere behind a place that does not check out? Groups start at multiples of
+ * GROUP_ALIGN. */
+static bool later_group(const struct segments *s, const struct segment *g, uint64_t position, uint64_t least)
 {
     uint64_t number, length, end = data_end(g, position);
 
     for (; position + GROUP_HEADER <= end; position += GROUP_ALIGN)
-        if (group_at(s, g, position, &number, &length, true) && number > expected)
+        if (group_at(s, g, position, &number, &length, true) && number >= least)
             return true;
     return false;
 }
@@ -200,20 +200,22 @@ static int walk(struct segments *s, struct segment *g, bool last, struct leat_er
         return damaged(s->segment[s->segments - 1], s->segment[s->segments - 1]->end, err);
     s->group = g->first_group;
     while (group_at(s, g, g->end, &number, &length, last) && number == s->group) {
-        segments_index(s, g, g->end);
+        segments_index(s, g, g->end, g->map + g->end);
         g->end += length;
         s->group++;
     }
     g->written = g->end;
     if (!last)
         return 0;
-    if (later_group(s, g, g->end, s->group))
+    if (later_group(s, g, g->end, s->group + 1))
         return damaged(g, g->end, err);
     return cut_tail(g, g->end, err);
 }
 
 static void keep(struct segments *s, struct segment *g)
 {
+    if (s->segments > 0)
+        segment_end_writing(s->segment[s->segments - 1]);
     if (s->segments == s->capacity) {
         s->capacity = s->capacity == 0 ? 16 : s->capacity * 2;
         s->segment = base_realloc(s->segment, s->capacity * sizeof(struct segment *));
@@ -248,6 +250,21 @@ static int settle(struct segments *s, struct leat_error *err)
     return file_sync_directory(s->directory, err);
 }
 
+/* A file whose header does not check out. If it is the last one and no group is in it, it was being made when the process
+ * died: nothing in it was acknowledged. */
+static int drop_unborn(const struct segments *s, struct segment *g, bool last, struct leat_error *err)
+{
+    int rv;
+
+    if (!last || later_group(s, g, 0, 0))
+        rv = leat_fail(err, LEAT_ECORRUPT, "'%s' is damaged: its header does not check out. Put the file back from a backup; nothing was changed",
+                       g->path);
+    else
+        rv = unlink(g->path) == 0 ? 0 : base_errno(err, errno, "remove", g->path);
+    segment_free(g);
+    return rv;
+}
+
 int segments_recover(struct segments *s, struct leat_error *err)
 {
     uint64_t *number;
@@ -263,23 +280,13 @@ int segments_recover(struct segments *s, struct leat_error *err)
             break;
         }
         rv = segment_open(s, number[i], &g, err);
-        if (rv == LEAT_EAGAIN && i + 1 == count) {
-            /* The last file was being made when the process died: nothing in it was acknowledged. */
-            char path[4096];
-
-            snprintf(path, sizeof(path), "%s/%016llx.seg", s->directory, (unsigned long long)number[i]);
-            rv = unlink(path) == 0 ? 0 : base_errno(err, errno, "remove", path);
-            break;
+        if (rv == LEAT_EAGAIN)
+            rv = drop_unborn(s, g, i + 1 == count, err);
+        else if (rv == 0) {
+            start_offsets(s, g);
+            rv = walk(s, g, i + 1 == count, err);
+            keep(s, g);
         }
-        if (rv == LEAT_EAGAIN) {
-            rv = err != NULL ? (err->code = LEAT_ECORRUPT) : LEAT_ECORRUPT;
-            break;
-        }
-        if (rv != 0)
-            break;
-        start_offsets(s, g);
-        rv = walk(s, g, i + 1 == count, err);
-        keep(s, g);
     }
     free(number);
     return rv == 0 ? settle(s, err) : rv;

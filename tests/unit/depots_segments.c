@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -191,6 +192,24 @@ static void a_segment_that_was_being_made_is_dropped(void **state)
     file_remove_tree(f.directory, NULL);
 }
 
+/* But one that has records is damaged. */
+static void a_damaged_header_is_reported(void **state)
+{
+    static const uint8_t wrong[] = {0xff};
+    struct leat_error err = {0};
+    struct fixture f;
+    struct log *l;
+
+    (void)state;
+    set_up(&f);
+    fill(&f, GROUPS);
+    change(&f, 20, wrong, sizeof(wrong));
+    assert_int_equal(log_open(&log_segments, &f.config, &l, &err), LEAT_ECORRUPT);
+    assert_non_null(strstr(err.text, f.file));
+    assert_int_equal(access(f.file, F_OK), 0);
+    file_remove_tree(f.directory, NULL);
+}
+
 static void partitions_may_grow(void **state)
 {
     struct leat_error err = {0};
@@ -209,6 +228,35 @@ static void partitions_may_grow(void **state)
     assert_int_equal(log_sync(l, &err), 0);
     assert_int_equal(records(l), GROUPS);
     log_close(l);
+    file_remove_tree(f.directory, NULL);
+}
+
+/* Segments that are not written to any more hold no file open: a process may have few. */
+static void many_segments_need_few_files(void **state)
+{
+    static char body[40000];
+    struct rlimit few = {48, 48}, was;
+    struct leat_error err = {0};
+    struct fixture f;
+    struct log *l;
+
+    (void)state;
+    set_up(&f);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
+    few.rlim_max = was.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    for (int life = 0; life < 2; life++) {
+        assert_int_equal(log_open(&log_segments, &f.config, &l, &err), 0);
+        for (int i = 0; i < 100; i++) {
+            struct log_record r = {.partition = 0, .body = span_of(body, sizeof(body))};
+
+            assert_int_equal(log_append(l, &r, 1, NULL), 0);
+            assert_int_equal(log_sync(l, &err), 0);
+        }
+        assert_int_equal(records(l), 100 * (life + 1));
+        log_close(l);
+    }
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
     file_remove_tree(f.directory, NULL);
 }
 
@@ -244,8 +292,10 @@ int main(void)
         cmocka_unit_test(damage_in_the_middle_is_reported),
         cmocka_unit_test(a_missing_segment_is_reported),
         cmocka_unit_test(a_segment_that_was_being_made_is_dropped),
+        cmocka_unit_test(a_damaged_header_is_reported),
         cmocka_unit_test(partitions_may_grow),
         cmocka_unit_test(groups_larger_than_a_segment_fit),
+        cmocka_unit_test(many_segments_need_few_files),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
