@@ -93,8 +93,9 @@ static void reserve(struct intake *in, uint32_t count)
     in->target = base_realloc(in->target, (in->fresh_capacity + in->config.partitions) * sizeof(*in->target));
 }
 
-/* What a share waits for: in each partition its last record; for a repeat, whatever was appended there by now.
- * depends: some of that is not synced yet. */
+/* What a share waits for: in each partition its last record; for a repeat, whatever was appended there by now. Where the
+ * frontier is above that already (a depot that nobody reads: above all there will be), only the sync is waited for.
+ * depends: some of it is not synced yet. */
 static uint32_t share_targets(struct intake *in, const struct intake_share *share, bool *depends)
 {
     uint32_t touched = 0, targets = 0;
@@ -115,15 +116,31 @@ static uint32_t share_targets(struct intake *in, const struct intake_share *shar
 
         log_bounds(in->config.log, in->touched[i], &first, &durable);
         *depends = *depends || last > durable;
-        in->target[targets++] = (struct ack_target){in->touched[i], last - 1};
+        if (acks_frontier(in->config.acks, in->touched[i]) < last)
+            in->target[targets++] = (struct ack_target){in->touched[i], last - 1};
         in->target_offset[in->touched[i]] = 0;
     }
     return targets;
 }
 
-/* Append one share, and register who waits for it: rows can be read, and acks come, as soon as the sync is done.
- * depends: its completion depends on that sync (else it may be completed, and gone, at any moment). */
-static int append_share(struct intake *in, struct intake_share *share, bool *depends)
+/* How a share that was appended is completed. LATER: not before the sync, by others; ELSEWHERE: by others, and maybe it
+ * is gone already. */
+enum completion { AT_ONCE, AFTER_SYNC, LATER, ELSEWHERE };
+
+/* Register who waits for PROCESSED. */
+static enum completion await(struct intake *in, struct intake_share *share, bool depends)
+{
+    uint32_t targets = share_targets(in, share, &depends);
+
+    if (targets == 0)
+        return depends ? AFTER_SYNC : AT_ONCE;
+    share->wait.reached = share_processed;
+    acks_register(in->config.acks, &share->wait, in->target, targets);
+    return depends ? LATER : ELSEWHERE;
+}
+
+/* Append one share, and register who waits for it: rows can be read, and acks come, as soon as the sync is done. */
+static int append_share(struct intake *in, struct intake_share *share, enum completion *how)
 {
     uint32_t *place;
     int rv = 0;
@@ -143,13 +160,7 @@ static int append_share(struct intake *in, struct intake_share *share, bool *dep
     }
     atomic_fetch_add(&in->figures.rows, fresh);
     atomic_fetch_add(&in->figures.bytes, share->bytes);
-    *depends = fresh > 0 || share->ack != LEAT_PROCESSED;
-    if (share->ack == LEAT_PROCESSED) {
-        uint32_t targets = share_targets(in, share, depends);
-
-        share->wait.reached = share_processed;
-        acks_register(in->config.acks, &share->wait, in->target, targets);
-    }
+    *how = share->ack == LEAT_PROCESSED ? await(in, share, fresh > 0) : AFTER_SYNC;
     return 0;
 }
 
@@ -208,15 +219,15 @@ static void round_sync(struct intake *in, struct round *r)
     *r = (struct round){.last = &r->durable};
 }
 
-static int round_append(struct intake *in, struct round *r, struct intake_share *share, bool *depends)
+static int round_append(struct intake *in, struct round *r, struct intake_share *share, enum completion *how)
 {
-    int rv = append_share(in, share, depends);
+    int rv = append_share(in, share, how);
 
     if (rv != LEAT_EFULL)
         return rv;
     round_sync(in, r);
     rv = atomic_load(&in->failed);
-    return rv != 0 ? rv : append_share(in, share, depends);
+    return rv != 0 ? rv : append_share(in, share, how);
 }
 
 /* Append and sync a chain of shares, and complete those that wait for no more than that. */
@@ -226,21 +237,21 @@ static void lead_chain(struct intake *in, struct intake_share *chain)
     struct intake_share *share, *next;
 
     for (share = chain; share != NULL; share = next) {
-        bool depends;
+        enum completion how = AT_ONCE;
         int code = atomic_load(&in->failed);
 
         next = share->next;
         share->next = NULL;
         if (code == 0)
-            code = round_append(in, &r, share, &depends);
-        if (code != 0) {
+            code = round_append(in, &r, share, &how);
+        if (code != 0 || how == AT_ONCE) {
             complete(share, code);
             continue;
         }
-        if (!depends)
+        if (how == ELSEWHERE)
             continue;
         r.rows += share->count;
-        if (share->ack == LEAT_PROCESSED) {
+        if (how == LATER) {
             share->next = r.waiting;
             r.waiting = share;
         } else {
@@ -349,7 +360,8 @@ static size_t share_bytes(const struct intake_share *share)
     return bytes;
 }
 
-int intake_submit(struct intake *in, struct intake_share *share, bool may_lead)
+/* most: bytes that may wait with it. */
+static int submit(struct intake *in, struct intake_share *share, bool may_lead, size_t most)
 {
     int rv = atomic_load(&in->failed);
 
@@ -362,7 +374,7 @@ int intake_submit(struct intake *in, struct intake_share *share, bool may_lead)
     pthread_mutex_lock(&in->lock);
     if (in->closed)
         rv = LEAT_ECLOSED;
-    else if (in->bytes > 0 && in->bytes + share->bytes > LIMIT_PENDING_APPEND)
+    else if (in->bytes > 0 && in->bytes + share->bytes > most)
         rv = LEAT_EFULL;
     if (rv != 0) {
         pthread_mutex_unlock(&in->lock);
@@ -380,6 +392,11 @@ int intake_submit(struct intake *in, struct intake_share *share, bool may_lead)
         pthread_cond_signal(&in->work);
     pthread_mutex_unlock(&in->lock);
     return 0;
+}
+
+int intake_submit(struct intake *in, struct intake_share *share, bool may_lead)
+{
+    return submit(in, share, may_lead, LIMIT_PENDING_APPEND);
 }
 
 struct own_share {
@@ -409,7 +426,8 @@ int intake_append(struct intake *in, const struct log_record *records, uint32_t 
     own.share.offset = base_alloc(count * sizeof(*own.share.offset));
     pthread_mutex_init(&own.lock, NULL);
     pthread_cond_init(&own.cond, NULL);
-    rv = intake_submit(in, &own.share, true);
+    /* Clients that fill the intake must not stop the group that works for them: one share of its own finds room. */
+    rv = submit(in, &own.share, true, SIZE_MAX);
     pthread_mutex_lock(&own.lock);
     while (rv == 0 && !own.done)
         pthread_cond_wait(&own.cond, &own.lock);

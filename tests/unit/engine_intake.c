@@ -502,6 +502,71 @@ static void pending_is_limited(void **unused)
     free(large);
 }
 
+static void *append_own(void *result)
+{
+    struct log_record r = {.partition = 0, .body = span_text("of the group")};
+
+    *(int *)result = intake_append(at.intake, &r, 1, NULL);
+    return NULL;
+}
+
+static pthread_t own_thread;
+static int own_result;
+
+/* Clients have filled the intake when the group appends: it waits for room, or would fail at once. */
+static void fill_and_append_own(void)
+{
+    struct timespec soon;
+
+    submit_round();
+    assert_int_equal(pthread_create(&own_thread, NULL, append_own, &own_result), 0);
+    clock_gettime(CLOCK_REALTIME, &soon);
+    soon.tv_sec++;
+    assert_int_not_equal(pthread_timedjoin_np(own_thread, NULL, &soon), 0);
+}
+
+static void the_group_finds_room(void **unused)
+{
+    uint8_t *large = base_alloc(LIMIT_PENDING_APPEND);
+
+    (void)unused;
+    round_of[0] = part_new(LEAT_APPENDED, 0, 7, 1, 1);
+    round_of[1] = part_new(LEAT_APPENDED, 1, 7, 1, 1);
+    round_of[0]->record[0].body = span_of(large, LIMIT_PENDING_APPEND - 64);
+    round_of[1]->record[0].body = span_of(large, 0);
+    own_result = 1;
+    fault.in_sync = fill_and_append_own;
+    assert_int_equal(append(LEAT_APPENDED, 3, 0, 0, 1, NULL), 0);
+    assert_int_equal(part_wait(round_of[0]), 0);
+    assert_int_equal(part_wait(round_of[1]), 0);
+    assert_int_equal(pthread_join(own_thread, NULL), 0);
+    assert_int_equal(own_result, 0);
+    free_round();
+    free(large);
+}
+
+/* ---- A depot that nobody reads: its frontier is above all there will be ---- */
+
+static void processed_is_durable_where_nobody_reads(void **unused)
+{
+    struct part *p = part_new(LEAT_PROCESSED, 0, 7, 1, 3), *again = part_new(LEAT_PROCESSED, 0, 7, 1, 3);
+
+    (void)unused;
+    acks_advance(at.acks, 0, UINT64_MAX);
+    assert_int_equal(intake_submit(at.intake, &p->share, true), 0);
+    assert_int_equal(part_wait(p), 0);
+    assert_int_equal(log_end(0), 3);
+    assert_int_equal(intake_submit(at.intake, &again->share, true), 0);
+    assert_int_equal(part_wait(again), 0);
+    part_free(again);
+    part_free(p);
+    fault.sync_code = LEAT_EIO;
+    p = part_new(LEAT_PROCESSED, 0, 7, 4, 3);
+    assert_int_equal(intake_submit(at.intake, &p->share, true), 0);
+    assert_int_equal(part_wait(p), LEAT_EIO);
+    part_free(p);
+}
+
 /* What was taken is answered before the intake goes. */
 static void closing_answers(void **unused)
 {
@@ -697,6 +762,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(full_log, setup, teardown),
         cmocka_unit_test_setup_teardown(full_log_then_a_failed_sync, setup, teardown),
         cmocka_unit_test_setup_teardown(pending_is_limited, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_group_finds_room, setup, teardown),
+        cmocka_unit_test_setup_teardown(processed_is_durable_where_nobody_reads, setup, teardown),
         cmocka_unit_test_setup_teardown(closing_answers, setup, teardown),
         cmocka_unit_test_setup_teardown(closing_answers_who_waits_for_more, setup, teardown),
         cmocka_unit_test(many_threads_in_memory),
