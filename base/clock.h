@@ -2,7 +2,9 @@
 #ifndef BASE_CLOCK_H
 #define BASE_CLOCK_H
 
+#include <pthread.h>
 #include <stdint.h>
+#include <time.h>
 
 /* The one source of time. Real, or set by a test. */
 struct clock {
@@ -10,5 +12,10 @@ struct clock {
     int64_t (*monotonic_ns)(struct clock *c); /* never back */
 };
 struct clock *clock_real(void);
+
+/* For timed waits: a condition by the monotonic clock, which nobody sets, and the moment so many milliseconds from now
+ * on it. */
+void clock_condition(pthread_cond_t *cond);
+struct timespec clock_deadline(uint32_t ms);
 
 #endif

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <time.h>
 
 /* Appends. One append is cut into a share for each group it touches; it is done when all shares are. */
 
@@ -146,7 +145,7 @@ static struct append *append_new(struct leat_depot *d, const struct leat_rows *r
     a->bytes = base_realloc(NULL, rows->bytes.size + 1);
     memcpy(a->bytes, rows->bytes.base, rows->bytes.size);
     pthread_mutex_init(&a->lock, NULL);
-    pthread_cond_init(&a->cond, NULL);
+    clock_condition(&a->cond);
     atomic_store(&a->left, 1);
     cut_shares(a, rows, how);
     fill_shares(a, rows, how);
@@ -346,17 +345,10 @@ static void append_release(struct append *a)
 
 static bool wait_for(struct append *a, uint32_t timeout_ms)
 {
-    struct timespec t;
+    struct timespec deadline = clock_deadline(timeout_ms);
 
-    clock_gettime(CLOCK_REALTIME, &t);
-    t.tv_sec += timeout_ms / 1000;
-    t.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
-    if (t.tv_nsec >= 1000000000) {
-        t.tv_sec++;
-        t.tv_nsec -= 1000000000;
-    }
     pthread_mutex_lock(&a->lock);
-    while (!a->finished && pthread_cond_timedwait(&a->cond, &a->lock, &t) != ETIMEDOUT)
+    while (!a->finished && pthread_cond_timedwait(&a->cond, &a->lock, &deadline) != ETIMEDOUT)
         ;
     bool finished = a->finished;
     a->abandoned = !finished;

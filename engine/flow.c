@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/flow.h"
 
+#include "base/clock.h"
+
 #include <stdarg.h>
 #include <stdio.h>
-#include <time.h>
 
 /* Rows a run gets at once: enough to make vector work blocked, few enough to stay in cache. */
 enum { RUN_ROWS = 4096 };
@@ -368,10 +369,7 @@ static int run_rows(struct flow *f, struct flow_node *n, const struct flow_rows 
 
 static uint64_t clock_ns(void)
 {
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
+    return (uint64_t)clock_real()->monotonic_ns(clock_real());
 }
 
 /* All rows that wait for a node now. What it emits to itself waits for the next time. */

@@ -380,10 +380,8 @@ int group_open(const struct group_config *config, struct group **out, struct lea
     return 0;
 }
 
-int group_connect(struct group *g, struct group *const *peers, const struct group_foreign *foreign,
-                  struct leat_error *err)
+void group_connect(struct group *g, struct group *const *peers, const struct group_foreign *foreign)
 {
-    (void)err;
     for (uint32_t i = 0; i < g->config.groups; i++)
         g->peer[i].group = peers[i];
     for (uint32_t i = 0; i < g->plan->foreigns; i++) {
@@ -394,7 +392,6 @@ int group_connect(struct group *g, struct group *const *peers, const struct grou
     }
     g->connected = true;
     atomic_store(&g->dirty, true);
-    return 0;
 }
 
 /* ---- Checkpoints ---- */

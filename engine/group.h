@@ -37,16 +37,17 @@ struct group_config {
 
 /* Open: restore the view, replay the journal. */
 int group_open(const struct group_config *config, struct group **out, struct leat_error *err);
-/* Tell it its peers (all groups of the module, by number, itself included), and the other modules' groups it reads from:
- * foreign[i] for plan->foreign[i]: groups of that module. Once, before the first step. */
+
+/* A depot of another module that this one reads. */
 struct group_foreign {
-    struct group *const *group;
+    struct group *const *group; /* of that module, by number */
     uint32_t groups;
     uint32_t depot;
     uint32_t tasks;
 };
-int group_connect(struct group *g, struct group *const *peers, const struct group_foreign *foreign,
-                  struct leat_error *err);
+/* Tell it its peers (all groups of the module, by number, itself included), and whom it reads from: foreign[i] for
+ * plan->foreign[i]. Once, before the first step. */
+void group_connect(struct group *g, struct group *const *peers, const struct group_foreign *foreign);
 
 /* Do what there is to do, at most one turn. 1: did something, 0: nothing to do now, else fatal (err says why; the
  * group must be closed and opened again). */

@@ -4,7 +4,6 @@
 #include "base/file.h"
 
 #include <stdio.h>
-#include <time.h>
 #include <unistd.h>
 
 struct module *node_module(struct leat *l, const char *name)
@@ -160,20 +159,6 @@ static bool wait_until(struct wait_all *all, const struct timespec *deadline)
     return reached;
 }
 
-static struct timespec deadline_in(uint32_t ms)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_REALTIME, &t);
-    t.tv_sec += ms / 1000;
-    t.tv_nsec += (long)(ms % 1000) * 1000000;
-    if (t.tv_nsec >= 1000000000) {
-        t.tv_sec++;
-        t.tv_nsec -= 1000000000;
-    }
-    return t;
-}
-
 /* Other modules' readers of a depot: their frontiers are looked at, as they have no acks of ours. */
 static bool foreigners_there(struct leat *l)
 {
@@ -193,36 +178,51 @@ static bool foreigners_there(struct leat *l)
     return true;
 }
 
+static bool foreigners_reached(struct leat *l, const struct timespec *deadline)
+{
+    while (!foreigners_there(l)) {
+        struct timespec now = clock_deadline(0);
+
+        if (now.tv_sec > deadline->tv_sec || (now.tv_sec == deadline->tv_sec && now.tv_nsec >= deadline->tv_nsec))
+            return false;
+        usleep(500);
+    }
+    return true;
+}
+
+/* Give up. A wait whose callback is under way cannot be taken back: it writes here, so it is waited for. */
+static void take_back(struct wait_all *all, struct wait_one *one, uint32_t count)
+{
+    uint32_t taken = 0;
+
+    for (uint32_t i = 0; i < count; i++)
+        taken += acks_cancel(one[i].acks, &one[i].wait);
+    pthread_mutex_lock(&all->lock);
+    all->left -= taken;
+    while (all->left > 0)
+        pthread_cond_wait(&all->cond, &all->lock);
+    pthread_mutex_unlock(&all->lock);
+}
+
 int leat_wait(struct leat *l, uint32_t timeout_ms, struct leat_error *err)
 {
-    struct timespec deadline = deadline_in(timeout_ms), now;
+    struct timespec deadline = clock_deadline(timeout_ms);
     struct wait_all all = {.left = 0};
     uint32_t count = 0, groups = 0;
 
     for (uint32_t i = 0; i < l->modules; i++)
         groups += l->module[i]->groups;
     struct wait_one *one = base_alloc((groups + 1) * sizeof(*one));
-
     pthread_mutex_init(&all.lock, NULL);
-    pthread_cond_init(&all.cond, NULL);
+    clock_condition(&all.cond);
     for (uint32_t i = 0; i < l->modules; i++)
         for (uint32_t j = 0; j < l->module[i]->groups; j++)
             wait_for_group(l->module[i]->group[j], l->module[i]->plan, l->module[i]->groups, &one[count++], &all);
     bool reached = wait_until(&all, &deadline);
-    for (uint32_t i = 0; i < count && !reached; i++)
-        if (acks_cancel(one[i].acks, &one[i].wait)) {
-            pthread_mutex_lock(&all.lock);
-            all.left--;
-            pthread_mutex_unlock(&all.lock);
-        }
-    while (!reached && !wait_until(&all, &deadline) && all.left > 0)
-        deadline = deadline_in(1000);
-    while (reached && !foreigners_there(l)) {
-        clock_gettime(CLOCK_REALTIME, &now);
-        if (now.tv_sec > deadline.tv_sec)
-            reached = false;
-        usleep(500);
-    }
+    if (!reached)
+        take_back(&all, one, count);
+    else
+        reached = foreigners_reached(l, &deadline);
     for (uint32_t i = 0; i < count; i++)
         buffer_fini(&one[i].wait.returns); /* of appends that nobody else waits for */
     pthread_mutex_destroy(&all.lock);

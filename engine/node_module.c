@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <ini.h>
 #include <stdio.h>
-#include <time.h>
 #include <unistd.h>
 
 /* ---- The thread of a group ---- */
@@ -90,14 +89,9 @@ static void *runner_main(void *context)
 
 static void runner_init(struct runner *r, struct module *m)
 {
-    pthread_condattr_t attributes;
-
     r->module = m;
     pthread_mutex_init(&r->lock, NULL);
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&r->cond, &attributes);
-    pthread_condattr_destroy(&attributes);
+    clock_condition(&r->cond);
 }
 
 int module_status(struct module *m, struct leat_error *err)
@@ -323,8 +317,8 @@ static int start(struct module *m, struct leat_error *err)
 {
     int rv = 0;
 
-    for (uint32_t i = 0; i < m->groups && rv == 0; i++)
-        rv = group_connect(m->group[i], m->group, m->foreign, err);
+    for (uint32_t i = 0; i < m->groups; i++)
+        group_connect(m->group[i], m->group, m->foreign);
     for (uint32_t i = 0; i < m->groups && rv == 0 && !m->node->manual; i++) {
         int number = pthread_create(&m->runner[i].thread, NULL, runner_main, &m->runner[i]);
 

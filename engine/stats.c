@@ -2,7 +2,6 @@
 #include "engine/node.h"
 
 #include <stdio.h>
-#include <time.h>
 #include <unistd.h>
 
 /* Figures of everything that runs, and the file that shows them to other processes: DIR/stats.jsonl, one JSON object a
@@ -180,10 +179,8 @@ static void *writer_main(void *context)
 
     pthread_mutex_lock(&w->lock);
     while (!w->stop) {
-        struct timespec until;
+        struct timespec until = clock_deadline(1000);
 
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_sec++;
         pthread_cond_timedwait(&w->cond, &w->lock, &until);
         if (w->stop)
             break;
@@ -201,7 +198,7 @@ struct stats_writer *stats_writer_open(struct leat *l)
 
     w->node = l;
     pthread_mutex_init(&w->lock, NULL);
-    pthread_cond_init(&w->cond, NULL);
+    clock_condition(&w->cond);
     w->started = pthread_create(&w->thread, NULL, writer_main, w) == 0;
     return w;
 }
