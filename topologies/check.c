@@ -5,18 +5,13 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-static void format_into(char *out, size_t size, const char *format, va_list args)
-{
-    vsnprintf(out, size, format, args);
-}
-
 int check_fail(const struct plan *p, struct leat_error *err, const char *format, ...)
 {
     char text[768];
     va_list args;
 
     va_start(args, format);
-    format_into(text, sizeof(text), format, args);
+    vsnprintf(text, sizeof(text), format, args);
     va_end(args);
     return leat_fail(err, LEAT_EMODULE, "module '%s': %s", p->module->name != NULL ? p->module->name : "", text);
 }
@@ -27,7 +22,7 @@ int check_wrap(const struct plan *p, struct leat_error *err, const char *format,
     va_list args;
 
     va_start(args, format);
-    format_into(text, sizeof(text), format, args);
+    vsnprintf(text, sizeof(text), format, args);
     va_end(args);
     return base_wrap(err, LEAT_EMODULE, "module '%s': %s", p->module->name, text);
 }
@@ -39,7 +34,7 @@ int check_node_fail(const struct plan *p, struct plan_edge at, struct leat_error
     va_list args;
 
     va_start(args, format);
-    format_into(text, sizeof(text), format, args);
+    vsnprintf(text, sizeof(text), format, args);
     va_end(args);
     return check_fail(p, err, "topology '%s': node '%s': %s", t->name, t->node[at.node].name, text);
 }
@@ -51,7 +46,7 @@ int check_node_wrap(const struct plan *p, struct plan_edge at, struct leat_error
     va_list args;
 
     va_start(args, format);
-    format_into(text, sizeof(text), format, args);
+    vsnprintf(text, sizeof(text), format, args);
     va_end(args);
     return check_wrap(p, err, "topology '%s': node '%s': %s", t->name, t->node[at.node].name, text);
 }
@@ -350,7 +345,7 @@ static int check_kept(const struct plan *p, struct plan_edge at, struct leat_err
     const struct plan_node *n = plan_node_at(p, at);
     const struct pstate_level *level = p->pstate[n->pstate].top->below;
     struct row_schema rows = {n->emits.columns - 1, n->emits.column + 1};
-    struct leat_column average[2] = {{.type = LEAT_F64}, {.type = LEAT_I64}};
+    struct leat_column average[2] = {{.name = "sum", .type = LEAT_F64}, {.name = "count", .type = LEAT_I64}};
     bool fits;
 
     if (n->fold == &leat_average)
@@ -361,8 +356,6 @@ static int check_kept(const struct plan *p, struct plan_edge at, struct leat_err
         fits = level->shape == PSTATE_LIST && check_same_columns(&rows, &level->below->fields);
     else
         fits = elements_fit(level, &rows);
-    average[0].name = "sum";
-    average[1].name = "count";
     return fits ? 0
                 : check_node_fail(p, at, err, "fold %s keeps {%s}%s by key, which does not fit PState '%s', %s", n->fold->name,
                                   row_schema_text(p->arena, &rows), n->fold->keep == LEAT_KEEP_VALUE ? "" : " row by row",

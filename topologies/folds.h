@@ -9,12 +9,12 @@
 
 #include "topologies/plan.h"
 
-/* The column named by an argument, or the first one when it is not given; -1 with err filled. */
+/* The column named by an argument, or the first one when it is not given; else LEAT_EMODULE. */
 int fold_argument_column(const struct leat_fold_use *use, const char *argument, struct leat_error *err);
-/* A whole number argument within bounds; -1 with err filled. */
+/* A whole number argument within bounds, least >= 0; else LEAT_EMODULE. */
 int64_t fold_argument_number(const struct leat_fold_use *use, const char *argument, int64_t least, int64_t most,
                              struct leat_error *err);
-/* The columns of the use as schema text into what prepare() got. */
+/* The schema text that prepare() gives back: `only`, or when that is NULL the columns of the use. */
 int fold_schema(const struct leat_fold_use *use, const char *only, char *schema, size_t size, struct leat_error *err);
 struct row_schema fold_row_schema(const struct leat_fold_use *use);
 /* A row of the batch, encoded, in the arena of the turn or request. */

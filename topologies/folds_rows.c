@@ -12,8 +12,8 @@ struct rows {
 };
 
 struct rows_of {
-    uint32_t column; /* set, map: what makes rows distinct */
-    uint32_t most;   /* limit */
+    uint32_t element; /* set: the column whose values are its elements */
+    uint32_t most;    /* limit */
 };
 
 static void rows_init(const struct leat_fold_use *use, void *state)
@@ -189,15 +189,15 @@ const struct leat_fold leat_limit = {
 
 static void index_rows(const struct leat_fold_use *use, struct rows *r, uint32_t slots);
 
+/* What makes a row distinct: its first column; of a set's rows the only one. */
 static struct leat_value key_of(const struct leat_fold_use *use, struct leat_span row)
 {
-    const struct rows_of *of = leat_fold_memory(use);
     struct row_schema schema = fold_row_schema(use);
     struct leat_value value[LIMIT_COLUMNS];
     int rv = row_decode(&schema, row, value);
 
     leat_assert(rv == 0);
-    return value[of->column];
+    return value[0];
 }
 
 /* The slot of a key: of its row, or the free one where it would go. */
@@ -248,6 +248,19 @@ static void rows_put(const struct leat_fold_use *use, struct rows *r, struct lea
     rows_push(use, r, row);
 }
 
+static int map_load(const struct leat_fold_use *use, void *state, struct leat_span bytes)
+{
+    struct reader in = reader_of(bytes);
+
+    while (reader_left(&in) > 0) {
+        struct leat_span row = reader_span(&in);
+
+        if (in.error == 0)
+            rows_put(use, state, arena_span(use, row));
+    }
+    return in.error;
+}
+
 static bool can_be_key(const struct leat_column *c)
 {
     return !c->nullable && c->type != LEAT_F32 && c->type >= LEAT_BOOL && c->type <= LEAT_BYTES;
@@ -264,22 +277,20 @@ static int set_prepare(struct leat_fold_use *use, size_t *state_size, char *sche
     if (!can_be_key(&use->column[column]))
         return leat_fail(err, LEAT_EMODULE, "column '%s' cannot be an element: a scalar that is never null is wanted",
                          use->column[column].name);
-    /* From here on the fold sees that column alone. */
-    of->column = 0;
-    of->most = (uint32_t)column;
+    of->element = (uint32_t)column;
     *state_size = sizeof(struct rows);
     const char *text = arena_format(use->plan->arena, "%s: %s", use->column[column].name,
                                     schema_type_text(use->plan->arena, &use->column[column]));
     return fold_schema(use, text, schema, size, err);
 }
 
-/* A use that has only the column of a set. */
+/* The use as if the elements' column were all there is. */
 static struct leat_fold_use narrowed(const struct leat_fold_use *use)
 {
     const struct rows_of *of = leat_fold_memory(use);
     struct leat_fold_use one = *use;
 
-    one.column = use->column + of->most;
+    one.column = use->column + of->element;
     one.columns.column = one.column;
     one.columns.columns = 1;
     return one;
@@ -290,7 +301,7 @@ static int set_step(const struct leat_fold_use *use, void *state, const struct l
 {
     const struct rows_of *of = leat_fold_memory(use);
     struct leat_fold_use one = narrowed(use);
-    struct leat_batch column = {in->rows, 1, in->column + of->most};
+    struct leat_batch column = {in->rows, 1, in->column + of->element};
     struct rows *r = state;
 
     for (uint32_t i = first; i < end; i++) {
@@ -318,15 +329,8 @@ static int set_merge(const struct leat_fold_use *use, void *state, const void *o
 static int set_load(const struct leat_fold_use *use, void *state, struct leat_span bytes)
 {
     struct leat_fold_use one = narrowed(use);
-    struct reader in = reader_of(bytes);
 
-    while (reader_left(&in) > 0) {
-        struct leat_span row = reader_span(&in);
-
-        if (in.error == 0)
-            rows_put(&one, state, arena_span(use, row));
-    }
-    return in.error;
+    return map_load(&one, state, bytes);
 }
 
 static int set_finish(const struct leat_fold_use *use, const void *state, struct leat_task *t)
@@ -343,7 +347,6 @@ const struct leat_fold leat_set = {
 static int map_prepare(struct leat_fold_use *use, size_t *state_size, char *schema, size_t size,
                        struct leat_error *err)
 {
-    struct rows_of *of = leat_fold_memory(use);
     int column = fold_argument_column(use, "of", err);
 
     if (column < 0)
@@ -352,7 +355,6 @@ static int map_prepare(struct leat_fold_use *use, size_t *state_size, char *sche
         return leat_fail(err, LEAT_EMODULE, "of=%s: the key of a map is the first column", use->column[column].name);
     if (!can_be_key(&use->column[0]))
         return leat_fail(err, LEAT_EMODULE, "column '%s' cannot be a key", use->column[0].name);
-    of->column = 0;
     *state_size = sizeof(struct rows);
     return fold_schema(use, NULL, schema, size, err);
 }
@@ -363,19 +365,6 @@ static int map_step(const struct leat_fold_use *use, void *state, const struct l
     for (uint32_t i = first; i < end; i++)
         rows_put(use, state, fold_keep_row(use, in, i));
     return 0;
-}
-
-static int map_load(const struct leat_fold_use *use, void *state, struct leat_span bytes)
-{
-    struct reader in = reader_of(bytes);
-
-    while (reader_left(&in) > 0) {
-        struct leat_span row = reader_span(&in);
-
-        if (in.error == 0)
-            rows_put(use, state, arena_span(use, row));
-    }
-    return in.error;
 }
 
 const struct leat_fold leat_map = {

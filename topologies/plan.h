@@ -149,5 +149,4 @@ struct leat_fold_use {
     const struct plan *plan;
 };
 
-/* Where leat_fold_emit goes: the engine defines leat_emit and this. */
 #endif
