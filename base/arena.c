@@ -6,7 +6,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-/* Blocks in a list; the newest is filled. Resetting frees all but the first, so that memory follows the need. */
+/* Blocks in a list, each twice as large as the last up to a bound; the newest is filled. A reset keeps that one alone,
+ * and not even that when it was made for one huge piece: memory follows the need. */
 
 enum { BLOCK = 1 << 16, KEEP = 1 << 20, ALIGN = 64 };
 

@@ -21,7 +21,7 @@ enum {
     LIMIT_TOPOLOGIES = 64,
     LIMIT_NODES = 64,                     /* of a topology */
     LIMIT_OPTIONS = 64,
-    LIMIT_HOPS = 64,                      /* hops of one row, then dead letter */
+    LIMIT_HOPS = 64,                      /* back edges of loops that one row passes: then it is a dead letter */
     LIMIT_SESSIONS = 100000,              /* remembered, a depot partition */
     LIMIT_BATCH = 64 << 20,               /* bytes of one journal batch */
     LIMIT_TURN_BYTES = 4 << 20,           /* input of one turn */

@@ -233,7 +233,6 @@ uint64_t progress_open_records(const struct progress *p)
     return p->records;
 }
 
-/* Done turns that stand behind open ones are kept too: their ranges shape the frontier to come. */
 static void save_turn(const struct open_turn *t, struct buffer *out)
 {
     buffer_varint(out, t->turn);
@@ -250,8 +249,8 @@ static void save_turn(const struct open_turn *t, struct buffer *out)
 
 void progress_save(const struct progress *p, struct buffer *out)
 {
-    /* Open turns and the cursors say it all: what is done behind an open turn has xor 0 and need not come back,
-     * as the frontier of a partition is the first record of its oldest open turn, or the cursor. */
+    /* Open turns and the cursors say it all: done turns behind an open one need not come back, as the frontier of a
+     * partition is the first record of its oldest open turn, or the cursor. */
     buffer_varint(out, p->partitions);
     for (uint32_t i = 0; i < p->partitions; i++)
         buffer_varint(out, p->partition[i].cursor);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/node.h"
 
-
 /* Query topologies. A request runs on one thread from its first node to its reply: plain calls over the memory maps of
  * committed snapshots, one for each group it touches, taken at first touch. What it needs (a flow, an arena, paused
  * readers) is kept in workers that requests of a module share one after another, so that a warm request allocates
@@ -385,15 +384,15 @@ void query_pool_close(struct query_pool *p)
     free(p);
 }
 
-static int enqueue(struct query_pool *p, struct job *j)
+static int enqueue(struct query_pool *p, struct job *j, struct leat_error *err)
 {
     int rv = 0;
 
     pthread_mutex_lock(&p->lock);
     if (p->closed || p->threads == 0)
-        rv = LEAT_ECLOSED;
+        rv = leat_fail(err, LEAT_ECLOSED, "no query can begin: the directory is closing");
     else if (p->waiting >= WAITING_MOST)
-        rv = LEAT_EFULL;
+        rv = leat_fail(err, LEAT_EFULL, "%d queries wait already; ask again later", WAITING_MOST);
     if (rv == 0) {
         if (p->last != NULL)
             p->last->next = j;
@@ -425,8 +424,8 @@ int leat_query_start(struct leat *l, const char *module, const char *query, stru
     rv = row_encode(&m->plan->topology[topology].takes, request, &j->request, err);
     if (rv != 0)
         base_wrap(err, rv, "the request of query '%s.%s'", module, query);
-    else if ((rv = enqueue(l->pool, j)) != 0)
-        leat_fail(err, rv, "%d queries wait already", WAITING_MOST);
+    else
+        rv = enqueue(l->pool, j, err);
     if (rv != 0) {
         buffer_fini(&j->request);
         free(j);
