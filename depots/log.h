@@ -18,8 +18,9 @@
  *  - One thread appends and syncs at a time (callers lock); reads and bounds may come from any thread, also
  *    meanwhile.
  *  - Progress is the reader's business: a log stores no reader positions.
- *  - After a failed sync the log refuses all further appends and syncs with the same code (a failed fdatasync is
- *    never retried); reads of what was durable go on. Close and open it again. */
+ *  - A sync that finds no space (LEAT_ENOSPACE) forgets what was appended since the last one: append it again later.
+ *  - After a sync that failed otherwise the log refuses all further appends and syncs with the same code (a failed
+ *    fdatasync is never retried); reads of what was durable go on. Close and open it again. */
 
 #include "base/base.h"
 
@@ -30,13 +31,13 @@ struct log_config {
     uint64_t segment_size;           /* 0: LIMIT_SEGMENT */
 };
 
-/* One record to append; borrowed for the call. */
+/* One record to append. */
 struct log_record {
     uint32_t partition;
     int64_t time_us;
     uint64_t session;  /* 0: none */
     uint64_t sequence;
-    struct leat_span body; /* up to LIMIT_BATCH */
+    struct leat_span body; /* up to LIMIT_BATCH; borrowed until the sync that follows has returned, or the close */
 };
 
 /* One stored record; body points into the log. */
@@ -83,7 +84,7 @@ extern const struct log_ops log_segments;
 int log_open(const struct log_ops *ops, const struct log_config *config, struct log **out, struct leat_error *err);
 /* Free. Does not sync: what was not synced may be lost. No slice may be out. */
 void log_close(struct log *l);
-/* Append records (copied). offsets (may be NULL) gets one for each. All or nothing. LEAT_EFULL: sync first. */
+/* Append records; what their bodies point at must stay until they are synced. offsets (may be NULL) gets one for each. All or nothing. LEAT_EFULL: sync first. */
 int log_append(struct log *l, const struct log_record *records, uint32_t count, uint64_t *offsets);
 /* Make all that was appended durable and readable. Blocks. */
 int log_sync(struct log *l, struct leat_error *err);

@@ -23,7 +23,6 @@ static void segments_close(struct log *l)
     for (uint32_t i = 0; i < l->partitions; i++)
         free(s->partition[i].run);
     pthread_mutex_destroy(&s->lock);
-    buffer_fini(&s->bytes);
     buffer_fini(&s->out);
     free(s->pending);
     free(s->touched);
@@ -44,7 +43,6 @@ static int segments_open(const struct log_config *config, struct log **out, stru
     s->segment_size = config->segment_size > 0 ? config->segment_size : LIMIT_SEGMENT;
     s->partition = base_alloc(config->partitions * sizeof(*s->partition));
     s->touched = base_alloc(config->partitions * sizeof(*s->touched));
-    buffer_init(&s->bytes, 4 * (size_t)LIMIT_BATCH);
     buffer_init(&s->out, 8 * (size_t)LIMIT_BATCH);
     pthread_mutex_init(&s->lock, NULL);
     if (rv == 0)
@@ -79,36 +77,16 @@ static uint8_t *put_varint(uint8_t *at, uint64_t v)
     return at;
 }
 
-/* All of a record but its time, which is written against the run's: {has session u8, [session u64, sequence], body}.
- * Hot: one reservation for the most it can take, then plain stores. */
-static void encode_record(struct buffer *out, const struct log_record *r)
-{
-    size_t start = out->size;
-    uint8_t *at = buffer_grow(out, r->body.size + 32);
-
-    leat_assert(at != NULL);
-    *at++ = r->session != 0;
-    if (r->session != 0) {
-        store_u64(at, r->session);
-        at = put_varint(at + 8, r->sequence);
-    }
-    at = put_varint(at, r->body.size);
-    if (r->body.size > 0)
-        memcpy(at, r->body.base, r->body.size);
-    out->size = (size_t)(at - out->base) + r->body.size;
-    leat_assert(out->size > start);
-}
-
 static void chain(struct segments *s, uint32_t at)
 {
-    struct segment_partition *p = &s->partition[s->pending[at].partition];
+    struct segment_partition *p = &s->partition[s->pending[at].record.partition];
 
     s->pending[at].next = 0;
     if (p->tail != 0) {
         s->pending[p->tail - 1].next = at + 1;
     } else {
         p->head = at + 1;
-        s->touched[s->touches++] = s->pending[at].partition;
+        s->touched[s->touches++] = s->pending[at].record.partition;
     }
     p->tail = at + 1;
 }
@@ -121,48 +99,56 @@ static int segments_append(struct log *l, const struct log_record *records, uint
     if (s->failed != 0)
         return s->failed;
     for (uint32_t i = 0; i < count; i++)
-        bytes += records[i].body.size + 32;
-    if (s->bytes.size > 0 && s->bytes.size + bytes > 2 * (size_t)LIMIT_BATCH)
+        bytes += records[i].body.size + RECORD_HEAD;
+    if (s->bytes > 0 && s->bytes + bytes > 2 * (size_t)LIMIT_BATCH)
         return LEAT_EFULL;
+    s->bytes += bytes;
     if (s->pendings + count > s->pending_capacity) {
         s->pending_capacity = (s->pendings + count) * 2;
         s->pending = base_realloc(s->pending, s->pending_capacity * sizeof(*s->pending));
     }
     for (uint32_t i = 0; i < count; i++) {
-        struct pending *at = &s->pending[s->pendings];
-
-        *at = (struct pending){.partition = records[i].partition, .at = s->bytes.size, .time_us = records[i].time_us};
-        encode_record(&s->bytes, &records[i]);
-        at->size = s->bytes.size - at->at;
+        s->pending[s->pendings].record = records[i];
         chain(s, s->pendings++);
         uint64_t offset = s->partition[records[i].partition].pending_next++;
         if (offsets != NULL)
             offsets[i] = offset;
     }
-    leat_assert(s->bytes.error == 0);
     return 0;
 }
 
 /* ---- Syncing ---- */
+
+/* {time against the run's, has session u8, [session u64, sequence], body}. Hot: one reservation for the most it can
+ * take, then plain stores. */
+static void put_record(struct buffer *out, const struct log_record *r, int64_t base)
+{
+    uint8_t *at = buffer_grow(out, r->body.size + RECORD_HEAD);
+
+    leat_assert(at != NULL);
+    at = put_varint(at, zigzag(r->time_us - base));
+    *at++ = r->session != 0;
+    if (r->session != 0) {
+        store_u64(at, r->session);
+        at = put_varint(at + 8, r->sequence);
+    }
+    at = put_varint(at, r->body.size);
+    if (r->body.size > 0)
+        memcpy(at, r->body.base, r->body.size);
+    out->size = (size_t)(at - out->base) + r->body.size;
+}
 
 /* The pending records of one partition as a run. */
 static void put_run(struct segments *s, uint32_t partition)
 {
     const struct segment_partition *p = &s->partition[partition];
     size_t header = s->out.size;
-    int64_t base = s->pending[p->head - 1].time_us;
+    int64_t base = s->pending[p->head - 1].record.time_us;
     uint32_t count = 0;
 
     buffer_grow(&s->out, RUN_HEADER);
     for (uint32_t at = p->head; at != 0; at = s->pending[at - 1].next) {
-        const struct pending *r = &s->pending[at - 1];
-
-        uint8_t *to = buffer_grow(&s->out, r->size + 10);
-
-        leat_assert(to != NULL);
-        to = put_varint(to, zigzag(r->time_us - base));
-        memcpy(to, s->bytes.base + r->at, r->size);
-        s->out.size = (size_t)(to - s->out.base) + r->size;
+        put_record(&s->out, &s->pending[at - 1].record, base);
         count++;
     }
     leat_assert(s->out.error == 0);
@@ -222,14 +208,46 @@ static int write_group(struct segments *s, struct segment *g, struct leat_error 
 static void publish(struct segments *s, struct segment *g)
 {
     pthread_mutex_lock(&s->lock);
-    segments_index(s, g, g->end);
+    segments_index(s, g, g->end, s->out.base);
     g->end += s->out.size;
     pthread_mutex_unlock(&s->lock);
     s->group++;
+}
+
+static void begin_group(struct segments *s)
+{
     for (uint32_t i = 0; i < s->touches; i++)
         s->partition[s->touched[i]].head = s->partition[s->touched[i]].tail = 0;
     s->touches = s->pendings = 0;
-    buffer_clear(&s->bytes);
+    s->bytes = 0;
+}
+
+/* Nothing of the group in the making was written. */
+static void forget_group(struct segments *s)
+{
+    for (uint32_t i = 0; i < s->touches; i++) {
+        struct segment_partition *p = &s->partition[s->touched[i]];
+
+        p->pending_next = p->next;
+    }
+    begin_group(s);
+}
+
+static int store_group(struct segments *s, struct leat_error *err)
+{
+    struct segment *g = s->segment[s->segments - 1];
+    int rv = 0;
+
+    make_group(s);
+    if (g->end + s->out.size > g->size) {
+        rv = segment_create(s, s->out.size, err);
+        g = s->segment[s->segments - 1];
+    }
+    if (rv == 0)
+        rv = write_group(s, g, err);
+    if (rv == 0)
+        publish(s, g);
+    return rv;
 }
 
 static int segments_sync(struct log *l, struct leat_error *err)
@@ -240,19 +258,12 @@ static int segments_sync(struct log *l, struct leat_error *err)
         return leat_fail(err, s->failed, "'%s': an earlier write failed; close and open again", s->directory);
     if (s->pendings == 0)
         return 0;
-    make_group(s);
-    struct segment *g = s->segment[s->segments - 1];
-    if (g->end + s->out.size > g->size) {
-        int rv = segment_create(s, s->out.size, err);
-
-        if (rv != 0)
-            return rv;
-        g = s->segment[s->segments - 1];
-    }
-    int rv = write_group(s, g, err);
+    int rv = store_group(s, err);
     if (rv == 0)
-        publish(s, g);
-    else if (rv != LEAT_ENOSPACE)
+        begin_group(s);
+    else if (rv == LEAT_ENOSPACE)
+        forget_group(s);
+    else
         s->failed = rv;
     return rv;
 }

@@ -24,6 +24,7 @@ enum {
     SEGMENT_ALIGN = 4096,
     GROUP_HEADER = 32,   /* magic, crc (of the rest of it and of all run headers), length u64, number u64, runs u32, 0 u32 */
     GROUP_ALIGN = 64,
+    RECORD_HEAD = 40,    /* the most that goes before a record's body */
     RUN_HEADER = 32,     /* partition u32, records u32, first u64, length u32, crc u32 (of the bytes), time u64 */
 };
 
@@ -63,10 +64,8 @@ struct segment_partition {
 };
 
 struct pending {
-    uint32_t partition;
+    struct log_record record;
     uint32_t next;     /* of the same partition + 1; 0: none */
-    size_t at, size;   /* encoded record in `bytes` */
-    int64_t time_us;
 };
 
 struct segments {
@@ -83,7 +82,7 @@ struct segments {
     uint32_t pendings, pending_capacity;
     uint32_t *touched;
     uint32_t touches;
-    struct buffer bytes;           /* encoded pending records */
+    size_t bytes;                  /* at most, of pending records as written */
     struct buffer out;             /* the group as written */
     int failed;
 };
@@ -107,7 +106,7 @@ uint64_t segment_data(const struct segment *g); /* where groups begin */
 int segments_recover(struct segments *s, struct leat_error *err);
 /* The CRC of a group: of its header behind the CRC, and the headers of its runs, each with the CRC of its records. */
 uint32_t group_crc(const uint8_t *group);
-/* Add the runs of a group at a position to the index. */
-void segments_index(struct segments *s, struct segment *g, uint64_t position);
+/* Add the runs of a group at a position to the index. group: its bytes, in the map or wherever they are at hand. */
+void segments_index(struct segments *s, struct segment *g, uint64_t position, const uint8_t *group);
 
 #endif

@@ -116,9 +116,8 @@ static void add_run(struct segment_partition *p, const struct run *r)
     p->pending_next = p->next;
 }
 
-void segments_index(struct segments *s, struct segment *g, uint64_t position)
+void segments_index(struct segments *s, struct segment *g, uint64_t position, const uint8_t *group)
 {
-    const uint8_t *group = g->map + position;
     uint32_t runs = load_u32(group + 24);
     uint64_t at = GROUP_HEADER;
 
@@ -201,7 +200,7 @@ static int walk(struct segments *s, struct segment *g, bool last, struct leat_er
         return damaged(s->segment[s->segments - 1], s->segment[s->segments - 1]->end, err);
     s->group = g->first_group;
     while (group_at(s, g, g->end, &number, &length, last) && number == s->group) {
-        segments_index(s, g, g->end);
+        segments_index(s, g, g->end, g->map + g->end);
         g->end += length;
         s->group++;
     }

@@ -128,11 +128,23 @@ static void check_partition(struct log *l, uint32_t partition, const struct mode
     }
 }
 
+/* Bodies stay until they are synced; then nobody may look at them any more. */
+struct bodies {
+    uint8_t bytes[4 << 20];
+    size_t used;
+};
+
+static void bodies_gone(struct bodies *b)
+{
+    memset(b->bytes, 0xee, b->used);
+    b->used = 0;
+}
+
 /* Thousands of random appends, syncs, reads, trims and, where the backend keeps anything, reopenings. */
 static void behaves_as_a_model(const struct log_ops *ops)
 {
     static struct model model[PARTITIONS];
-    static uint8_t body[10000];
+    static struct bodies bodies;
     struct leat_error err = {0};
     struct random random;
     struct fixture f;
@@ -147,6 +159,7 @@ static void behaves_as_a_model(const struct log_ops *ops)
 
         if (what < 70 && m->count < OPERATIONS) {
             uint64_t s = seed++, offset;
+            uint8_t *body = bodies.bytes + bodies.used;
             size_t size = make_body(s, body);
             struct log_record r = {.partition = p, .time_us = (int64_t)(s % 100000), .session = s % 3 == 0 ? 0 : 42,
                                    .sequence = s, .body = span_of(body, size)};
@@ -154,10 +167,13 @@ static void behaves_as_a_model(const struct log_ops *ops)
             assert_int_equal(log_append(f.log, &r, 1, &offset), 0);
             assert_int_equal(offset, m->count);
             m->seed[m->count++] = s;
+            bodies.used += size;
+            assert_true(bodies.used + 10000 < sizeof(bodies.bytes));
         } else if (what < 85) {
             assert_int_equal(log_sync(f.log, &err), 0);
             for (uint32_t j = 0; j < PARTITIONS; j++)
                 model[j].durable = model[j].count;
+            bodies_gone(&bodies);
         } else if (what < 97) {
             check_partition(f.log, p, m, &random);
         } else if (what < 99) {
@@ -172,6 +188,7 @@ static void behaves_as_a_model(const struct log_ops *ops)
             assert_int_equal(log_open(ops, &f.config, &f.log, &err), 0);
             for (uint32_t j = 0; j < PARTITIONS; j++)
                 model[j].count = model[j].durable;
+            bodies_gone(&bodies);
         }
     }
     close_fixture(&f);
