@@ -2,8 +2,8 @@
 #ifndef BASE_CODEC_H
 #define BASE_CODEC_H
 
-/* MessagePack and JSON. msgpack-c and cJSON are used here and nowhere else. Everything from outside is checked on
- * its bytes (depth, elements, sizes) before it is unpacked. */
+/* MessagePack and JSON. msgpack-c and cJSON are used here and nowhere else. MessagePack from outside is
+ * checked on its bytes (depth, elements, sizes) before it is unpacked; JSON on its size and characters. */
 
 #include "base/schema.h"
 
@@ -12,9 +12,11 @@ struct cJSON;
 /* 0 when the bytes are exactly one well-formed MessagePack value within the limits. */
 int msgpack_check(struct leat_span bytes, struct leat_error *err);
 
-/* JSON text to MessagePack bytes at the end of out. Errors say the position. */
+/* JSON text to MessagePack bytes at the end of out, within the limits. Errors say the position. Numbers are read as
+ * f64, so that whole ones beyond 2^53 are rounded; NUL characters in strings are refused. */
 int json_to_msgpack(struct leat_span text, struct buffer *out, struct leat_error *err);
-/* MessagePack to JSON text. bin becomes {"$bytes": base64}. NaN and infinities become null. */
+/* MessagePack to JSON text. bin becomes {"$bytes": base64}. NaN and infinities become null, keys that are no strings
+ * their JSON text. */
 int msgpack_to_json(struct leat_span bytes, struct buffer *out, struct leat_error *err);
 
 /* One value as JSON text: numbers, strings, vectors as arrays, bits and bytes as base64 strings, any as JSON. */

@@ -4,12 +4,14 @@
 #include "base/base.h"
 
 #include <cjson/cJSON.h>
+#include <ctype.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <msgpack.h>
 #include <stdio.h>
 
-#define EXACT 9007199254740992.0 /* 2^53: larger whole numbers are not exact as double */
+#define EXACT 9007199254740992.0 /* 2^53: from here on several whole numbers have the same double */
 
 /* ---- Text ---- */
 
@@ -21,6 +23,7 @@ static void put_text(struct buffer *out, const char *text)
 void json_escape(struct leat_span text, struct buffer *out)
 {
     const uint8_t *p = text.base;
+    bool valid = utf8_valid(text);
     char code[8];
 
     buffer_u8(out, '"');
@@ -35,6 +38,8 @@ void json_escape(struct leat_span text, struct buffer *out)
         } else if (p[i] < 0x20) {
             snprintf(code, sizeof(code), "\\u%04x", p[i]);
             put_text(out, code);
+        } else if (p[i] >= 0x80 && !valid) {
+            put_text(out, "\\ufffd"); /* JSON is UTF-8, strings of MessagePack may be anything */
         } else {
             buffer_u8(out, p[i]);
         }
@@ -124,7 +129,7 @@ static int pack_write(void *data, const char *bytes, size_t size)
 
 static void pack_number(msgpack_packer *p, double d)
 {
-    if (d == floor(d) && fabs(d) <= EXACT)
+    if (d == floor(d) && fabs(d) < EXACT)
         msgpack_pack_int64(p, (int64_t)d);
     else
         msgpack_pack_double(p, d);
@@ -138,15 +143,14 @@ static void pack_text(msgpack_packer *p, const char *text)
     msgpack_pack_str_body(p, text, size);
 }
 
-/* Depth is bounded: cJSON refuses more than CJSON_NESTING_LIMIT, and we more than LIMIT_ANY_DEPTH. */
-static int pack_json(msgpack_packer *p, const cJSON *j, int depth)
+/* Depth is bounded: cJSON refuses more than CJSON_NESTING_LIMIT. Not 0: a number beyond double. */
+static int pack_json(msgpack_packer *p, const cJSON *j)
 {
     int rv = 0;
 
-    if (depth > LIMIT_ANY_DEPTH)
-        return LEAT_ESCHEMA;
     if (cJSON_IsNumber(j)) {
         pack_number(p, j->valuedouble);
+        rv = isfinite(j->valuedouble) ? 0 : LEAT_ESCHEMA;
     } else if (cJSON_IsString(j)) {
         pack_text(p, j->valuestring);
     } else if (cJSON_IsBool(j)) {
@@ -164,7 +168,7 @@ static int pack_json(msgpack_packer *p, const cJSON *j, int depth)
         cJSON_ArrayForEach(child, j) {
             if (cJSON_IsObject(j))
                 pack_text(p, child->string);
-            if ((rv = pack_json(p, child, depth + 1)) != 0)
+            if ((rv = pack_json(p, child)) != 0)
                 break;
         }
     } else {
@@ -173,14 +177,31 @@ static int pack_json(msgpack_packer *p, const cJSON *j, int depth)
     return rv;
 }
 
+/* What cJSON lets pass: it ends a string at its first NUL, and takes bytes that are no text. */
+static int check_text(struct leat_span text, struct leat_error *err)
+{
+    const char *p = text.base;
+    bool inside = false;
+
+    if (text.size > LIMIT_ROW)
+        return leat_fail(err, LEAT_ELIMIT, "JSON text of %zu bytes, more than %d MiB", text.size, LIMIT_ROW >> 20);
+    for (size_t i = 0; i < text.size; i++) {
+        bool escape = inside && p[i] == '\\';
+
+        if (p[i] == '\0' || (escape && text.size - i >= 6 && memcmp(p + i, "\\u0000", 6) == 0))
+            return leat_fail(err, LEAT_ESCHEMA, "JSON with a NUL character at byte %zu", i);
+        inside ^= p[i] == '"';
+        i += escape;
+    }
+    return utf8_valid(text) ? 0 : leat_fail(err, LEAT_ESCHEMA, "JSON that is not valid UTF-8");
+}
+
 static cJSON *parse(struct leat_span text, struct leat_error *err)
 {
     const char *end = NULL;
 
-    if (text.size > LIMIT_ROW) {
-        leat_fail(err, LEAT_ELIMIT, "JSON text of %zu bytes, more than %d MiB", text.size, LIMIT_ROW >> 20);
+    if (check_text(text, err) != 0)
         return NULL;
-    }
     cJSON *j = text.size == 0 ? NULL : cJSON_ParseWithLengthOpts(text.base, text.size, &end, false);
     size_t at = end != NULL ? (size_t)(end - (const char *)text.base) : 0;
     bool rest = false;
@@ -200,8 +221,8 @@ static int pack(const cJSON *j, struct buffer *out, struct leat_error *err)
     msgpack_packer p;
 
     msgpack_packer_init(&p, out, pack_write);
-    if (pack_json(&p, j, 0) != 0)
-        return leat_fail(err, LEAT_ESCHEMA, "JSON nested deeper than %d", LIMIT_ANY_DEPTH);
+    if (pack_json(&p, j) != 0)
+        return leat_fail(err, LEAT_ESCHEMA, "JSON with a number beyond the range of f64");
     return out->error != 0 ? leat_fail(err, LEAT_ELIMIT, "JSON value too large") : 0;
 }
 
@@ -214,6 +235,8 @@ int json_to_msgpack(struct leat_span text, struct buffer *out, struct leat_error
         return err != NULL ? err->code : LEAT_ESCHEMA;
     int rv = pack(j, out, err);
     cJSON_Delete(j);
+    if (rv == 0)
+        rv = msgpack_check(span_of(out->base + before, out->size - before), err);
     if (rv != 0)
         out->size = before;
     return rv;
@@ -245,10 +268,11 @@ static void map_to_json(const msgpack_object *o, struct buffer *out)
         if (kv->key.type == MSGPACK_OBJECT_STR) {
             json_escape(span_of(kv->key.via.str.ptr, kv->key.via.str.size), out);
         } else {
-            struct buffer key = {0};
+            struct buffer key = {.limit = LIMIT_ROW}; /* each level of keys in keys may double it */
 
             object_to_json(&kv->key, &key);
             json_escape(buffer_bytes(&key), out);
+            out->error = out->error != 0 ? out->error : key.error;
             buffer_fini(&key);
         }
         put_text(out, ": ");
@@ -458,24 +482,21 @@ static int json_bytes(struct arena *a, const struct leat_column *c, const cJSON 
 /* One element of a vector; false: out of range. */
 static bool put_element(const struct leat_column *c, double d, uint8_t *at)
 {
+    double low = c->type == LEAT_I8_VECTOR ? -128 : 0;
+    double high = c->type == LEAT_I8_VECTOR ? 127 : c->type == LEAT_U8_VECTOR ? 255 : UINT32_MAX;
     float f = (float)d;
 
-    switch (c->type) {
-    case LEAT_F32_VECTOR:
+    if (c->type == LEAT_F32_VECTOR) {
         memcpy(at, &f, 4);
         return isfinite(f);
-    case LEAT_I8_VECTOR:
-        *at = (uint8_t)(int8_t)d;
-        return d >= -128 && d <= 127 && d == floor(d);
-    case LEAT_U8_VECTOR:
-        *at = (uint8_t)d;
-        return d >= 0 && d <= 255 && d == floor(d);
-    case LEAT_U32_VECTOR:
-        store_u32(at, (uint32_t)d);
-        return d >= 0 && d <= UINT32_MAX && d == floor(d);
-    default:
-        return false;
     }
+    if (d < low || d > high || d != floor(d))
+        return false;
+    if (c->type == LEAT_U32_VECTOR)
+        store_u32(at, (uint32_t)d);
+    else
+        *at = (uint8_t)(int)d;
+    return true;
 }
 
 static int json_vector(struct arena *a, const struct leat_column *c, const cJSON *j, struct leat_value *out,
@@ -513,20 +534,27 @@ static int json_any(struct arena *a, const cJSON *j, struct leat_value *out, str
     return rv;
 }
 
+/* Digits with at most a minus before them, in range: strtoull by itself takes more, and makes 2^64 - 5 of " -5". */
+static bool text_whole(const char *text, struct leat_value *out)
+{
+    bool negative = *text == '-';
+    char *end;
+
+    if (!isdigit((unsigned char)text[negative]))
+        return false;
+    errno = 0;
+    *out = negative ? leat_i64(strtoll(text, &end, 10)) : leat_u64(strtoull(text, &end, 10));
+    return errno == 0 && *end == '\0';
+}
+
 static int json_whole(const struct leat_column *c, const cJSON *j, struct leat_value *out, struct leat_error *err)
 {
-    char *end = NULL;
-
-    if (cJSON_IsString(j) && j->valuestring[0] != '\0') {
-        *out = j->valuestring[0] == '-' ? leat_i64(strtoll(j->valuestring, &end, 10))
-                                        : leat_u64(strtoull(j->valuestring, &end, 10));
-        if (*end == '\0')
-            return 0;
-    }
+    if (cJSON_IsString(j) && text_whole(j->valuestring, out))
+        return 0;
     if (!cJSON_IsNumber(j) || j->valuedouble != floor(j->valuedouble))
         return leat_fail(err, LEAT_ESCHEMA, "column '%s': a whole number is wanted", c->name);
-    if (fabs(j->valuedouble) > EXACT)
-        return leat_fail(err, LEAT_ESCHEMA, "column '%s': write whole numbers above 2^53 as a string", c->name);
+    if (fabs(j->valuedouble) >= EXACT)
+        return leat_fail(err, LEAT_ESCHEMA, "column '%s': write whole numbers from 2^53 on as a string", c->name);
     *out = leat_i64((int64_t)j->valuedouble);
     return 0;
 }

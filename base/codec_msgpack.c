@@ -73,11 +73,11 @@ int msgpack_check(struct leat_span bytes, struct leat_error *err)
         if (r.error != 0 || h.elements > reader_left(&r))
             return leat_fail(err, LEAT_ESCHEMA, "not one whole MessagePack value (%zu bytes)", bytes.size);
         if (++total > LIMIT_ANY_ELEMENTS)
-            return leat_fail(err, LEAT_ESCHEMA, "MessagePack value with more than %d elements", LIMIT_ANY_ELEMENTS);
+            return leat_fail(err, LEAT_ESCHEMA, "a value with more than %d elements", LIMIT_ANY_ELEMENTS);
         if (h.elements == 0)
             continue;
         if (depth == LIMIT_ANY_DEPTH)
-            return leat_fail(err, LEAT_ESCHEMA, "MessagePack value nested deeper than %d", LIMIT_ANY_DEPTH);
+            return leat_fail(err, LEAT_ESCHEMA, "a value nested deeper than %d", LIMIT_ANY_DEPTH);
         left[++depth] = h.elements;
     }
     if (reader_left(&r) != 0)

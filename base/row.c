@@ -11,7 +11,7 @@
 
 bool utf8_valid(struct leat_span s)
 {
-    const uint8_t *p = s.base, *end = p + s.size;
+    const uint8_t *p = s.base, *end = s.size > 0 ? p + s.size : p; /* no bytes may have no base */
 
     while (p < end) {
         if (*p < 0x80) {
