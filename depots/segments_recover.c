@@ -88,7 +88,8 @@ static bool runs_whole(const uint8_t *group)
     return true;
 }
 
-/* A group header at a position that could be right; full: its CRC and those of its runs too. */
+/* A group at a position, whose headers check out; full: its records too. Those of older segments are checked when they
+ * are read, but where a run belongs must be right here: what is indexed wrongly would be passed over. */
 static bool group_at(const struct segments *s, const struct segment *g, uint64_t position, uint64_t *number,
                      uint64_t *length, bool full)
 {
@@ -100,9 +101,9 @@ static bool group_at(const struct segments *s, const struct segment *g, uint64_t
     *number = load_u64(p + 16);
     if (*length < GROUP_HEADER || *length % GROUP_ALIGN != 0 || *length > g->size - position)
         return false;
-    if (!runs_fit(s, p, *length))
+    if (!runs_fit(s, p, *length) || load_u32(p + 4) != group_crc(p))
         return false;
-    return !full || (load_u32(p + 4) == group_crc(p) && runs_whole(p));
+    return !full || runs_whole(p);
 }
 
 static void add_run(struct segment_partition *p, const struct run *r)
@@ -191,7 +192,7 @@ static int cut_tail(struct segment *g, uint64_t position, struct leat_error *err
     return 0;
 }
 
-/* All groups of one segment; in the last one their CRCs are checked and a torn tail is cut. */
+/* All groups of one segment; in the last one their records are checked and a torn tail is cut. */
 static int walk(struct segments *s, struct segment *g, bool last, struct leat_error *err)
 {
     uint64_t number, length;
@@ -257,7 +258,7 @@ static int drop_unborn(const struct segments *s, struct segment *g, bool last, s
     int rv;
 
     if (!last || later_group(s, g, 0, 0))
-        rv = leat_fail(err, LEAT_ECORRUPT, "'%s' is damaged: its header does not check out. Put the file back from a backup; nothing was changed",
+        rv = leat_fail(err, LEAT_ECORRUPT, "'%s' is damaged at byte 0: its header does not check out. Put the file back from a backup; nothing was changed",
                        g->path);
     else
         rv = unlink(g->path) == 0 ? 0 : base_errno(err, errno, "remove", g->path);

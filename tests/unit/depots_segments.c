@@ -159,6 +159,28 @@ static void damage_in_the_middle_is_reported(void **state)
     }
 }
 
+/* Groups of an older segment: their records are checked when read, where they belong when the log opens. */
+static void damage_in_older_segments_is_reported(void **state)
+{
+    (void)state;
+    for (uint32_t at = 0; at < 64; at += 3) {
+        struct leat_error err = {0};
+        struct fixture f;
+        struct log *l;
+        char where[64];
+
+        set_up(&f);
+        fill(&f, 600);
+        uint8_t flipped = byte_at(&f, DATA + 2 * GROUP + at) ^ 1;
+        change(&f, DATA + 2 * GROUP + at, &flipped, 1);
+        assert_int_equal(log_open(&log_segments, &f.config, &l, &err), LEAT_ECORRUPT);
+        snprintf(where, sizeof(where), "damaged at byte %d", DATA + 2 * GROUP);
+        assert_non_null(strstr(err.text, where));
+        assert_non_null(strstr(err.text, f.file));
+        file_remove_tree(f.directory, NULL);
+    }
+}
+
 static void a_missing_segment_is_reported(void **state)
 {
     struct leat_error err = {0};
@@ -290,6 +312,7 @@ int main(void)
         cmocka_unit_test(a_torn_last_group_is_cut_wherever_it_tears),
         cmocka_unit_test(a_flipped_bit_in_the_last_group_is_cut),
         cmocka_unit_test(damage_in_the_middle_is_reported),
+        cmocka_unit_test(damage_in_older_segments_is_reported),
         cmocka_unit_test(a_missing_segment_is_reported),
         cmocka_unit_test(a_segment_that_was_being_made_is_dropped),
         cmocka_unit_test(a_damaged_header_is_reported),
