@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cmd/cmd.h"
 
+#include <errno.h>
 #include <libgen.h>
 #include <stdio.h>
 #include <time.h>
@@ -23,6 +24,7 @@ struct entry {
 struct demo {
     struct call *call;
     struct leat *leat;
+    struct buffer text;          /* what entries point into */
     struct entry *entry;
     uint32_t entries;
     struct import_file vectors;
@@ -73,21 +75,30 @@ static void add_entry(struct demo *d, char *line)
     d->entry[d->entries++] = (struct entry){line, tab + 1, second + 1};
 }
 
+static void free_sample(struct demo *d)
+{
+    if (d->vectors.base != NULL)
+        import_close(&d->vectors);
+    arena_close(d->arena);
+    buffer_fini(&d->text);
+    free(d->entry);
+    free(d->vector);
+}
+
 static int load_sample(struct demo *d, struct leat_error *err)
 {
-    static struct buffer text;
     struct leat_value value[2];
     char directory[4096], path[4200], *rest = NULL;
 
     if (!find_sample(directory, sizeof(directory)))
         return leat_fail(err, LEAT_ENOTFOUND, "the sample data is not there; say where by LEAT_DATA=DIR (the folder data/ of the sources)");
     snprintf(path, sizeof(path), "%s/definitions.tsv", directory);
-    buffer_init(&text, 16 << 20);
-    int rv = file_read(path, 16 << 20, &text, err);
+    buffer_init(&d->text, 16 << 20);
+    int rv = file_read(path, 16 << 20, &d->text, err);
     if (rv != 0)
         return rv;
-    buffer_u8(&text, 0);
-    for (char *line = strtok_r((char *)text.base, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest))
+    buffer_u8(&d->text, 0);
+    for (char *line = strtok_r((char *)d->text.base, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest))
         add_entry(d, line);
     snprintf(path, sizeof(path), "%s/definitions.npy", directory);
     rv = import_open(path, NULL, &d->vectors, err);
@@ -244,6 +255,8 @@ static int check(struct demo *d, struct leat_error *err)
     printf("recall@%d over %d queries: %.3f, looking at %.0f of %u vectors (%.0f %%)\n", NEAR, CHECKED,
            (double)found / (CHECKED * NEAR), (double)candidates / CHECKED, d->entries, 100.0 * (double)candidates / CHECKED / d->entries);
     printf("time a query: %.2f ms by hashing, %.2f ms exact (medians)\n", fast[CHECKED / 2] * 1e3, slow[CHECKED / 2] * 1e3);
+    printf("(So few vectors are scanned faster than they are looked up, and the default settings favour recall: docs/BENCHMARKS.md\n"
+           "has settings with which hashing is two to three times faster than exact.)\n");
     return 0;
 }
 
@@ -251,7 +264,7 @@ static int check(struct demo *d, struct leat_error *err)
 
 static int run_demo(struct demo *d, struct leat_error *err)
 {
-    static const char *const wanted[] = {"violin", "volcano", "physicist", "lighthouse"};
+    static const char *const wanted[] = {"violin", "volcano", "physicist", "democracy"};
     struct leat_config config = {.create = true};
     int rv = load_sample(d, err);
 
@@ -273,17 +286,18 @@ static int run_demo(struct demo *d, struct leat_error *err)
 
 static void print_next(const struct demo *d)
 {
-    const char *data = d->temporary && call_option(d->call, "keep") == NULL ? "DIR" : d->directory;
+    const char *leat = program_invocation_name;
+    bool kept = !d->temporary || call_option(d->call, "keep") != NULL;
+    const char *data = kept ? d->directory : "demo-data";
 
-    if (strcmp(data, "DIR") == 0)
-        printf("\nNext: keep the data with 'leat demo --data DIR', then\n");
-    else
-        printf("\nNext:\n");
-    printf("  leat pstate get lsh embeddings 00001740-a --data %s\n"
-           "  leat pstate info lsh --data %s\n"
-           "  leat stats --data %s\n"
-           "  leat module show lsh\n",
-           data, data, data);
+    printf("\nNext:\n");
+    if (!kept)
+        printf("  %s demo --data %s      the same, and the data stays; then\n", leat, data);
+    printf("  %s pstate get lsh embeddings %s --data %s\n"
+           "  %s pstate info lsh --data %s\n"
+           "  %s stats --data %s\n"
+           "  %s module show lsh\n",
+           leat, d->entry[0].id, data, leat, data, leat, data, leat);
 }
 
 int cmd_demo(struct call *c)
@@ -307,5 +321,6 @@ int cmd_demo(struct call *c)
         print_next(&d);
     if (d.temporary && call_option(c, "keep") == NULL)
         file_remove_tree(d.directory, NULL);
+    free_sample(&d);
     return rv == 0 ? 0 : call_error(&err);
 }

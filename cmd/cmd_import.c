@@ -127,7 +127,9 @@ static int send(struct import *im, const struct leat_rows *rows, struct leat_err
     im->how.sequence = im->file.row - f->rows + 1;
     rv = leat_append_start(im->depot, rows, &im->how, appended, f, err);
     if (rv != 0) {
+        pthread_mutex_lock(&im->lock);
         im->under_way -= f->rows;
+        pthread_mutex_unlock(&im->lock);
         free(f);
     }
     return rv;
@@ -210,7 +212,7 @@ int cmd_import(struct call *c)
     int rv;
 
     if (call_option(c, "module") == NULL || call_option(c, "depot") == NULL)
-        return call_usage(c, "say where to: --module M --depot D");
+        return call_usage(c, "say where to: --module MODULE --depot DEPOT");
     if (ack != NULL && strcmp(ack, "appended") != 0 && strcmp(ack, "processed") != 0)
         return call_usage(c, "--ack is appended or processed, not '%s'", ack);
     im.how.ack = ack != NULL && strcmp(ack, "processed") == 0 ? LEAT_PROCESSED : LEAT_APPENDED;

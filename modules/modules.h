@@ -5,7 +5,7 @@
 /* modules: the modules that come with Leat. They see the public header only, like yours.
  *
  *   word_count.c     the smallest useful one: a stream, a fold, two queries
- *   bank_transfer.c  money between accounts on different tasks: idempotent, refused when there is none
+ *   bank_transfer.c  money between accounts on different tasks: idempotent, refused where there is too little
  *   lsh.c            vectors in, neighbours out: random-hyperplane hashing; lsh_query.c searches
  *   vector/          kernels: dot products, the best rows, probing */
 
