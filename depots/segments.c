@@ -433,26 +433,45 @@ static void drop_runs(struct segments *s, const struct segment *g, const struct 
     }
 }
 
+/* The oldest segment that may go leaves the index. */
+static bool trim_one(struct segments *s, char *path, size_t size)
+{
+    bool found = false;
+
+    pthread_mutex_lock(&s->lock);
+    for (uint32_t i = 0; i + 1 < s->segments && !found; i++) {
+        struct segment *g = s->segment[i], *next = s->segment[i + 1];
+
+        if (g->trimmed)
+            continue;
+        if (!may_go(s, next))
+            break;
+        snprintf(path, size, "%s", g->path);
+        drop_runs(s, g, next);
+        g->trimmed = found = true;
+    }
+    forget_trimmed(s);
+    pthread_mutex_unlock(&s->lock);
+    return found;
+}
+
+/* Each removal is durable before the next: a loss of power that undoes some of them must not leave a hole. */
 static int segments_trim(struct log *l, uint32_t partition, uint64_t before, struct leat_error *err)
 {
     struct segments *s = (struct segments *)l;
+    char path[4096];
     int rv = 0;
 
     pthread_mutex_lock(&s->lock);
     if (before > s->partition[partition].trim)
         s->partition[partition].trim = before;
-    for (uint32_t i = 0; i + 1 < s->segments && rv == 0; i++) {
-        if (s->segment[i]->trimmed)
-            continue;
-        if (!may_go(s, s->segment[i + 1]))
-            break;
-        if (unlink(s->segment[i]->path) != 0)
-            rv = base_errno(err, errno, "remove", s->segment[i]->path);
-        drop_runs(s, s->segment[i], s->segment[i + 1]);
-        s->segment[i]->trimmed = true;
-    }
-    forget_trimmed(s);
     pthread_mutex_unlock(&s->lock);
+    while (rv == 0 && trim_one(s, path, sizeof(path))) {
+        if (unlink(path) != 0)
+            rv = base_errno(err, errno, "remove", path);
+        else if (s->durability == LEAT_FULL)
+            rv = file_sync_directory(s->directory, err);
+    }
     return rv;
 }
 
