@@ -375,6 +375,7 @@ int group_open(const struct group_config *config, struct group **out, struct lea
         p->read_position = p->cursor.position;
         p->behind = true;
         atomic_store(&p->journaled, p->cursor.position);
+        atomic_store(&p->consumed, p->cursor.turn);
     }
     *out = g;
     return 0;
@@ -396,6 +397,17 @@ void group_connect(struct group *g, struct group *const *peers, const struct gro
 
 /* ---- Checkpoints ---- */
 
+/* Up to where a peer has consumed our journal; all of it when nothing more is in it for the peer. */
+static uint64_t consumed_by(const struct group *g, uint32_t number)
+{
+    const struct group *peer = g->peer[number].group;
+
+    if (peer == NULL)
+        return 0;
+    const struct hop_peer *us = &peer->peer[g->config.number];
+    return atomic_load(&us->consumed) == g->sent[number] ? UINT64_MAX : atomic_load(&us->journaled);
+}
+
 /* The journal may go up to what the older checkpoint needs and every peer has consumed. */
 static int trim_journal(struct group *g, uint64_t previous_turn, struct leat_error *err)
 {
@@ -405,8 +417,7 @@ static int trim_journal(struct group *g, uint64_t previous_turn, struct leat_err
         if (g->checkpoint_turn[i] == previous_turn && previous_turn > 0)
             floor = g->checkpoint_position[i];
     for (uint32_t i = 0; i < g->config.groups; i++) {
-        struct group *peer = g->peer[i].group;
-        uint64_t consumed = peer != NULL ? atomic_load(&peer->peer[g->config.number].journaled) : 0;
+        uint64_t consumed = consumed_by(g, i);
 
         floor = consumed < floor ? consumed : floor;
     }

@@ -38,7 +38,8 @@ struct hop_peer {
     uint64_t seen;                /* turn of the last accepted */
     uint64_t read_position;       /* where its journal is read on */
     bool behind;                  /* pushes were missed: read the journal */
-    _Atomic uint64_t journaled;   /* cursor.position as committed: the peer's trim floor */
+    _Atomic uint64_t journaled;   /* cursor.position as committed: the peer's trim floor, */
+    _Atomic uint64_t consumed;    /* unless cursor.turn, as committed, is the last with an output to us */
 };
 
 /* Depots of other modules, as this group reads them. */

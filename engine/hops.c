@@ -118,12 +118,25 @@ static int read_batches(struct group *g, uint32_t from, const struct log_slice *
         for (uint32_t j = 0; j < b.outputs; j++)
             if (b.output[j].group == g->config.number)
                 found = &b.output[j];
-        if (found != NULL && b.turn > peer->seen &&
-            (rv = accept(g, message_new(from, found->previous, b.turn, slice->entry[i].offset, found->body), err)) != 0)
-            return rv;
+        if (found != NULL && b.turn > peer->seen) {
+            if (found->previous != peer->seen)
+                return leat_fail(err, LEAT_ECORRUPT, "group %u: outputs of group %u from turn %llu to %llu are missing in its journal",
+                                 g->config.number, from, (unsigned long long)peer->seen + 1, (unsigned long long)found->previous);
+            rv = accept(g, message_new(from, found->previous, b.turn, slice->entry[i].offset, found->body), err);
+            if (rv != 0)
+                return rv;
+        }
         peer->read_position = slice->entry[i].offset + 1;
     }
     return 0;
+}
+
+/* A journal is trimmed behind our cursor only while there is nothing for us. */
+static void skip_trimmed(struct hop_peer *peer)
+{
+    uint64_t next;
+
+    log_bounds(peer->group->journal, 0, &peer->read_position, &next);
 }
 
 /* Read a peer's journal up to what its view has, or until enough is queued. What is durable but not applied yet must
@@ -143,6 +156,11 @@ static int read_gap(struct group *g, uint32_t from, struct leat_error *err)
         rv = peer->read_position < end
                  ? log_read(peer->group->journal, 0, peer->read_position, 64, 4 << 20, &slice, err)
                  : LEAT_EAGAIN;
+        if (rv == LEAT_ETRIMMED) {
+            skip_trimmed(peer);
+            rv = 0;
+            continue;
+        }
         if (rv == LEAT_EAGAIN) {
             peer->behind = false;
             return 0;

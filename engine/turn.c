@@ -455,6 +455,7 @@ static void apply_cursors(struct group *g, const struct batch *b)
         peer->cursor = b->hop[i].cursor;
         peer->progress_dirty = false;
         atomic_store(&peer->journaled, peer->cursor.position);
+        atomic_store(&peer->consumed, peer->cursor.turn);
     }
     for (uint32_t i = 0; i < b->outputs; i++)
         g->sent[b->output[i].group] = b->turn;

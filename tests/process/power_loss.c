@@ -601,6 +601,20 @@ static bool whole(const struct disk *d, const char *root, const char *copy)
     return system(command) == 0;
 }
 
+/* Did journals get new segments, and lose old ones behind checkpoints? */
+static bool trims(const struct disk *d)
+{
+    uint32_t made = 0, removed = 0;
+
+    for (uint32_t i = 0; i < d->events; i++)
+        if (d->event[i].name != NULL && strstr(d->event[i].name, ".seg") != NULL) {
+            made += d->event[i].kind == DISK_LINK;
+            removed += d->event[i].kind == DISK_UNLINK;
+        }
+    printf("%u events of %u files; %u segments, %u of them removed\n", d->events, d->files, made, removed);
+    return removed > 0;
+}
+
 /* The load runs on a disk, where syncs take their time; images are made in memory where there is such a directory. */
 static int campaign(uint64_t seed, int images, const char *disk, const char *memory)
 {
@@ -613,10 +627,9 @@ static int campaign(uint64_t seed, int images, const char *disk, const char *mem
         if (i % IMAGES_EACH == 0) {
             disk_fini(&recording);
             record(&recording, seed + (uint64_t)i, below(root, disk, "load", i));
-            failed += !whole(&recording, root, below(copy, memory, "copy", i));
+            failed += !whole(&recording, root, below(copy, memory, "copy", i)) || !trims(&recording);
             file_remove_tree(root, NULL);
             file_remove_tree(copy, NULL);
-            printf("%u events of %u files\n", recording.events, recording.files);
         }
         failed += !survives(&recording, seed + (uint64_t)i, disk, memory);
     }
