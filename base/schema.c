@@ -166,10 +166,10 @@ int row_schema_parse(struct arena *a, const char *text, schema_lookup *lookup, v
             break;
         schema.column[schema.columns++] = column;
         skip_space(&at);
-        if (*at == ',')
-            at++;
-        else if (*at != '\0')
+        if (*at != ',' && *at != '\0')
             rv = leat_fail(err, LEAT_ESCHEMA, "',' is missing at '%.20s'", at);
+        at += *at == ',';
+        skip_space(&at);
     }
     if (rv != 0)
         return base_wrap(err, rv, "schema \"%.200s\", character %zu", text, (size_t)(at - text) + 1);
@@ -179,10 +179,10 @@ int row_schema_parse(struct arena *a, const char *text, schema_lookup *lookup, v
 
 const char *schema_type_text(struct arena *a, const struct leat_column *type)
 {
-    for (size_t i = 0; i < LENGTH_OF(types); i++) {
+    for (size_t i = 0; i < LENGTH_OF(types) && type->type != LEAT_NULL; i++) {
         if (types[i].scalar == type->type)
             return arena_format(a, "%s%s", types[i].name, type->nullable ? "?" : "");
-        if (types[i].vector == type->type && type->type != LEAT_NULL)
+        if (types[i].vector == type->type)
             return arena_format(a, "%s[%u]%s", types[i].name, type->count, type->nullable ? "?" : "");
     }
     return "null";
