@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The victim of kill_chain.sh. It appends numbers 0.. to a depot by key and goes on where a killed run stopped.
+/* A victim of kill.sh. It appends numbers 0.. to a depot by key and goes on where a killed run stopped.
  *
  *   kill_chain append DIRECTORY    until it is killed
  *   kill_chain finish DIRECTORY    complete the last batch, compare the PStates with an offline pass over the numbers

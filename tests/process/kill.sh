@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# kill -9 at random moments under load, again and again, also while a start replays; then every number must have had
-# its effects exactly once and in order. usage: kill_chain.sh PROGRAM
+# kill -9 at random moments under load, again and again, also while a start replays; then the program compares what is
+# there with what must be. usage: kill.sh PROGRAM
 set -euo pipefail
 program=$1
 kills=20
