@@ -11,12 +11,12 @@ enum { MOST = 100000 };
 struct top_of {
     uint32_t k;
     uint32_t by;
-    int id;         /* column, or -1 */
-    double sign;    /* ascending 1, descending -1: values are multiplied by it, least is best */
+    int id;           /* column, or -1 */
+    bool descending;
 };
 
 struct entry {
-    double value;   /* times sign */
+    uint64_t rank;  /* of its number: the lower, the better */
     uint64_t hash;  /* of the id */
     struct leat_span row;
     uint32_t heap;  /* place in the heap */
@@ -49,7 +49,7 @@ static int top_prepare(struct leat_fold_use *use, size_t *state_size, char *sche
         return leat_fail(err, LEAT_EMODULE, "order=%s: ascending or descending is wanted", order);
     of->k = (uint32_t)k;
     of->by = (uint32_t)by;
-    of->sign = order != NULL && strcmp(order, "descending") == 0 ? -1 : 1;
+    of->descending = order != NULL && strcmp(order, "descending") == 0;
     *state_size = sizeof(struct top);
     return fold_schema(use, NULL, schema, size, err);
 }
@@ -73,6 +73,28 @@ static void make_room(const struct leat_fold_use *use, struct top *t)
     t->slots = slots;
     t->slot = leat_fold_alloc(use, slots * sizeof(*t->slot));
     memset(t->slot, 0, slots * sizeof(*t->slot));
+}
+
+/* A number's place in the order wanted, exact for all types. false: it has none. */
+static bool rank_of(const struct top_of *of, const struct leat_value *v, uint64_t *rank)
+{
+    const uint64_t sign = UINT64_C(1) << 63;
+
+    if (v->type == LEAT_I64) {
+        *rank = (uint64_t)v->as.i ^ sign;
+    } else if (v->type == LEAT_U32 || v->type == LEAT_U64) {
+        *rank = v->as.u;
+    } else if (v->type == LEAT_NULL || isnan(v->as.f)) {
+        return false;
+    } else {
+        double d = v->as.f + 0.0; /* makes 0 of -0 */
+
+        memcpy(rank, &d, sizeof(d));
+        *rank ^= *rank & sign ? UINT64_MAX : sign;
+    }
+    if (of->descending)
+        *rank = ~*rank;
+    return true;
 }
 
 static struct leat_value id_of(const struct leat_fold_use *use, struct leat_span row)
@@ -103,21 +125,21 @@ static int compare_ids(const struct leat_value *a, const struct leat_value *b)
 }
 
 /* Is a better than b? Ties go to the lower id. */
-static bool better(const struct leat_fold_use *use, double a_value, const struct leat_value *a_id,
+static bool better(const struct leat_fold_use *use, uint64_t a_rank, const struct leat_value *a_id,
                    const struct entry *b)
 {
-    if (a_value != b->value)
-        return a_value < b->value;
+    if (a_rank != b->rank)
+        return a_rank < b->rank;
     struct leat_value b_id = id_of(use, b->row);
     return compare_ids(a_id, &b_id) < 0;
 }
 
 static bool entry_better(const struct leat_fold_use *use, const struct entry *a, const struct entry *b)
 {
-    if (a->value != b->value)
-        return a->value < b->value;
+    if (a->rank != b->rank)
+        return a->rank < b->rank;
     struct leat_value id = id_of(use, a->row);
-    return better(use, a->value, &id, b);
+    return better(use, a->rank, &id, b);
 }
 
 static void heap_set(struct top *t, uint32_t place, uint32_t entry)
@@ -193,8 +215,8 @@ static void slot_remove(const struct leat_fold_use *use, struct top *t, const st
 
 /* ---- Rows in ---- */
 
-/* Offer a row whose value passed the first compare. row: encoded, made by the caller only when it is taken. */
-static void offer(const struct leat_fold_use *use, struct top *t, double value, const struct leat_value *id,
+/* Offer a row whose rank passed the first compare. row: encoded; or at: it is encoded only when it is taken. */
+static void offer(const struct leat_fold_use *use, struct top *t, uint64_t rank, const struct leat_value *id,
                   const struct leat_batch *in, uint32_t at, struct leat_span row)
 {
     const struct top_of *of = leat_fold_memory(use);
@@ -204,8 +226,8 @@ static void offer(const struct leat_fold_use *use, struct top *t, double value, 
     if (of->id >= 0 && t->slot[slot] != 0) {
         struct entry *same = &t->entry[t->slot[slot] - 1];
 
-        if (value < same->value) {
-            same->value = value;
+        if (rank < same->rank) {
+            same->rank = rank;
             same->row = in != NULL ? fold_keep_row(use, in, at) : row;
             sift_down(use, t, same->heap);
         }
@@ -213,7 +235,7 @@ static void offer(const struct leat_fold_use *use, struct top *t, double value, 
     }
     if (t->count == of->k) {
         entry = t->heap[0];
-        if (!better(use, value, id, &t->entry[entry]))
+        if (!better(use, rank, id, &t->entry[entry]))
             return;
         if (of->id >= 0)
             slot_remove(use, t, &t->entry[entry]);
@@ -221,7 +243,7 @@ static void offer(const struct leat_fold_use *use, struct top *t, double value, 
         entry = t->count++;
         heap_set(t, entry, entry);
     }
-    t->entry[entry].value = value;
+    t->entry[entry].rank = rank;
     t->entry[entry].hash = hash;
     t->entry[entry].row = in != NULL ? fold_keep_row(use, in, at) : row;
     if (of->id >= 0)
@@ -232,13 +254,6 @@ static void offer(const struct leat_fold_use *use, struct top *t, double value, 
         sift_up(use, t, t->entry[entry].heap);
 }
 
-static double number_of(const struct leat_value *v)
-{
-    if (v->type == LEAT_F32 || v->type == LEAT_F64)
-        return v->as.f;
-    return v->type == LEAT_I64 ? (double)v->as.i : v->type == LEAT_NULL ? NAN : (double)v->as.u;
-}
-
 static int top_step(const struct leat_fold_use *use, void *state, const struct leat_batch *in, uint32_t first,
                     uint32_t end)
 {
@@ -247,14 +262,14 @@ static int top_step(const struct leat_fold_use *use, void *state, const struct l
 
     for (uint32_t i = first; i < end; i++) {
         struct leat_value v = leat_at(in, i, of->by);
-        double value = number_of(&v) * of->sign;
+        uint64_t rank;
 
-        if (isnan(value) || (t->count == of->k && value > t->entry[t->heap[0]].value))
+        if (!rank_of(of, &v, &rank) || (t->count == of->k && rank > t->entry[t->heap[0]].rank))
             continue;
         if (t->entry == NULL)
             make_room(use, t);
         struct leat_value id = of->id >= 0 ? leat_at(in, i, (uint32_t)of->id) : leat_null();
-        offer(use, t, value, &id, in, i, span_of(NULL, 0));
+        offer(use, t, rank, &id, in, i, span_of(NULL, 0));
     }
     return 0;
 }
@@ -269,7 +284,7 @@ static int top_merge(const struct leat_fold_use *use, void *state, const void *o
 
         if (a->entry == NULL)
             make_room(use, a);
-        offer(use, a, b->entry[i].value, &id, NULL, 0, b->entry[i].row);
+        offer(use, a, b->entry[i].rank, &id, NULL, 0, b->entry[i].row);
     }
     return 0;
 }
@@ -279,33 +294,30 @@ static void top_save(const struct leat_fold_use *use, const void *state, struct 
     const struct top *t = state;
 
     (void)use;
-    for (uint32_t i = 0; i < t->count; i++) {
-        leat_sink_put(out, &t->entry[i].value, 8);
+    for (uint32_t i = 0; i < t->count; i++)
         buffer_span(out->out, t->entry[i].row);
-    }
 }
 
 static int top_load(const struct leat_fold_use *use, void *state, struct leat_span bytes)
 {
-    struct reader in = reader_of(bytes);
+    const struct top_of *of = leat_fold_memory(use);
     struct row_schema schema = fold_row_schema(use);
+    struct reader in = reader_of(bytes);
     struct leat_value value[LIMIT_COLUMNS];
     struct top *t = state;
 
     while (reader_left(&in) > 0) {
-        const void *number = reader_take(&in, 8);
         struct leat_span row = reader_span(&in);
-        double d;
+        uint64_t rank;
 
-        if (in.error != 0 || row_decode(&schema, row, value) != 0)
+        if (in.error != 0 || row_decode(&schema, row, value) != 0 || !rank_of(of, &value[of->by], &rank))
             return LEAT_ECORRUPT;
-        memcpy(&d, number, 8);
         void *copy = leat_fold_alloc(use, row.size + 1);
         memcpy(copy, row.base, row.size);
         if (t->entry == NULL)
             make_room(use, t);
         struct leat_value id = id_of(use, span_of(copy, row.size));
-        offer(use, t, d, &id, NULL, 0, span_of(copy, row.size));
+        offer(use, t, rank, &id, NULL, 0, span_of(copy, row.size));
     }
     return in.error;
 }

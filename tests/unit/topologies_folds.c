@@ -713,6 +713,78 @@ static void test_top_k_of_many(void **state)
     top_round(&(struct top_case){SCORED, "v", NULL, 50, -1, 30000, 1000000}, 100000);
 }
 
+/* Whole numbers of 64 bits that are equal as doubles are not equal. */
+
+struct exact {
+    uint64_t bits; /* of an i64 or a u64 */
+    uint32_t id;
+};
+
+static bool exact_signed;
+static int exact_sign;
+
+static int compare_exact(const void *a, const void *b)
+{
+    const struct exact *x = a, *y = b;
+    int64_t p = (int64_t)x->bits, q = (int64_t)y->bits;
+    int order = exact_signed ? (p > q) - (p < q) : (x->bits > y->bits) - (x->bits < y->bits);
+
+    return order != 0 ? order * exact_sign : (x->id > y->id) - (x->id < y->id);
+}
+
+static void exact_round(uint32_t k, uint32_t count)
+{
+    static const uint64_t near[] = {0, UINT64_C(1) << 53, UINT64_C(1) << 62, INT64_MAX - 8, (uint64_t)INT64_MIN, UINT64_MAX - 8};
+    struct exact all[ROWS_MOST];
+    char args[64];
+
+    snprintf(args, sizeof(args), "k=%u by=n id=id order=%s", k, exact_sign < 0 ? "descending" : "ascending");
+    begin(&leat_top_k, exact_signed ? "id: u32, n: i64" : "id: u32, n: u64", args);
+    uint64_t middle = near[random_below(&h.random, LENGTH_OF(near))];
+    for (uint32_t i = 0; i < count; i++) {
+        all[i] = (struct exact){middle + random_below(&h.random, 8), i};
+        encoded[i] = encode(h.plan.arena, &h.in, LEAT_ROW(leat_u32(i), exact_signed ? leat_i64((int64_t)all[i].bits) : leat_u64(all[i].bits)));
+    }
+    struct leat_batch in = batch_of(encoded, count);
+    qsort(all, count, sizeof(*all), compare_exact);
+    for (uint32_t i = 0; i < k && i < count; i++)
+        wanted[i] = encoded[all[i].id];
+    void *one = fold_one(&in);
+    finish(one);
+    expect_rows(wanted, k < count ? k : count, true);
+    finish(through_bytes(one));
+    expect_rows(wanted, k < count ? k : count, true);
+    finish(fold_split(&in));
+    expect_rows(wanted, k < count ? k : count, true);
+    end();
+}
+
+static void test_top_k_is_exact(void **state)
+{
+    (void)state;
+    for (uint32_t round = 0; round < 4 * ROUNDS; round++) {
+        exact_signed = round % 2 == 0;
+        exact_sign = round % 4 < 2 ? 1 : -1;
+        exact_round(1 + round % 13, round);
+    }
+}
+
+/* 0 and -0 are the same number: the id decides. */
+static void test_top_k_zeros(void **state)
+{
+    (void)state;
+    for (int sign = 0; sign < 2; sign++) {
+        begin(&leat_top_k, "id: u32, v: f64", sign == 0 ? "k=2 by=v id=id" : "k=2 by=v id=id order=descending");
+        struct leat_span row[3] = {encode(h.plan.arena, &h.in, LEAT_ROW(leat_u32(3), leat_f64(-0.0))),
+                                   encode(h.plan.arena, &h.in, LEAT_ROW(leat_u32(2), leat_f64(0.0))),
+                                   encode(h.plan.arena, &h.in, LEAT_ROW(leat_u32(1), leat_f64(-0.0)))};
+        struct leat_batch in = batch_of(row, 3);
+        finish(fold_one(&in));
+        expect_rows((struct leat_span[]){row[2], row[1]}, 2, true);
+        end();
+    }
+}
+
 /* ---- Damage and arguments ---- */
 
 static void test_load_refuses_damage(void **state)
@@ -784,6 +856,8 @@ int main(void)
         cmocka_unit_test(test_values_are_rows),
         cmocka_unit_test(test_top_k),
         cmocka_unit_test(test_top_k_of_many),
+        cmocka_unit_test(test_top_k_is_exact),
+        cmocka_unit_test(test_top_k_zeros),
         cmocka_unit_test(test_load_refuses_damage),
         cmocka_unit_test(test_arguments),
     };
