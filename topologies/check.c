@@ -303,6 +303,8 @@ int check_into(struct plan *p, struct plan_edge at, struct leat_error *err)
         return check_node_fail(p, at, err, "is the reply, so its route must be LEAT_TO_ORIGIN");
     if (t->reply != UINT32_MAX)
         return check_node_fail(p, at, err, "is a second reply beside '%s'", t->node[t->reply].name);
+    if (n->work == PLAN_RUN && n->emits.columns == 0)
+        return check_node_fail(p, at, err, "is the reply, so it must say what it emits: .emits is missing");
     n->reply = true;
     t->reply = at.node;
     return 0;
@@ -383,6 +385,46 @@ int check_resolved(const struct plan *p, struct plan_edge at, struct leat_error 
     if (n->emits.columns > LIMIT_COLUMNS)
         return check_node_fail(p, at, err, "emits too many columns");
     return n->work == PLAN_FOLD && n->pstate != UINT32_MAX ? check_kept(p, at, err) : 0;
+}
+
+/* ---- Arguments of folds ---- */
+
+static bool asked_for(const struct fold_asked *asked, const char *name, size_t size)
+{
+    for (uint32_t i = 0; i < asked->count; i++)
+        if (strlen(asked->name[i]) == size && memcmp(asked->name[i], name, size) == 0)
+            return true;
+    return false;
+}
+
+static const char *asked_text(const struct plan *p, const struct fold_asked *asked)
+{
+    const char *text = asked->count > 0 ? asked->name[0] : "none";
+
+    for (uint32_t i = 1; i < asked->count; i++)
+        text = arena_format(p->arena, "%s, %s", text, asked->name[i]);
+    return text;
+}
+
+int check_arguments(const struct plan *p, struct plan_edge at, const struct fold_asked *asked, struct leat_error *err)
+{
+    const struct plan_node *n = plan_node_at(p, at);
+    const char *args = n->use->args;
+    struct leat_span word, name, earlier;
+
+    for (const char *next = args; fold_argument_next(&next, &word, &name);) {
+        if (name.size == word.size)
+            return check_node_fail(p, at, err, "its argument '%.*s' has no value: NAME=VALUE is wanted", (int)word.size,
+                                   (const char *)word.base);
+        if (!asked_for(asked, name.base, name.size))
+            return check_node_fail(p, at, err, "fold %s has no argument '%.*s'; it takes %s", n->fold->name,
+                                   (int)name.size, (const char *)name.base, asked_text(p, asked));
+        for (const char *before = args; fold_argument_next(&before, &word, &earlier) && earlier.base != name.base;)
+            if (span_equal(earlier, name))
+                return check_node_fail(p, at, err, "its argument '%.*s' is given twice", (int)name.size,
+                                       (const char *)name.base);
+    }
+    return 0;
 }
 
 /* ---- Shape ---- */

@@ -30,6 +30,8 @@ int check_route(const struct plan *p, struct plan_edge at, struct leat_error *er
 int check_into(struct plan *p, struct plan_edge at, struct leat_error *err);
 /* What can be said once its columns are known. */
 int check_resolved(const struct plan *p, struct plan_edge at, struct leat_error *err);
+/* That a fold's prepare() asked for each argument it is given, and each is given once. */
+int check_arguments(const struct plan *p, struct plan_edge at, const struct fold_asked *asked, struct leat_error *err);
 /* Reachability, loops, the one reply; sets ranks. */
 int check_shape(struct plan *p, uint32_t topology, struct leat_error *err);
 

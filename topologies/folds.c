@@ -7,19 +7,41 @@
 
 /* ---- What a fold may ask ---- */
 
+bool fold_argument_next(const char **at, struct leat_span *word, struct leat_span *name)
+{
+    while (isspace((unsigned char)**at))
+        (*at)++;
+    *word = *name = span_of(*at, 0);
+    for (; **at != '\0' && !isspace((unsigned char)**at); (*at)++)
+        word->size++;
+    while (name->size < word->size && ((const char *)name->base)[name->size] != '=')
+        name->size++;
+    return word->size > 0;
+}
+
+/* The same name may be asked for twice, at two places of a prepare(). */
+static void note_asked(const struct leat_fold_use *use, const char *name)
+{
+    struct fold_asked *asked = use->asked;
+
+    for (uint32_t i = 0; i < asked->count; i++)
+        if (strcmp(asked->name[i], name) == 0)
+            return;
+    leat_assert(asked->count < LENGTH_OF(asked->name));
+    asked->name[asked->count++] = arena_format(use->plan->arena, "%s", name);
+}
+
 const char *leat_fold_argument(const struct leat_fold_use *use, const char *name)
 {
-    size_t size = strlen(name);
+    /* The plan's arena only while it is made: threads share the plan. */
+    struct arena *arena = use->arena != NULL ? use->arena : use->plan->arena;
+    struct leat_span word, have, wanted = span_of(name, strlen(name));
 
-    for (const char *at = use->args; at != NULL && *at != '\0';) {
-        while (isspace((unsigned char)*at))
-            at++;
-        size_t word = strcspn(at, " \t\n");
-        if (word > size && strncmp(at, name, size) == 0 && at[size] == '=')
-            return arena_format(use->arena != NULL ? use->arena : use->plan->arena, "%.*s", (int)(word - size - 1),
-                                at + size + 1); /* the plan's arena only while it is made: threads share the plan */
-        at += word;
-    }
+    if (use->asked != NULL)
+        note_asked(use, name);
+    for (const char *next = use->args; next != NULL && fold_argument_next(&next, &word, &have);)
+        if (have.size < word.size && span_equal(have, wanted))
+            return arena_format(arena, "%.*s", (int)(word.size - have.size - 1), (const char *)have.base + have.size + 1);
     return NULL;
 }
 

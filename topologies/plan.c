@@ -307,6 +307,7 @@ static int prepare_fold(struct plan *p, struct plan_edge at, struct leat_error *
     const struct leat_node *d = &p->module->topologies[at.topology].nodes[at.node];
     struct plan_node *n = &p->topology[at.topology].node[at.node];
     struct leat_fold_use *use = arena_zeroed(p->arena, sizeof(*use), 16);
+    struct fold_asked asked = {.count = 0};
     char text[2048] = "";
     struct row_schema emits;
     uint32_t keys = n->keyed ? 1 : 0;
@@ -319,11 +320,16 @@ static int prepare_fold(struct plan *p, struct plan_edge at, struct leat_error *
     use->plan = p;
     use->column = n->in.column + keys;
     use->columns = (struct leat_batch){0, n->in.columns - keys, use->column};
+    use->asked = &asked;
     rv = n->fold->prepare(use, &n->state_size, text, sizeof(text), err);
     if (rv == 0)
         rv = row_schema_parse(p->arena, text, NULL, NULL, &emits, err);
     if (rv != 0)
         return check_node_wrap(p, at, err, "fold %s", n->fold->name);
+    use->asked = NULL;
+    rv = check_arguments(p, at, &asked, err);
+    if (rv != 0)
+        return rv;
     n->emits.columns = emits.columns + keys;
     n->emits.column = arena_zeroed(p->arena, (n->emits.columns + 1) * sizeof(*n->emits.column), 8);
     if (n->keyed)

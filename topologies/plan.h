@@ -138,9 +138,16 @@ struct leat_sink {
     struct buffer *out;
 };
 
+/* Names of arguments that prepare() asked for. */
+struct fold_asked {
+    const char *name[16];
+    uint32_t count;
+};
+
 struct leat_fold_use {
     const struct leat_fold *fold;
     const char *args;                /* with $options replaced */
+    struct fold_asked *asked;        /* NULL once the plan is made */
     struct leat_batch columns;       /* without the key */
     struct leat_column *column;      /* its columns; the engine points data and nulls at the rows of a step */
     _Alignas(16) uint64_t memory[16]; /* leat_fold_memory */
@@ -148,5 +155,8 @@ struct leat_fold_use {
     struct arena *arena;
     const struct plan *plan;
 };
+
+/* The next word of a fold's arguments from *at on, and of it what stands before '=' (or all). false: no more. */
+bool fold_argument_next(const char **at, struct leat_span *word, struct leat_span *name);
 
 #endif

@@ -322,7 +322,8 @@ struct leat_fold {
 };
 
 /* What a fold may ask of its use: the text of an argument (NULL: not given), its columns (the key left out),
- * and the number of the column with a name (-1: none). Columns have no data, only types. */
+ * and the number of the column with a name (-1: none). Columns have no data, only types. prepare() asks for every
+ * argument there is (at most 16): what it does not ask for is refused when the module is loaded. */
 LEAT_API const char *leat_fold_argument(const struct leat_fold_use *use, const char *name);
 LEAT_API const struct leat_batch *leat_fold_columns(const struct leat_fold_use *use);
 LEAT_API int leat_fold_column(const struct leat_fold_use *use, const char *name);

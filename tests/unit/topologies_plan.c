@@ -521,6 +521,12 @@ static void test_stream_folds(void **state)
         {&leat_limit, "k=$tap", "lists", LEAT_BY_KEY, "its arguments name '$tap', which is no option of the module"},
         {&leat_limit, "k=$", "lists", LEAT_BY_KEY, "its arguments name '$'"},
         {&leat_top_k, "k=$mode by=n", "lists", LEAT_BY_KEY, "fold top_k: k=fast: a number from 1 to"},
+        {&leat_top_k, "k=3 by=n oder=descending", "lists", LEAT_BY_KEY,
+         "module 'world': topology 'flow': node 'n': fold top_k has no argument 'oder'; it takes order, id, k, by"},
+        {&leat_sum, "of=n of=n", "counts", LEAT_BY_KEY, "node 'n': its argument 'of' is given twice"},
+        {&leat_sum, "n", "counts", LEAT_BY_KEY, "node 'n': its argument 'n' has no value: NAME=VALUE is wanted"},
+        {&leat_sum, "=n", "counts", LEAT_BY_KEY, "fold sum has no argument ''; it takes of"},
+        {&leat_count, " of=n ", "counts", LEAT_BY_KEY, "node 'n': fold count has no argument 'of'; it takes none"},
     };
 
     (void)state;
@@ -564,6 +570,10 @@ static void test_query_rules(void **state)
     refuse_query("a: i64", LIST({"a", .from = "request, b", .fold = &leat_list}, {"b", .from = "a", .fold = &leat_list}, REPLY),
                  "a fold in a loop never finishes");
     refuse_query("", LIST({"n", .from = "request", .route = LEAT_BY_KEY, .fold = &leat_last}, REPLY), "it reads {}");
+    refuse_query("a: i64", LIST({"n", .from = "request", .route = LEAT_TO_ORIGIN, .run = run, .into = "reply"}),
+                 "module 'world': topology 'ask': node 'n': is the reply, so it must say what it emits: .emits is missing");
+    refuse_query("a: i64", LIST({"n", .from = "request", .route = LEAT_TO_ORIGIN, .fold = &leat_list, .args = "k=3", .into = "reply"}),
+                 "module 'world': topology 'ask': node 'n': fold list has no argument 'k'; it takes none");
     refuse_query("a: i64", LIST({"reply", .from = "request", .run = run}), "node 'reply' has a name that is taken");
 #undef REPLY
 }
