@@ -19,7 +19,8 @@ static int64_t balance_of(struct leat_task *t, struct leat_value account)
 static int withdraw(struct leat_task *t, const struct leat_batch *in)
 {
     for (uint32_t i = 0; i < in->rows; i++) {
-        struct leat_value from = leat_at(in, i, 0), to = leat_at(in, i, 1), amount = leat_at(in, i, 2), id = leat_at(in, i, 3);
+        struct leat_value from = leat_at(in, i, 0), to = leat_at(in, i, 1);
+        struct leat_value amount = leat_at(in, i, 2), id = leat_at(in, i, 3);
         struct leat_value known[4];
         int64_t balance = balance_of(t, from);
 

@@ -38,6 +38,8 @@ static int check(struct leat_error *err, const char *name, int64_t value, int64_
                      (long long)least, (long long)most);
 }
 
+enum { MOST_DIMS = 8192 };
+
 static int read_options(const struct leat_options *options, struct lsh *l, struct leat_error *err)
 {
     const struct {
@@ -45,8 +47,8 @@ static int read_options(const struct leat_options *options, struct lsh *l, struc
         int64_t least, most;
         uint32_t *to;
     } wanted[] = {
-        {"dims", 1, 8192, &l->dims},   {"bits", 1, 20, &l->bits},        {"tables", 1, 64, &l->tables},
-        {"radius", 0, 20, &l->radius}, {"probes", 0, 65536, &l->probes}, {"top", 1, 10000, &l->top},
+        {"dims", 1, MOST_DIMS, &l->dims}, {"bits", 1, 20, &l->bits},        {"tables", 1, 64, &l->tables},
+        {"radius", 0, 20, &l->radius},    {"probes", 0, 65536, &l->probes}, {"top", 1, 10000, &l->top},
     };
     int rv = 0;
 
@@ -61,11 +63,35 @@ static int read_options(const struct leat_options *options, struct lsh *l, struc
     return rv;
 }
 
+static int make_planes(struct lsh *l, uint64_t seed)
+{
+    float plane[MOST_DIMS];
+
+    if (vector_matrix_new(&l->planes, l->tables * l->bits, l->dims) != 0)
+        return LEAT_ENOMEM;
+    for (uint32_t row = 0; row < l->planes.rows; row++) {
+        for (uint32_t i = 0; i < l->dims; i++)
+            plane[i] = gauss(&seed);
+        vector_matrix_set(&l->planes, row, plane);
+    }
+    return 0;
+}
+
+static int make_flips(struct lsh *l)
+{
+    l->flip_count = vector_probe_radius(l->bits, l->radius, NULL);
+    l->flips = malloc(l->flip_count * sizeof(*l->flips));
+    if (l->flips == NULL)
+        return LEAT_ENOMEM;
+    vector_probe_radius(l->bits, l->radius, l->flips);
+    return 0;
+}
+
 static void lsh_close(void *state)
 {
     struct lsh *l = state;
 
-    free(l->planes);
+    vector_matrix_free(&l->planes);
     free(l->flips);
     free(l);
 }
@@ -73,35 +99,20 @@ static void lsh_close(void *state)
 static int lsh_open(const struct leat_options *options, void **state, struct leat_error *err)
 {
     struct lsh *l = calloc(1, sizeof(*l));
-    uint64_t seed = (uint64_t)leat_option_i64(options, "seed");
 
     if (l == NULL)
         return leat_fail(err, LEAT_ENOMEM, "out of memory");
-    int rv = read_options(options, l, err);
-    if (rv == 0) {
-        size_t planes = (size_t)l->tables * l->bits * l->dims;
-
-        l->flip_count = vector_probe_radius(l->bits, l->radius, NULL);
-        l->planes = malloc(planes * sizeof(*l->planes));
-        l->flips = malloc(l->flip_count * sizeof(*l->flips));
-        if (l->planes == NULL || l->flips == NULL)
-            rv = leat_fail(err, LEAT_ENOMEM, "out of memory for %zu numbers of planes", planes);
-        for (size_t i = 0; rv == 0 && i < planes; i++)
-            l->planes[i] = gauss(&seed);
-        if (rv == 0)
-            vector_probe_radius(l->bits, l->radius, l->flips);
-    }
+    int rv = vector_kernels_check(err);
+    if (rv == 0)
+        rv = read_options(options, l, err);
+    if (rv == 0 && (make_planes(l, (uint64_t)leat_option_i64(options, "seed")) != 0 || make_flips(l) != 0))
+        rv = leat_fail(err, LEAT_ENOMEM, "out of memory for %u planes of %u numbers", l->tables * l->bits, l->dims);
     if (rv != 0) {
         lsh_close(l);
         return rv;
     }
     *state = l;
     return 0;
-}
-
-void lsh_project(const struct lsh *l, const void *vector, float *out)
-{
-    vector_kernels()->dot_rows(vector, l->planes, l->dims * sizeof(float), l->tables * l->bits, l->dims, out);
 }
 
 uint32_t lsh_bucket(const struct lsh *l, const float *projection, uint32_t table)
@@ -200,32 +211,51 @@ static void keep(struct leat_task *t, const struct lsh *l, uint32_t from, struct
              LEAT_ROW(leat_u32(k->row), leat_vector(LEAT_U32_VECTOR, in, l->tables), body));
 }
 
+static void store_one(struct leat_task *t, const struct lsh *l, const struct leat_batch *in, uint32_t i,
+                      const float *projection)
+{
+    struct leat_value id = leat_at(in, i, 0), vector = leat_at(in, i, 1);
+    struct known k;
+
+    if (id.as.bytes.size > 400) {
+        leat_reject(t, i, "an id of %zu bytes; at most 400 are possible", id.as.bytes.size);
+        return;
+    }
+    look_up(t, l, id, &k);
+    if (vector.type == LEAT_NULL) {
+        if (k.there)
+            forget(t, l, i, id, &k);
+        return;
+    }
+    float norm = sqrtf(vector_kernels()->dot(vector.as.bytes.base, vector.as.bytes.base, l->dims));
+    if (norm > 0 && isfinite(norm))
+        keep(t, l, i, id, vector, norm, leat_at(in, i, 2), projection, &k);
+    else
+        leat_reject(t, i, "the vector's length is %g: cosine distance needs one that is not 0 and finite",
+                    (double)norm);
+}
+
+/* So many vectors at a time meet the planes: enough for full speed, few enough that their products stay in a cache. */
+enum { HASHED = 64 };
+
 static int store_vector(struct leat_task *t, const struct leat_batch *in)
 {
     const struct lsh *l = leat_state(t);
-    float *projection = leat_alloc(t, (size_t)l->tables * l->bits * sizeof(float));
+    float *projection = leat_alloc(t, (size_t)HASHED * l->planes.width * sizeof(*projection));
 
-    for (uint32_t i = 0; i < in->rows && leat_task_error(t) == 0; i++) {
-        struct leat_value id = leat_at(in, i, 0), vector = leat_at(in, i, 1);
-        struct known k;
+    for (uint32_t first = 0; first < in->rows && leat_task_error(t) == 0; first += HASHED) {
+        uint32_t end = in->rows - first < HASHED ? in->rows : first + HASHED, vectors = 0;
+        const void *vector[HASHED];
+        const float *at = projection;
 
-        if (id.as.bytes.size > 400) {
-            leat_reject(t, i, "an id of %zu bytes; at most 400 are possible", id.as.bytes.size);
-            continue;
+        for (uint32_t i = first; i < end; i++)
+            if (leat_at(in, i, 1).type != LEAT_NULL)
+                vector[vectors++] = leat_at(in, i, 1).as.bytes.base;
+        vector_kernels()->product(&l->planes, vector, vectors, projection);
+        for (uint32_t i = first; i < end && leat_task_error(t) == 0; i++) {
+            store_one(t, l, in, i, at);
+            at += leat_at(in, i, 1).type != LEAT_NULL ? l->planes.width : 0;
         }
-        look_up(t, l, id, &k);
-        if (vector.type == LEAT_NULL) {
-            if (k.there)
-                forget(t, l, i, id, &k);
-            continue;
-        }
-        float norm = sqrtf(vector_kernels()->dot(vector.as.bytes.base, vector.as.bytes.base, l->dims));
-        if (!(norm > 0) || !isfinite(norm)) {
-            leat_reject(t, i, "the vector's length is %g: cosine distance needs one that is not 0 and finite", (double)norm);
-            continue;
-        }
-        lsh_project(l, vector.as.bytes.base, projection);
-        keep(t, l, i, id, vector, norm, leat_at(in, i, 2), projection, &k);
     }
     return 0;
 }

@@ -3,6 +3,7 @@
 #define MODULES_LSH_H
 
 #include "leat/leat.h"
+#include "modules/vector/product.h"
 #include "modules/vector/vector.h"
 
 /* What the files of the module lsh share. lsh.c: declaration, ingest; lsh_query.c: search and exact. */
@@ -17,14 +18,13 @@ enum {
 
 struct lsh {
     uint32_t dims, bits, tables, radius, probes, top;
-    float *planes;      /* tables * bits of dims each */
-    uint32_t *flips;    /* radius probing: masks */
+    struct vector_matrix planes; /* tables * bits of them */
+    uint32_t *flips;             /* radius probing: masks */
     uint32_t flip_count;
 };
 
-/* Projections of a vector on all planes into out (tables * bits). */
-void lsh_project(const struct lsh *l, const void *vector, float *out);
-/* The bucket of a vector in a table, from its projections: table in the high bits, so that tables spread over tasks. */
+/* The bucket of a vector in a table, from its products with the planes: the table is in the high bits, so that tables
+ * spread over tasks. */
 uint32_t lsh_bucket(const struct lsh *l, const float *projection, uint32_t table);
 
 int lsh_probe(struct leat_task *t, const struct leat_batch *in);

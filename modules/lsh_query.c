@@ -11,16 +11,18 @@ int lsh_probe(struct leat_task *t, const struct leat_batch *in)
 {
     const struct lsh *l = leat_state(t);
     uint32_t most = l->probes > 0 ? l->probes : l->flip_count;
-    float *projection = leat_alloc(t, (size_t)l->tables * l->bits * sizeof(float));
+    float *projection = leat_alloc(t, l->planes.width * sizeof(*projection));
     uint32_t *flips = leat_alloc(t, most * sizeof(*flips));
+    struct vector_flips *room = leat_alloc(t, most * sizeof(*room));
+    const void *vector = leat_at(in, 0, 0).as.bytes.base;
 
-    lsh_project(l, leat_at(in, 0, 0).as.bytes.base, projection);
+    vector_kernels()->product(&l->planes, &vector, 1, projection);
     for (uint32_t table = 0; table < l->tables; table++) {
         uint32_t bucket = lsh_bucket(l, projection, table), count = l->flip_count;
         const uint32_t *masks = l->flips;
 
         if (l->probes > 0) {
-            count = vector_probe_margins(projection + (size_t)table * l->bits, l->bits, most, flips);
+            count = vector_probe_margins(projection + (size_t)table * l->bits, l->bits, most, flips, room);
             masks = flips;
         }
         for (uint32_t i = 0; i < count; i++)
@@ -87,7 +89,8 @@ static uint32_t distinct(struct leat_task *t, const struct leat_batch *in, uint3
 static void emit_hits(struct leat_task *t, const struct vector_top *top)
 {
     for (uint32_t i = 0; i < top->count; i++)
-        leat_emit(t, 0, LEAT_ROW(leat_u32(leat_task_number(t)), leat_u32(top->item[i].row), leat_f32(top->item[i].distance)));
+        leat_emit(t, 0, LEAT_ROW(leat_u32(leat_task_number(t)), leat_u32(top->item[i].row),
+                                 leat_f32(top->item[i].distance)));
 }
 
 struct query {

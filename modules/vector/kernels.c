@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "modules/vector/vector.h"
 
+#include "modules/vector/product.h"
+
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,7 +56,7 @@ static void dot_pointers_portable(const void *query, const void *const *row, uin
 }
 
 static const struct vector_kernels portable = {"portable", dot_portable, l2_portable, dot_rows_portable,
-                                               dot_pointers_portable};
+                                               dot_pointers_portable, vector_product_portable};
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -136,7 +138,8 @@ AVX2 static float l2_avx2(const void *a, const void *b, uint32_t dims)
     return sum_avx2(_mm256_add_ps(s0, s1));
 }
 
-AVX2 static void dot_rows_avx2(const void *query, const void *rows, size_t stride, uint32_t n, uint32_t dims, float *out)
+AVX2 static void dot_rows_avx2(const void *query, const void *rows, size_t stride, uint32_t n, uint32_t dims,
+                               float *out)
 {
     for (uint32_t i = 0; i < n; i++)
         out[i] = dot_avx2(query, (const uint8_t *)rows + i * stride, dims);
@@ -153,7 +156,8 @@ AVX2 static void dot_pointers_avx2(const void *query, const void *const *row, ui
     }
 }
 
-static const struct vector_kernels avx2 = {"avx2", dot_avx2, l2_avx2, dot_rows_avx2, dot_pointers_avx2};
+static const struct vector_kernels avx2 = {"avx2", dot_avx2, l2_avx2, dot_rows_avx2, dot_pointers_avx2,
+                                           vector_product_avx2};
 
 /* ---- AVX-512 ---- */
 
@@ -225,7 +229,8 @@ AVX512 static void dot_pointers_avx512(const void *query, const void *const *row
     }
 }
 
-static const struct vector_kernels avx512 = {"avx512", dot_avx512, l2_avx512, dot_rows_avx512, dot_pointers_avx512};
+static const struct vector_kernels avx512 = {"avx512", dot_avx512, l2_avx512, dot_rows_avx512, dot_pointers_avx512,
+                                             vector_product_avx512};
 #endif
 
 /* ---- The choice ---- */
@@ -263,6 +268,18 @@ const struct vector_kernels *vector_kernels(void)
 {
     choose_once();
     return chosen;
+}
+
+int vector_kernels_check(struct leat_error *err)
+{
+    const char *wish = getenv("LEAT_SIMD");
+
+    choose_once();
+    if (wish == NULL || strcmp(chosen->name, wish) == 0)
+        return 0;
+    return leat_fail(err, LEAT_EINVAL,
+                     "LEAT_SIMD is '%s': it may be portable, avx2 or avx512, on this processor up to %s", wish,
+                     can[can_count - 1]->name);
 }
 
 const struct vector_kernels *const *vector_kernels_all(uint32_t *count)

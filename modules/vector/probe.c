@@ -58,13 +58,6 @@ uint32_t vector_probe_radius(uint32_t bits, uint32_t radius, uint32_t *out)
 
 /* ---- Probing by margins ---- */
 
-/* A set of flips, over bits sorted by margin: `last` is the highest place in it. */
-struct flips {
-    float score;
-    uint32_t places;
-    uint32_t last;
-};
-
 struct margin {
     float square;
     uint32_t bit;
@@ -74,21 +67,18 @@ static int compare_margins(const void *a, const void *b)
 {
     const struct margin *x = a, *y = b;
 
-    return x->square < y->square ? -1 : x->square > y->square;
+    return x->square != y->square ? (x->square < y->square ? -1 : 1) : (int)x->bit - (int)y->bit;
 }
 
 struct heap {
-    struct flips *item;
-    uint32_t count, capacity;
+    struct vector_flips *item;
+    uint32_t count;
 };
 
-static void heap_push(struct heap *h, struct flips f)
+static void heap_push(struct heap *h, struct vector_flips f)
 {
-    uint32_t at = h->count;
+    uint32_t at = h->count++;
 
-    if (h->count == h->capacity)
-        return;
-    h->count++;
     while (at > 0 && h->item[(at - 1) / 2].score > f.score) {
         h->item[at] = h->item[(at - 1) / 2];
         at = (at - 1) / 2;
@@ -96,9 +86,9 @@ static void heap_push(struct heap *h, struct flips f)
     h->item[at] = f;
 }
 
-static struct flips heap_pop(struct heap *h)
+static struct vector_flips heap_pop(struct heap *h)
 {
-    struct flips top = h->item[0], f = h->item[--h->count];
+    struct vector_flips top = h->item[0], f = h->item[--h->count];
     uint32_t at = 0;
 
     while (2 * at + 1 < h->count) {
@@ -124,33 +114,33 @@ static uint32_t bits_of(const struct margin *m, uint32_t places)
     return mask;
 }
 
-uint32_t vector_probe_margins(const float *margin, uint32_t bits, uint32_t most, uint32_t *mask)
+uint32_t vector_probe_margins(const float *margin, uint32_t bits, uint32_t most, uint32_t *mask,
+                              struct vector_flips *room)
 {
     struct margin m[32];
-    struct heap h = {.capacity = 2 * most + 2};
+    struct heap h = {room, 0};
     uint32_t count = 0;
 
+    if (most == 0)
+        return 0;
     for (uint32_t i = 0; i < bits; i++)
         m[i] = (struct margin){margin[i] * margin[i], i};
     qsort(m, bits, sizeof(*m), compare_margins);
-    if (most > 0)
-        mask[count++] = 0;
-    h.item = malloc(h.capacity * sizeof(*h.item));
-    if (h.item == NULL)
-        return count;
+    mask[count++] = 0;
     if (bits > 0)
-        heap_push(&h, (struct flips){m[0].square, 1, 0});
+        heap_push(&h, (struct vector_flips){m[0].square, 1, 0});
+    /* The heap grows by at most one for each mask, so that room for `most` is enough. */
     while (count < most && h.count > 0) {
-        struct flips f = heap_pop(&h);
+        struct vector_flips f = heap_pop(&h);
+        uint32_t next = f.last + 1;
 
         mask[count++] = bits_of(m, f.places);
-        if (f.last + 1 >= bits)
+        if (next >= bits)
             continue;
         /* Two successors give every set once: add the next place, or move the last one there. */
-        float next = f.score + m[f.last + 1].square;
-        heap_push(&h, (struct flips){next, f.places | 1U << (f.last + 1), f.last + 1});
-        heap_push(&h, (struct flips){next - m[f.last].square, (f.places & ~(1U << f.last)) | 1U << (f.last + 1), f.last + 1});
+        float score = f.score + m[next].square;
+        heap_push(&h, (struct vector_flips){score, f.places | 1U << next, next});
+        heap_push(&h, (struct vector_flips){score - m[f.last].square, f.places ^ (1U << f.last | 1U << next), next});
     }
-    free(h.item);
     return count;
 }

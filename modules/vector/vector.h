@@ -6,9 +6,9 @@
  * AVX2 with FMA and for AVX-512, chosen once at run time by what the processor has (LEAT_SIMD=portable|avx2|avx512
  * lowers the choice, for tests). Pointers may have any alignment. Pure functions; any thread. */
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "leat/leat.h"
+
+struct vector_matrix;
 
 struct vector_kernels {
     const char *name;
@@ -20,10 +20,14 @@ struct vector_kernels {
     void (*dot_rows)(const void *query, const void *rows, size_t stride, uint32_t n, uint32_t dims, float *out);
     /* out[i] = dot(query, row[i]). Rows ahead are fetched while one is computed, except in a handful. */
     void (*dot_pointers)(const void *query, const void *const *row, uint32_t n, uint32_t dims, float *out);
+    /* out[v * width + r] = dot(vector[v], row r of the matrix), v < n; the same bits everywhere: product.h. */
+    void (*product)(const struct vector_matrix *m, const void *const *vector, uint32_t n, float *out);
 };
 
 /* The kernels of this processor. Never NULL. */
 const struct vector_kernels *vector_kernels(void);
+/* 0, or LEAT_EINVAL when LEAT_SIMD wishes for what is unknown or what this processor has not; the choice ignored it. */
+int vector_kernels_check(struct leat_error *err);
 /* All that this processor can run, the portable ones first; *count of them. For tests and benchmarks. */
 const struct vector_kernels *const *vector_kernels_all(uint32_t *count);
 
@@ -40,8 +44,15 @@ void vector_top_push(struct vector_top *t, float distance, uint32_t row);
 
 /* Buckets of a random-hyperplane hash to probe, best first: flips of bits of the query's own bucket in order of the sum
  * of squared margins (Lv et al., "Multi-Probe LSH", VLDB 2007, section 4.5). margin: projections on the bits' planes.
- * Writes at most `most` masks (bits to flip), the first of them 0; returns how many. bits <= 32. */
-uint32_t vector_probe_margins(const float *margin, uint32_t bits, uint32_t most, uint32_t *mask);
+ * Writes at most `most` masks (bits to flip), the first of them 0; returns how many. Those of a smaller `most` come
+ * first among those of a larger one. bits <= 32. room: the caller's, for `most` of them. */
+struct vector_flips {
+    float score;
+    uint32_t places; /* bits, in order of their margins */
+    uint32_t last;   /* the highest place among them */
+};
+uint32_t vector_probe_margins(const float *margin, uint32_t bits, uint32_t most, uint32_t *mask,
+                              struct vector_flips *room);
 /* All masks of at most `radius` bits, 0 first; returns how many. out may be NULL, to count. */
 uint32_t vector_probe_radius(uint32_t bits, uint32_t radius, uint32_t *out);
 

@@ -133,20 +133,21 @@ static void probes_come_in_order_of_margin(void **state)
 {
     (void)state;
     for (uint32_t bits = 1; bits <= 10; bits++) {
+        static struct vector_flips room[1024];
         uint32_t mask[1024];
         bool seen[1024] = {false};
         float margin[10];
 
         for (uint32_t i = 0; i < bits; i++)
             margin[i] = (float)below(2000) / 1000 - 1;
-        assert_int_equal(vector_probe_margins(margin, bits, 1024, mask), 1U << bits);
+        assert_int_equal(vector_probe_margins(margin, bits, 1024, mask, room), 1U << bits);
         assert_int_equal(mask[0], 0);
         for (uint32_t i = 0; i < 1U << bits; i++) {
             assert_false(seen[mask[i]]);
             seen[mask[i]] = true;
             assert_true(i == 0 || score_of(margin, mask[i]) >= score_of(margin, mask[i - 1]) - 1e-5);
         }
-        assert_int_equal(vector_probe_margins(margin, bits, 2, mask), 2);
+        assert_int_equal(vector_probe_margins(margin, bits, 2, mask, room), 2);
     }
 }
 
