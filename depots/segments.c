@@ -178,6 +178,13 @@ static void make_group(struct segments *s)
     store_u32(s->out.base + 4, group_crc(s->out.base));
 }
 
+/* The end of a write that failed: what is on the disk is unknown now, and asking again would be answered with a lie
+ * (Rebello, ATC 2020). */
+static int unknown_end(const struct segment *g, const char *doing, struct leat_error *err)
+{
+    return leat_fail(err, LEAT_EIO, "%s '%s': %s; close and open again", doing, g->path, strerror(errno));
+}
+
 /* Write the group at the end of the segment, and zeros ahead of small ones. */
 static int write_group(struct segments *s, struct segment *g, struct leat_error *err)
 {
@@ -194,12 +201,9 @@ static int write_group(struct segments *s, struct segment *g, struct leat_error 
     int rv = file_pwrite(g->fd, s->out.base, s->out.size, g->end);
     s->out.size = size;
     if (rv != 0)
-        return base_errno(err, errno, "write", g->path);
-    if (s->durability == LEAT_FULL && fdatasync(g->fd) != 0) {
-        /* What is on the disk is unknown now, and asking again would be answered with a lie (Rebello, ATC 2020). */
-        s->failed = LEAT_EIO;
-        return leat_fail(err, LEAT_EIO, "fdatasync '%s': %s; close and open again", g->path, strerror(errno));
-    }
+        return unknown_end(g, "write", err);
+    if (s->durability == LEAT_FULL && fdatasync(g->fd) != 0)
+        return unknown_end(g, "fdatasync", err);
     if (end > g->written)
         g->written = end;
     return 0;
@@ -433,32 +437,42 @@ static void drop_runs(struct segments *s, const struct segment *g, const struct 
     }
 }
 
-/* The oldest segment that may go leaves the index. */
-static bool trim_one(struct segments *s, char *path, size_t size)
+/* The oldest segment that may go. */
+static bool find_trimmed(struct segments *s, uint64_t *number, char *path, size_t size)
 {
-    bool found = false;
+    uint32_t i = 0;
 
     pthread_mutex_lock(&s->lock);
-    for (uint32_t i = 0; i + 1 < s->segments && !found; i++) {
-        struct segment *g = s->segment[i], *next = s->segment[i + 1];
-
-        if (g->trimmed)
-            continue;
-        if (!may_go(s, next))
-            break;
-        snprintf(path, size, "%s", g->path);
-        drop_runs(s, g, next);
-        g->trimmed = found = true;
+    while (i + 1 < s->segments && s->segment[i]->trimmed)
+        i++;
+    bool found = i + 1 < s->segments && may_go(s, s->segment[i + 1]);
+    if (found) {
+        *number = s->segment[i]->number;
+        snprintf(path, size, "%s", s->segment[i]->path);
     }
-    forget_trimmed(s);
     pthread_mutex_unlock(&s->lock);
     return found;
 }
 
-/* Each removal is durable before the next: a loss of power that undoes some of them must not leave a hole. */
+/* A segment whose file is gone leaves the index. */
+static void drop_segment(struct segments *s, uint64_t number)
+{
+    pthread_mutex_lock(&s->lock);
+    for (uint32_t i = 0; i + 1 < s->segments; i++)
+        if (s->segment[i]->number == number && !s->segment[i]->trimmed) {
+            drop_runs(s, s->segment[i], s->segment[i + 1]);
+            s->segment[i]->trimmed = true;
+        }
+    forget_trimmed(s);
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* Each removal is durable before the next: a loss of power that undoes some of them must not leave a hole. Nor must a
+ * file that could not be removed; a later trim comes back to it, whether it is gone by then or not. */
 static int segments_trim(struct log *l, uint32_t partition, uint64_t before, struct leat_error *err)
 {
     struct segments *s = (struct segments *)l;
+    uint64_t number;
     char path[4096];
     int rv = 0;
 
@@ -466,11 +480,13 @@ static int segments_trim(struct log *l, uint32_t partition, uint64_t before, str
     if (before > s->partition[partition].trim)
         s->partition[partition].trim = before;
     pthread_mutex_unlock(&s->lock);
-    while (rv == 0 && trim_one(s, path, sizeof(path))) {
-        if (unlink(path) != 0)
+    while (rv == 0 && find_trimmed(s, &number, path, sizeof(path))) {
+        if (unlink(path) != 0 && errno != ENOENT)
             rv = base_errno(err, errno, "remove", path);
         else if (s->durability == LEAT_FULL)
             rv = file_sync_directory(s->directory, err);
+        if (rv == 0)
+            drop_segment(s, number);
     }
     return rv;
 }

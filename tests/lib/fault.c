@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/lib/fault.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+const char *const fault_name[FAULT_CALLS] = {"open", "write", "sync", "allocate", "cut", "unlink"};
+
+static struct {
+    pthread_mutex_t lock;
+    char root[256]; /* empty: off */
+    struct fault fault;
+    uint32_t calls;
+} now = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+void fault_begin(const char *root, const struct fault *f)
+{
+    pthread_mutex_lock(&now.lock);
+    snprintf(now.root, sizeof(now.root), "%s", root);
+    now.fault = *f;
+    now.calls = 0;
+    pthread_mutex_unlock(&now.lock);
+}
+
+uint32_t fault_end(void)
+{
+    pthread_mutex_lock(&now.lock);
+    now.root[0] = '\0';
+    uint32_t calls = now.calls;
+    pthread_mutex_unlock(&now.lock);
+    return calls;
+}
+
+/* Does this call fail? errno says why. */
+static bool fails(enum fault_call call, const char *path)
+{
+    bool failing = false;
+
+    pthread_mutex_lock(&now.lock);
+    if (now.root[0] != '\0' && now.fault.call == call && strstr(path, now.root) != NULL) {
+        now.calls++;
+        failing = now.fault.at != 0 && (now.fault.lasting ? now.calls >= now.fault.at : now.calls == now.fault.at);
+        if (failing)
+            errno = now.fault.number;
+    }
+    pthread_mutex_unlock(&now.lock);
+    return failing;
+}
+
+static bool file_fails(enum fault_call call, int fd)
+{
+    char link[64], path[4096];
+
+    if (now.root[0] == '\0')
+        return false;
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    ssize_t n = readlink(link, path, sizeof(path) - 1);
+    path[n > 0 ? n : 0] = '\0';
+    return fails(call, path);
+}
+
+/* ---- The calls, under the names that the linker looks for: with and without 64 ---- */
+
+int call_open(const char *path, int flags, ...) __asm__("open64");
+int call_open_32(const char *path, int flags, ...) __asm__("open") __attribute__((alias("open64")));
+ssize_t call_write(int fd, const void *bytes, size_t size) __asm__("write");
+ssize_t call_writev(int fd, const struct iovec *part, int parts) __asm__("writev");
+ssize_t call_pwrite(int fd, const void *bytes, size_t size, off_t offset) __asm__("pwrite64");
+ssize_t call_pwrite_32(int fd, const void *bytes, size_t size, off_t offset)
+    __asm__("pwrite") __attribute__((alias("pwrite64")));
+int call_ftruncate(int fd, off_t size) __asm__("ftruncate64");
+int call_ftruncate_32(int fd, off_t size) __asm__("ftruncate") __attribute__((alias("ftruncate64")));
+int call_fallocate(int fd, off_t offset, off_t size) __asm__("posix_fallocate64");
+int call_fallocate_32(int fd, off_t offset, off_t size)
+    __asm__("posix_fallocate") __attribute__((alias("posix_fallocate64")));
+int call_fsync(int fd) __asm__("fsync");
+int call_fdatasync(int fd) __asm__("fdatasync");
+int call_unlink(const char *path) __asm__("unlink");
+
+int call_open(const char *path, int flags, ...)
+{
+    mode_t mode = 0;
+    va_list args;
+
+    va_start(args, flags);
+    if ((flags & O_CREAT) != 0)
+        mode = va_arg(args, mode_t);
+    va_end(args);
+    return fails(FAULT_OPEN, path) ? -1 : (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode);
+}
+
+ssize_t call_pwrite(int fd, const void *bytes, size_t size, off_t offset)
+{
+    if (!file_fails(FAULT_WRITE, fd))
+        return syscall(SYS_pwrite64, fd, bytes, size, offset);
+    int number = errno;
+    syscall(SYS_pwrite64, fd, bytes, size / 2, offset);
+    errno = number;
+    return -1;
+}
+
+ssize_t call_write(int fd, const void *bytes, size_t size)
+{
+    return file_fails(FAULT_WRITE, fd) ? -1 : syscall(SYS_write, fd, bytes, size);
+}
+
+ssize_t call_writev(int fd, const struct iovec *part, int parts)
+{
+    return file_fails(FAULT_WRITE, fd) ? -1 : syscall(SYS_writev, fd, part, parts);
+}
+
+int call_ftruncate(int fd, off_t size)
+{
+    return file_fails(FAULT_CUT, fd) ? -1 : (int)syscall(SYS_ftruncate, fd, size);
+}
+
+int call_fallocate(int fd, off_t offset, off_t size)
+{
+    if (file_fails(FAULT_ALLOCATE, fd))
+        return errno;
+    return syscall(SYS_fallocate, fd, 0, offset, size) == 0 ? 0 : errno;
+}
+
+int call_fsync(int fd)
+{
+    return file_fails(FAULT_SYNC, fd) ? -1 : (int)syscall(SYS_fsync, fd);
+}
+
+int call_fdatasync(int fd)
+{
+    return file_fails(FAULT_SYNC, fd) ? -1 : (int)syscall(SYS_fdatasync, fd);
+}
+
+int call_unlink(const char *path)
+{
+    return fails(FAULT_UNLINK, path) ? -1 : (int)syscall(SYS_unlinkat, AT_FDCWD, path, 0);
+}
