@@ -5,6 +5,7 @@
 /* cmd: the command `leat`. One table of commands drives parsing, help and errors.
  *
  *   main.c          the table, parsing, help
+ *   open.c          modules, options and data directories of a call
  *   cmd_data.c      depot, pstate, query, export; cmd_import.c: import
  *   cmd_module.c    module, stats, version
  *   cmd_demo.c      demo
@@ -20,6 +21,7 @@ enum { EXIT_FINE, EXIT_NO, EXIT_USAGE, EXIT_OPEN, EXIT_REFUSED, EXIT_FAILED };
 enum { ARGUMENTS = 64 };
 
 struct call;
+struct plan;
 
 struct command {
     const char *name;     /* "depot tail" */
@@ -59,6 +61,13 @@ int call_open(const struct call *c, const char *module, bool create, struct leat
 /* The options of --set, ended by a zero row; borrowed until exit. NULL after printing a mistake. */
 const struct leat_option *call_settings(const struct call *c);
 const struct leat_module *call_module(const char *name); /* NULL after printing */
+/* A module with --set, checked. 0, or an exit code with the sentence printed. */
+int call_plan(const struct call *c, const char *module, struct plan **out);
+/* Before a directory is made: is there such a module, and such a depot in it? *out is the module as it will be made,
+ * or NULL when it has data already, whose options hold. 0, or an exit code with the sentence printed. */
+int call_target(const struct call *c, const char *module, const char *depot, struct plan **out, uint32_t *number);
+int call_directory(const char *data);                            /* refuse one that holds files of others */
+int call_depot_missing(const char *module, const char *depot);   /* prints; EXIT_NO */
 
 /* ---- output.c ---- */
 

@@ -3,6 +3,8 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "base/codec.h"
 #include "engine/node.h"
@@ -25,75 +27,132 @@ static int ack_of(const struct call *c, enum leat_ack *ack)
     return 0;
 }
 
-static int add_line(struct leat_rows *rows, struct leat_depot *d, struct leat_span line, struct leat_error *err)
-{
-    const struct leat_batch *columns = leat_depot_columns(d);
-    struct row_schema schema = {columns->columns, (struct leat_column *)(uintptr_t)columns->column};
-    struct leat_value value[LIMIT_COLUMNS];
-    struct arena *a = arena_open(SIZE_MAX / 8);
-    int rv = json_to_row(a, &schema, line, value, err);
+/* Rows as they were given: arguments, or lines of standard input. */
+struct given {
+    struct leat_span *line;
+    size_t lines, capacity;
+};
 
-    if (rv == 0)
-        rv = leat_rows_add(rows, (struct leat_row){value, schema.columns}, err);
+static void give(struct given *g, struct leat_span line)
+{
+    if (g->lines == g->capacity) {
+        g->capacity = g->capacity * 2 + 64;
+        g->line = base_realloc(g->line, g->capacity * sizeof(*g->line));
+    }
+    g->line[g->lines++] = line;
+}
+
+static void read_given(struct call *c, struct given *g, struct arena *a)
+{
+    char *line = NULL;
+    size_t capacity = 0;
+    ssize_t size;
+
+    for (int i = 2; i < c->arguments; i++)
+        give(g, span_text(c->argument[i]));
+    if (c->arguments == 2 && isatty(STDIN_FILENO) && !c->quiet)
+        fprintf(stderr, "one JSON object a line; Ctrl-D ends\n");
+    while (c->arguments == 2 && (size = getline(&line, &capacity, stdin)) > 0)
+        give(g, span_of(memcpy(arena_alloc(a, (size_t)size, 1), line, (size_t)size), (size_t)size));
+    free(line);
+}
+
+/* Each line as a row of the schema, checked; into rows unless that is NULL. Blank lines are none. */
+static int add_given(const struct given *g, const struct row_schema *schema, struct leat_rows *rows, struct leat_error *err)
+{
+    struct arena *a = arena_open(SIZE_MAX / 8);
+    struct leat_value value[LIMIT_COLUMNS];
+    struct buffer bytes = {0};
+    int rv = 0;
+
+    for (size_t i = 0; i < g->lines && rv == 0; i++) {
+        struct leat_span line = g->line[i];
+
+        while (line.size > 0 && strchr(" \t\r\n", ((const char *)line.base)[line.size - 1]) != NULL)
+            line.size--;
+        if (line.size == 0)
+            continue;
+        arena_reset(a);
+        buffer_clear(&bytes);
+        rv = json_to_row(a, schema, line, value, err);
+        if (rv == 0)
+            rv = rows != NULL ? leat_rows_add(rows, (struct leat_row){value, schema->columns}, err)
+                              : row_encode(schema, (struct leat_row){value, schema->columns}, &bytes, err);
+        if (rv != 0)
+            base_wrap(err, rv, "row %zu; nothing was appended", i + 1);
+    }
+    buffer_fini(&bytes);
     arena_close(a);
     return rv;
 }
 
-static int add_all(struct call *c, struct leat_depot *d, struct leat_rows *rows, struct leat_error *err)
+static int append_given(struct call *c, struct leat *l, const struct given *g, const struct leat_append *how, struct leat_error *err)
 {
-    char *line = NULL;
-    size_t capacity = 0, number = 0;
-    ssize_t size;
-    int rv = 0;
+    struct leat_receipt receipt = {0};
+    struct leat_depot *d;
+    struct leat_rows *rows;
+    int rv = leat_depot_find(l, c->argument[0], c->argument[1], &d, err);
 
-    for (int i = 2; i < c->arguments && rv == 0; i++) {
-        rv = add_line(rows, d, span_text(c->argument[i]), err);
-        if (rv != 0)
-            base_wrap(err, rv, "row %d", i - 1);
+    if (rv != 0)
+        return rv;
+    const struct leat_batch *columns = leat_depot_columns(d);
+    struct row_schema schema = {columns->columns, (struct leat_column *)(uintptr_t)columns->column};
+    leat_rows_new(d, &rows);
+    rv = add_given(g, &schema, rows, err);
+    uint32_t count = leat_rows_count(rows);
+    if (rv == 0 && count > 0)
+        rv = leat_append(d, rows, how, &receipt, err);
+    if (rv == 0 && !c->quiet)
+        fprintf(stderr, "%u row%s appended\n", count, count == 1 ? "" : "s");
+    for (uint32_t i = 0; rv == 0 && i < receipt.returned; i++) {
+        struct buffer text = {0};
+
+        value_to_json(&receipt.value[i], &text);
+        printf("%.*s\n", (int)text.size, (const char *)text.base);
+        buffer_fini(&text);
     }
-    while (c->arguments == 2 && rv == 0 && (size = getline(&line, &capacity, stdin)) > 0) {
-        number++;
-        if (size > 1)
-            rv = add_line(rows, d, span_of(line, (size_t)size), err);
-        if (rv != 0)
-            base_wrap(err, rv, "line %zu", number);
-    }
-    free(line);
+    leat_receipt_fini(&receipt);
+    leat_rows_free(rows);
     return rv;
 }
 
 int cmd_depot_append(struct call *c)
 {
+    struct arena *a = arena_open(SIZE_MAX / 8);
     struct leat_append how = {0};
-    struct leat_receipt receipt = {0};
     struct leat_error err = {0};
-    struct leat_depot *d;
-    struct leat_rows *rows;
+    struct given g = {0};
+    struct plan *plan = NULL;
     struct leat *l;
-    int rv = ack_of(c, &how.ack);
+    uint32_t depot;
+    int rv = ack_of(c, &how.ack), code = 0;
 
-    if (rv != 0 || (rv = call_open(c, c->argument[0], true, &l)) != 0)
-        return rv;
-    rv = leat_depot_find(l, c->argument[0], c->argument[1], &d, &err);
-    if (rv == 0) {
-        leat_rows_new(d, &rows);
-        rv = add_all(c, d, rows, &err);
-        if (rv == 0 && leat_rows_count(rows) > 0)
-            rv = leat_append(d, rows, &how, &receipt, &err);
-        if (rv == 0 && !c->quiet)
-            fprintf(stderr, "%u rows appended\n", leat_rows_count(rows));
-        for (uint32_t i = 0; rv == 0 && i < receipt.returned; i++) {
-            struct buffer text = {0};
-
-            value_to_json(&receipt.value[i], &text);
-            printf("%.*s\n", (int)text.size, (const char *)text.base);
-            buffer_fini(&text);
-        }
-        leat_receipt_fini(&receipt);
-        leat_rows_free(rows);
-    }
+    if (rv == 0)
+        rv = call_target(c, c->argument[0], c->argument[1], &plan, &depot);
+    if (rv != 0)
+        goto out;
+    read_given(c, &g, a);
+    if (plan != NULL && (code = add_given(&g, &plan->depot[depot].schema, NULL, &err)) != 0)
+        goto out;
+    rv = call_open(c, c->argument[0], true, &l);
+    if (rv != 0)
+        goto out;
+    code = append_given(c, l, &g, &how, &err);
     leat_close(l);
-    return rv == 0 ? 0 : call_error(&err);
+out:
+    if (plan != NULL)
+        plan_close(plan);
+    free(g.line);
+    arena_close(a);
+    return code != 0 ? call_error(&err) : rv;
+}
+
+static int find_depot(const struct call *c, struct leat *l, const char *name, struct leat_depot **d, struct leat_error *err)
+{
+    if (leat_depot_find(l, c->argument[0], name, d, err) == 0)
+        return 0;
+    return leat_fail(err, LEAT_ENOTFOUND, "module '%s' has no depot '%s'; 'leat module show %s' shows them", c->argument[0], name,
+                     c->argument[0]);
 }
 
 struct tail {
@@ -101,6 +160,18 @@ struct tail {
     struct table *table;
     uint32_t partition;
 };
+
+/* Seconds since 1970 for programs, a date in UTC for people. */
+static void print_time(const struct call *c, int64_t time_us, char out[40])
+{
+    time_t seconds = (time_t)(time_us / 1000000);
+    struct tm date;
+    char text[24];
+
+    snprintf(out, 40, "%.6f", (double)time_us * 1e-6);
+    if (!c->json && gmtime_r(&seconds, &date) != NULL && strftime(text, sizeof(text), "%F %T", &date) > 0)
+        snprintf(out, 40, "%s.%03dZ", text, (int)(time_us / 1000 % 1000));
+}
 
 static int print_record(void *context, const struct leat_record *record, const struct leat_batch *row)
 {
@@ -112,7 +183,7 @@ static int print_record(void *context, const struct leat_record *record, const s
     buffer_u8(&text, 0);
     snprintf(partition, sizeof(partition), "%u", t->partition);
     snprintf(offset, sizeof(offset), "%llu", (unsigned long long)record->offset);
-    snprintf(time, sizeof(time), "%.6f", (double)record->time_us * 1e-6);
+    print_time(t->call, record->time_us, time);
     table_row(t->table, (const char *const[]){partition, offset, time, (const char *)text.base});
     buffer_fini(&text);
     return 0;
@@ -122,6 +193,7 @@ int cmd_depot_tail(struct call *c)
 {
     static const char *const columns[] = {"partition", "offset", "time", "row"};
     uint64_t n = call_number(c, "n", 10, UINT32_MAX), offset = call_number(c, "offset", UINT64_MAX, UINT64_MAX - 1);
+    uint32_t only = (uint32_t)call_number(c, "partition", UINT32_MAX, LIMIT_TASKS - 1);
     struct tail t = {c, NULL, 0};
     struct leat_error err = {0};
     struct leat_depot *d;
@@ -130,10 +202,11 @@ int cmd_depot_tail(struct call *c)
 
     if (rv != 0)
         return rv;
-    rv = leat_depot_find(l, c->argument[0], c->argument[1], &d, &err);
+    rv = find_depot(c, l, c->argument[1], &d, &err);
     t.table = table_open(c, columns, LENGTH_OF(columns));
     uint32_t partitions = rv == 0 ? leat_depot_partitions(d) : 0;
-    uint32_t only = (uint32_t)call_number(c, "partition", UINT32_MAX, partitions > 0 ? partitions - 1 : 0);
+    if (rv == 0 && only != UINT32_MAX && only >= partitions)
+        rv = leat_fail(&err, LEAT_ENOTFOUND, "depot '%s' has no partition %u; they are 0 to %u", c->argument[1], only, partitions - 1);
     for (t.partition = 0; t.partition < partitions && rv == 0; t.partition++) {
         struct leat_bounds b;
 
@@ -176,7 +249,7 @@ int cmd_depot_info(struct call *c)
         return rv;
     const struct plan *p = node_module(l, c->argument[0])->plan;
     struct table *t = table_open(c, columns, LENGTH_OF(columns));
-    if (c->arguments > 1 && (rv = leat_depot_find(l, c->argument[0], c->argument[1], &d, &err)) == 0)
+    if (c->arguments > 1 && (rv = find_depot(c, l, c->argument[1], &d, &err)) == 0)
         depot_rows(t, c->argument[1], d);
     for (uint32_t i = 0; i < p->depots && c->arguments == 1; i++)
         if (leat_depot_find(l, c->argument[0], p->depot[i].name, &d, &err) == 0)
@@ -230,7 +303,7 @@ static int parse_keys(struct call *c, const struct plan *p, uint32_t *pstate, st
     int at = plan_pstate_find(p, c->argument[1]);
 
     if (at < 0)
-        return leat_fail(err, LEAT_ENOTFOUND, "module '%s' has no PState '%s'; 'leat pstate info %s' shows them", c->argument[0],
+        return leat_fail(err, LEAT_ENOTFOUND, "module '%s' has no PState '%s'; 'leat module show %s' shows them", c->argument[0],
                          c->argument[1], c->argument[0]);
     *pstate = (uint32_t)at;
     *level = p->pstate[at].top;
@@ -291,6 +364,26 @@ static void print_values(const struct call *c, struct table *t, const char *cons
         buffer_fini(&cell[i]);
 }
 
+/* Keys that lead to a set's element, or to a collection: how many elements it has. */
+static int get_collection(struct call *c, struct leat_task *t, uint32_t pstate, struct leat_row keys, bool element,
+                          struct leat_error *err)
+{
+    static const char *const present[] = {"present"}, *const elements[] = {"elements"};
+    struct table *table = table_open(c, element ? present : elements, 1);
+    uint64_t size = 0;
+    char text[24] = "true";
+    int rv = element ? 0 : leat_size(t, pstate, keys, &size);
+
+    if (!element)
+        snprintf(text, sizeof(text), "%llu", (unsigned long long)size);
+    if (rv == 0)
+        table_row(table, (const char *const[]){text});
+    else
+        *err = *t->err;
+    table_close(table);
+    return rv;
+}
+
 int cmd_pstate_get(struct call *c)
 {
     struct leat_value key[LIMIT_NESTING + 2], value[LIMIT_COLUMNS];
@@ -312,16 +405,16 @@ int cmd_pstate_get(struct call *c)
 
         rv = leat_get(t, pstate, (struct leat_row){key, keys}, value, LIMIT_COLUMNS);
         if (rv == LEAT_ENOTFOUND)
-            leat_fail(&err, rv, "nothing is there");
+            leat_fail(&err, rv, "PState '%s' has nothing under these keys", c->argument[1]);
         else if (rv != 0)
             err = *t->err;
         uint32_t count = level_columns(level, NULL, name);
         struct table *table = table_open(c, name, count);
         if (rv == 0 && count > 0)
             print_values(c, table, name, value, count);
-        else if (rv == 0 && !c->quiet)
-            printf("%s\n", level == NULL ? "true" : "a collection: scan it");
         table_close(table);
+        if (rv == 0 && count == 0)
+            rv = get_collection(c, t, pstate, (struct leat_row){key, keys}, level == NULL, &err);
         leat_view_close(v);
     }
     leat_close(l);
@@ -371,12 +464,12 @@ static int scan_rows(struct scan *s, struct leat_task *t, uint32_t pstate, struc
     return 0;
 }
 
-static int scan_all(struct call *c, struct leat *l, struct leat_view *v, struct leat_error *err)
+static int scan_all(struct call *c, struct leat *l, struct leat_view *v, uint64_t limit, struct leat_error *err)
 {
     static const char *const row_columns[] = {"task", "row"};
     struct leat_value key[LIMIT_NESTING + 2], from, to;
     struct leat_range range = {.descending = call_option(c, "reverse") != NULL};
-    struct scan s = {.call = c, .left = call_number(c, "limit", UINT64_MAX, UINT64_MAX - 1)};
+    struct scan s = {.call = c, .left = limit};
     uint32_t pstate, keys;
     int rv = parse_keys(c, node_module(l, c->argument[0])->plan, &pstate, key, &keys, &s.level, err);
 
@@ -405,6 +498,7 @@ static int scan_all(struct call *c, struct leat *l, struct leat_view *v, struct 
 
 int cmd_pstate_scan(struct call *c)
 {
+    uint64_t limit = call_number(c, "limit", UINT64_MAX, UINT64_MAX - 1);
     struct leat_error err = {0};
     struct leat_view *v;
     struct leat *l;
@@ -414,7 +508,7 @@ int cmd_pstate_scan(struct call *c)
         return rv;
     rv = leat_view_open(l, c->argument[0], &v, &err);
     if (rv == 0) {
-        rv = scan_all(c, l, v, &err);
+        rv = scan_all(c, l, v, limit, &err);
         leat_view_close(v);
     }
     leat_close(l);
@@ -453,6 +547,14 @@ int cmd_pstate_info(struct call *c)
 
 /* ---- query and export ---- */
 
+static int read_request(struct call *c, struct arena *a, const struct row_schema *takes, struct leat_value *value,
+                        struct leat_error *err)
+{
+    int rv = json_to_row(a, takes, span_text(c->arguments > 2 ? c->argument[2] : "{}"), value, err);
+
+    return rv == 0 ? 0 : base_wrap(err, rv, "query '%s' takes {%s}", c->argument[1], row_schema_text(a, takes));
+}
+
 int cmd_query(struct call *c)
 {
     struct leat_query how = {.timeout_ms = (uint32_t)call_number(c, "timeout", 0, UINT32_MAX)};
@@ -471,7 +573,7 @@ int cmd_query(struct call *c)
         rv = leat_fail(&err, LEAT_ENOTFOUND, "module '%s' has no query '%s'; 'leat module show %s' shows them", c->argument[0],
                        c->argument[1], c->argument[0]);
     if (rv == 0)
-        rv = json_to_row(a, &p->topology[topology].takes, span_text(c->arguments > 2 ? c->argument[2] : "{}"), value, &err);
+        rv = read_request(c, a, &p->topology[topology].takes, value, &err);
     if (rv == 0)
         rv = leat_query(l, c->argument[0], c->argument[1], (struct leat_row){value, p->topology[topology].takes.columns}, &how,
                         &result, &err);
@@ -501,7 +603,7 @@ static int export_depot(struct call *c, struct leat *l, struct leat_error *err)
 {
     struct leat_depot *d;
     uint64_t rows = 0;
-    int rv = leat_depot_find(l, c->argument[0], call_option(c, "depot"), &d, err);
+    int rv = find_depot(c, l, call_option(c, "depot"), &d, err);
 
     for (uint32_t p = 0; rv == 0 && p < leat_depot_partitions(d); p++) {
         struct leat_bounds b;
@@ -510,9 +612,9 @@ static int export_depot(struct call *c, struct leat *l, struct leat_error *err)
         if (b.next > b.first)
             rv = leat_depot_read(d, p, b.first, UINT32_MAX, export_record, &rows, NULL, err);
     }
-    if (rv == 0 && !c->quiet)
-        fprintf(stderr, "%llu records\n", (unsigned long long)rows);
-    return rv;
+    if (rv == 0 && !c->quiet && !ferror(stdout))
+        fprintf(stderr, "%llu record%s\n", (unsigned long long)rows, rows == 1 ? "" : "s");
+    return ferror(stdout) ? 0 : rv; /* main() says that it could not be written */
 }
 
 int cmd_export(struct call *c)

@@ -310,6 +310,8 @@ int cmd_demo(struct call *c)
     c->json = false;
     d.temporary = data == NULL;
     snprintf(d.directory, sizeof(d.directory), "%s", data != NULL ? data : "leat-demo-XXXXXX");
+    if (data != NULL && (rv = call_directory(data)) != 0)
+        return rv;
     if (data == NULL && mkdtemp(d.directory) == NULL) {
         snprintf(d.directory, sizeof(d.directory), "/tmp/leat-demo-XXXXXX");
         if (mkdtemp(d.directory) == NULL)

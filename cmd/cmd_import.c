@@ -8,10 +8,12 @@
 #include <unistd.h>
 
 #include "cmd/import.h"
+#include "topologies/plan.h"
 
 /* Importing a file. The session is derived from its bytes, the sequence is the row's number + 1: rows that were
  * appended by an earlier run are dropped as repeats. At most WINDOW rows are under way, so a run that goes on begins
- * that many before the highest row that any partition has. */
+ * that many before the highest row that any partition has. A file of which nothing is there yet is checked whole
+ * first: mended, it would be another session, which appended again what came before the mistake. */
 
 enum { WINDOW = 65536, BATCH_ROWS = 1024, BATCH_BYTES = 1 << 20 };
 
@@ -27,7 +29,9 @@ struct import {
     uint64_t new_rows;
     int code;
     double started, printed;
-    uint64_t first;
+    uint64_t first;        /* row that this run began with, */
+    size_t first_at;       /* and its byte */
+    bool checked;
 };
 
 struct flight {
@@ -78,22 +82,56 @@ static int wait_for(struct import *im, uint64_t most)
     return code;
 }
 
-static void print_progress(struct import *im, bool last)
+static void print_progress(struct import *im, const struct import_file *f, const char *doing, bool last)
 {
-    double t = now(), took = t - im->started, done = (double)(im->file.row - im->first);
-    double share = im->file.size > 0 ? (double)im->file.at / (double)im->file.size : 0;
+    double t = now(), took = t - im->started, done = (double)(f->row - im->first);
+    double share = f->size > im->first_at ? (double)(f->at - im->first_at) / (double)(f->size - im->first_at) : 1;
 
     if (im->call->quiet || !isatty(STDERR_FILENO) || (!last && t - im->printed < 0.5))
         return;
     im->printed = t;
-    fprintf(stderr, "\r%llu rows, %.0f/s, %.0f %%, %.0f s left   %s", (unsigned long long)im->file.row, took > 0 ? done / took : 0,
-            share * 100, share > 0 ? took / share * (1 - share) : 0, last ? "\n" : "");
+    fprintf(stderr, "\r%llu rows%s, %.0f/s, %.0f %%, %.0f s left   %s", (unsigned long long)f->row, doing, took > 0 ? done / took : 0,
+            100.0 * (double)f->at / (double)f->size, share > 0 ? took / share * (1 - share) : 0, last ? "\n" : "");
+}
+
+static int next_row(struct import *im, struct import_file *f, struct arena *a, struct leat_value *value, struct leat_error *err)
+{
+    const char *prefix = call_option(im->call, "id-prefix");
+
+    return import_next(f, a, &im->schema, prefix != NULL ? prefix : "", value, err);
+}
+
+/* Every row of the file, before any is appended. */
+static int check_rows(struct import *im, struct leat_error *err)
+{
+    struct import_file f = im->file;
+    struct arena *a = arena_open(SIZE_MAX / 8);
+    struct leat_value value[LIMIT_COLUMNS];
+    struct buffer bytes = {0};
+    int rv = 0;
+
+    im->started = now();
+    while (rv == 0 && !interrupted) {
+        arena_reset(a);
+        buffer_clear(&bytes);
+        rv = next_row(im, &f, a, value, err);
+        uint64_t row = f.row - (f.row > 0);
+        if (rv == 0 && (rv = row_encode(&im->schema, (struct leat_row){value, im->schema.columns}, &bytes, err)) != 0)
+            base_wrap(err, rv, "'%s', row %llu", f.path, (unsigned long long)row);
+        if (f.row % BATCH_ROWS == 0)
+            print_progress(im, &f, " checked", false);
+    }
+    if (rv != 0 && rv != LEAT_END)
+        base_wrap(err, rv, "nothing was appended");
+    im->checked = true;
+    buffer_fini(&bytes);
+    arena_close(a);
+    return rv == LEAT_END ? 0 : rv;
 }
 
 /* Fill a batch: up to so many rows or bytes. LEAT_END: the file is at its end. */
 static int fill(struct import *im, struct arena *a, struct leat_rows *rows, struct leat_error *err)
 {
-    const char *prefix = call_option(im->call, "id-prefix");
     struct leat_value value[LIMIT_COLUMNS];
     int rv = 0;
 
@@ -102,7 +140,7 @@ static int fill(struct import *im, struct arena *a, struct leat_rows *rows, stru
     while (rv == 0 && leat_rows_count(rows) < BATCH_ROWS && arena_used(a) < BATCH_BYTES) {
         uint64_t row = im->file.row;
 
-        rv = import_next(&im->file, a, &im->schema, prefix != NULL ? prefix : "", value, err);
+        rv = next_row(im, &im->file, a, value, err);
         if (rv == 0 && (rv = leat_rows_add(rows, (struct leat_row){value, im->schema.columns}, err)) != 0)
             base_wrap(err, rv, "'%s', row %llu", im->file.path, (unsigned long long)row);
         if (rv == 0 && im->file.form != IMPORT_JSONL)
@@ -149,10 +187,10 @@ static int import_rows(struct import *im, struct leat_error *err)
 
             rv = sent != 0 ? sent : rv;
         }
-        print_progress(im, false);
+        print_progress(im, &im->file, "", false);
     }
     int code = wait_for(im, 0);
-    print_progress(im, true);
+    print_progress(im, &im->file, "", true);
     leat_rows_free(rows);
     arena_close(a);
     if (code != 0)
@@ -169,26 +207,26 @@ static int find_start(struct import *im, struct leat_error *err)
     for (const char *c = prefix != NULL ? prefix : ""; *c != '\0'; c++)
         hash = (hash ^ (uint8_t)*c) * 0x100000001b3U;
     im->how.session = hash >> 1 | 1;
-    if (leat_depot_session(im->depot, im->how.session, &high) != 0 || high <= WINDOW)
+    if (leat_depot_session(im->depot, im->how.session, &high) != 0)
+        return im->checked ? 0 : check_rows(im, err);
+    if (high <= WINDOW)
         return 0;
     im->first = high - WINDOW;
-    return import_seek(&im->file, im->first, err);
+    int rv = import_seek(&im->file, im->first, err);
+    im->first_at = im->file.at;
+    return rv;
 }
 
-static int run_import(struct import *im, const char *path, struct leat *l, struct leat_error *err)
+static int run_import(struct import *im, struct leat *l, struct leat_error *err)
 {
     struct call *c = im->call;
-    int rv = import_open(path, call_option(c, "input"), &im->file, err);
+    int rv = leat_depot_find(l, call_option(c, "module"), call_option(c, "depot"), &im->depot, err);
 
     if (rv != 0)
         return rv;
-    rv = leat_depot_find(l, call_option(c, "module"), call_option(c, "depot"), &im->depot, err);
-    if (rv == 0) {
-        const struct leat_batch *columns = leat_depot_columns(im->depot);
-
-        im->schema = (struct row_schema){columns->columns, (struct leat_column *)(uintptr_t)columns->column};
-        rv = find_start(im, err);
-    }
+    const struct leat_batch *columns = leat_depot_columns(im->depot);
+    im->schema = (struct row_schema){columns->columns, (struct leat_column *)(uintptr_t)columns->column};
+    rv = find_start(im, err);
     im->started = now();
     if (rv == 0)
         rv = import_rows(im, err);
@@ -198,7 +236,44 @@ static int run_import(struct import *im, const char *path, struct leat *l, struc
         fprintf(stderr, "%s%llu rows, %llu of them new, in %.2f s: %.0f rows/s\n", interrupted ? "stopped; run the same command again to go on: " : "",
                 (unsigned long long)im->file.row, (unsigned long long)im->new_rows, took, (double)(im->file.row - im->first) / took);
     }
-    import_close(&im->file);
+    return rv;
+}
+
+/* A second signal ends the process at once. */
+static void catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)(SA_RESETHAND | SA_RESTART)};
+
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+/* All that can be checked before a directory is made. 0, or an exit code with the sentence printed. */
+static int prepare(struct import *im, const char *path)
+{
+    struct call *c = im->call;
+    const char *ack = call_option(c, "ack");
+    struct leat_error err = {0};
+    struct plan *plan = NULL;
+    uint32_t depot;
+
+    if (call_option(c, "module") == NULL || call_option(c, "depot") == NULL)
+        return call_usage(c, "say where to: --module M --depot D");
+    if (ack != NULL && strcmp(ack, "appended") != 0 && strcmp(ack, "processed") != 0)
+        return call_usage(c, "--ack is appended or processed, not '%s'", ack);
+    im->how.ack = ack != NULL && strcmp(ack, "processed") == 0 ? LEAT_PROCESSED : LEAT_APPENDED;
+    int rv = call_target(c, call_option(c, "module"), call_option(c, "depot"), &plan, &depot);
+    if (rv != 0)
+        return rv;
+    if (import_open(path, call_option(c, "input"), &im->file, &err) != 0)
+        rv = call_error(&err);
+    if (rv == 0 && plan != NULL) {
+        im->schema = plan->depot[depot].schema;
+        if (check_rows(im, &err) != 0)
+            rv = call_error(&err);
+    }
+    if (plan != NULL)
+        plan_close(plan);
     return rv;
 }
 
@@ -206,26 +281,23 @@ int cmd_import(struct call *c)
 {
     /* Appends that are under way when one fails may still be answered while the process ends. */
     static struct import im;
-    const char *ack = call_option(c, "ack");
     struct leat_error err = {0};
     struct leat *l;
-    int rv;
 
-    if (call_option(c, "module") == NULL || call_option(c, "depot") == NULL)
-        return call_usage(c, "say where to: --module MODULE --depot DEPOT");
-    if (ack != NULL && strcmp(ack, "appended") != 0 && strcmp(ack, "processed") != 0)
-        return call_usage(c, "--ack is appended or processed, not '%s'", ack);
-    im.how.ack = ack != NULL && strcmp(ack, "processed") == 0 ? LEAT_PROCESSED : LEAT_APPENDED;
-    rv = call_open(c, call_option(c, "module"), true, &l);
-    if (rv != 0)
-        return rv;
     im.call = c;
     pthread_mutex_init(&im.lock, NULL);
     pthread_cond_init(&im.cond, NULL);
-    signal(SIGINT, on_signal);
-    signal(SIGTERM, on_signal);
-    rv = run_import(&im, c->argument[0], l, &err);
+    catch_signals();
+    int rv = prepare(&im, c->argument[0]);
+    if (rv == 0 && interrupted) {
+        fprintf(stderr, "stopped: nothing was appended\n");
+        return EXIT_FAILED;
+    }
+    if (rv != 0 || (rv = call_open(c, call_option(c, "module"), true, &l)) != 0)
+        return rv;
+    rv = run_import(&im, l, &err);
     leat_close(l);
+    import_close(&im.file);
     if (rv != 0)
         return call_error(&err);
     return interrupted ? EXIT_FAILED : 0;

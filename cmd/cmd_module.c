@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cmd/cmd.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <time.h>
 
@@ -44,32 +45,48 @@ int cmd_module_list(struct call *c)
     return 0;
 }
 
-static int open_plan(struct call *c, struct plan **out)
+/* What plan_draw_text says, as rows. */
+static void show_rows(struct call *c, const struct plan *p)
 {
-    const struct leat_module *m = call_module(c->argument[0]);
-    struct plan_config config = {.module = m, .tasks = 64};
-    struct leat_error err = {0};
+    static const char *const columns[] = {"kind", "name", "schema", "from"};
+    struct arena *a = arena_open(1 << 20);
+    struct table *t = table_open(c, columns, LENGTH_OF(columns));
 
-    if (m == NULL)
-        return EXIT_NO;
-    config.options = call_settings(c);
-    if (config.options == NULL)
-        return EXIT_USAGE;
-    return plan_open(&config, out, &err) == 0 ? 0 : call_error(&err);
+    for (uint32_t i = 0; i < p->options; i++)
+        table_row(t, (const char *const[]){"option", p->option[i].name, p->option[i].value, ""});
+    for (uint32_t i = 0; i < p->depots; i++)
+        table_row(t, (const char *const[]){"depot", p->depot[i].name, row_schema_text(a, &p->depot[i].schema), ""});
+    for (uint32_t i = 0; i < p->pstates; i++)
+        table_row(t, (const char *const[]){"pstate", p->pstate[i].name, pstate_schema_text(a, &p->pstate[i]), ""});
+    for (uint32_t i = 0; i < p->topologies; i++) {
+        const struct plan_topology *topology = &p->topology[i];
+
+        table_row(t, (const char *const[]){topology->kind == LEAT_QUERY ? "query" : "stream", topology->name,
+                                           row_schema_text(a, &topology->takes), ""});
+        for (uint32_t j = 0; j < topology->nodes; j++)
+            table_row(t, (const char *const[]){"node", arena_format(a, "%s.%s", topology->name, topology->node[j].name),
+                                               row_schema_text(a, &topology->node[j].emits),
+                                               p->module->topologies[i].nodes[j].from});
+    }
+    table_close(t);
+    arena_close(a);
 }
 
 int cmd_module_show(struct call *c)
 {
+    bool dot = call_option(c, "dot") != NULL;
     struct buffer text = {0};
     struct plan *p;
-    int rv = open_plan(c, &p);
+    int rv = call_plan(c, c->argument[0], &p);
 
     if (rv != 0)
         return rv;
-    if (call_option(c, "dot") != NULL)
+    if (dot)
         plan_draw_dot(p, &text);
-    else
+    else if (!c->json)
         plan_draw_text(p, &text);
+    else
+        show_rows(c, p);
     fwrite(text.base, 1, text.size, stdout);
     buffer_fini(&text);
     plan_close(p);
@@ -79,13 +96,13 @@ int cmd_module_show(struct call *c)
 int cmd_module_check(struct call *c)
 {
     struct plan *p;
-    int rv = open_plan(c, &p);
+    int rv = call_plan(c, c->argument[0], &p);
 
     if (rv != 0)
         return rv;
     plan_close(p);
     if (!c->quiet)
-        printf("module %s is fine\n", c->argument[0]);
+        printf(c->json ? "{\"module\": \"%s\", \"fine\": true}\n" : "module %s is fine\n", c->argument[0]);
     return 0;
 }
 
@@ -140,8 +157,8 @@ static void stat_line(struct call *c, struct table *t, const char *line)
     }
     bool histogram = v[COUNT].type != LEAT_NULL;
     if (v[PID].type != LEAT_NULL && !c->quiet)
-        fprintf(stderr, "figures of process %.0f, %.1f s old\n", number_of(&v[PID]),
-                (double)time(NULL) - number_of(&v[TIME]) * 1e-6);
+        fprintf(stderr, "figures of process %.0f, %.0f s old\n", number_of(&v[PID]),
+                fmax(0, (double)time(NULL) - number_of(&v[TIME]) * 1e-6));
     else if (v[NAME].type != LEAT_NULL)
         stat_row(t, text_of(a, &v[MODULE]), text_of(a, &v[OBJECT]), text_of(a, &v[NAME]), histogram,
                  number_of(&v[histogram ? COUNT : VALUE]), number_of(&v[P50]), number_of(&v[P99]), number_of(&v[MAX]));

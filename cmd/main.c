@@ -1,49 +1,74 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cmd/cmd.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <unistd.h>
 
-#include "modules/modules.h"
-
 const struct command commands[] = {
-    {"demo", "[--data DIR] [--keep]", "real vectors in, true neighbours out, in a few seconds", "leat demo\nleat demo --data /tmp/leat\n",
-     " data= keep ", 0, 0, cmd_demo},
-    {"import", "FILE --module M --depot D --data DIR [--set k=v] [--ack appended|processed] [--id-prefix P]",
+    {"demo", "[--data DIR] [--keep]", "real vectors in, true neighbours out, in a few seconds",
+     "leat demo\nleat demo --data ./data\n", " data= keep ", 0, 0, cmd_demo},
+    {"import", "FILE --module M --depot D --data DIR",
      "append a file (jsonl, .npy, .fvecs, .bvecs); killed and run again, it goes on where it stopped",
      "leat import base.fvecs --module lsh --depot vectors --data ./data --set dims=128\n"
      "leat import words.jsonl --module word_count --depot sentences --data ./data --ack processed\n",
-     " module= depot= data= set= ack= tasks= groups= id-prefix= input= ", 1, 1, cmd_import},
-    {"depot append", "M DEPOT [JSON ...] --data DIR [--ack none|appended|processed]", "append rows, or lines from standard input",
-     "leat depot append word_count sentences '{\"text\": \"a leat\"}' --data ./data\n", " data= set= ack= tasks= groups= ", 2, 60,
-     cmd_depot_append},
-    {"depot tail", "M DEPOT --data DIR [--partition P] [--offset O] [-n N]", "print the last records, or those from an offset on",
+     " module= depot= data= ack= input= id-prefix= set= tasks= groups= ", 1, 1, cmd_import},
+    {"depot append", "M DEPOT [JSON ...] --data DIR", "append rows, or the lines of standard input: all of them or none",
+     "leat depot append word_count sentences '{\"text\": \"a leat\"}' --data ./data\n"
+     "leat depot append word_count sentences --data ./data <words.jsonl\n", " data= ack= set= tasks= groups= ", 2, 60, cmd_depot_append},
+    {"depot tail", "M DEPOT --data DIR", "the last records of each partition, or those from an offset on",
      "leat depot tail word_count sentences --data ./data -n 5\n", " data= partition= offset= n= ", 2, 2, cmd_depot_tail},
-    {"depot info", "M [DEPOT] --data DIR", "offsets of each partition", "leat depot info word_count --data ./data\n", " data= ", 1, 2,
-     cmd_depot_info},
+    {"depot info", "M [DEPOT] --data DIR", "offsets of each partition that holds records", "leat depot info word_count --data ./data\n",
+     " data= ", 1, 2, cmd_depot_info},
     {"pstate get", "M PSTATE KEY ... --data DIR", "what keys lead to", "leat pstate get word_count counts leat --data ./data\n",
      " data= ", 3, 12, cmd_pstate_get},
-    {"pstate scan", "M PSTATE [KEY ...] --data DIR [--from K] [--to K] [--limit N] [--reverse]", "elements of a collection, task by task",
+    {"pstate scan", "M PSTATE [KEY ...] --data DIR", "elements of a collection, task by task",
      "leat pstate scan word_count counts --data ./data --limit 20\n", " data= from= to= limit= reverse ", 2, 12, cmd_pstate_scan},
-    {"pstate info", "M --data DIR", "PStates with schemas and sizes", "leat pstate info lsh --data ./data\n", " data= ", 1, 1,
+    {"pstate info", "M --data DIR", "PStates with schemas and sizes", "leat pstate info word_count --data ./data\n", " data= ", 1, 1,
      cmd_pstate_info},
-    {"query invoke", "M QUERY [JSON] --data DIR [--timeout MS]", "run a query topology",
+    {"query invoke", "M QUERY [JSON] --data DIR", "run a query topology",
      "leat query invoke word_count count '{\"word\": \"leat\"}' --data ./data\n", " data= timeout= ", 2, 3, cmd_query},
-    {"export", "M --depot D | --pstate P --data DIR", "all of a depot or PState as JSON lines",
+    {"export", "M (--depot D | --pstate P) --data DIR", "all of a depot or PState as JSON lines",
      "leat export word_count --pstate counts --data ./data >counts.jsonl\n", " data= depot= pstate= ", 1, 1, cmd_export},
     {"module list", "", "the modules that come with Leat", "leat module list\n", " ", 0, 0, cmd_module_list},
-    {"module show", "M [--set k=v] [--dot]", "a module as a picture", "leat module show lsh\nleat module show lsh --dot | dot -Tsvg >lsh.svg\n",
+    {"module show", "M", "depots, PStates and topologies of a module", "leat module show lsh\nleat module show lsh --dot >lsh.dot\n",
      " set= dot ", 1, 1, cmd_module_show},
-    {"module check", "M [--set k=v]", "check a module with these options", "leat module check lsh --set bits=14\n", " set= ", 1, 1,
-     cmd_module_check},
+    {"module check", "M", "check a module with these options", "leat module check lsh --set bits=14\n", " set= ", 1, 1, cmd_module_check},
     {"stats", "--data DIR", "figures of a directory, also while another process has it open", "leat stats --data ./data\n", " data= ",
      0, 0, cmd_stats},
-    {"bench", "[NAME] [--option=value ...]", "run a benchmark; without a name, list them", "leat bench\nleat bench word_count\n", "*", 0, 30,
+    {"bench", "[NAME] [--option=value ...]", "run a benchmark; without a name, list them", "leat bench\nleat bench query\n", "*", 0, 30,
      cmd_bench},
     {"version", "", "the version", "leat version\n", " ", 0, 0, cmd_version},
-    {"help", "[COMMAND]", "this, or one command's page; 'leat help exit-codes'", "leat help import\n", " ", 0, 2, cmd_help},
+    {"help", "[COMMAND]", "this, or one command's page; 'leat help exit-codes'", "leat help import\nleat help exit-codes\n", " ", 0, 2,
+     cmd_help},
     {NULL, NULL, NULL, NULL, NULL, 0, 0, NULL},
+};
+
+static const struct {
+    const char *name, *value, *about;
+} options[] = {
+    {"data", " DIR", "the data directory; commands that append make it"},
+    {"module", " M", "'leat module list' shows them"},
+    {"depot", " D", "'leat module show M' shows them"},
+    {"pstate", " P", "'leat module show M' shows them"},
+    {"ack", " LEVEL", "return when rows are 'appended' (stored; the default), 'processed' (and all their effects),"},
+    {"ack", "", "or, for 'depot append', 'none' (taken into memory)"},
+    {"input", " FORM", "jsonl, npy, fvecs or bvecs, when the name of the file does not say so"},
+    {"id-prefix", " P", "files of vectors: put before the number of the row to make its id"},
+    {"set", " NAME=VALUE", "an option of the module, as often as needed; fixed when the directory is made"},
+    {"tasks", " N", "a power of two; fixed when the directory is made (64)"},
+    {"groups", " N", "threads that work, a power of two; may differ from start to start"},
+    {"partition", " P", "only this one"},
+    {"offset", " O", "from this one on"},
+    {"n", " N", "so many of each partition (10)"},
+    {"from", " KEY", "the first key, itself included"},
+    {"to", " KEY", "up to this key, itself excluded"},
+    {"limit", " N", "so many at most"},
+    {"reverse", "", "from the last key of each task down"},
+    {"timeout", " MS", "give up after so many milliseconds"},
+    {"keep", "", "keep the directory that was made"},
+    {"dot", "", "as Graphviz"},
 };
 
 /* ---- Errors ---- */
@@ -95,6 +120,30 @@ static const struct command *find_command(int argc, char **argv, int *used)
     return NULL;
 }
 
+/* The commands that begin with a word: "depot". Their number. */
+static int print_group(FILE *to, const char *word)
+{
+    size_t size = strlen(word);
+    int count = 0;
+
+    for (const struct command *k = commands; k->name != NULL; k++)
+        if (strncmp(k->name, word, size) == 0 && k->name[size] == ' ') {
+            fprintf(to, "  leat %s %s\n", k->name, k->usage);
+            count++;
+        }
+    return count;
+}
+
+static int unknown_command(const char *first, const char *second)
+{
+    fprintf(stderr, "leat: there is no command '%s%s%s'; these are there:\n", first, second != NULL ? " " : "",
+            second != NULL ? second : "");
+    if (print_group(stderr, first) == 0)
+        for (const struct command *k = commands; k->name != NULL; k++)
+            fprintf(stderr, "%s%s", k == commands ? "  " : ", ", k[1].name == NULL ? "help\n" : k->name);
+    return EXIT_USAGE;
+}
+
 /* Does a command take an option, and does that want a value? */
 static bool takes(const struct command *k, const char *name, bool *value)
 {
@@ -102,7 +151,7 @@ static bool takes(const struct command *k, const char *name, bool *value)
 
     snprintf(flag, sizeof(flag), " %s ", name);
     snprintf(with, sizeof(with), " %s= ", name);
-    *value = strstr(k->options, with) != NULL || strcmp(name, "format") == 0 || strcmp(name, "color") == 0;
+    *value = strstr(k->options, with) != NULL || strcmp(name, "format") == 0;
     return *value || strstr(k->options, flag) != NULL || strcmp(name, "quiet") == 0;
 }
 
@@ -183,8 +232,20 @@ static void help_command(const struct command *k)
         printf("  %.*s\n", (int)size, at);
         at += size + (at[size] == '\n');
     }
-    if (strcmp(k->options, "*") != 0)
-        printf("\n--format table|jsonl (a table on a terminal, JSON lines in a pipe), --quiet, --help\n");
+    if (strcmp(k->options, "*") == 0)
+        return;
+    printf("\noptions:\n");
+    for (size_t i = 0; i < LENGTH_OF(options); i++) {
+        bool value, repeated = i > 0 && strcmp(options[i].name, options[i - 1].name) == 0;
+        char name[32];
+
+        if (!takes(k, options[i].name, &value))
+            continue;
+        snprintf(name, sizeof(name), "%s%s%s", options[i].name[1] == '\0' ? "-" : "--", options[i].name, options[i].value);
+        printf("  %-18s  %s\n", repeated ? "" : name, options[i].about);
+    }
+    printf("  %-18s  table (on a terminal) or jsonl (one JSON object a line; in a pipe)\n  %-18s  only errors on standard error\n",
+           "--format FORM", "--quiet");
 }
 
 static int help_all(FILE *to)
@@ -205,84 +266,18 @@ int cmd_help(struct call *c)
         return help_all(stdout);
     snprintf(name, sizeof(name), "%s%s%s", c->argument[0], c->arguments > 1 ? " " : "", c->arguments > 1 ? c->argument[1] : "");
     if (strcmp(name, "exit-codes") == 0) {
-        printf("0 fine\n1 a negative answer: the key, module or depot is not there\n2 wrong usage\n"
-               "3 the data directory cannot be opened: not there, or another process has it\n"
-               "4 refused: a row, option or module does not fit\n5 failed: disk, damage, time-out\n");
+        printf("0 fine\n1 a negative answer: the key, module, depot, PState, query or file is not there\n2 wrong usage\n"
+               "3 the data directory cannot be opened: not there, of another kind, or another process has it\n"
+               "4 refused: a row, option or module does not fit\n5 failed: disk, damage, time-out, or stopped by a signal\n");
         return 0;
     }
     while (k->name != NULL && strcmp(k->name, name) != 0)
         k++;
+    if (k->name == NULL && c->arguments == 1 && print_group(stdout, name) > 0)
+        return 0;
     if (k->name == NULL)
-        return call_usage(&(struct call){0}, "there is no command '%s'", name);
+        return unknown_command(c->argument[0], c->arguments > 1 ? c->argument[1] : NULL);
     help_command(k);
-    return 0;
-}
-
-/* ---- Opening ---- */
-
-const struct leat_module *call_module(const char *name)
-{
-    const struct leat_module *m = modules_find(name);
-
-    if (m == NULL)
-        fprintf(stderr, "leat: there is no module '%s'; 'leat module list' shows them\n", name);
-    return m;
-}
-
-const struct leat_option *call_settings(const struct call *c)
-{
-    static struct leat_option settings[ARGUMENTS + 1];
-    int count = 0;
-
-    for (int i = 0; i < c->options; i++) {
-        if (strcmp(c->option[i].name, "set") != 0)
-            continue;
-        char *text = base_strdup(c->option[i].value), *equals = strchr(text, '=');
-
-        if (equals == NULL) {
-            call_usage(c, "--set wants name=value, not '%s'", text);
-            return NULL;
-        }
-        *equals = '\0';
-        settings[count++] = (struct leat_option){text, equals + 1};
-    }
-    settings[count] = (struct leat_option){NULL, NULL};
-    return settings;
-}
-
-int call_open(const struct call *c, const char *module, bool create, struct leat **out)
-{
-    const char *data = call_option(c, "data");
-    const struct leat_module *m = call_module(module);
-    struct leat_config config = {.create = create};
-    struct leat_error err = {0};
-    char path[4096];
-
-    if (m == NULL)
-        return EXIT_NO;
-    if (data == NULL)
-        return call_usage(c, "say where the data is: --data DIR");
-    snprintf(path, sizeof(path), "%s/%s/module.ini", data, module);
-    if (!create && access(path, F_OK) != 0) {
-        fprintf(stderr, "leat: there is no module '%s' in '%s'; import or append something first\n", module, data);
-        return EXIT_OPEN;
-    }
-    struct leat_launch launch = {.tasks = (uint32_t)call_number(c, "tasks", 0, LIMIT_TASKS),
-                                 .groups = (uint32_t)call_number(c, "groups", 0, LIMIT_GROUPS),
-                                 .options = call_settings(c)};
-    if (launch.options == NULL)
-        return EXIT_USAGE;
-    if (leat_open(data, &config, out, &err) != 0) {
-        call_error(&err);
-        return EXIT_OPEN;
-    }
-    if (leat_launch(*out, m, &launch, &err) != 0) {
-        leat_close(*out);
-        return call_error(&err);
-    }
-    /* What is read shows all that was appended before, also by a process that did not wait for it. */
-    if (!create && leat_wait(*out, 60000, &err) != 0)
-        fprintf(stderr, "leat: %s; what follows may lack it\n", err.text);
     return 0;
 }
 
@@ -296,8 +291,10 @@ int main(int argc, char **argv)
     if (strcmp(argv[1], "--version") == 0)
         return cmd_version(&c);
     c.command = find_command(argc, argv, &used);
+    if (c.command == NULL && argc == 3 && strcmp(argv[2], "--help") == 0 && print_group(stdout, argv[1]) > 0)
+        return 0;
     if (c.command == NULL)
-        return call_usage(&c, "there is no command '%s%s%s'", argv[1], argc > 2 ? " " : "", argc > 2 ? argv[2] : "");
+        return unknown_command(argv[1], argc > 2 ? argv[2] : NULL);
     int rv = parse(&c, argc, argv, used);
     if (rv < 0) {
         help_command(c.command);
@@ -310,5 +307,10 @@ int main(int argc, char **argv)
         return call_usage(&c, "--format is table or jsonl, not '%s'", format);
     c.json = format != NULL ? strcmp(format, "jsonl") == 0 : !isatty(STDOUT_FILENO);
     c.quiet = call_option(&c, "quiet") != NULL;
-    return c.command->run(&c);
+    rv = c.command->run(&c);
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        fprintf(stderr, "leat: standard output could not be written: %s; what is there is not complete\n", strerror(errno));
+        return EXIT_FAILED;
+    }
+    return rv;
 }

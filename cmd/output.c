@@ -39,13 +39,14 @@ struct table *table_open(const struct call *c, const char *const *columns, uint3
     return t;
 }
 
-/* A cell that is a JSON value already goes out as it is, any other as a string. */
+/* A cell that is a JSON value already goes out as it is, any other as a string. A name may be 'nan', which strtod
+ * takes, but no name begins with a digit. */
 static void json_cell(const char *cell, struct buffer *out)
 {
     char *end;
 
     strtod(cell, &end);
-    if ((*cell != '\0' && *end == '\0' && *cell != ' ') || *cell == '{' || *cell == '[' || strcmp(cell, "null") == 0 ||
+    if ((((*cell >= '0' && *cell <= '9') || *cell == '-') && *end == '\0') || *cell == '{' || *cell == '[' || strcmp(cell, "null") == 0 ||
         strcmp(cell, "true") == 0 || strcmp(cell, "false") == 0)
         buffer_put(out, cell, strlen(cell));
     else
@@ -91,7 +92,8 @@ static void print_cell(const char *text, uint32_t width, bool last)
         if (starts && shown + cut == width)
             break;
         shown += starts;
-        putchar(*c == '\n' || *c == '\t' ? ' ' : *c);
+        /* What others stored must not steer the terminal. */
+        putchar((unsigned char)*c < ' ' || *c == 0x7f ? ' ' : *c);
     }
     if (cut) {
         fputs("…", stdout);

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cmd/cmd.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "modules/modules.h"
+#include "topologies/plan.h"
+
+const struct leat_module *call_module(const char *name)
+{
+    const struct leat_module *m = modules_find(name);
+
+    if (m == NULL)
+        fprintf(stderr, "leat: there is no module '%s'; 'leat module list' shows them\n", name);
+    return m;
+}
+
+const struct leat_option *call_settings(const struct call *c)
+{
+    static struct leat_option settings[ARGUMENTS + 1];
+    int count = 0;
+
+    for (int i = 0; i < c->options; i++) {
+        if (strcmp(c->option[i].name, "set") != 0)
+            continue;
+        char *text = base_strdup(c->option[i].value), *equals = strchr(text, '=');
+
+        if (equals == NULL) {
+            call_usage(c, "--set wants name=value, not '%s'", text);
+            return NULL;
+        }
+        *equals = '\0';
+        settings[count++] = (struct leat_option){text, equals + 1};
+    }
+    settings[count] = (struct leat_option){NULL, NULL};
+    return settings;
+}
+
+int call_plan(const struct call *c, const char *module, struct plan **out)
+{
+    const struct leat_module *m = call_module(module);
+    struct plan_config config = {.module = m, .tasks = 64};
+    struct leat_error err = {0};
+
+    if (m == NULL)
+        return EXIT_NO;
+    config.options = call_settings(c);
+    if (config.options == NULL)
+        return EXIT_USAGE;
+    return plan_open(&config, out, &err) == 0 ? 0 : call_error(&err);
+}
+
+int call_depot_missing(const char *module, const char *depot)
+{
+    fprintf(stderr, "leat: module '%s' has no depot '%s'; 'leat module show %s' shows them\n", module, depot, module);
+    return EXIT_NO;
+}
+
+/* Does the directory hold data of the module? */
+static bool has_module(const char *data, const char *module)
+{
+    char path[4096];
+
+    snprintf(path, sizeof(path), "%s/%s/module.ini", data, module);
+    return access(path, F_OK) == 0;
+}
+
+int call_target(const struct call *c, const char *module, const char *depot, struct plan **out, uint32_t *number)
+{
+    struct plan *p;
+    int rv;
+
+    *out = NULL;
+    if (call_option(c, "data") == NULL)
+        return call_usage(c, "say where the data is: --data DIR");
+    if ((rv = call_plan(c, module, &p)) != 0)
+        return rv;
+    int at = plan_depot_find(p, depot);
+    if (at < 0) {
+        plan_close(p);
+        return call_depot_missing(module, depot);
+    }
+    *number = (uint32_t)at;
+    if (has_module(call_option(c, "data"), module))
+        plan_close(p);
+    else
+        *out = p;
+    return 0;
+}
+
+/* Somebody's home directory is no place for data: refuse a directory that holds files and none of Leat's. */
+int call_directory(const char *data)
+{
+    DIR *d = opendir(data);
+    bool ours = false, others = false;
+
+    if (d == NULL)
+        return 0; /* not there, or leat_open says what is wrong */
+    for (struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
+        ours = ours || strcmp(e->d_name, "leat.lock") == 0;
+        others = others || (e->d_name[0] != '.' && strcmp(e->d_name, "lost+found") != 0);
+    }
+    closedir(d);
+    if (ours || !others)
+        return 0;
+    fprintf(stderr, "leat: '%s' holds other files and no data of Leat; name a new or empty directory\n", data);
+    return EXIT_OPEN;
+}
+
+static int check_present(const char *data, const char *module)
+{
+    struct stat st;
+
+    if (stat(data, &st) != 0)
+        fprintf(stderr, "leat: there is no directory '%s'\n", data);
+    else if (!S_ISDIR(st.st_mode))
+        fprintf(stderr, "leat: '%s' is not a directory\n", data);
+    else if (!has_module(data, module))
+        fprintf(stderr, "leat: there is no data of module '%s' in '%s'; 'leat import' or 'leat depot append' makes some\n", module, data);
+    else
+        return 0;
+    return EXIT_OPEN;
+}
+
+int call_open(const struct call *c, const char *module, bool create, struct leat **out)
+{
+    const char *data = call_option(c, "data");
+    const struct leat_module *m = call_module(module);
+    struct leat_config config = {.create = create};
+    struct leat_error err = {0};
+
+    if (m == NULL)
+        return EXIT_NO;
+    if (data == NULL)
+        return call_usage(c, "say where the data is: --data DIR");
+    int rv = create ? call_directory(data) : check_present(data, module);
+    if (rv != 0)
+        return rv;
+    struct leat_launch launch = {.tasks = (uint32_t)call_number(c, "tasks", 0, LIMIT_TASKS),
+                                 .groups = (uint32_t)call_number(c, "groups", 0, LIMIT_GROUPS),
+                                 .options = call_settings(c)};
+    if (launch.options == NULL)
+        return EXIT_USAGE;
+    if (leat_open(data, &config, out, &err) != 0) {
+        call_error(&err);
+        return EXIT_OPEN;
+    }
+    if (leat_launch(*out, m, &launch, &err) != 0) {
+        leat_close(*out);
+        return call_error(&err);
+    }
+    /* What is read shows all that was appended before, also by a process that did not wait for it. */
+    if (!create && leat_wait(*out, 60000, &err) != 0)
+        fprintf(stderr, "leat: %s; what follows may lack it\n", err.text);
+    return 0;
+}
