@@ -61,6 +61,7 @@ static const struct vector_kernels portable = {"portable", dot_portable, l2_port
 #if defined(__x86_64__)
 #include <immintrin.h>
 
+#define ALWAYS static inline __attribute__((always_inline))
 #define AVX2 __attribute__((target("avx2,fma")))
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq")))
 
@@ -72,6 +73,10 @@ static void fetch(const void *row, uint32_t dims)
     for (size_t at = 0; at < 4 * (size_t)dims; at += LINE)
         __builtin_prefetch((const uint8_t *)row + at);
 }
+
+/* Products with several rows at once keep as many streams of memory going; the sums of a row are the same whether it
+ * comes alone or with others. n is a constant wherever these are inlined, so that sums are registers: 4 a row. */
+enum { TOGETHER_AVX2 = 2, TOGETHER_AVX512 = 4 };
 
 /* ---- AVX2 ---- */
 
@@ -99,22 +104,43 @@ AVX2 static __m256 load_some_avx2(const void *base, size_t i, size_t n)
     return _mm256_maskload_ps((const float *)(const void *)((const uint8_t *)base + 4 * i), lanes_avx2(n));
 }
 
-AVX2 static float dot_avx2(const void *a, const void *b, uint32_t dims)
+AVX2 ALWAYS void dots_avx2(const void *query, const void *const *row, uint32_t n, uint32_t dims, float *out)
 {
-    __m256 s0 = _mm256_setzero_ps(), s1 = s0, s2 = s0, s3 = s0;
+    __m256 sum[TOGETHER_AVX2][4];
     size_t i = 0;
 
+#pragma GCC unroll 2
+    for (uint32_t r = 0; r < n; r++)
+        sum[r][0] = sum[r][1] = sum[r][2] = sum[r][3] = _mm256_setzero_ps();
     for (; i + 32 <= dims; i += 32) {
-        s0 = _mm256_fmadd_ps(load_avx2(a, i), load_avx2(b, i), s0);
-        s1 = _mm256_fmadd_ps(load_avx2(a, i + 8), load_avx2(b, i + 8), s1);
-        s2 = _mm256_fmadd_ps(load_avx2(a, i + 16), load_avx2(b, i + 16), s2);
-        s3 = _mm256_fmadd_ps(load_avx2(a, i + 24), load_avx2(b, i + 24), s3);
+#pragma GCC unroll 4
+        for (uint32_t part = 0; part < 4; part++) {
+            __m256 q = load_avx2(query, i + 8 * part);
+
+#pragma GCC unroll 2
+            for (uint32_t r = 0; r < n; r++)
+                sum[r][part] = _mm256_fmadd_ps(q, load_avx2(row[r], i + 8 * part), sum[r][part]);
+        }
     }
-    for (; i + 8 <= dims; i += 8)
-        s0 = _mm256_fmadd_ps(load_avx2(a, i), load_avx2(b, i), s0);
-    if (i < dims)
-        s1 = _mm256_fmadd_ps(load_some_avx2(a, i, dims - i), load_some_avx2(b, i, dims - i), s1);
-    return sum_avx2(_mm256_add_ps(_mm256_add_ps(s0, s1), _mm256_add_ps(s2, s3)));
+    for (; i < dims; i += 8) {
+        size_t lanes = dims - i < 8 ? dims - i : 8;
+        __m256 q = load_some_avx2(query, i, lanes);
+
+#pragma GCC unroll 2
+        for (uint32_t r = 0; r < n; r++)
+            sum[r][0] = _mm256_fmadd_ps(q, load_some_avx2(row[r], i, lanes), sum[r][0]);
+    }
+#pragma GCC unroll 2
+    for (uint32_t r = 0; r < n; r++)
+        out[r] = sum_avx2(_mm256_add_ps(_mm256_add_ps(sum[r][0], sum[r][1]), _mm256_add_ps(sum[r][2], sum[r][3])));
+}
+
+AVX2 static float dot_avx2(const void *a, const void *b, uint32_t dims)
+{
+    float out;
+
+    dots_avx2(a, &b, 1, dims, &out);
+    return out;
 }
 
 AVX2 static float l2_avx2(const void *a, const void *b, uint32_t dims)
@@ -147,13 +173,17 @@ AVX2 static void dot_rows_avx2(const void *query, const void *rows, size_t strid
 
 AVX2 static void dot_pointers_avx2(const void *query, const void *const *row, uint32_t n, uint32_t dims, float *out)
 {
-    for (uint32_t i = 0; i < AHEAD && n > AHEAD; i++)
-        fetch(row[i], dims);
-    for (uint32_t i = 0; i < n; i++) {
-        if (i + AHEAD < n)
-            fetch(row[i + AHEAD], dims);
-        out[i] = dot_avx2(query, row[i], dims);
+    uint32_t i = 0;
+
+    for (uint32_t first = 0; first < AHEAD && n > AHEAD; first++)
+        fetch(row[first], dims);
+    for (; i + TOGETHER_AVX2 <= n; i += TOGETHER_AVX2) {
+        for (uint32_t next = i + AHEAD; next < i + AHEAD + TOGETHER_AVX2 && next < n; next++)
+            fetch(row[next], dims);
+        dots_avx2(query, row + i, TOGETHER_AVX2, dims, out + i);
     }
+    for (; i < n; i++)
+        out[i] = dot_avx2(query, row[i], dims);
 }
 
 static const struct vector_kernels avx2 = {"avx2", dot_avx2, l2_avx2, dot_rows_avx2, dot_pointers_avx2,
@@ -171,23 +201,44 @@ AVX512 static __m512 load_some_avx512(const void *base, size_t i, __mmask16 mask
     return _mm512_maskz_loadu_ps(mask, (const uint8_t *)base + 4 * i);
 }
 
-AVX512 static float dot_avx512(const void *a, const void *b, uint32_t dims)
+AVX512 ALWAYS void dots_avx512(const void *query, const void *const *row, uint32_t n, uint32_t dims, float *out)
 {
-    __m512 s0 = _mm512_setzero_ps(), s1 = s0, s2 = s0, s3 = s0;
+    __m512 sum[TOGETHER_AVX512][4];
     size_t i = 0;
 
+#pragma GCC unroll 4
+    for (uint32_t r = 0; r < n; r++)
+        sum[r][0] = sum[r][1] = sum[r][2] = sum[r][3] = _mm512_setzero_ps();
     for (; i + 64 <= dims; i += 64) {
-        s0 = _mm512_fmadd_ps(load_avx512(a, i), load_avx512(b, i), s0);
-        s1 = _mm512_fmadd_ps(load_avx512(a, i + 16), load_avx512(b, i + 16), s1);
-        s2 = _mm512_fmadd_ps(load_avx512(a, i + 32), load_avx512(b, i + 32), s2);
-        s3 = _mm512_fmadd_ps(load_avx512(a, i + 48), load_avx512(b, i + 48), s3);
+#pragma GCC unroll 4
+        for (uint32_t part = 0; part < 4; part++) {
+            __m512 q = load_avx512(query, i + 16 * part);
+
+#pragma GCC unroll 4
+            for (uint32_t r = 0; r < n; r++)
+                sum[r][part] = _mm512_fmadd_ps(q, load_avx512(row[r], i + 16 * part), sum[r][part]);
+        }
     }
     for (; i < dims; i += 16) {
         __mmask16 mask = (__mmask16)(dims - i < 16 ? (1U << (dims - i)) - 1 : 0xffff);
+        __m512 q = load_some_avx512(query, i, mask);
 
-        s0 = _mm512_fmadd_ps(load_some_avx512(a, i, mask), load_some_avx512(b, i, mask), s0);
+#pragma GCC unroll 4
+        for (uint32_t r = 0; r < n; r++)
+            sum[r][0] = _mm512_fmadd_ps(q, load_some_avx512(row[r], i, mask), sum[r][0]);
     }
-    return _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(s0, s1), _mm512_add_ps(s2, s3)));
+#pragma GCC unroll 4
+    for (uint32_t r = 0; r < n; r++)
+        out[r] = _mm512_reduce_add_ps(
+            _mm512_add_ps(_mm512_add_ps(sum[r][0], sum[r][1]), _mm512_add_ps(sum[r][2], sum[r][3])));
+}
+
+AVX512 static float dot_avx512(const void *a, const void *b, uint32_t dims)
+{
+    float out;
+
+    dots_avx512(a, &b, 1, dims, &out);
+    return out;
 }
 
 AVX512 static float l2_avx512(const void *a, const void *b, uint32_t dims)
@@ -220,13 +271,17 @@ AVX512 static void dot_rows_avx512(const void *query, const void *rows, size_t s
 
 AVX512 static void dot_pointers_avx512(const void *query, const void *const *row, uint32_t n, uint32_t dims, float *out)
 {
-    for (uint32_t i = 0; i < AHEAD && n > AHEAD; i++)
-        fetch(row[i], dims);
-    for (uint32_t i = 0; i < n; i++) {
-        if (i + AHEAD < n)
-            fetch(row[i + AHEAD], dims);
-        out[i] = dot_avx512(query, row[i], dims);
+    uint32_t i = 0;
+
+    for (uint32_t first = 0; first < AHEAD && n > AHEAD; first++)
+        fetch(row[first], dims);
+    for (; i + TOGETHER_AVX512 <= n; i += TOGETHER_AVX512) {
+        for (uint32_t next = i + AHEAD; next < i + AHEAD + TOGETHER_AVX512 && next < n; next++)
+            fetch(row[next], dims);
+        dots_avx512(query, row + i, TOGETHER_AVX512, dims, out + i);
     }
+    for (; i < n; i++)
+        out[i] = dot_avx512(query, row[i], dims);
 }
 
 static const struct vector_kernels avx512 = {"avx512", dot_avx512, l2_avx512, dot_rows_avx512, dot_pointers_avx512,
