@@ -107,6 +107,12 @@ static uint64_t slot_sequence(const struct buffer *slot)
     return load_u64(slot->base + 16);
 }
 
+/* It may be the newer one for all we know: the pages of the other may be gone. */
+static bool unreadable(int rv)
+{
+    return rv != 0 && rv != LEAT_ENOTFOUND && rv != LEAT_ECORRUPT;
+}
+
 /* The newer whole slot into *out. LEAT_ENOTFOUND: there never was a whole one. */
 static int newest_slot(const char *directory, struct buffer *out, struct leat_error *err)
 {
@@ -122,6 +128,10 @@ static int newest_slot(const char *directory, struct buffer *out, struct leat_er
         other = swap;
     }
     buffer_fini(&other);
+    if (unreadable(first) || unreadable(second)) {
+        *err = unreadable(first) ? why[0] : why[1];
+        return err->code;
+    }
     if (first == 0 || second == 0)
         return 0;
     /* The first checkpoint ever goes into slot 1: while slot 0 is missing, a torn slot 1 was never whole. */

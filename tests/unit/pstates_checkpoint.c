@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -14,9 +15,11 @@
 #include "base/file.h"
 #include "base/random.h"
 #include "pstates/pstate.h"
+#include "tests/lib/fault.h"
 
 /* Power loss, simulated: the file as it was at a checkpoint, and any mix of the pages written later lost, kept or torn,
- * must be restored exactly and go on; and so must a process that dies at any point of a checkpoint. */
+ * must be restored exactly and go on; and so must a process that dies at any point of a checkpoint, and one whose file
+ * calls fail. */
 
 enum { KEYS = 400, PAGE = 4096, IMAGES = 300 };
 
@@ -64,30 +67,37 @@ static struct pstate_view *open_view(struct fixture *f, uint64_t *turn)
 }
 
 /* A turn of random puts and deletes that follows from its number alone. */
-static void take_turn(struct pstate_view *v, uint64_t turn, int64_t *model)
+static int try_turn(struct pstate_view *v, uint64_t turn, int64_t *model, struct leat_error *err)
 {
-    float vector[100] = {0};
-    struct leat_error err = {0};
+    float vector[100] = {(float)turn};
     struct random random;
+    int rv = pstate_view_begin(v, NULL, err);
 
     random_seed(&random, turn);
-    assert_int_equal(pstate_view_begin(v, NULL, &err), 0);
-    for (int i = 0; i < 60; i++) {
+    for (int i = 0; i < 60 && rv == 0; i++) {
         uint64_t key = random_below(&random, KEYS);
         int64_t value = (int64_t)(random_u64(&random) >> 2) + 1;
 
         if (random_below(&random, 4) == 0) {
-            assert_int_equal(pstate_delete(v, 0, 0, LEAT_KEYS(leat_u64(key)), &err), 0);
+            rv = pstate_delete(v, 0, 0, LEAT_KEYS(leat_u64(key)), err);
             value = 0;
         } else {
-            assert_int_equal(pstate_put(v, 0, 0, LEAT_KEYS(leat_u64(key)), LEAT_ROW(leat_i64(value)), &err), 0);
+            rv = pstate_put(v, 0, 0, LEAT_KEYS(leat_u64(key)), LEAT_ROW(leat_i64(value)), err);
         }
         if (model != NULL)
             model[key] = value;
     }
-    vector[0] = (float)turn;
-    assert_int_equal(pstate_rows_append(v, 0, 1, LEAT_KEYS(), LEAT_ROW(leat_vector(LEAT_F32_VECTOR, vector, 100)), NULL, &err), 0);
-    assert_int_equal(pstate_view_commit(v, turn, &err), 0);
+    if (rv == 0)
+        rv = pstate_rows_append(v, 0, 1, LEAT_KEYS(), LEAT_ROW(leat_vector(LEAT_F32_VECTOR, vector, 100)), NULL, err);
+    return rv == 0 ? pstate_view_commit(v, turn, err) : rv;
+}
+
+static void take_turn(struct pstate_view *v, uint64_t turn, int64_t *model)
+{
+    struct leat_error err = {0};
+
+    if (try_turn(v, turn, model, &err) != 0)
+        fail_msg("%s", err.text);
 }
 
 static void check(struct pstate_view *v, uint64_t turn, const int64_t *model)
@@ -118,15 +128,22 @@ static void check(struct pstate_view *v, uint64_t turn, const int64_t *model)
     pstate_snapshot_close(r);
 }
 
-static void checkpoint(struct pstate_view *v, uint64_t turn)
+static int try_checkpoint(struct pstate_view *v, uint64_t turn, struct leat_error *err)
 {
     uint8_t state[8];
+
+    store_u64(state, turn * 3);
+    int rv = pstate_checkpoint_start(v, span_of(state, 8), err);
+    return rv == 0 ? pstate_checkpoint_wait(v, err) : rv;
+}
+
+static void checkpoint(struct pstate_view *v, uint64_t turn)
+{
     struct leat_error err = {0};
     uint64_t at, previous;
 
-    store_u64(state, turn * 3);
-    assert_int_equal(pstate_checkpoint_start(v, span_of(state, 8), &err), 0);
-    assert_int_equal(pstate_checkpoint_wait(v, &err), 0);
+    if (try_checkpoint(v, turn, &err) != 0)
+        fail_msg("%s", err.text);
     assert_int_equal(pstate_checkpoint_poll(v, &at, &previous, &err), 0);
     assert_int_equal(at, turn);
 }
@@ -275,6 +292,102 @@ static void a_death_at_any_point_is_survived(void **state)
     }
 }
 
+/* ---- Failing calls ---- */
+
+enum { TURNS = 36, LIFE = 12 };
+
+static void make_history(int64_t (*history)[KEYS])
+{
+    struct fixture f;
+    uint64_t turn;
+
+    set_up(&f);
+    struct pstate_view *v = open_view(&f, &turn);
+    for (turn = 1; turn <= TURNS; turn++) {
+        memcpy(history[turn], history[turn - 1], sizeof(history[turn]));
+        take_turn(v, turn, history[turn]);
+    }
+    pstate_view_close(v);
+    tear_down(&f);
+}
+
+/* Turns with a checkpoint each third, until a call fails. *tried: the last checkpoint begun; returns the last one done. */
+static uint64_t live_until_failure(struct fixture *f, uint64_t done, uint64_t *tried)
+{
+    struct buffer state = {0};
+    struct leat_error err = {0};
+    struct pstate_view *v;
+    uint64_t turn;
+    int rv = pstate_view_open(&f->config, &v, &turn, &state, &err);
+
+    buffer_fini(&state);
+    assert_true(rv <= 0 && rv != LEAT_ECORRUPT);
+    if (rv != 0)
+        return done;
+    assert_int_equal(turn, done); /* pages of older checkpoints may be gone */
+    for (uint64_t end = turn + LIFE; turn < end && rv == 0;) {
+        rv = try_turn(v, ++turn, NULL, &err);
+        if (rv != 0 || turn % 3 != 0)
+            continue;
+        *tried = turn;
+        rv = try_checkpoint(v, turn, &err);
+        done = rv == 0 ? turn : done;
+    }
+    assert_true(rv == 0 || strstr(err.text, f->directory) != NULL);
+    pstate_view_close(v);
+    return done;
+}
+
+/* A life without faults, one with, one without; false: there are fewer calls. */
+static bool lives(const struct fault *fault, const int64_t (*history)[KEYS])
+{
+    static const struct fault none;
+    struct fixture f;
+    uint64_t turn, tried = 0;
+
+    set_up(&f);
+    f.config.durability = LEAT_FULL;
+    uint64_t done = live_until_failure(&f, 0, &tried);
+    assert_int_equal(done, LIFE);
+    fault_begin(f.directory, fault);
+    done = live_until_failure(&f, done, &tried);
+    uint32_t calls = fault_end();
+    struct pstate_view *v = open_view(&f, &turn);
+    if (turn != done && turn != tried)
+        fail_msg("%s %u: the view stands at turn %d, not %d or %d", fault_name[fault->call], fault->at, (int)turn, (int)done, (int)tried);
+    check(v, turn, history[turn]);
+    pstate_view_close(v);
+    fault_begin(f.directory, &none);
+    done = live_until_failure(&f, turn, &tried);
+    fault_end();
+    assert_int_equal(done, turn + LIFE);
+    v = open_view(&f, &turn);
+    assert_int_equal(turn, done);
+    check(v, turn, history[turn]);
+    pstate_view_close(v);
+    tear_down(&f);
+    return calls >= fault->at;
+}
+
+static void any_call_may_fail(void **state)
+{
+    static const struct fault kinds[] = {{.call = FAULT_OPEN, .number = EMFILE}, {.call = FAULT_WRITE, .number = EIO},
+                                         {.call = FAULT_WRITE, .number = ENOSPC}, {.call = FAULT_SYNC, .number = EIO}};
+    static int64_t history[TURNS + 1][KEYS];
+
+    (void)state;
+    make_history(history);
+    for (size_t i = 0; i < LENGTH_OF(kinds) * 2; i++) {
+        struct fault f = kinds[i / 2];
+
+        f.at = 1;
+        f.lasting = i % 2 == 1;
+        while (lives(&f, (const int64_t (*)[KEYS])history))
+            f.at++;
+        assert_true(f.at > 1);
+    }
+}
+
 static void a_clean_close_keeps_everything(void **state)
 {
     int64_t model[KEYS] = {0};
@@ -332,6 +445,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(any_mix_of_later_pages_is_restored),
         cmocka_unit_test(a_death_at_any_point_is_survived),
+        cmocka_unit_test(any_call_may_fail),
         cmocka_unit_test(a_clean_close_keeps_everything),
         cmocka_unit_test(damaged_slots_are_reported),
     };
