@@ -72,7 +72,8 @@ int call_depot_missing(const char *module, const char *depot);   /* prints; EXIT
 /* ---- output.c ---- */
 
 struct table;
-struct table *table_open(const struct call *c, const char *const *columns, uint32_t count);
+/* plain: bit i says that the cells of column i are JSON already; all others are text. */
+struct table *table_open(const struct call *c, const char *const *columns, uint32_t count, uint64_t plain);
 void table_row(struct table *t, const char *const *cells);     /* copied */
 /* Print what a terminal gets at the end; JSON lines went out row by row. */
 void table_close(struct table *t);

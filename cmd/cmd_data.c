@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cmd/cmd.h"
 
-#include <math.h>
+#include <errno.h>
 #include <stdio.h>
 #include <time.h>
 #include <unistd.h>
@@ -203,7 +203,7 @@ int cmd_depot_tail(struct call *c)
     if (rv != 0)
         return rv;
     rv = find_depot(c, l, c->argument[1], &d, &err);
-    t.table = table_open(c, columns, LENGTH_OF(columns));
+    t.table = table_open(c, columns, LENGTH_OF(columns), 0xf);
     uint32_t partitions = rv == 0 ? leat_depot_partitions(d) : 0;
     if (rv == 0 && only != UINT32_MAX && only >= partitions)
         rv = leat_fail(&err, LEAT_ENOTFOUND, "depot '%s' has no partition %u; they are 0 to %u", c->argument[1], only, partitions - 1);
@@ -248,7 +248,7 @@ int cmd_depot_info(struct call *c)
     if (rv != 0)
         return rv;
     const struct plan *p = node_module(l, c->argument[0])->plan;
-    struct table *t = table_open(c, columns, LENGTH_OF(columns));
+    struct table *t = table_open(c, columns, LENGTH_OF(columns), 0x1e);
     if (c->arguments > 1 && (rv = find_depot(c, l, c->argument[1], &d, &err)) == 0)
         depot_rows(t, c->argument[1], d);
     for (uint32_t i = 0; i < p->depots && c->arguments == 1; i++)
@@ -261,10 +261,29 @@ int cmd_depot_info(struct call *c)
 
 /* ---- pstate ---- */
 
+static bool parse_whole(enum leat_type type, const char *text, struct leat_value *out)
+{
+    char *end;
+
+    errno = 0;
+    if (type == LEAT_I64)
+        *out = leat_i64(strtoll(text, &end, 10));
+    else
+        *out = leat_u64(strtoull(text, &end, 10));
+    /* strtoull takes a sign and turns it round */
+    if (end == text || *end != '\0' || errno != 0 || (type != LEAT_I64 && (*text < '0' || *text > '9')))
+        return false;
+    if (type == LEAT_U32 && out->as.u > UINT32_MAX)
+        return false;
+    if (type == LEAT_U32)
+        *out = leat_u32((uint32_t)out->as.u);
+    return true;
+}
+
 /* A key as text on the command line, by the type of its level. */
 static int parse_key(const struct leat_column *type, const char *text, struct leat_value *out, struct leat_error *err)
 {
-    char *end = NULL;
+    char *end;
 
     switch (type->type) {
     case LEAT_STR:
@@ -275,18 +294,14 @@ static int parse_key(const struct leat_column *type, const char *text, struct le
         return 0;
     case LEAT_BOOL:
         *out = leat_bool(strcmp(text, "true") == 0);
-        return strcmp(text, "true") == 0 || strcmp(text, "false") == 0 ? 0 : leat_fail(err, LEAT_EINVAL, "key '%s': true or false is wanted", text);
+        return out->as.b || strcmp(text, "false") == 0 ? 0 : leat_fail(err, LEAT_EINVAL, "key '%s': true or false is wanted", text);
     case LEAT_F64:
         *out = leat_f64(strtod(text, &end));
-        break;
-    case LEAT_I64:
-        *out = leat_i64(strtoll(text, &end, 10));
-        break;
+        return end != text && *end == '\0' ? 0 : leat_fail(err, LEAT_EINVAL, "key '%s': a number is wanted", text);
     default:
-        *out = type->type == LEAT_U32 ? leat_u32((uint32_t)strtoul(text, &end, 10)) : leat_u64(strtoull(text, &end, 10));
-        break;
+        return parse_whole(type->type, text, out) ? 0 : leat_fail(err, LEAT_EINVAL, "key '%s': a whole number is wanted that fits %s", text,
+                                                                  type->type == LEAT_I64 ? "i64" : type->type == LEAT_U32 ? "u32" : "u64");
     }
-    return *text != '\0' && *end == '\0' ? 0 : leat_fail(err, LEAT_EINVAL, "key '%s': a number is wanted", text);
 }
 
 static const struct leat_column index_column = {.name = "index", .type = LEAT_U64};
@@ -316,6 +331,22 @@ static int parse_keys(struct call *c, const struct plan *p, uint32_t *pstate, st
             return rv;
         *level = (*level)->below;
     }
+    return 0;
+}
+
+/* Which tasks hold what keys lead to: the one of --task (a topology may keep things where it runs), else the owner of
+ * the first key, else all: *from up to *to. */
+static int pick_tasks(const struct call *c, struct leat_view *v, uint32_t only, struct leat_row keys, uint32_t *from, uint32_t *to,
+                      struct leat_error *err)
+{
+    uint32_t tasks = leat_view_tasks(v);
+
+    if (only != UINT32_MAX && only >= tasks)
+        return leat_fail(err, LEAT_ENOTFOUND, "module '%s' has no task %u; they are 0 to %u", c->argument[0], only, tasks - 1);
+    if (only == UINT32_MAX && keys.count > 0)
+        only = leat_task_number(leat_view_owner(v, &keys.value[0]));
+    *from = only != UINT32_MAX ? only : 0;
+    *to = only != UINT32_MAX ? only + 1 : tasks;
     return 0;
 }
 
@@ -369,7 +400,7 @@ static int get_collection(struct call *c, struct leat_task *t, uint32_t pstate, 
                           struct leat_error *err)
 {
     static const char *const present[] = {"present"}, *const elements[] = {"elements"};
-    struct table *table = table_open(c, element ? present : elements, 1);
+    struct table *table = table_open(c, element ? present : elements, 1, 1);
     uint64_t size = 0;
     char text[24] = "true";
     int rv = element ? 0 : leat_size(t, pstate, keys, &size);
@@ -384,41 +415,33 @@ static int get_collection(struct call *c, struct leat_task *t, uint32_t pstate, 
     return rv;
 }
 
-int cmd_pstate_get(struct call *c)
+static int get(struct call *c, struct leat *l, struct leat_view *v, uint32_t only, struct leat_error *err)
 {
     struct leat_value key[LIMIT_NESTING + 2], value[LIMIT_COLUMNS];
     const struct pstate_level *level;
     const char *name[LIMIT_COLUMNS];
-    struct leat_error err = {0};
-    struct leat_view *v;
-    uint32_t pstate, keys;
-    struct leat *l;
-    int rv = call_open(c, c->argument[0], false, &l);
+    uint32_t pstate, keys, task, end;
+    int rv = parse_keys(c, node_module(l, c->argument[0])->plan, &pstate, key, &keys, &level, err);
 
+    if (rv == 0)
+        rv = pick_tasks(c, v, only, (struct leat_row){key, keys}, &task, &end, err);
     if (rv != 0)
         return rv;
-    rv = parse_keys(c, node_module(l, c->argument[0])->plan, &pstate, key, &keys, &level, &err);
-    if (rv == 0)
-        rv = leat_view_open(l, c->argument[0], &v, &err);
-    if (rv == 0) {
-        struct leat_task *t = leat_view_owner(v, &key[0]);
-
-        rv = leat_get(t, pstate, (struct leat_row){key, keys}, value, LIMIT_COLUMNS);
-        if (rv == LEAT_ENOTFOUND)
-            leat_fail(&err, rv, "PState '%s' has nothing under these keys", c->argument[1]);
-        else if (rv != 0)
-            err = *t->err;
-        uint32_t count = level_columns(level, NULL, name);
-        struct table *table = table_open(c, name, count);
-        if (rv == 0 && count > 0)
-            print_values(c, table, name, value, count);
-        table_close(table);
-        if (rv == 0 && count == 0)
-            rv = get_collection(c, t, pstate, (struct leat_row){key, keys}, level == NULL, &err);
-        leat_view_close(v);
+    struct leat_task *t = leat_view_task(v, task);
+    rv = leat_get(t, pstate, (struct leat_row){key, keys}, value, LIMIT_COLUMNS);
+    if (rv == LEAT_ENOTFOUND)
+        return leat_fail(err, rv, "PState '%s' has nothing under these keys", c->argument[1]);
+    if (rv != 0) {
+        *err = *t->err;
+        return rv;
     }
-    leat_close(l);
-    return rv == 0 ? 0 : call_error(&err);
+    uint32_t count = level_columns(level, NULL, name);
+    if (count == 0)
+        return get_collection(c, t, pstate, (struct leat_row){key, keys}, level == NULL, err);
+    struct table *table = table_open(c, name, count, 0);
+    print_values(c, table, name, value, count);
+    table_close(table);
+    return 0;
 }
 
 struct scan {
@@ -464,13 +487,13 @@ static int scan_rows(struct scan *s, struct leat_task *t, uint32_t pstate, struc
     return 0;
 }
 
-static int scan_all(struct call *c, struct leat *l, struct leat_view *v, uint64_t limit, struct leat_error *err)
+static int scan(struct call *c, struct leat *l, struct leat_view *v, uint32_t only, struct leat_error *err)
 {
     static const char *const row_columns[] = {"task", "row"};
     struct leat_value key[LIMIT_NESTING + 2], from, to;
     struct leat_range range = {.descending = call_option(c, "reverse") != NULL};
-    struct scan s = {.call = c, .left = limit};
-    uint32_t pstate, keys;
+    struct scan s = {.call = c, .left = call_number(c, "limit", UINT64_MAX, UINT64_MAX - 1)};
+    uint32_t pstate, keys, task, end;
     int rv = parse_keys(c, node_module(l, c->argument[0])->plan, &pstate, key, &keys, &s.level, err);
 
     if (rv == 0 && (s.level == NULL || s.level->shape == PSTATE_LEAF || s.level->shape == PSTATE_STRUCT))
@@ -479,70 +502,78 @@ static int scan_all(struct call *c, struct leat *l, struct leat_view *v, uint64_
         range.from = &from;
     if (rv == 0 && call_option(c, "to") != NULL && (rv = parse_key(key_column(s.level), call_option(c, "to"), &to, err)) == 0)
         range.to = &to;
+    if (rv == 0)
+        rv = pick_tasks(c, v, only, (struct leat_row){key, keys}, &task, &end, err);
     if (rv != 0)
         return rv;
     bool rows = s.level->shape == PSTATE_ROWS;
     s.columns = rows ? 2 : level_columns(s.level->below, s.level->shape == PSTATE_LIST ? "index" : "key", s.name);
-    s.table = table_open(c, rows ? row_columns : s.name, s.columns);
-    for (uint32_t task = 0; task < leat_view_tasks(v) && rv == 0 && s.left > 0; task++) {
-        struct leat_task *t = keys > 0 ? leat_view_owner(v, &key[0]) : leat_view_task(v, task);
-
-        rv = rows ? scan_rows(&s, t, pstate, (struct leat_row){key, keys})
-                  : scan_task(&s, t, pstate, (struct leat_row){key, keys}, &range, err);
-        if (keys > 0)
-            break;
-    }
+    s.table = table_open(c, rows ? row_columns : s.name, s.columns, rows ? 3 : 0);
+    for (; task < end && rv == 0 && s.left > 0; task++)
+        rv = rows ? scan_rows(&s, leat_view_task(v, task), pstate, (struct leat_row){key, keys})
+                  : scan_task(&s, leat_view_task(v, task), pstate, (struct leat_row){key, keys}, &range, err);
     table_close(s.table);
     return rv;
 }
 
-int cmd_pstate_scan(struct call *c)
+typedef int read_pstate(struct call *c, struct leat *l, struct leat_view *v, uint32_t only, struct leat_error *err);
+
+static int with_view(struct call *c, read_pstate *read)
 {
-    uint64_t limit = call_number(c, "limit", UINT64_MAX, UINT64_MAX - 1);
+    uint32_t only = (uint32_t)call_number(c, "task", UINT32_MAX, LIMIT_TASKS - 1);
     struct leat_error err = {0};
     struct leat_view *v;
     struct leat *l;
-    int rv = call_open(c, c->argument[0], false, &l);
 
+    call_number(c, "limit", 0, UINT64_MAX - 1); /* a mistake ends the process: before something is open */
+    int rv = call_open(c, c->argument[0], false, &l);
     if (rv != 0)
         return rv;
     rv = leat_view_open(l, c->argument[0], &v, &err);
     if (rv == 0) {
-        rv = scan_all(c, l, v, limit, &err);
+        rv = read(c, l, v, only, &err);
         leat_view_close(v);
     }
     leat_close(l);
     return rv == 0 ? 0 : call_error(&err);
 }
 
-int cmd_pstate_info(struct call *c)
+int cmd_pstate_get(struct call *c)
+{
+    return with_view(c, get);
+}
+
+int cmd_pstate_scan(struct call *c)
+{
+    return with_view(c, scan);
+}
+
+static int info(struct call *c, struct leat *l, struct leat_view *v, uint32_t only, struct leat_error *err)
 {
     static const char *const columns[] = {"pstate", "elements", "schema"};
-    struct arena *a = arena_open(1 << 20);
-    struct leat_error err = {0};
-    struct leat_view *v = NULL;
-    struct leat *l;
-    int rv = call_open(c, c->argument[0], false, &l);
-
-    if (rv != 0)
-        return rv;
     const struct plan *p = node_module(l, c->argument[0])->plan;
-    rv = leat_view_open(l, c->argument[0], &v, &err);
-    struct table *t = table_open(c, columns, LENGTH_OF(columns));
+    struct table *t = table_open(c, columns, LENGTH_OF(columns), 2);
+    struct arena *a = arena_open(1 << 20);
+    int rv = 0;
+
+    (void)only;
     for (uint32_t i = 0; i < p->pstates && rv == 0; i++) {
         uint64_t sum = 0, size = 0;
 
-        for (uint32_t task = 0; task < p->tasks; task++)
-            if (leat_size(leat_view_task(v, task), i, LEAT_KEYS(), &size) == 0)
-                sum += size;
+        for (uint32_t task = 0; task < p->tasks && rv == 0; task++, sum += size)
+            if ((rv = leat_size(leat_view_task(v, task), i, LEAT_KEYS(), &size)) != 0)
+                *err = *leat_view_task(v, task)->err;
         table_row(t, (const char *const[]){p->pstate[i].name, arena_format(a, "%llu", (unsigned long long)sum),
                                            pstate_schema_text(a, &p->pstate[i])});
     }
     table_close(t);
-    leat_view_close(v);
-    leat_close(l);
     arena_close(a);
-    return rv == 0 ? 0 : call_error(&err);
+    return rv;
+}
+
+int cmd_pstate_info(struct call *c)
+{
+    return with_view(c, info);
 }
 
 /* ---- query and export ---- */
@@ -559,7 +590,6 @@ int cmd_query(struct call *c)
 {
     struct leat_query how = {.timeout_ms = (uint32_t)call_number(c, "timeout", 0, UINT32_MAX)};
     struct leat_value value[LIMIT_COLUMNS];
-    struct arena *a = arena_open(SIZE_MAX / 8);
     struct leat_result *result;
     struct leat_error err = {0};
     struct leat *l;
@@ -567,6 +597,7 @@ int cmd_query(struct call *c)
 
     if (rv != 0)
         return rv;
+    struct arena *a = arena_open(SIZE_MAX / 8);
     const struct plan *p = node_module(l, c->argument[0])->plan;
     int topology = plan_topology_find(p, c->argument[1]);
     if (topology < 0 || p->topology[topology].kind != LEAT_QUERY)

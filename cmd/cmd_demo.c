@@ -186,7 +186,7 @@ static int show(struct demo *d, uint32_t row, struct leat_error *err)
         return rv;
     printf("neighbours of \"%s: %s\"\n", d->entry[row].lemmas, d->entry[row].text);
     const struct leat_batch *rows = leat_result_rows(result);
-    struct table *t = table_open(d->call, columns, LENGTH_OF(columns));
+    struct table *t = table_open(d->call, columns, LENGTH_OF(columns), 0);
     for (uint32_t i = 1; i <= SHOWN && i < rows->rows; i++) {
         const struct entry *e = find_entry(d, leat_at(rows, i, 0).as.bytes);
         char distance[32];

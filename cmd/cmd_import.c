@@ -11,8 +11,8 @@
 #include "topologies/plan.h"
 
 /* Importing a file. The session is derived from its bytes, the sequence is the row's number + 1: rows that were
- * appended by an earlier run are dropped as repeats. At most WINDOW rows are under way, so a run that goes on begins
- * that many before the highest row that any partition has. A file of which nothing is there yet is checked whole
+ * appended by an earlier run are dropped as repeats. No row is sent before all those WINDOW rows earlier are appended,
+ * so a run that goes on begins that many before the highest row that any partition has. A file of which nothing is there yet is checked whole
  * first: mended, it would be another session, which appended again what came before the mistake. */
 
 enum { WINDOW = 65536, BATCH_ROWS = 1024, BATCH_BYTES = 1 << 20 };
@@ -25,7 +25,7 @@ struct import {
     struct leat_append how;
     pthread_mutex_t lock;
     pthread_cond_t cond;
-    uint64_t under_way;    /* rows */
+    struct flight *oldest, *newest; /* batches under way, in the order of their rows */
     uint64_t new_rows;
     int code;
     double started, printed;
@@ -36,7 +36,9 @@ struct import {
 
 struct flight {
     struct import *import;
-    uint32_t rows;
+    struct flight *next;
+    uint64_t first; /* its first row */
+    bool landed;
 };
 
 static volatile sig_atomic_t interrupted;
@@ -55,27 +57,47 @@ static double now(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-static void appended(void *context, int code, const struct leat_receipt *receipt)
+static void depart(struct import *im, struct flight *f)
 {
-    struct flight *f = context;
+    pthread_mutex_lock(&im->lock);
+    if (im->oldest == NULL)
+        im->oldest = f;
+    else
+        im->newest->next = f;
+    im->newest = f;
+    pthread_mutex_unlock(&im->lock);
+}
+
+/* A batch may be appended before an earlier one: it leaves the list with that. */
+static void land(struct flight *f, int code, uint64_t new_rows)
+{
     struct import *im = f->import;
 
     pthread_mutex_lock(&im->lock);
-    im->under_way -= f->rows;
-    if (code == 0)
-        im->new_rows += receipt->appended;
-    else if (im->code == 0)
+    f->landed = true;
+    im->new_rows += new_rows;
+    if (im->code == 0)
         im->code = code;
+    while (im->oldest != NULL && im->oldest->landed) {
+        struct flight *done = im->oldest;
+
+        im->oldest = done->next;
+        free(done);
+    }
     pthread_cond_signal(&im->cond);
     pthread_mutex_unlock(&im->lock);
-    free(f);
 }
 
-/* Wait until at most so many rows are under way. */
-static int wait_for(struct import *im, uint64_t most)
+static void appended(void *context, int code, const struct leat_receipt *receipt)
+{
+    land(context, code, code == 0 ? receipt->appended : 0);
+}
+
+/* Wait until all rows before this one are appended. */
+static int wait_for(struct import *im, uint64_t row)
 {
     pthread_mutex_lock(&im->lock);
-    while (im->under_way > most && im->code == 0)
+    while (im->oldest != NULL && im->oldest->first < row && im->code == 0)
         pthread_cond_wait(&im->cond, &im->lock);
     int code = im->code;
     pthread_mutex_unlock(&im->lock);
@@ -151,25 +173,18 @@ static int fill(struct import *im, struct arena *a, struct leat_rows *rows, stru
 
 static int send(struct import *im, const struct leat_rows *rows, struct leat_error *err)
 {
-    struct flight *f = base_alloc(sizeof(*f));
-    int rv = wait_for(im, WINDOW - BATCH_ROWS);
+    uint64_t end = im->file.row, first = end - leat_rows_count(rows);
+    int rv = wait_for(im, end > WINDOW ? end - WINDOW : 0);
 
-    if (rv != 0) {
-        free(f);
+    if (rv != 0)
         return rv;
-    }
-    *f = (struct flight){im, leat_rows_count(rows)};
-    pthread_mutex_lock(&im->lock);
-    im->under_way += f->rows;
-    pthread_mutex_unlock(&im->lock);
-    im->how.sequence = im->file.row - f->rows + 1;
+    struct flight *f = base_alloc(sizeof(*f));
+    *f = (struct flight){im, NULL, first, false};
+    depart(im, f);
+    im->how.sequence = first + 1;
     rv = leat_append_start(im->depot, rows, &im->how, appended, f, err);
-    if (rv != 0) {
-        pthread_mutex_lock(&im->lock);
-        im->under_way -= f->rows;
-        pthread_mutex_unlock(&im->lock);
-        free(f);
-    }
+    if (rv != 0)
+        land(f, rv, 0);
     return rv;
 }
 
@@ -189,7 +204,7 @@ static int import_rows(struct import *im, struct leat_error *err)
         }
         print_progress(im, &im->file, "", false);
     }
-    int code = wait_for(im, 0);
+    int code = wait_for(im, UINT64_MAX);
     print_progress(im, &im->file, "", true);
     leat_rows_free(rows);
     arena_close(a);

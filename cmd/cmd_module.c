@@ -37,7 +37,7 @@ int cmd_bench(struct call *c)
 int cmd_module_list(struct call *c)
 {
     static const char *const columns[] = {"module", "about"};
-    struct table *t = table_open(c, columns, LENGTH_OF(columns));
+    struct table *t = table_open(c, columns, LENGTH_OF(columns), 0);
 
     for (int i = 0; modules_builtin[i] != NULL; i++)
         table_row(t, (const char *const[]){modules_builtin[i]->name, modules_builtin[i]->about});
@@ -50,7 +50,7 @@ static void show_rows(struct call *c, const struct plan *p)
 {
     static const char *const columns[] = {"kind", "name", "schema", "from"};
     struct arena *a = arena_open(1 << 20);
-    struct table *t = table_open(c, columns, LENGTH_OF(columns));
+    struct table *t = table_open(c, columns, LENGTH_OF(columns), 0);
 
     for (uint32_t i = 0; i < p->options; i++)
         table_row(t, (const char *const[]){"option", p->option[i].name, p->option[i].value, ""});
@@ -186,7 +186,7 @@ int cmd_stats(struct call *c)
     if (c->json) {
         fputs((const char *)text.base, stdout);
     } else {
-        struct table *t = table_open(c, stat_columns, LENGTH_OF(stat_columns));
+        struct table *t = table_open(c, stat_columns, LENGTH_OF(stat_columns), 0);
 
         for (char *line = strtok_r((char *)text.base, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest))
             stat_line(c, t, line);

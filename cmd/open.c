@@ -42,7 +42,7 @@ const struct leat_option *call_settings(const struct call *c)
 int call_plan(const struct call *c, const char *module, struct plan **out)
 {
     const struct leat_module *m = call_module(module);
-    struct plan_config config = {.module = m, .tasks = 64};
+    struct plan_config config = {.module = m, .tasks = (uint32_t)call_number(c, "tasks", 64, LIMIT_TASKS)};
     struct leat_error err = {0};
 
     if (m == NULL)

@@ -9,6 +9,7 @@
 
 struct table {
     bool json;
+    uint64_t plain; /* bit i: the cells of column i are JSON already */
     uint32_t columns, rows;
     const char *const *name;
     char **cell; /* rows * columns */
@@ -31,26 +32,12 @@ uint32_t display_width(const char *text)
     return width;
 }
 
-struct table *table_open(const struct call *c, const char *const *columns, uint32_t count)
+struct table *table_open(const struct call *c, const char *const *columns, uint32_t count, uint64_t plain)
 {
     struct table *t = base_alloc(sizeof(*t));
 
-    *t = (struct table){.json = c->json, .columns = count, .name = columns};
+    *t = (struct table){.json = c->json, .plain = plain, .columns = count, .name = columns};
     return t;
-}
-
-/* A cell that is a JSON value already goes out as it is, any other as a string. A name may be 'nan', which strtod
- * takes, but no name begins with a digit. */
-static void json_cell(const char *cell, struct buffer *out)
-{
-    char *end;
-
-    strtod(cell, &end);
-    if ((((*cell >= '0' && *cell <= '9') || *cell == '-') && *end == '\0') || *cell == '{' || *cell == '[' || strcmp(cell, "null") == 0 ||
-        strcmp(cell, "true") == 0 || strcmp(cell, "false") == 0)
-        buffer_put(out, cell, strlen(cell));
-    else
-        json_escape(span_text(cell), out);
 }
 
 static void json_row(const struct table *t, const char *const *cells)
@@ -61,7 +48,10 @@ static void json_row(const struct table *t, const char *const *cells)
         buffer_put(&out, i == 0 ? "{" : ", ", i == 0 ? 1 : 2);
         json_escape(span_text(t->name[i]), &out);
         buffer_put(&out, ": ", 2);
-        json_cell(cells[i], &out);
+        if (i < 64 && t->plain >> i & 1)
+            buffer_put(&out, cells[i], strlen(cells[i]));
+        else
+            json_escape(span_text(cells[i]), &out);
     }
     buffer_put(&out, "}\n", 2);
     fwrite(out.base, 1, out.size, stdout);
@@ -105,7 +95,7 @@ static void print_cell(const char *text, uint32_t width, bool last)
 
 void table_close(struct table *t)
 {
-    uint32_t width[64] = {0}, left = terminal_width();
+    uint32_t width[LIMIT_COLUMNS + 2] = {0}, left = terminal_width();
 
     for (uint32_t i = 0; i < t->columns && !t->json; i++) {
         width[i] = display_width(t->name[i]);
@@ -144,7 +134,7 @@ void print_batch(const struct call *c, const struct leat_batch *batch)
         name[i] = batch->column[i].name;
         buffer_init(&cell[i], 0);
     }
-    struct table *t = table_open(c, name, batch->columns);
+    struct table *t = table_open(c, name, batch->columns, 0);
     for (uint32_t row = 0; row < batch->rows; row++) {
         const char *text[LIMIT_COLUMNS];
 
