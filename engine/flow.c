@@ -409,17 +409,20 @@ static struct flow_node *next_waiting(struct flow *f)
     return NULL;
 }
 
-/* The fold of lowest rank that is not finished; all that feeds it is, as nothing waits. */
+/* A fold that is not finished and that no such fold leads to; no row leads to it either, as nothing waits. */
 static struct flow_node *next_unfinished(struct flow *f)
 {
+    struct flow_node *next = NULL;
+
     for (uint32_t place = 0; place < f->nodes; place++) {
         struct flow_node *n = &f->node[f->by_rank[place]];
         bool alone = n->plan->work == PLAN_FOLD && !n->plan->keyed && n->at.topology == f->topology;
 
-        if (!n->table.finished && (n->table.count > 0 || alone))
-            return n;
+        if (!n->table.finished && (n->table.count > 0 || alone) &&
+            (next == NULL || n->plan->folds_before < next->plan->folds_before))
+            next = n;
     }
-    return NULL;
+    return next;
 }
 
 int flow_run(struct flow *f)

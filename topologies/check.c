@@ -493,6 +493,19 @@ static bool leads_to(const struct plan_topology *t, uint32_t from, uint32_t to, 
     return false;
 }
 
+/* Ranks do not order folds: a node of a loop may be fed by a fold of higher rank than the folds the loop feeds. Whatever
+ * leads to a fold leads to the folds behind it as well, and none leads to itself: so those behind have more before. */
+static void count_folds_before(struct plan_topology *t)
+{
+    for (uint32_t i = 0; i < t->nodes; i++)
+        for (uint32_t j = 0; j < t->nodes; j++) {
+            bool been[LIMIT_NODES] = {false};
+
+            if (t->node[j].work == PLAN_FOLD && leads_to(t, j, i, been))
+                t->node[i].folds_before++;
+        }
+}
+
 static int check_reads(const struct plan *p, uint32_t topology, const struct walk *w, struct leat_error *err)
 {
     const struct plan_topology *t = &p->topology[topology];
@@ -527,6 +540,7 @@ int check_shape(struct plan *p, uint32_t topology, struct leat_error *err)
     for (uint32_t i = 0; i < p->foreigns; i++)
         visit_edges(&w, p->foreign[i].edge, p->foreign[i].edges);
     set_ranks(&w);
+    count_folds_before(w.t);
     if (w.t->kind == LEAT_QUERY && w.t->reply == UINT32_MAX)
         return check_fail(p, err, "topology '%s': no node has .into = \"reply\"", w.t->name);
     return check_reads(p, topology, &w, err);
