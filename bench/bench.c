@@ -18,6 +18,7 @@ const struct bench bench_table[] = {
     {"query", "queries that touch one task, and all", bench_query},
     {"restart", "opening a directory after a clean stop and after a kill", bench_restart},
     {"lsh", "vectors: ingest, recall, candidates, query times (--data=DIR of wordnet-minilm)", bench_lsh},
+    {"kernels", "vector kernels in each variant, against memory bandwidth and fused multiply-adds", bench_kernels},
     {NULL, NULL, NULL},
 };
 

@@ -9,7 +9,8 @@
  *   bench_append.c   append; processed; turns
  *   bench_words.c    word_count
  *   bench_query.c    query; restart
- *   bench_lsh.c      lsh: ingest, recall, candidates, times over wordnet-minilm */
+ *   bench_lsh.c      lsh: ingest, recall, candidates, times over wordnet-minilm
+ *   bench_kernels.c  kernels: vector kernels alone */
 
 #include "leat/leat.h"
 
@@ -46,5 +47,6 @@ int bench_words(int argc, char **argv);
 int bench_query(int argc, char **argv);
 int bench_restart(int argc, char **argv);
 int bench_lsh(int argc, char **argv);
+int bench_kernels(int argc, char **argv);
 
 #endif
