@@ -22,6 +22,7 @@ struct acks {
     pthread_mutex_t lock;
     struct ack_queue *queue;
     uint32_t partitions;
+    int stopped;
 };
 
 struct acks *acks_open(uint32_t partitions)
@@ -70,12 +71,14 @@ static void done_all(struct ack_wait *w, int code)
     }
 }
 
-void acks_close(struct acks *a)
+void acks_stop(struct acks *a, int code)
 {
     struct ack_wait *left = NULL;
 
+    pthread_mutex_lock(&a->lock);
+    a->stopped = code;
     /* A wait may stand in several queues: all are walked before the first is freed. */
-    for (uint32_t i = 0; i < a->partitions; i++)
+    for (uint32_t i = 0; i < a->partitions; i++) {
         for (struct ack_point *p = a->queue[i].first; p != NULL; p = p->next) {
             if (p->wait->left == 0)
                 continue;
@@ -83,7 +86,15 @@ void acks_close(struct acks *a)
             p->wait->chain = left;
             left = p->wait;
         }
-    done_all(left, LEAT_ECLOSED);
+        a->queue[i].first = a->queue[i].last = NULL;
+    }
+    pthread_mutex_unlock(&a->lock);
+    done_all(left, code);
+}
+
+void acks_close(struct acks *a)
+{
+    acks_stop(a, LEAT_ECLOSED);
     pthread_mutex_destroy(&a->lock);
     free(a->queue);
     free(a);
@@ -103,6 +114,10 @@ void acks_register(struct acks *a, struct ack_wait *w, const struct ack_target *
         w->point[i] = (struct ack_point){NULL, w, targets[i].offset, targets[i].partition};
         if (q->frontier > targets[i].offset)
             continue;
+        if (a->stopped != 0) {
+            w->code = a->stopped;
+            continue;
+        }
         insert(q, &w->point[i]);
         w->left++;
     }

@@ -17,7 +17,7 @@ struct ack_wait {
     struct buffer returns;   /* ack returns: {partition u32, offset u64, type u8, span} each */
     void (*reached)(struct ack_wait *w);
     struct ack_wait *chain;  /* of those reached together */
-    int code;                /* in reached: 0, or LEAT_ECLOSED: it never will be */
+    int code;                /* in reached: 0, or of acks_stop: it never will be */
 };
 
 struct ack_target {
@@ -26,6 +26,8 @@ struct ack_target {
 };
 
 struct acks *acks_open(uint32_t partitions);
+/* Frontiers advance no more: who waits, and who comes to wait, is called with this code. */
+void acks_stop(struct acks *a, int code);
 /* Who still waits is called with LEAT_ECLOSED. */
 void acks_close(struct acks *a);
 

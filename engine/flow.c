@@ -213,7 +213,7 @@ static void deliver_direct(struct flow *f, struct flow_node *n, struct leat_span
     if (task < f->plan->tasks)
         deliver_one(f, n, task, row, tag);
     else
-        flow_fail(f, LEAT_EINVAL, "node %s: routed to task %u, but the module has %u tasks", n->plan->name, task,
+        flow_fail(f, LEAT_EINVAL, "a row for node '%s' names task %u, but the module has %u tasks", n->plan->name, task,
                   f->plan->tasks);
 }
 
@@ -260,7 +260,15 @@ static bool too_many_hops(struct flow *f, const struct flow_node *from, const st
     tag->hops++;
     if (tag->hops < LIMIT_HOPS)
         return false;
-    flow_fail(f, LEAT_ELIMIT, "node %s: a row went round its loop %d times", from->plan->name, LIMIT_HOPS);
+    flow_fail(f, LEAT_ELIMIT, "a row went round its loop %d times", LIMIT_HOPS);
+    return true;
+}
+
+static bool memory_passed(struct flow *f)
+{
+    if (!arena_full(f->arena))
+        return false;
+    flow_fail(f, LEAT_ELIMIT, "the memory limit was passed (%zu bytes used)", arena_used(f->arena));
     return true;
 }
 
@@ -283,9 +291,11 @@ void flow_emit(struct flow *f, const struct flow_node *n, uint32_t task, struct 
         struct leat_error why = {0};
 
         row_encode(&n->plan->emits, row, &f->scratch, &why);
-        flow_fail(f, LEAT_ESCHEMA, "node %s emits a row of another form: %s", n->plan->name, why.text);
+        flow_fail(f, LEAT_ESCHEMA, "it emits a row of another form: %s", why.text);
         return;
     }
+    if (memory_passed(f))
+        return;
     struct leat_span bytes = scratch_row(f);
 
     if (n->plan->reply)
@@ -339,7 +349,7 @@ static int run_batch(struct flow *f, struct flow_node *n, uint32_t task, const s
     t.tag = tag;
     int rv = n->plan->run(&t, in);
     if (rv != 0 && f->err.code == 0)
-        flow_fail(f, rv < 0 ? rv : LEAT_EINTERNAL, "node %s: run returned %s", n->plan->name, leat_code_name(rv));
+        flow_fail(f, rv < 0 ? rv : LEAT_EINTERNAL, "its run returned %s", leat_code_name(rv));
     return f->err.code;
 }
 
@@ -351,11 +361,11 @@ static int run_rows(struct flow *f, struct flow_node *n, const struct flow_rows 
         int rv = row_batch(f->arena, &n->plan->in, rows->row + first, count, &in);
 
         if (rv != 0)
-            return flow_fail(f, rv, "node %s: a row does not fit its schema", n->plan->name);
-        rv = run_batch(f, n, rows->task, &in, rows->tag + first);
-        if (rv == 0 && arena_full(f->arena))
-            rv = flow_fail(f, LEAT_ELIMIT, "node %s: the memory limit was passed (%zu bytes used)", n->plan->name,
-                           arena_used(f->arena));
+            rv = flow_fail(f, rv, "a row does not fit its schema");
+        else
+            rv = run_batch(f, n, rows->task, &in, rows->tag + first);
+        if (rv == 0 && memory_passed(f))
+            rv = f->err.code;
         if (rv == 0 && f->hooks->check != NULL)
             rv = f->hooks->check(f, &f->err);
         if (rv != 0) {
@@ -416,9 +426,10 @@ static struct flow_node *next_unfinished(struct flow *f)
 
     for (uint32_t place = 0; place < f->nodes; place++) {
         struct flow_node *n = &f->node[f->by_rank[place]];
+        bool ours = f->topology == UINT32_MAX || n->at.topology == f->topology; /* others may hold what a failed query left */
         bool alone = n->plan->work == PLAN_FOLD && !n->plan->keyed && n->at.topology == f->topology;
 
-        if (!n->table.finished && (n->table.count > 0 || alone) &&
+        if (ours && !n->table.finished && (n->table.count > 0 || alone) &&
             (next == NULL || n->plan->folds_before < next->plan->folds_before))
             next = n;
     }
@@ -430,6 +441,8 @@ int flow_run(struct flow *f)
     struct flow_node *n;
     int rv = f->err.code;
 
+    if (rv == 0 && f->hooks->check != NULL)
+        rv = f->hooks->check(f, &f->err);
     while (rv == 0) {
         if ((n = next_waiting(f)) != NULL)
             rv = run_node(f, n);

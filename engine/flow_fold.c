@@ -71,7 +71,7 @@ static struct fold_entry *table_find(struct flow *f, struct flow_node *n, uint64
 
 static int step_failed(struct flow *f, const struct flow_node *n, int rv)
 {
-    return flow_fail(f, rv, "node %s: fold %s: %s", n->plan->name, n->plan->fold->name, leat_code_text(rv));
+    return flow_fail(f, rv, "fold %s: %s", n->plan->fold->name, leat_code_text(rv));
 }
 
 int flow_fold_step(struct flow *f, struct flow_node *n, uint32_t task, const struct leat_batch *in,
@@ -106,7 +106,7 @@ void flow_deliver_state(struct flow *f, struct plan_edge to, struct leat_span ke
 
     leat_assert(n->combines && n->plan->fold->merge != NULL);
     if (row_decode(&n->key, key, &value) != 0) {
-        flow_fail(f, LEAT_ECORRUPT, "node %s: a fold's key does not fit its schema", n->plan->name);
+        flow_fail(f, LEAT_ECORRUPT, "node '%s': a fold's key does not fit its schema", n->plan->name);
         return;
     }
     struct fold_entry *e = table_find(f, n, value_hash(&value), &value);
@@ -115,8 +115,10 @@ void flow_deliver_state(struct flow *f, struct plan_edge to, struct leat_span ke
     int rv = n->plan->fold->load(&n->use, other, state);
     if (rv == 0)
         rv = n->plan->fold->merge(&n->use, e->state, other);
-    if (rv != 0)
+    if (rv != 0) {
         step_failed(f, n, rv);
+        f->failed_node = n->plan;
+    }
     e->sources |= sources;
     e->arrived = true;
 }
@@ -283,7 +285,7 @@ static void entry_send(struct flow *f, struct flow_node *n, const struct fold_en
     size_t key = f->scratch.size;
     n->plan->fold->save(&n->use, e->state, &(struct leat_sink){&f->scratch});
     if (f->scratch.error != 0) {
-        flow_fail(f, LEAT_ELIMIT, "node %s: the state of a fold is larger than a row may be", n->plan->name);
+        flow_fail(f, LEAT_ELIMIT, "the state of a fold is larger than a row may be");
         return;
     }
     f->hooks->remote_state(f, n->at, e->task, span_of(f->scratch.base, key),

@@ -328,6 +328,18 @@ int intake_open(const struct intake_config *config, struct intake **out)
     return 0;
 }
 
+/* Not while somebody leads: of the waits of a round, those whose rows are not synced are the round's. */
+void intake_stop(struct intake *in, int code)
+{
+    pthread_mutex_lock(&in->lock);
+    while (in->leading)
+        pthread_cond_wait(&in->led, &in->lock);
+    if (atomic_load(&in->failed) == 0)
+        atomic_store(&in->failed, code);
+    pthread_mutex_unlock(&in->lock);
+    acks_stop(in->config.acks, code);
+}
+
 void intake_close(struct intake *in)
 {
     pthread_mutex_lock(&in->lock);

@@ -42,6 +42,8 @@ struct intake_config {
 };
 
 int intake_open(const struct intake_config *config, struct intake **out);
+/* What is appended will not be processed any more: refuse, and answer who waits for it, with this code. */
+void intake_stop(struct intake *in, int code);
 /* Append and answer what was given in, and free. The log stays open; who waits for PROCESSED is answered by
  * acks_close. */
 void intake_close(struct intake *in);

@@ -107,6 +107,7 @@ struct wait_all {
     pthread_mutex_t lock;
     pthread_cond_t cond;
     uint32_t left;
+    bool stopped;
 };
 
 struct wait_one {
@@ -121,6 +122,7 @@ static void one_reached(struct ack_wait *w)
 
     pthread_mutex_lock(&all->lock);
     all->left--;
+    all->stopped |= w->code != 0;
     pthread_cond_signal(&all->cond);
     pthread_mutex_unlock(&all->lock);
 }
@@ -222,7 +224,7 @@ int leat_wait(struct leat *l, uint32_t timeout_ms, struct leat_error *err)
     if (!reached)
         take_back(&all, one, count);
     else
-        reached = foreigners_reached(l, &deadline);
+        reached = !all.stopped && foreigners_reached(l, &deadline);
     for (uint32_t i = 0; i < count; i++)
         buffer_fini(&one[i].wait.returns); /* of appends that nobody else waits for */
     pthread_mutex_destroy(&all.lock);

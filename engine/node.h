@@ -37,6 +37,7 @@ struct module {
     struct leat_depot *depot;      /* by depot */
     struct query_cache *queries;
     struct histogram *query_ns;    /* by topology */
+    _Atomic bool failing;          /* the first to set it says why */
     _Atomic int failed;
     struct leat_error why;         /* set before failed */
 };

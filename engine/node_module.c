@@ -59,13 +59,16 @@ static bool runner_stopped(struct runner *r)
     return stop;
 }
 
+/* The first group that fails stops the module: none of the others could finish what hops through this one. */
 static void module_failed(struct module *m, int rv, const struct leat_error *why)
 {
-    if (atomic_load(&m->failed) != 0)
+    if (atomic_exchange(&m->failing, true))
         return;
     m->why = *why;
     m->why.code = rv;
     atomic_store(&m->failed, rv);
+    for (uint32_t i = 0; i < m->groups; i++)
+        intake_stop(group_intake(m->group[i]), rv);
     log_print(LOG_ERROR, "engine", "module %s stops: %s", m->plan->module->name, why->text);
 }
 

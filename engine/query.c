@@ -6,8 +6,6 @@
  * readers) is kept in workers that requests of a module share one after another, so that a warm request allocates
  * nothing but its result. */
 
-enum { CHECK_EACH = 16 };
-
 struct worker {
     struct worker *next;
     struct module *module;
@@ -20,7 +18,7 @@ struct worker {
     uint32_t replies, reply_capacity;
     const struct plan_node *reply_node;
     int64_t deadline_ns;
-    uint32_t timeout_ms, checks;
+    uint32_t timeout_ms;
     const bool *cancel;
 };
 
@@ -76,9 +74,7 @@ static int query_check(struct flow *f, struct leat_error *err)
 
     if (w->cancel != NULL && __atomic_load_n(w->cancel, __ATOMIC_RELAXED))
         return leat_fail(err, LEAT_ECANCELED, "the query was canceled");
-    if (++w->checks % CHECK_EACH != 0)
-        return 0;
-    if (clock_real()->monotonic_ns(clock_real()) > w->deadline_ns)
+    if (clock_real()->coarse_ns(clock_real()) > w->deadline_ns)
         return leat_fail(err, LEAT_ETIMEOUT, "the query did not end within %u ms", w->timeout_ms);
     return 0;
 }
@@ -183,7 +179,6 @@ static void worker_begin(struct worker *w, uint32_t topology, const struct leat_
     w->timeout_ms = how->timeout_ms > 0 ? how->timeout_ms : 10000;
     w->deadline_ns = now + (int64_t)w->timeout_ms * 1000000;
     w->cancel = how->cancel;
-    w->checks = 0;
     arena_limit(w->arena, how->memory_max > 0 ? how->memory_max : (size_t)256 << 20);
     w->flow->topology = topology;
     flow_begin(w->flow, w->arena, now / 1000, (uint64_t)now);
@@ -228,8 +223,12 @@ static int run(struct module *m, uint32_t topology, struct leat_span request, co
         flow_deliver(w->flow, t->edge[i], w->flow->origin, request, (struct flow_tag){0});
     rv = flow_run(w->flow);
     if (rv != 0) {
+        const struct plan_node *node = w->flow->failed_node;
+
         if (err != NULL)
             *err = w->flow->err;
+        if (node != NULL)
+            base_wrap(err, rv, "node '%s'", node->name);
         base_wrap(err, rv, "query '%s.%s'", m->plan->module->name, t->name);
     } else {
         rv = make_result(w, &t->node[t->reply], out, err);

@@ -605,8 +605,9 @@ static int failed(struct turn *t, int rv, struct leat_error *err)
     snprintf(g->poison_reason, sizeof(g->poison_reason), "%.500s", err->text);
     if (!utf8_valid(span_text(g->poison_reason)))
         snprintf(g->poison_reason, sizeof(g->poison_reason), "%s", leat_code_text(rv));
-    log_print(LOG_WARN, "engine", "module %s, group %u: a row goes to the dead letters: %s", g->plan->module->name,
-              g->config.number, g->poison_reason);
+    log_print(LOG_WARN, "engine", "module %s, group %u, node %s: a row goes to the dead letters: %s",
+              g->plan->module->name, g->config.number, g->poison_node != NULL ? g->poison_node->name : "none",
+              g->poison_reason);
     return 1;
 }
 

@@ -176,6 +176,78 @@ static int countdown(struct leat_task *t, const struct leat_batch *in)
     return 0;
 }
 
+/* ---- Nodes that end a query early ---- */
+
+static struct {
+    int runs;
+    uint64_t emitted;
+    bool cancel;
+} seen;
+
+enum failure { FAIL_SENTENCE, FAIL_CODE, FAIL_REJECT, FAIL_COLUMNS, FAIL_TASK, FAIL_LOOP, FAIL_READ, FAIL_FOLD, FAILURES };
+
+static int fail_so(struct leat_task *t, const struct leat_batch *in)
+{
+    int64_t how = leat_at(leat_request(t), 0, 0).as.i;
+
+    for (uint32_t i = 0; i < in->rows; i++) {
+        leat_emit(t, i, how == FAIL_COLUMNS ? LEAT_ROW(leat_str("so")) : LEAT_ROW(leat_u32(how == FAIL_TASK ? TASKS : 0), leat_i64(how == FAIL_FOLD ? INT64_MAX : 1)));
+        if (how == FAIL_SENTENCE)
+            return leat_task_fail(t, LEAT_EINVAL, "no luck %lld", (long long)how);
+        if (how == FAIL_REJECT)
+            leat_reject(t, i, "not this row");
+        if (how == FAIL_READ)
+            leat_get(t, ITEMS, LEAT_KEYS(leat_str("a word")), NULL, 0);
+    }
+    return how == FAIL_CODE ? LEAT_EIO : 0;
+}
+
+static int go_round(struct leat_task *t, const struct leat_batch *in)
+{
+    if (leat_at(leat_request(t), 0, 0).as.i == FAIL_LOOP)
+        for (uint32_t i = 0; i < in->rows; i++)
+            leat_emit(t, i, LEAT_ROW(leat_at(in, i, 0), leat_at(in, i, 1)));
+    return 0;
+}
+
+static int linger_not(struct leat_task *t, const struct leat_batch *in)
+{
+    (void)in;
+    return leat_task_error(t);
+}
+
+static int linger(struct leat_task *t, const struct leat_batch *in)
+{
+    const struct timespec nap = {0, 6000000};
+
+    (void)in;
+    nanosleep(&nap, NULL);
+    if (++seen.runs == 3)
+        __atomic_store_n(&seen.cancel, true, __ATOMIC_RELAXED);
+    leat_emit(t, 0, LEAT_ROW(leat_u32(leat_task_number(t))));
+    return 0;
+}
+
+/* Emits without an end of its own. */
+static int pour(struct leat_task *t, const struct leat_batch *in)
+{
+    char text[1000];
+
+    (void)in;
+    memset(text, 'x', sizeof(text));
+    for (seen.emitted = 0; leat_task_error(t) == 0 && seen.emitted < 100000; seen.emitted++)
+        leat_emit(t, 0, LEAT_ROW(leat_str_n(text, sizeof(text))));
+    return 0;
+}
+
+static int take(struct leat_task *t, const struct leat_batch *in)
+{
+    for (int64_t left = leat_at(in, 0, 0).as.i; left > 0; left -= 1000)
+        memset(leat_alloc(t, 1000), 0, 1000);
+    leat_emit(t, 0, LEAT_ROW(leat_at(in, 0, 0)));
+    return 0;
+}
+
 /* ---- The module ---- */
 
 #define REPLY(from_) {"answer", .from = from_, .route = LEAT_TO_ORIGIN, .fold = &leat_list, .into = "reply"}
@@ -240,6 +312,18 @@ static const struct leat_module module = {
             {"flip", .from = "kinds", .run = pass, .emits = "kind: u32, count: i64"},
             {"total", .from = "flip", .route = LEAT_BY_KEY, .fold = &leat_sum}, {"answer", .from = "total", .route = LEAT_TO_ORIGIN,
             .fold = &leat_top_k, .args = "k=9 by=sum id=kind", .into = "reply"})},
+        {"fails", LEAT_QUERY, .takes = "how: i64", NODES(
+            SCAN, {"kinds", .from = "scan", .route = LEAT_BY_KEY, .fold = &leat_count},
+            {"fail", .from = "scan", .run = fail_so, .emits = "task: u32, n: i64"},
+            {"there", .from = "fail, round", .route = LEAT_DIRECT, .run = linger_not},
+            {"round", .from = "fail, round", .route = LEAT_GLOBAL, .run = go_round, .emits = "task: u32, n: i64"},
+            {"sum", .from = "kinds, fail", .route = LEAT_GLOBAL, .fold = &leat_sum, .args = "of=n"},
+            {"enough", .from = "sum", .run = pass, .emits = "sum: i64"}, {"whole", .from = "enough", .fold = &leat_max}, REPLY("whole"))},
+        {"lingers", LEAT_QUERY, NODES({"linger", .from = "request", .route = LEAT_ALL, .run = linger, .emits = "task: u32"}, REPLY("linger"))},
+        {"pours", LEAT_QUERY, NODES({"pour", .from = "request", .run = pour, .emits = "text: str"}, REPLY("pour"))},
+        {"takes", LEAT_QUERY, .takes = "bytes: i64", NODES(
+            {"take", .from = "request", .run = take, .emits = "bytes: i64"}, {"answer", .from = "take", .route = LEAT_TO_ORIGIN, .run = pass,
+            .emits = "bytes: i64", .into = "reply"})},
         BY_KIND("count", &leat_count), BY_KIND("sum", &leat_sum, .args = "of=number"), BY_KIND("min", &leat_min, .args = "of=number"),
         BY_KIND("max", &leat_max, .args = "of=name"), BY_KIND("average", &leat_average, .args = "of=number"),
         BY_KIND("set", &leat_set, .args = "of=name"), BY_KIND("list", &leat_list), BY_KIND("first", &leat_first),
@@ -482,10 +566,121 @@ static void routes_and_shapes(void **state)
     }
 }
 
+/* ---- What ends a query early ---- */
+
+static void refuse(struct leat_test *t, const char *query, struct leat_row request, const struct leat_query *how, int code, const char *sentence)
+{
+    struct leat_error err = {0, ""};
+    struct leat_result *r = NULL;
+    int rv = leat_query(leat_test_leat(t), "queries", query, request, how, &r, &err);
+
+    if (rv != code || err.code != code || strstr(err.text, sentence) == NULL || strstr(err.text, query) == NULL)
+        fail_msg("query '%s': %s: %s\n  wanted: %s: %s", query, leat_code_name(rv), err.text, leat_code_name(code), sentence);
+    assert_null(r);
+}
+
+/* After a query that failed others are what they were, whatever it left. */
+static void check_counts(struct leat_test *t)
+{
+    uint32_t count[KINDS] = {0};
+
+    for (int i = 0; i < ITEM_COUNT; i++)
+        count[items[i].kind]++;
+    for (uint32_t k = 0; k < KINDS; k++)
+        put_line(&wanted, "%u %u ", k, count[k]);
+    expect(t, "by_kind_count", LEAT_ROW(), false);
+    put_line(&wanted, "%d ", ITEM_COUNT);
+    expect(t, "whole_count", LEAT_ROW(), false);
+}
+
+static void errors_in_nodes(void **state)
+{
+    static const struct {
+        int code;
+        const char *sentence;
+    } wants[FAILURES] = {
+        [FAIL_SENTENCE] = {LEAT_EINVAL, "query 'queries.fails': node 'fail': no luck 0"},
+        [FAIL_CODE] = {LEAT_EIO, "node 'fail': its run returned LEAT_EIO"},
+        [FAIL_REJECT] = {LEAT_EREJECTED, "node 'fail': not this row"},
+        [FAIL_COLUMNS] = {LEAT_ESCHEMA, "node 'fail': it emits a row of another form"},
+        [FAIL_TASK] = {LEAT_EINVAL, "node 'fail': a row for node 'there' names task 8, but the module has 8 tasks"},
+        [FAIL_LOOP] = {LEAT_ELIMIT, "node 'round': a row went round its loop 64 times"},
+        [FAIL_READ] = {LEAT_ESCHEMA, "node 'fail': PState 'items'"},
+        [FAIL_FOLD] = {LEAT_ELIMIT, "node 'sum': fold sum: "},
+    };
+
+    (void)state;
+    for (int w = 0; w < 3; w++) {
+        struct leat_test *t = open_items(&ways[w]);
+
+        for (int how = 0; how < FAILURES; how++) {
+            refuse(t, "fails", LEAT_ROW(leat_i64(how)), NULL, wants[how].code, wants[how].sentence);
+            check_counts(t);
+        }
+        put_line(&wanted, "%d ", 2 * ITEM_COUNT);
+        expect(t, "fails", LEAT_ROW(leat_i64(FAILURES)), true);
+        refuse(t, "to_task", LEAT_ROW(leat_u32(TASKS)), NULL, LEAT_EINVAL, "query 'queries.to_task': a row for node 'there' names task 8");
+        refuse(t, "walk", LEAT_ROW(leat_i64(ITEM_COUNT - 1 - 64 * STRIDE), leat_i64(0)), NULL, LEAT_ELIMIT, "node 'walk': a row went round its loop 64 times");
+        refuse(t, "two_loops", LEAT_ROW(leat_i64(200)), NULL, LEAT_ELIMIT, "a row went round its loop 64 times");
+        check_counts(t);
+        leat_test_close(t);
+    }
+}
+
+static void deadline_and_cancel(void **state)
+{
+    struct leat_test *t = open_items(&ways[1]);
+    struct leat_query soon = {.timeout_ms = 10}, canceled = {.cancel = &seen.cancel};
+
+    (void)state;
+    seen.runs = 0;
+    refuse(t, "lingers", LEAT_ROW(), &soon, LEAT_ETIMEOUT, "the query did not end within 10 ms");
+    assert_in_range(seen.runs, 1, 3);
+    check_counts(t);
+    seen.runs = 0;
+    seen.cancel = false;
+    refuse(t, "lingers", LEAT_ROW(), &canceled, LEAT_ECANCELED, "the query was canceled");
+    assert_int_equal(seen.runs, 3);
+    refuse(t, "lingers", LEAT_ROW(), &canceled, LEAT_ECANCELED, "the query was canceled");
+    assert_int_equal(seen.runs, 3);
+    check_counts(t);
+    for (uint32_t task = 0; task < TASKS; task++)
+        put_line(&wanted, "%u ", task);
+    expect(t, "lingers", LEAT_ROW(), false);
+    leat_test_close(t);
+}
+
+static void memory_ends(void **state)
+{
+    struct leat_test *t = open_items(&ways[1]);
+    struct leat_query little = {.memory_max = 1 << 20};
+
+    (void)state;
+    refuse(t, "pours", LEAT_ROW(), &little, LEAT_ELIMIT, "the memory limit was passed");
+    assert_in_range(seen.emitted, 500, 1100);
+    check_counts(t);
+    refuse(t, "takes", LEAT_ROW(leat_i64(2000000)), &little, LEAT_ELIMIT, "node 'take': the memory limit");
+    put_line(&wanted, "900000 ");
+    struct leat_error err = {0, ""};
+    struct leat_result *r;
+    must(leat_query(leat_test_leat(t), "queries", "takes", LEAT_ROW(leat_i64(900000)), &little, &r, &err));
+    answer_lines(r, &got);
+    expect_lines("takes", &got, &wanted, true);
+    wanted.count = 0;
+    leat_result_free(r);
+    put_line(&wanted, "2000000 ");
+    expect(t, "takes", LEAT_ROW(leat_i64(2000000)), true);
+    struct leat_query least = {.memory_max = 1};
+    refuse(t, "all", LEAT_ROW(), &least, LEAT_ELIMIT, "the memory limit was passed");
+    check_counts(t);
+    leat_test_close(t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(routes_and_shapes),
+        cmocka_unit_test(routes_and_shapes),   cmocka_unit_test(errors_in_nodes),
+        cmocka_unit_test(deadline_and_cancel), cmocka_unit_test(memory_ends),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
