@@ -5,7 +5,7 @@
 
 int log_open(const struct log_ops *ops, const struct log_config *config, struct log **out, struct leat_error *err)
 {
-    leat_assert(config->partitions > 0);
+    leat_assert(config->partitions > 0 || config->read_only);
     return ops->open(config, out, err);
 }
 

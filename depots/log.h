@@ -30,6 +30,8 @@ struct log_config {
     uint32_t partitions;             /* the highest partition + 1; may grow from one open to the next */
     enum leat_durability durability;
     uint64_t segment_size;           /* 0: LIMIT_SEGMENT */
+    bool read_only;                  /* segments: as the files are now, while another process may write them; nothing is
+                                        changed, appends are refused, `partitions` comes from the files */
 };
 
 /* One record to append. */

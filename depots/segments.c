@@ -35,19 +35,25 @@ static void segments_close(struct log *l)
 static int segments_open(const struct log_config *config, struct log **out, struct leat_error *err)
 {
     struct segments *s = base_alloc(sizeof(*s));
-    int rv = file_make_directory(config->directory, config->durability == LEAT_FULL, err);
+    uint32_t partitions = config->partitions;
+    int rv = 0;
 
-    s->log = (struct log){&log_segments, config->partitions};
+    s->read_only = config->read_only;
     s->directory = base_strdup(config->directory);
+    if (s->read_only)
+        rv = segments_partitions(s, &partitions, err);
+    else
+        rv = file_make_directory(config->directory, config->durability == LEAT_FULL, err);
+    s->log = (struct log){&log_segments, partitions};
     s->durability = config->durability;
     s->segment_size = config->segment_size > 0 ? config->segment_size : LIMIT_SEGMENT;
-    s->partition = base_alloc(config->partitions * sizeof(*s->partition));
-    s->touched = base_alloc(config->partitions * sizeof(*s->touched));
+    s->partition = base_alloc((partitions + 1) * sizeof(*s->partition));
+    s->touched = base_alloc((partitions + 1) * sizeof(*s->touched));
     buffer_init(&s->out, 8 * (size_t)LIMIT_BATCH);
     pthread_mutex_init(&s->lock, NULL);
     if (rv == 0)
         rv = segments_recover(s, err);
-    if (rv == 0 && s->segments == 0)
+    if (rv == 0 && s->segments == 0 && !s->read_only)
         rv = segment_create(s, 0, err);
     if (rv != 0) {
         segments_close(&s->log);
@@ -96,6 +102,8 @@ static int segments_append(struct log *l, const struct log_record *records, uint
     struct segments *s = (struct segments *)l;
     size_t bytes = 0;
 
+    if (s->read_only)
+        return LEAT_EINVAL;
     if (s->failed != 0)
         return s->failed;
     for (uint32_t i = 0; i < count; i++)

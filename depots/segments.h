@@ -72,6 +72,7 @@ struct segments {
     struct log log;
     char *directory;
     enum leat_durability durability;
+    bool read_only;
     uint64_t segment_size;
     pthread_mutex_t lock;          /* the index, `first`, `next`, segments */
     struct segment_partition *partition;
@@ -104,9 +105,27 @@ uint64_t segment_data(const struct segment *g); /* where groups begin */
 /* ---- segments_recover.c ---- */
 
 int segments_recover(struct segments *s, struct leat_error *err);
+/* As many as the newest file has. */
+int segments_partitions(struct segments *s, uint32_t *out, struct leat_error *err);
 /* The CRC of a group: of its header behind the CRC, and the headers of its runs, each with the CRC of its records. */
 uint32_t group_crc(const uint8_t *group);
 /* Add the runs of a group at a position to the index. group: its bytes, in the map or wherever they are at hand. */
 void segments_index(struct segments *s, struct segment *g, uint64_t position, const uint8_t *group);
+
+/* ---- segments_files.c: a log as files, for copies of it; `log` must be of this backend ---- */
+
+struct segment_file {
+    char name[32];
+    uint64_t size;    /* of the file */
+    uint64_t used;    /* bytes up to the end of the last group that counts */
+    bool sealed;      /* not the last: it never changes any more */
+};
+
+/* The number of the next group. */
+uint64_t segments_groups(struct log *log);
+/* The number of the group that holds a record; UINT64_MAX: no such record. */
+uint64_t segments_group_of(struct log *log, uint32_t partition, uint64_t offset);
+/* The files that hold the groups before one. *out is the caller's, to be freed. */
+uint32_t segments_files(struct log *log, uint64_t before_group, struct segment_file **out);
 
 #endif

@@ -143,7 +143,7 @@ int segment_open(struct segments *s, uint64_t number, struct segment **out, stru
     struct stat st;
     int rv = 0;
 
-    g->fd = open(g->path, O_RDWR | O_CLOEXEC);
+    g->fd = open(g->path, (s->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
     if (g->fd < 0 || fstat(g->fd, &st) != 0)
         rv = base_errno(err, errno, "open", g->path);
     if (rv == 0 && st.st_size < SEGMENT_HEADER)

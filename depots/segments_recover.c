@@ -206,7 +206,7 @@ static int walk(struct segments *s, struct segment *g, bool last, struct leat_er
         s->group++;
     }
     g->written = g->end;
-    if (!last)
+    if (!last || s->read_only)
         return 0;
     if (later_group(s, g, g->end, s->group + 1))
         return damaged(g, g->end, err);
@@ -244,7 +244,7 @@ static int settle(struct segments *s, struct leat_error *err)
 {
     struct segment *last = s->segments > 0 ? s->segment[s->segments - 1] : NULL;
 
-    if (s->durability != LEAT_FULL)
+    if (s->durability != LEAT_FULL || s->read_only)
         return 0;
     if (last != NULL && fdatasync(last->fd) != 0)
         return base_errno(err, errno, "sync", last->path);
@@ -257,11 +257,11 @@ static int drop_unborn(const struct segments *s, struct segment *g, bool last, s
 {
     int rv;
 
-    if (!last || later_group(s, g, 0, 0))
+    if (!last || (!s->read_only && later_group(s, g, 0, 0)))
         rv = leat_fail(err, LEAT_ECORRUPT, "'%s' is damaged at byte 0: its header does not check out. Put the file back from a backup; nothing was changed",
                        g->path);
     else
-        rv = unlink(g->path) == 0 ? 0 : base_errno(err, errno, "remove", g->path);
+        rv = s->read_only || unlink(g->path) == 0 ? 0 : base_errno(err, errno, "remove", g->path);
     segment_free(g);
     return rv;
 }
@@ -291,4 +291,27 @@ int segments_recover(struct segments *s, struct leat_error *err)
     }
     free(number);
     return rv == 0 ? settle(s, err) : rv;
+}
+
+int segments_partitions(struct segments *s, uint32_t *out, struct leat_error *err)
+{
+    uint64_t *number;
+    uint32_t count;
+    int rv = list_segments(s, &number, &count, err);
+
+    *out = 0;
+    for (uint32_t i = count; i > 0 && rv == 0 && *out == 0; i--) {
+        struct segment *g = NULL;
+
+        rv = segment_open(s, number[i - 1], &g, err);
+        if (rv == 0)
+            *out = load_u32(g->map + 12);
+        /* The last one may be in the making. */
+        if (rv == LEAT_EAGAIN && i == count)
+            rv = 0;
+        if (g != NULL)
+            segment_free(g);
+    }
+    free(number);
+    return rv;
 }
