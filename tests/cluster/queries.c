@@ -210,18 +210,27 @@ static int go_round(struct leat_task *t, const struct leat_batch *in)
     return 0;
 }
 
-static int linger_not(struct leat_task *t, const struct leat_batch *in)
+static int ignore(struct leat_task *t, const struct leat_batch *in)
 {
     (void)in;
     return leat_task_error(t);
 }
 
+static int64_t clock_us(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
 static int linger(struct leat_task *t, const struct leat_batch *in)
 {
-    const struct timespec nap = {0, 6000000};
+    int64_t start = clock_us();
 
     (void)in;
-    nanosleep(&nap, NULL);
+    while (clock_us() - start < 6000)
+        continue;
     if (++seen.runs == 3)
         __atomic_store_n(&seen.cancel, true, __ATOMIC_RELAXED);
     leat_emit(t, 0, LEAT_ROW(leat_u32(leat_task_number(t))));
@@ -315,7 +324,7 @@ static const struct leat_module module = {
         {"fails", LEAT_QUERY, .takes = "how: i64", NODES(
             SCAN, {"kinds", .from = "scan", .route = LEAT_BY_KEY, .fold = &leat_count},
             {"fail", .from = "scan", .run = fail_so, .emits = "task: u32, n: i64"},
-            {"there", .from = "fail, round", .route = LEAT_DIRECT, .run = linger_not},
+            {"there", .from = "fail, round", .route = LEAT_DIRECT, .run = ignore},
             {"round", .from = "fail, round", .route = LEAT_GLOBAL, .run = go_round, .emits = "task: u32, n: i64"},
             {"sum", .from = "kinds, fail", .route = LEAT_GLOBAL, .fold = &leat_sum, .args = "of=n"},
             {"enough", .from = "sum", .run = pass, .emits = "sum: i64"}, {"whole", .from = "enough", .fold = &leat_max}, REPLY("whole"))},
