@@ -116,6 +116,32 @@ static void last_taken_back(void **unused)
     acks_close(a);
 }
 
+/* Who waits when nothing will come any more is told, and so is who comes later; what was reached stays reached. */
+static void stopped(void **unused)
+{
+    struct acks *a = acks_open(PARTITIONS);
+    struct test_wait w = {.wait.reached = reached}, late = {0}, there = {0};
+
+    (void)unused;
+    acks_register(a, &w.wait, (struct ack_target[]){{0, 3}, {1, 4}, {2, 5}}, 3);
+    acks_advance(a, 1, 5);
+    acks_stop(a, LEAT_EIO);
+    assert_int_equal(w.reached, 1);
+    assert_int_equal(w.wait.code, LEAT_EIO);
+    assert_false(acks_cancel(a, &w.wait));
+    acks_advance(a, 0, 9);
+    acks_advance(a, 2, 9);
+    assert_int_equal(w.reached, 1);
+    wait_on(a, &late, 1, 5);
+    assert_int_equal(late.reached, 1);
+    assert_int_equal(late.wait.code, LEAT_EIO);
+    wait_on(a, &there, 1, 4);
+    assert_int_equal(there.reached, 1);
+    assert_int_equal(there.wait.code, 0);
+    acks_close(a);
+    assert_int_equal(w.reached, 1);
+}
+
 /* Who still waits at the end is told, once. */
 static void closed(void **unused)
 {
@@ -315,6 +341,7 @@ int main(void)
         cmocka_unit_test(all_partitions_of_a_wait),
         cmocka_unit_test(taken_back),
         cmocka_unit_test(last_taken_back),
+        cmocka_unit_test(stopped),
         cmocka_unit_test(closed),
         cmocka_unit_test(returns_go_to_who_waits),
         cmocka_unit_test(against_a_model),

@@ -601,6 +601,30 @@ static void closing_answers_who_waits_for_more(void **unused)
     part_free(p);
 }
 
+static pthread_t stopper;
+
+static void *stop(void *unused)
+{
+    intake_stop(at.intake, LEAT_ECORRUPT);
+    return unused;
+}
+
+static void stop_and_fail(void)
+{
+    fault.sync_code = LEAT_EIO;
+    leat_assert(pthread_create(&stopper, NULL, stop, NULL) == 0);
+}
+
+/* The sync that is under way answers its own. */
+static void stopping_waits_for_a_sync(void **unused)
+{
+    (void)unused;
+    fault.in_sync = stop_and_fail;
+    assert_int_equal(append(LEAT_PROCESSED, 0, 7, 1, 2, NULL), LEAT_EIO);
+    pthread_join(stopper, NULL);
+    assert_int_equal(append(LEAT_APPENDED, 0, 7, 5, 1, NULL), LEAT_EIO);
+}
+
 /* ---- Many threads, on both logs ---- */
 
 enum { THREADS = 6, APPENDS = 150 };
@@ -766,6 +790,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(processed_is_durable_where_nobody_reads, setup, teardown),
         cmocka_unit_test_setup_teardown(closing_answers, setup, teardown),
         cmocka_unit_test_setup_teardown(closing_answers_who_waits_for_more, setup, teardown),
+        cmocka_unit_test_setup_teardown(stopping_waits_for_a_sync, setup, teardown),
         cmocka_unit_test(many_threads_in_memory),
         cmocka_unit_test(many_threads_on_segments),
     };
