@@ -54,6 +54,8 @@ static int look(struct pstate_reader *r, struct place *p, struct leat_error *err
         return leat_fail(err, LEAT_ECORRUPT, "a collection's header of %zu bytes", value.size);
     p->reference = load_u64(value.base);
     p->count = is_counted(p->level) ? load_u64((const uint8_t *)value.base + 8) : 0;
+    if ((p->reference == 0) != root)
+        return leat_fail(err, LEAT_ECORRUPT, "a collection's header with reference %llu", (unsigned long long)p->reference);
     return 0;
 }
 

@@ -130,6 +130,7 @@ int key_value(struct key *k, const struct leat_column *type, const struct leat_v
 int key_decode(const struct leat_column *type, struct leat_span bytes, struct leat_value *out)
 {
     uint32_t size = schema_fixed_size(type);
+    uint64_t order;
 
     *out = (struct leat_value){.type = type->type, .as.u = 0};
     if (size > 0 && bytes.size != size)
@@ -137,7 +138,7 @@ int key_decode(const struct leat_column *type, struct leat_span bytes, struct le
     switch (type->type) {
     case LEAT_BOOL:
         out->as.b = *(const uint8_t *)bytes.base != 0;
-        return 0;
+        return *(const uint8_t *)bytes.base <= 1 ? 0 : LEAT_ECORRUPT;
     case LEAT_U32:
         out->as.u = key_read_u32(bytes.base);
         return 0;
@@ -148,8 +149,9 @@ int key_decode(const struct leat_column *type, struct leat_span bytes, struct le
         out->as.u = key_read_u64(bytes.base) ^ UINT64_C(1) << 63;
         return 0;
     case LEAT_F64:
-        out->as.f = f64_value(key_read_u64(bytes.base));
-        return 0;
+        order = key_read_u64(bytes.base);
+        out->as.f = f64_value(order);
+        return out->as.f == out->as.f && f64_order(out->as.f) == order ? 0 : LEAT_ECORRUPT;
     default:
         out->as.bytes = bytes;
         return 0;

@@ -30,7 +30,7 @@ uint64_t key_read_u64(const void *at);
 uint32_t key_read_u32(const void *at);
 /* Append a value as a key of the column's type. LEAT_ESCHEMA, LEAT_ELIMIT. */
 int key_value(struct key *k, const struct leat_column *type, const struct leat_value *value, struct leat_error *err);
-/* The value back; spans point into bytes. LEAT_ECORRUPT when it is none of the type. */
+/* The value back; spans point into bytes. LEAT_ECORRUPT when no value of the type has these bytes. */
 int key_decode(const struct leat_column *type, struct leat_span bytes, struct leat_value *out);
 
 #endif

@@ -298,16 +298,33 @@ int view_reference(struct pstate_view *v, uint64_t *out, struct leat_error *err)
     return rv;
 }
 
+/* Of the view's own keys, operations write only the bound of references. */
+static bool is_bound(enum view_op op, struct leat_span key, struct leat_span value)
+{
+    return op == OP_PUT && span_equal(key, span_of(key_reference, sizeof(key_reference))) && value.size == 8 &&
+           load_u64(value.base) <= INT64_MAX;
+}
+
+static bool is_element(struct leat_span key)
+{
+    const uint8_t *bytes = key.base;
+
+    if (key.size < KEY_PREFIX || key.size > KEY_MAX || key_task_of(bytes) >= LIMIT_TASKS)
+        return false;
+    return bytes[2] < LIMIT_PSTATES || (bytes[2] == KEY_REFERENCE && key.size >= KEY_PREFIX + 8);
+}
+
 static int apply_one(struct pstate_view *v, struct reader *in, struct leat_error *err)
 {
     enum view_op op = (enum view_op)reader_u8(in);
     struct leat_span key = reader_span(in), value = op != OP_DELETE ? reader_span(in) : span_of(NULL, 0);
 
-    if (in->error != 0 || key.size < KEY_PREFIX || key.size > KEY_MAX)
+    bool bound = in->error == 0 && is_bound(op, key, value);
+    if (in->error != 0 || (!bound && !is_element(key)))
         return leat_fail(err, LEAT_ECORRUPT, "an operation does not check out");
     switch (op) {
     case OP_PUT:
-        if (span_equal(key, span_of(key_reference, sizeof(key_reference))) && value.size == 8)
+        if (bound)
             v->reference_bound = v->next_reference = load_u64(value.base);
         return raw_put(v, key.base, key.size, value, err);
     case OP_DELETE:

@@ -149,10 +149,34 @@ static void test_refused(void **unused)
     assert_int_equal(key_value(&k, &f64, &beyond, &err), LEAT_ESCHEMA);
 }
 
+/* What no value is encoded as: whoever would write such a key back would write another. */
+static void test_no_key(void **unused)
+{
+    static const struct {
+        enum leat_type type;
+        const char *bytes;
+        size_t size;
+    } bad[] = {
+        {LEAT_BOOL, "\2", 1}, {LEAT_BOOL, "", 0}, {LEAT_U32, "abc", 3}, {LEAT_I64, "123456789", 9}, {LEAT_U64, "", 0},
+        {LEAT_F64, "\x7f\xff\xff\xff\xff\xff\xff\xff", 8}, /* -0 */
+        {LEAT_F64, "\xff\xf8\0\0\0\0\0\0", 8},          /* NaN of either sign */
+        {LEAT_F64, "\0\7\xff\xff\xff\xff\xff\xff", 8},
+    };
+    struct leat_value value;
+
+    (void)unused;
+    for (size_t i = 0; i < LENGTH_OF(bad); i++) {
+        struct leat_column c = {.name = "key", .type = bad[i].type};
+
+        if (key_decode(&c, span_of(bad[i].bytes, bad[i].size), &value) != LEAT_ECORRUPT)
+            fail_msg("key %zu passed", i);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_order), cmocka_unit_test(test_prefixes),
-                                       cmocka_unit_test(test_refused)};
+                                       cmocka_unit_test(test_refused), cmocka_unit_test(test_no_key)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
