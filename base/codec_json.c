@@ -596,6 +596,7 @@ int json_to_row(struct arena *a, const struct row_schema *schema, struct leat_sp
 {
     const cJSON *child;
     cJSON *j = parse(text, err);
+    uint64_t given = 0; /* bit i: column i, which are at most LIMIT_COLUMNS */
     int rv = 0;
 
     if (j == NULL)
@@ -610,6 +611,9 @@ int json_to_row(struct arena *a, const struct row_schema *schema, struct leat_sp
         if (rv == 0 && at < 0)
             rv = leat_fail(err, LEAT_ESCHEMA, "there is no column '%s'; the columns are: %s", child->string,
                            row_schema_text(a, schema));
+        if (rv == 0 && given >> at & 1)
+            rv = leat_fail(err, LEAT_ESCHEMA, "column '%s' is there twice", child->string);
+        given |= rv == 0 ? UINT64_C(1) << at : 0;
         if (rv == 0)
             rv = json_value(a, &schema->column[at], child, &out[at], err);
         if (rv == 0)
