@@ -58,7 +58,7 @@ static const struct {
     {"id-prefix", " P", "files of vectors: put before the number of the row to make its id"},
     {"set", " NAME=VALUE", "an option of the module, as often as needed; fixed when the directory is made"},
     {"tasks", " N", "a power of two; fixed when the directory is made (64)"},
-    {"groups", " N", "threads that work, a power of two; may differ from start to start"},
+    {"groups", " N", "threads that work, a power of two; fixed when the directory is made"},
     {"partition", " P", "only this one"},
     {"offset", " O", "from this one on"},
     {"n", " N", "so many of each partition (10)"},

@@ -23,10 +23,12 @@ const struct leat_option *call_settings(const struct call *c)
     static struct leat_option settings[ARGUMENTS + 1];
     int count = 0;
 
+    if (settings[0].name != NULL) /* they were cut in two before */
+        return settings;
     for (int i = 0; i < c->options; i++) {
         if (strcmp(c->option[i].name, "set") != 0)
             continue;
-        char *text = base_strdup(c->option[i].value), *equals = strchr(text, '=');
+        char *text = (char *)(uintptr_t)c->option[i].value, *equals = strchr(text, '=');
 
         if (equals == NULL) {
             call_usage(c, "--set wants name=value, not '%s'", text);

@@ -1,0 +1,464 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command leat, as a person or a script meets it: exit codes, sentences, JSON lines and tables.
+usage: command.py LEAT [TEST ...]"""
+import fcntl
+import json
+import os
+import pty
+import re
+import struct
+import subprocess
+import termios
+
+import command_run
+from command_run import CommandTest
+
+COMMANDS = ['demo', 'import', 'depot append', 'depot tail', 'depot info', 'pstate get', 'pstate scan', 'pstate info',
+            'query invoke', 'export', 'module list', 'module show', 'module check', 'stats', 'bench', 'version', 'help']
+WORDS = [{'text': 'a leat a b'}, {'text': 'b c'}]
+
+
+class Help(CommandTest):
+    def test_every_command_is_listed(self):
+        listed = re.findall(r'(?m)^  (\w+(?: \w+)?)  +\w', self.run_leat('help'))
+        self.assertEqual(listed, COMMANDS)
+        self.assertEqual(self.run_leat('--help'), self.run_leat('help'))
+        self.assertEqual(self.run_leat('-h'), self.run_leat('help'))
+
+    def test_every_command_has_a_page(self):
+        for name in COMMANDS:
+            page = self.run_leat(*name.split(), '--help')
+            self.assertEqual(page, self.run_leat('help', *name.split()))
+            self.assertTrue(page.startswith('leat ' + name), page)
+            self.assertRegex(page, r'examples:\n  leat ' + name)
+            self.assertEqual(name == 'bench', '--format FORM' not in page)
+
+    def test_every_option_of_a_page_is_taken(self):
+        """An option that is known and lacks its value says so; one that is not known is refused otherwise."""
+        count = 0
+        for name in COMMANDS:
+            page = self.run_leat('help', *name.split())
+            for option, value in re.findall(r'(?m)^  (--?[a-z-]+)( [A-Z=]+)?  ', page):
+                count += 1
+                if value:
+                    self.run_leat(*name.split(), option, code=2, says=f"option '{option}' wants a value")
+                else:
+                    self.run_leat(*name.split(), option + '=1', code=2, says='takes no value')
+        self.assertGreater(count, 60)
+
+    def test_examples_use_options_that_exist(self):
+        for name in COMMANDS:
+            page = self.run_leat('help', *name.split())
+            example = page.split('examples:')[1].split('options:')[0]
+            for option in re.findall(r' (--?[a-z-]+)', example):
+                self.assertIn('\n  ' + option, page)
+
+    def test_groups(self):
+        for group, commands in (('depot', 3), ('pstate', 3), ('module', 3), ('query', 1)):
+            for page in (self.run_leat(group, '--help'), self.run_leat('help', group)):
+                self.assertEqual(len(page.splitlines()), commands)
+        self.run_leat('depot', code=2, says='leat depot append')
+        self.run_leat('depot', 'remove', code=2, says=r"(?s)no command 'depot remove'.*leat depot tail")
+
+    def test_exit_codes_are_told(self):
+        self.assertEqual([line[0] for line in self.run_leat('help', 'exit-codes').splitlines()], list('012345'))
+
+    def test_version(self):
+        self.assertRegex(self.run_leat('version'), r'^leat \d+\.\d+\.\d+\n$')
+        self.assertEqual(self.run_leat('version'), self.run_leat('--version'))
+
+
+class Usage(CommandTest):
+    """Exit code 2, and nothing is made."""
+
+    def test_mistakes(self):
+        append = ['depot', 'append', 'word_count', 'sentences', '{"text": "a"}']
+        for arguments, says in (
+                (['nothing'], "there is no command 'nothing'"), (['help', 'nothing'], "there is no command 'nothing'"),
+                (['bench', 'nothing'], "no benchmark 'nothing'"),
+                (append, 'say where the data is'), (append + ['--data'], "wants a value"),
+                (append + ['--dat', 'x'], "has no option '--dat'"), (append + ['--data', 'x', '--set', 'top'], 'name=value'),
+                (append + ['--data', 'x', '--ack', 'all'], "none, appended or processed, not 'all'"),
+                (append + ['--data', 'x', '--format', 'xml'], "table or jsonl, not 'xml'"),
+                (append + ['--data', 'x', '--tasks', '-4'], "'-4'"), (append + ['--data', 'x', '--tasks', '4097'], 'up to 4096'),
+                (append + ['--data', 'x', '--groups', '1x'], "'1x'"), (append + ['--data', 'x', '--groups', '257'], 'up to 256'),
+                (append + ['--quiet=1'], 'takes no value'), (append + ['x'] * 60, 'wants fewer'),
+                (['depot', 'append', 'word_count'], 'wants more'), (['depot', 'tail', 'word_count'], 'wants more'),
+                (['depot', 'tail', 'a', 'b', 'c'], 'wants fewer'), (['depot', 'tail', 'word_count', 'sentences'], 'say where'),
+                (['depot', 'tail', 'word_count', 'sentences', '--data', 'x', '-n', 'many'], "'many'"),
+                (['depot', 'tail', 'word_count', 'sentences', '--data', 'x', '--partition', '9' * 30], "999'"),
+                (['depot', 'tail', 'word_count', 'sentences', '--data', 'x', '--offset', ''], "whole number"),
+                (['depot', 'info'], 'wants more'), (['depot', 'info', 'word_count'], 'say where'),
+                (['pstate', 'get', 'word_count', 'counts'], 'wants more'), (['pstate', 'scan', 'word_count'], 'wants more'),
+                (['pstate', 'get', 'word_count', 'counts', 'a'], 'say where'), (['pstate', 'info'], 'wants more'),
+                (['pstate', 'scan', 'word_count', 'counts', '--data', 'x', '--limit', '1.5'], "'1.5'"),
+                (['pstate', 'scan', 'word_count', 'counts', '--data', 'x', '--task', '4096'], 'up to 4095'),
+                (['query', 'invoke', 'word_count'], 'wants more'), (['query', 'invoke', 'word_count', 'top'], 'say where'),
+                (['query', 'invoke', 'word_count', 'top', '--data', 'x', '--timeout', 'soon'], "'soon'"),
+                (['export', 'word_count', '--data', 'x'], 'say what to export'),
+                (['export', 'word_count', '--data', 'x', '--depot', 'a', '--pstate', 'b'], 'say what to export'),
+                (['export', 'word_count', '--depot', 'sentences'], 'say where'),
+                (['import', 'x.jsonl', '--data', 'x'], 'say where to'),
+                (['import', 'x.jsonl', '--module', 'word_count', '--data', 'x'], 'say where to'),
+                (['import', 'x.jsonl', '--module', 'word_count', '--depot', 'sentences'], 'say where the data is'),
+                (['import', 'x', '--module', 'word_count', '--depot', 'sentences', '--data', 'x', '--ack', 'none'], "not 'none'"),
+                (['import', '--data', 'x'], 'wants more'), (['module', 'show'], 'wants more'), (['module', 'list', 'x'], 'fewer'),
+                (['module', 'check', 'lsh', '--set', 'dims'], 'name=value'), (['module', 'check', 'lsh', '--dot'], 'no option'),
+                (['stats'], 'say where'), (['stats', 'x'], 'wants fewer'), (['version', '--data', 'x'], "has no option '--data'")):
+            arguments = [self.data if a == 'x' and arguments[i - 1] == '--data' else a for i, a in enumerate(arguments)]
+            self.run_leat(*arguments, code=2, says=re.escape(says))
+        self.assertFalse(os.path.exists(self.data))
+
+    def test_nothing_is_wrong_usage(self):
+        done = subprocess.run([command_run.LEAT], capture_output=True)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn(b'leat demo', done.stderr)
+        self.assertEqual(done.stdout, b'')
+
+    def test_too_many_of_all(self):
+        self.run_leat('depot', 'append', *['x'] * 65, code=2, says='too many arguments')
+        self.run_leat('module', 'check', 'lsh', *['--set', 'dims=4'] * 65, code=2, says='too many options')
+
+
+class Negative(CommandTest):
+    """Exit code 1: what is asked for is not there."""
+
+    def test_nothing_is_made(self):
+        there = ['--data', self.data]
+        for arguments, says in (
+                (['depot', 'append', 'nothing', 'sentences', '{}'], "no module 'nothing'; 'leat module list'"),
+                (['depot', 'append', 'word_count', 'nothing', '{}'], "no depot 'nothing'; 'leat module show word_count'"),
+                (['depot', 'tail', 'nothing', 'sentences'], 'no module'), (['depot', 'info', 'nothing'], 'no module'),
+                (['pstate', 'get', 'nothing', 'p', 'k'], 'no module'), (['pstate', 'scan', 'nothing', 'p'], 'no module'),
+                (['pstate', 'info', 'nothing'], 'no module'), (['query', 'invoke', 'nothing', 'q'], 'no module'),
+                (['export', 'nothing', '--depot', 'd'], 'no module'), (['export', 'nothing', '--pstate', 'd'], 'no module'),
+                (['import', 'x.jsonl', '--module', 'nothing', '--depot', 'd'], 'no module'),
+                (['import', 'x.jsonl', '--module', 'word_count', '--depot', 'nothing'], 'no depot'),
+                (['import', self.path('x.jsonl'), '--module', 'word_count', '--depot', 'sentences'], 'x.jsonl.*No such file')):
+            self.run_leat(*arguments, *there, code=1, says=says)
+        self.run_leat('module', 'show', 'nothing', code=1, says='no module')
+        self.run_leat('module', 'check', 'nothing', code=1, says='no module')
+        self.assertFalse(os.path.exists(self.data))
+
+    def test_in_data_that_is_there(self):
+        self.append(*WORDS)
+        for arguments, says in (
+                (['pstate', 'get', 'word_count', 'counts', 'nothing'], 'nothing under these keys'),
+                (['pstate', 'get', 'word_count', 'nothing', 'a'], "no PState 'nothing'; 'leat module show"),
+                (['pstate', 'scan', 'word_count', 'nothing'], 'no PState'), (['export', 'word_count', '--pstate', 'x'], 'no PState'),
+                (['pstate', 'scan', 'word_count', 'counts', '--task', 64], 'no task 64; they are 0 to 63'),
+                (['depot', 'tail', 'word_count', 'nothing'], "no depot 'nothing'; 'leat module show"),
+                (['depot', 'tail', 'word_count', 'sentences', '--partition', 64], 'no partition 64; they are 0 to 63'),
+                (['depot', 'info', 'word_count', 'nothing'], 'no depot'), (['export', 'word_count', '--depot', 'x'], 'no depot'),
+                (['query', 'invoke', 'word_count', 'nothing'], "no query 'nothing'"),
+                (['query', 'invoke', 'word_count', 'count_words'], 'no query')):  # a stream is no query
+            self.assertEqual(self.run_leat(*arguments, '--data', self.data, code=1, says=says), '')
+
+
+class Opening(CommandTest):
+    """Exit code 3: the directory cannot be opened."""
+
+    READERS = (['depot', 'tail', 'word_count', 'sentences'], ['depot', 'info', 'word_count'], ['pstate', 'scan', 'word_count', 'counts'],
+               ['pstate', 'get', 'word_count', 'counts', 'a'], ['pstate', 'info', 'word_count'], ['query', 'invoke', 'word_count', 'top'],
+               ['export', 'word_count', '--depot', 'sentences'], ['export', 'word_count', '--pstate', 'counts'])
+
+    def test_not_there(self):
+        for reader in self.READERS:
+            self.run_leat(*reader, '--data', self.data, code=3, says='no directory')
+        self.run_leat('stats', '--data', self.data, code=3, says='no figures')
+        self.assertFalse(os.path.exists(self.data))
+
+    def test_a_file(self):
+        path = self.write('file', 'text')
+        for reader in self.READERS:
+            self.run_leat(*reader, '--data', path, code=3, says='not a directory')
+        self.run_leat('depot', 'append', 'word_count', 'sentences', '{"text": "a"}', '--data', path, code=3)
+
+    def test_another_module(self):
+        self.append({'account': 'a', 'amount': 1}, depot='deposits', module='bank_transfer')
+        for reader in self.READERS:
+            self.run_leat(*reader, '--data', self.data, code=3, says="no data of module 'word_count'.*leat import")
+
+    def test_files_of_others(self):
+        self.write('letter', 'dear')
+        row = self.write('w.jsonl', '{"text": "a"}')
+        for writer in (['depot', 'append', 'word_count', 'sentences', '{"text": "a"}'], ['demo'],
+                       ['import', row, '--module', 'word_count', '--depot', 'sentences']):
+            self.run_leat(*writer, '--data', self.folder, code=3, says='holds other files')
+        self.assertEqual(sorted(os.listdir(self.folder)), ['letter', 'w.jsonl'])
+
+    def test_held_by_another(self):
+        self.append(*WORDS)
+        row = self.write('w.jsonl', '{"text": "a"}')
+        with open(os.path.join(self.data, 'leat.lock')) as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for call in (*self.READERS, ['depot', 'append', 'word_count', 'sentences', '{"text": "a"}'],
+                         ['import', row, '--module', 'word_count', '--depot', 'sentences']):
+                self.run_leat(*call, '--data', self.data, code=3)
+            self.assertTrue(self.rows('stats', '--data', self.data))
+        self.assertEqual(self.counts(), {'a': 2, 'leat': 1, 'b': 2, 'c': 1})
+
+
+class Refused(CommandTest):
+    """Exit code 4: what is given does not fit."""
+
+    def test_rows(self):
+        for row, says in (('{"text": 3}', "column 'text'"), ('{}', "text"), ('{"word": "a"}', "no column 'word'"), ('{"text": "a"', 'row 1'),
+                          ('[]', 'row 1'), ('{"text": null}', 'text'), ('{"text": "a", "text": "b"}', "'text' is there twice"),
+                          ('{"text": "\udcff"}', 'UTF-8')):
+            row = row.encode('utf-8', 'surrogateescape')
+            self.run_leat('depot', 'append', 'word_count', 'sentences', '--data', self.data, stdin=row, code=4, says=says)
+        self.assertFalse(os.path.exists(self.data))
+
+    def test_all_or_none(self):
+        """The third row is wrong: neither before the directory is there nor after is anything appended."""
+        rows = b'{"text": "a"}\n\n{"text": "b"}\n{"text": 3}\n'
+        call = ['depot', 'append', 'word_count', 'sentences', '--data', self.data]
+        self.run_leat(*call, stdin=rows, code=4, says='row 4; nothing was appended')
+        self.assertFalse(os.path.exists(self.data))
+        self.append({'text': 'x'})
+        self.run_leat(*call, stdin=rows, code=4, says='row 4; nothing was appended')
+        self.assertEqual(self.counts(), {'x': 1})
+
+    def test_options_of_modules(self):
+        for setting, says in (('tip=3', "no option 'tip' .did you mean 'top'"), ('top=x', 'whole number'), ('top=0x10', 'whole number')):
+            self.run_leat('module', 'check', 'word_count', '--set', setting, code=4, says=says)
+            self.run_leat('module', 'show', 'word_count', '--set', setting, code=4, says=says)
+            self.run_leat('depot', 'append', 'word_count', 'sentences', '{"text": "a"}', '--data', self.data, '--set', setting, code=4, says=says)
+        for tasks in (0, 3, 63):
+            self.run_leat('depot', 'append', 'word_count', 'sentences', '{"text": "a"}', '--data', self.data, '--tasks', tasks, code=4,
+                          says='power of two')
+        self.assertFalse(os.path.exists(self.data))
+
+    def test_launched_otherwise(self):
+        self.append(*WORDS, more=['--tasks', 4, '--set', 'top=1', '--groups', 2])
+        self.assertEqual(len(self.rows('query', 'invoke', 'word_count', 'top', '--data', self.data)), 1)
+        for more, says in ((['--tasks', 8], "'tasks 4' then, 'tasks 8' now"), (['--set', 'top=2'], "'option top 1' then, 'option top 2' now"),
+                           (['--groups', 1], '2 groups, not 1')):
+            self.run_leat('depot', 'append', 'word_count', 'sentences', '{"text": "z"}', '--data', self.data, *more, code=4, says=says)
+        self.append({'text': 'c'}, more=['--tasks', 4, '--set', 'top=1', '--groups', 2])
+        self.assertEqual(self.counts(), {'a': 2, 'leat': 1, 'b': 2, 'c': 2})
+
+    def test_keys(self):
+        self.append({'id': 'a', 'vec': [1, 2, 3, 4]}, depot='vectors', module='lsh', more=['--set', 'dims=4'])
+        for key in ('', 'x', '1x', '-1', '4294967296', '99999999999999999999', ' 1', '+1'):
+            self.run_leat('pstate', 'get', 'lsh', 'ids', '--data', self.data, '--', key, code=4, says='whole number')
+        self.run_leat('pstate', 'get', 'lsh', 'ids', '4294967295', '--data', self.data, code=1)
+        self.run_leat('pstate', 'get', 'lsh', 'ids', '1', '2', '--data', self.data, code=4, says='fewer levels')
+        self.run_leat('pstate', 'scan', 'lsh', 'ids', '1', '--data', self.data, code=4, says='pstate get')
+        self.run_leat('pstate', 'scan', 'lsh', 'ids', '--from', 'x', '--data', self.data, code=4, says='whole number')
+        self.run_leat('pstate', 'scan', 'lsh', 'ids', '--to', 'x', '--data', self.data, code=4, says='whole number')
+
+    def test_queries(self):
+        self.append(*WORDS)
+        for request in ('{"w": 1}', '{', '{"word": 1}', '{}', '[]', ''):
+            self.run_leat('query', 'invoke', 'word_count', 'count', request, '--data', self.data, code=4, says=r"query 'count' takes \{word: str\}")
+
+
+class Failed(CommandTest):
+    """Exit code 5."""
+
+    def test_output_that_cannot_be_written(self):
+        self.append(*WORDS)
+        for call in (['query', 'invoke', 'word_count', 'top'], ['export', 'word_count', '--depot', 'sentences'], ['stats'],
+                     ['depot', 'tail', 'word_count', 'sentences'], ['pstate', 'scan', 'word_count', 'counts']):
+            with open('/dev/full', 'wb') as full:
+                self.run_leat(*call, '--data', self.data, stdout=full, code=5, says='could not be written: No space left')
+
+    def test_damage(self):
+        self.append(*WORDS, more=['--tasks', 1, '--groups', 1])
+        segments = [os.path.join(d, f) for d, _, files in os.walk(self.data) for f in files if f.endswith('.log') or f.endswith('.seg')]
+        self.assertTrue(segments, [files for _, _, files in os.walk(self.data)])
+        for path in segments:
+            with open(path, 'r+b') as f:
+                content = bytearray(f.read())
+                for i in range(0, min(len(content), 4096), 7):
+                    content[i] ^= 0xff
+                f.seek(0)
+                f.write(content)
+        self.run_leat('export', 'word_count', '--depot', 'sentences', '--data', self.data, code=5, says='leat: ')
+
+
+class Data(CommandTest):
+    """What is appended is what is read, in each form."""
+
+    def test_append_from_arguments(self):
+        call = ['depot', 'append', 'word_count', 'sentences', '--data', self.data]
+        self.run_leat(*call, '{"text": "a"}', '{"text": "b a"}', says='^2 rows appended\n$')
+        self.run_leat(*call, '{"text": "c"}', '--ack', 'processed', says='^1 row appended\n$')
+        self.run_leat(*call, '{"text": "d"}', '--ack', 'none')
+        self.run_leat(*call, '{"text": "e"}', '--ack=appended', '--quiet', says='^$')
+        self.run_leat(*call, stdin=b'\n \r\n', says='^0 rows appended\n$')
+        self.run_leat(*call, '--', '{"text": "f"}')
+        self.assertEqual(self.counts(), {'a': 2, 'b': 1, 'c': 1, 'd': 1, 'e': 1, 'f': 1})
+
+    def test_tail_and_info(self):
+        rows = [{'account': 'a', 'amount': i} for i in range(25)]
+        self.append(*rows, depot='deposits', module='bank_transfer', more=['--tasks', 4])
+        tail = ['depot', 'tail', 'bank_transfer', 'deposits', '--data', self.data]
+        last = self.rows(*tail)
+        partition = last[0]['partition']
+        self.assertEqual([r['row'] for r in last], rows[15:])
+        self.assertEqual([r['offset'] for r in last], list(range(15, 25)))
+        self.assertTrue(all(r['time'] > 1e9 and r['partition'] == partition for r in last))
+        self.assertEqual([r['offset'] for r in self.rows(*tail, '-n', 3)], [22, 23, 24])
+        self.assertEqual([r['offset'] for r in self.rows(*tail, '-n', 2, '--offset', 7)], [7, 8])
+        self.assertEqual([r['offset'] for r in self.rows(*tail, '--offset', 0, '-n', 1000)], list(range(25)))
+        self.assertEqual(self.rows(*tail, '-n', 0), [])
+        self.assertEqual(len(self.rows(*tail, '--partition', partition)), 10)
+        self.assertEqual(self.rows(*tail, '--partition', (partition + 1) % 4), [])
+        want = {'depot': 'deposits', 'partition': partition, 'first': 0, 'next': 25, 'processed': 25}
+        self.assertEqual(self.rows('depot', 'info', 'bank_transfer', '--data', self.data), [want])
+        self.assertEqual(self.rows('depot', 'info', 'bank_transfer', 'deposits', '--data', self.data), [want])
+        self.assertEqual(self.rows('depot', 'info', 'bank_transfer', 'transfers', '--data', self.data), [])
+
+    def test_pstate(self):
+        words = {f'w{i:03}': i % 7 + 1 for i in range(300)}
+        self.append(*[{'text': f'{w} ' * n} for w, n in words.items()], more=['--tasks', 8])
+        here = ['word_count', 'counts', '--data', self.data]
+        everything = self.rows('pstate', 'scan', *here)
+        self.assertEqual({r['key']: r['value'] for r in everything}, words)
+        self.assertEqual(len(everything), 300)
+        self.assertEqual(self.rows('pstate', 'get', *here, 'w010'), [{'value': words['w010']}])
+        self.assertEqual(len(self.rows('pstate', 'scan', *here, '--limit', 7)), 7)
+        self.assertEqual(self.rows('pstate', 'scan', *here, '--limit', 0), [])
+        some = {r['key'] for r in self.rows('pstate', 'scan', *here, '--from', 'w100', '--to', 'w200')}
+        self.assertEqual(some, {w for w in words if 'w100' <= w < 'w200'})
+        by_task = [self.rows('pstate', 'scan', *here, '--task', t) for t in range(8)]
+        self.assertEqual(sum(by_task, []), everything)
+        for task, rows in enumerate(by_task):
+            self.assertEqual([r['key'] for r in rows], sorted(r['key'] for r in rows))
+            self.assertEqual(self.rows('pstate', 'scan', *here, '--task', task, '--reverse'), rows[::-1])
+            for row in rows[:1]:
+                self.assertEqual(self.rows('pstate', 'get', *here, row['key'], '--task', task), [{'value': row['value']}])
+                self.run_leat('pstate', 'get', *here, row['key'], '--task', (task + 1) % 8, code=1)
+        self.assertEqual(self.rows('pstate', 'info', 'word_count', '--data', self.data),
+                         [{'pstate': 'counts', 'elements': 300, 'schema': 'map<str, i64>'}])
+
+    def test_nested_pstates(self):
+        vectors = [{'id': f'v{i}', 'vec': [self.random.uniform(-1, 1) for _ in range(4)], 'body': {'n': i}} for i in range(40)]
+        self.append(*vectors, depot='vectors', module='lsh', more=['--set', 'dims=4', '--set=tables=2', '--tasks', 2, '--ack', 'processed'])
+        data = ['--data', self.data]
+        info = {r['pstate']: r['elements'] for r in self.rows('pstate', 'info', 'lsh', *data)}
+        self.assertEqual((info['embeddings'], info['vectors'], info['ids'], info['free']), (40, 40, 40, 0))
+        one = self.rows('pstate', 'get', 'lsh', 'embeddings', 'v7', *data)[0]
+        self.assertEqual(one['body'], {'n': 7})
+        self.assertEqual(len(one['in']), 2)
+        rows = self.rows('pstate', 'scan', 'lsh', 'vectors', *data)
+        self.assertEqual(len(rows), 40)
+        self.assertEqual(self.rows('pstate', 'scan', 'lsh', 'vectors', '--limit', 3, *data), rows[:3])
+        ids = sum(([r['value'] for r in self.rows('pstate', 'scan', 'lsh', 'ids', '--task', t, *data)] for t in (0, 1)), [])
+        self.assertEqual(sorted(ids), sorted(v['id'] for v in vectors))
+        self.check_buckets(data, one['in'])
+
+    def check_buckets(self, data, buckets):
+        """A bucket is a set: its size by its key, its members by a scan, one of them by both keys."""
+        for bucket in buckets:
+            size = self.rows('pstate', 'get', 'lsh', 'buckets', bucket, *data)[0]['elements']
+            members = self.rows('pstate', 'scan', 'lsh', 'buckets', bucket, *data)
+            self.assertEqual(len(members), size)
+            self.assertGreater(size, 0)
+            self.assertEqual(self.rows('pstate', 'get', 'lsh', 'buckets', bucket, members[0]['key'], *data), [{'present': True}])
+            self.run_leat('pstate', 'get', 'lsh', 'buckets', bucket, 2**64 - 1, *data, code=1)
+
+    def test_query(self):
+        self.append(*WORDS)
+        invoke = ['query', 'invoke', 'word_count']
+        self.assertEqual(self.rows(*invoke, 'count', '{"word": "a"}', '--data', self.data), [{'word': 'a', 'count': 2}])
+        self.assertEqual(self.rows(*invoke, 'count', '{"word": "z"}', '--data', self.data), [{'word': 'z', 'count': 0}])
+        top = self.rows(*invoke, 'top', '--data', self.data, '--timeout', 60000)
+        self.assertEqual({r['word']: r['count'] for r in top}, {'a': 2, 'leat': 1, 'b': 2, 'c': 1})
+        self.assertEqual([r['count'] for r in top], [2, 2, 1, 1])
+        self.assertEqual(self.rows(*invoke, 'top', '{}', '--data', self.data), top)
+
+    def test_export_and_import_again(self):
+        texts = ['', '"quoted" \\ text', 'Wörter 水 🙂', 'tab\tand\nline', 'nan', '12', 'true', 'x' * 5000, '\x1b[31m']
+        self.append(*[{'text': t} for t in texts])
+        call = ['export', 'word_count', '--depot', 'sentences', '--data', self.data]
+        self.assertEqual(sorted(r['text'] for r in self.rows(*call, says=r'^9 records\n$')), sorted(texts))
+        exported = self.run_leat(*call, '--quiet', '--format', 'table', says='^$')  # always JSON lines
+        path, before = self.write('again.jsonl', exported), self.counts()
+        self.data = self.path('again')
+        self.run_leat('import', path, '--module', 'word_count', '--depot', 'sentences', '--data', self.data, says='9 rows, 9 of them new')
+        self.assertEqual(self.counts(), before)
+        counts = self.rows('export', 'word_count', '--pstate', 'counts', '--data', self.data)
+        self.assertEqual({r['key']: r['value'] for r in counts}, before)
+        self.assertEqual(before['nan'], 1)
+
+    def test_stats(self):
+        self.append(*WORDS, more=['--ack', 'processed'])
+        lines = self.rows('stats', '--data', self.data)
+        self.assertGreater(lines[0]['pid'], 0)
+        self.assertTrue(any(r.get('module') == 'word_count' and r['value'] > 0 for r in lines if 'value' in r))
+        table = self.run_leat('stats', '--data', self.data, '--format', 'table', says=r'^figures of process \d+, \d+ s old\n$')
+        self.assertRegex(table, r'^module +object +name +value +p50 +p99 +max')
+        self.assertEqual(len(table.splitlines()), len(lines))
+        self.run_leat('stats', '--data', self.data, '--format', 'table', '--quiet', says='^$')
+
+
+class Modules(CommandTest):
+    def test_list_show_check(self):
+        modules = [r['module'] for r in self.rows('module', 'list')]
+        self.assertTrue({'word_count', 'bank_transfer', 'lsh'} <= set(modules))
+        for module in modules:
+            shown = self.rows('module', 'show', module)
+            self.assertIn(('depot', 'dead_letters'), [(r['kind'], r['name']) for r in shown])
+            for kind in ('pstate', 'stream', 'node', 'query'):
+                self.assertIn(kind, [r['kind'] for r in shown])
+            self.assertTrue(all(isinstance(v, str) for r in shown for v in r.values()))
+            self.assertEqual(self.rows('module', 'check', module), [{'module': module, 'fine': True}])
+            self.assertEqual(self.run_leat('module', 'check', module, '--format', 'table'), f'module {module} is fine\n')
+            self.assertEqual(self.run_leat('module', 'check', module, '--quiet'), '')
+            self.assertRegex(self.run_leat('module', 'show', module, '--format', 'table'), f'^module {module}, 64 tasks')
+            dot = self.run_leat('module', 'show', module, '--dot')
+            self.assertTrue(dot.startswith('digraph') and dot.rstrip().endswith('}') and dot.count('{') == dot.count('}'), dot)
+
+    def test_settings_show(self):
+        shown = self.rows('module', 'show', 'lsh', '--set', 'dims=16', '--set', 'bits=4')
+        self.assertEqual([r['schema'] for r in shown if r['name'] in ('dims', 'bits')], ['16', '4'])
+        self.assertIn('f32[16]', next(r['schema'] for r in shown if r['kind'] == 'depot'))
+
+
+class Tables(CommandTest):
+    def test_columns_begin_at_one_place(self):
+        self.append(*WORDS, {'text': 'ß水x'})
+        lines = self.run_leat('pstate', 'scan', 'word_count', 'counts', '--data', self.data, '--format', 'table').splitlines()
+        self.assertEqual(len(lines), 6)
+        at = lines[0].index('value')
+        self.assertTrue(lines[0].startswith('key '))
+        for line in lines[1:]:
+            self.assertRegex(line[:at], r'^\S+ +$')
+            self.assertRegex(line[at:], r'^\d+$')
+        for call in (['depot', 'tail', 'word_count', 'sentences'], ['depot', 'info', 'word_count'], ['pstate', 'info', 'word_count'],
+                     ['query', 'invoke', 'word_count', 'top'], ['pstate', 'get', 'word_count', 'counts', 'a']):
+            table = self.run_leat(*call, '--data', self.data, '--format=table').splitlines()
+            self.assertEqual(len(table), 1 + len(self.rows(*call, '--data', self.data, '--format=jsonl')), call)
+            self.assertNotIn('{', table[0])
+
+    def test_terminal(self):
+        """A table without being asked, no wider than the terminal, and nothing that steers it."""
+        self.append({'text': '\x1b[31mred\r ' + 'long ' * 50})
+        outer, inner = pty.openpty()
+        fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 60, 0, 0))
+        call = command_run.command(['depot', 'tail', 'word_count', 'sentences', '--data', self.data])
+        done = subprocess.run(call, stdin=subprocess.DEVNULL, stdout=inner, stderr=subprocess.PIPE, timeout=120)
+        os.close(inner)
+        text = os.read(outer, 65536).decode().replace('\r\n', '\n')
+        os.close(outer)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertRegex(text, r'^partition +offset +time +row\n')
+        self.assertRegex(text, r'\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}Z')
+        self.assertTrue(text.rstrip().endswith('…'), text)
+        self.assertTrue(all(len(line) <= 60 for line in text.splitlines()), text)
+        self.assertFalse(re.search('[\x00-\x09\x0b-\x1f\x7f]', text), text)
+
+    def test_demo(self):
+        text = self.run_leat('demo', '--data', self.data)
+        self.assertRegex(text, r'recall@10 over \d+ queries: (0\.9|1\.0)')
+        self.assertIn('neighbours of "violin', text)
+        for line in re.findall(r'(?m)^  \S*leat (.*)$', text):
+            self.assertNotEqual(self.run_leat(*line.split()), '')
+
+
+if __name__ == '__main__':
+    command_run.main()

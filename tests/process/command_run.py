@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the tests of the command share: running it, and files to import. A sanitizer's report is a failure everywhere."""
+import json
+import os
+import random
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import unittest
+
+LEAT = None
+SEED = int(os.environ.get('LEAT_SEED', random.SystemRandom().randrange(1 << 32)))
+
+
+def main():
+    global LEAT
+    LEAT = os.path.abspath(sys.argv.pop(1))
+    print(f'seed {SEED}', flush=True)
+    unittest.main(module='__main__')
+
+
+def command(arguments):
+    return [LEAT] + [str(a) for a in arguments]
+
+
+class CommandTest(unittest.TestCase):
+    maxDiff = None
+
+    def setUp(self):
+        self.folder = tempfile.mkdtemp(prefix='leat-command-')
+        self.addCleanup(shutil.rmtree, self.folder)
+        self.data = self.path('data')
+        self.random = random.Random(SEED)
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def write(self, name, content):
+        path = self.path(name)
+        with open(path, 'wb') as f:
+            f.write(content.encode() if isinstance(content, str) else content)
+        return path
+
+    def run_leat(self, *arguments, code=0, says=None, stdin=b'', stdout=subprocess.PIPE):
+        """Standard output. says: a pattern that standard error matches."""
+        done = subprocess.run(command(arguments), input=stdin, stdout=stdout, stderr=subprocess.PIPE, timeout=120)
+        error = done.stderr.decode()
+        self.assertEqual(done.returncode, code, f'{arguments}: {error}')
+        self.check_error(error, code)
+        if says is not None:
+            self.assertRegex(error, says)
+        return done.stdout.decode() if done.stdout is not None else ''
+
+    def check_error(self, error, code):
+        for word in ('Sanitizer', 'runtime error:', 'assert'):
+            self.assertNotIn(word, error)
+        if code != 0:
+            self.assertRegex(error, r'(?m)^(leat: |stopped)')
+
+    def rows(self, *arguments, **more):
+        """Standard output as JSON lines, strictly."""
+        def refuse(word):
+            raise ValueError(word)
+        return [json.loads(line, parse_constant=refuse) for line in self.run_leat(*arguments, **more).splitlines()]
+
+    def append(self, *rows, depot='sentences', module='word_count', more=()):
+        lines = ''.join(json.dumps(row) + '\n' for row in rows)
+        self.run_leat('depot', 'append', module, depot, '--data', self.data, '--quiet', *more, stdin=lines.encode())
+
+    def counts(self):
+        return {r['key']: r['value'] for r in self.rows('pstate', 'scan', 'word_count', 'counts', '--data', self.data)}
+
+
+def npy(rows, half=False, version=1, header=None):
+    text = header or "{'descr': '<f%d', 'fortran_order': False, 'shape': (%d, %d), }" % (2 if half else 4, len(rows), len(rows[0]))
+    head = 10 if version == 1 else 12
+    text += ' ' * (-(head + len(text) + 1) % 64) + '\n'
+    size = struct.pack('<H' if version == 1 else '<I', len(text))
+    body = b''.join(struct.pack('<%d%s' % (len(r), 'e' if half else 'f'), *r) for r in rows)
+    return b'\x93NUMPY' + bytes([version, 0]) + size + text.encode() + body
+
+
+def fvecs(rows):
+    return b''.join(struct.pack('<i%df' % len(r), len(r), *r) for r in rows)
+
+
+def bvecs(rows):
+    return b''.join(struct.pack('<i%dB' % len(r), len(r), *r) for r in rows)
