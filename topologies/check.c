@@ -2,6 +2,7 @@
 #include "topologies/check.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -151,11 +152,12 @@ int check_option(const struct plan *p, const struct plan_option *o, const char *
     bool number = *o->value != '\0' && *end == '\0';
     if (!number)
         return 0;
+    errno = 0;
     if (whole)
         strtoll(value, &end, 10);
     else
         strtod(value, &end);
-    if (*value == '\0' || *end != '\0')
+    if (*value == '\0' || *end != '\0' || errno == ERANGE)
         return check_fail(p, err, "option '%s' is '%s', but a %snumber is wanted, like its default %s", o->name, value,
                           whole ? "whole " : "", o->value);
     return 0;

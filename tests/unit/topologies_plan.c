@@ -314,6 +314,7 @@ static void test_option_rules(void **state)
         {{"dims", "four"}, "option 'dims' is 'four', but a whole number is wanted, like its default 4"},
         {{"dims", "4.5"}, "option 'dims' is '4.5', but a whole number is wanted"},
         {{"dims", ""}, "option 'dims' is '', but a whole number is wanted"},
+        {{"dims", "9223372036854775808"}, "option 'dims' is '9223372036854775808', but a whole number is wanted"},
         {{"rate", "half"}, "option 'rate' is 'half', but a number is wanted, like its default 0.5"},
         {{"mode", NULL}, "option 'mode': its value is missing"},
     };
