@@ -9,7 +9,8 @@
 #include <string.h>
 
 /* Each kernel in each variant that the processor has, one thread: what comes from memory beside the rate at which
- * memory can be read, what stays in the caches beside that of independent fused multiply-adds in the widest registers. */
+ * memory can be read, what stays in the caches beside that of independent fused multiply-adds in the widest
+ * registers. */
 
 enum { DIMS = 384, ROWS = 170000, NEAR = 16, PLANES = 128, BLOCK = 64, ROUNDS = 5, VARIANTS = 3 };
 

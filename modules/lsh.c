@@ -63,6 +63,7 @@ static int read_options(const struct leat_options *options, struct lsh *l, struc
     return rv;
 }
 
+/* Buckets are stored: the planes of a seed must never change. */
 static int make_planes(struct lsh *l, uint64_t seed)
 {
     float plane[MOST_DIMS];
