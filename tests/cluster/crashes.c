@@ -6,7 +6,17 @@
 /* A group crashes at each point where it can; after the restart nothing is lost and nothing doubled. Appends are repeated
  * with their session and sequence, as a client does that got no answer. */
 
-enum { WORDS = 20, SENTENCES = 60, SESSION = 77 };
+enum { WORDS = 20, SENTENCES = 60, SESSION = 77, ROUNDS_LONG = 30 };
+
+static int survived;
+
+/* With LEAT_LONG=1 more rounds, each with seeds of its own. */
+static uint32_t rounds(void)
+{
+    const char *lasting = getenv("LEAT_LONG");
+
+    return lasting != NULL && strcmp(lasting, "1") == 0 ? ROUNDS_LONG : 1;
+}
 
 /* Run to the end, through crashes. */
 static int run_through(struct leat_test *t, struct leat_error *err)
@@ -66,51 +76,71 @@ static void words_survive(const char *point, uint32_t after, uint64_t seed, bool
 static void every_point(void **state)
 {
     (void)state;
-    for (const char *const *point = leat_test_points(); *point != NULL; point++) {
-        int crashes = 0;
+    for (const char *const *point = leat_test_points(); *point != NULL; point++)
+        for (uint32_t round = 0; round < rounds(); round++) {
+            int crashes = 0;
 
-        for (uint32_t after = 1; after <= 4; after++)
-            words_survive(*point, after, after * 31, after % 2 == 0, &crashes);
-        assert_true(crashes >= 4);
+            for (uint32_t after = 1; after <= 4; after++)
+                words_survive(*point, after, (round * 4 + after) * 31, after % 2 == 0, &crashes);
+            assert_true(crashes >= 4);
+            survived += crashes;
+        }
+    print_message("%d crashes\n", survived);
+}
+
+enum { ACCOUNTS = 6, EACH = 50, TRANSFERS = 60 };
+
+static void deposit_all(struct leat_test *t, struct leat_error *err)
+{
+    for (int i = 0; i < ACCOUNTS; i++) {
+        char name[16];
+
+        snprintf(name, sizeof(name), "a%d", i);
+        must_with(leat_test_append(t, "deposits", LEAT_ROW(leat_str(name), leat_i64(EACH)), err), err);
     }
+}
+
+static void transfer(struct leat_test *t, int number, uint64_t *seed, struct leat_error *err)
+{
+    char from[16], to[16], id[32];
+
+    snprintf(from, sizeof(from), "a%d", (int)(next_random(seed) % ACCOUNTS));
+    snprintf(to, sizeof(to), "a%d", (int)(next_random(seed) % ACCOUNTS));
+    snprintf(id, sizeof(id), "t%d", number);
+    must_with(leat_test_append(t, "transfers", LEAT_ROW(leat_str(from), leat_str(to), leat_i64(7), leat_str(id)), err), err);
+}
+
+static void money_survives_at(const char *point, uint64_t seed)
+{
+    struct way way = {seed, 4, 4, false, false};
+    struct leat_test *t = open_way(&module_bank_transfer, &way, NULL);
+    struct leat_error err = {0, ""};
+    struct leat_result *r;
+
+    deposit_all(t, &err);
+    for (int i = 0; i < TRANSFERS; i++) {
+        transfer(t, i, &seed, &err);
+        if (i % 10 == 0)
+            leat_test_crash_at(t, point, 1 + (uint32_t)(next_random(&seed) % 3));
+        if (i % 3 == 0 && leat_test_step(t, &err) == LEAT_ECANCELED) {
+            survived++;
+            must(leat_test_restart(t, &err));
+        }
+    }
+    survived += run_through(t, &err);
+    must(leat_query(leat_test_leat(t), "bank_transfer", "total", LEAT_ROW(), NULL, &r, &err));
+    assert_int_equal(leat_at(leat_result_rows(r), 0, 0).as.i, ACCOUNTS * EACH);
+    leat_result_free(r);
+    leat_test_close(t);
 }
 
 static void money_survives(void **state)
 {
-    enum { ACCOUNTS = 6, EACH = 50, TRANSFERS = 60 };
-
     (void)state;
-    for (const char *const *point = leat_test_points(); *point != NULL; point++) {
-        struct way way = {(uint64_t)(point - leat_test_points()) + 3, 4, 4, false, false};
-        struct leat_test *t = open_way(&module_bank_transfer, &way, NULL);
-        struct leat_error err = {0, ""};
-        struct leat_result *r;
-        uint64_t seed = way.seed;
-
-        for (int i = 0; i < ACCOUNTS; i++) {
-            char name[16];
-
-            snprintf(name, sizeof(name), "a%d", i);
-            must(leat_test_append(t, "deposits", LEAT_ROW(leat_str(name), leat_i64(EACH)), &err));
-        }
-        for (int i = 0; i < TRANSFERS; i++) {
-            char from[16], to[16], id[32];
-
-            snprintf(from, sizeof(from), "a%d", (int)(next_random(&seed) % ACCOUNTS));
-            snprintf(to, sizeof(to), "a%d", (int)(next_random(&seed) % ACCOUNTS));
-            snprintf(id, sizeof(id), "t%d", i);
-            must(leat_test_append(t, "transfers", LEAT_ROW(leat_str(from), leat_str(to), leat_i64(7), leat_str(id)), &err));
-            if (i % 10 == 0)
-                leat_test_crash_at(t, *point, 1 + (uint32_t)(next_random(&seed) % 3));
-            if (i % 3 == 0 && leat_test_step(t, &err) == LEAT_ECANCELED)
-                must(leat_test_restart(t, &err));
-        }
-        run_through(t, &err);
-        must(leat_query(leat_test_leat(t), "bank_transfer", "total", LEAT_ROW(), NULL, &r, &err));
-        assert_int_equal(leat_at(leat_result_rows(r), 0, 0).as.i, ACCOUNTS * EACH);
-        leat_result_free(r);
-        leat_test_close(t);
-    }
+    for (const char *const *point = leat_test_points(); *point != NULL; point++)
+        for (uint64_t round = 0; round < rounds(); round++)
+            money_survives_at(*point, (uint64_t)(point - leat_test_points()) + 3 + 100 * round);
+    print_message("%d crashes\n", survived);
 }
 
 /* ---- Poison ---- */
