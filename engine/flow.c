@@ -123,6 +123,7 @@ void flow_begin(struct flow *f, struct arena *arena, int64_t now_us, uint64_t se
     f->err.code = 0;
     f->err.text[0] = '\0';
     f->failed_node = NULL;
+    f->node_failed = false;
     f->rows = 0;
     random_seed(&f->random, seed);
     memset(f->pending, 0, (f->nodes / 64 + 1) * sizeof(*f->pending));
@@ -348,8 +349,10 @@ static int run_batch(struct flow *f, struct flow_node *n, uint32_t task, const s
     t.in = in;
     t.tag = tag;
     int rv = n->plan->run(&t, in);
-    if (rv != 0 && f->err.code == 0)
-        flow_fail(f, rv < 0 ? rv : LEAT_EINTERNAL, "its run returned %s", leat_code_name(rv));
+    if (rv != 0 && f->err.code == 0) {
+        f->node_failed = true;
+        flow_fail(f, rv < 0 ? rv : LEAT_EINTERNAL, "its run returned %s (%d)", leat_code_name(rv), rv);
+    }
     return f->err.code;
 }
 

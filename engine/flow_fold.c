@@ -71,7 +71,9 @@ static struct fold_entry *table_find(struct flow *f, struct flow_node *n, uint64
 
 static int step_failed(struct flow *f, const struct flow_node *n, int rv)
 {
-    return flow_fail(f, rv, "fold %s: %s", n->plan->fold->name, leat_code_text(rv));
+    if (f->err.code == 0)
+        f->node_failed = true;
+    return flow_fail(f, rv < 0 ? rv : LEAT_EINTERNAL, "fold %s: %s", n->plan->fold->name, leat_code_text(rv));
 }
 
 int flow_fold_step(struct flow *f, struct flow_node *n, uint32_t task, const struct leat_batch *in,

@@ -169,6 +169,7 @@ struct turn {
     struct output_return *own_return;        /* ack returns for turns of this group */
     uint32_t own_returns, own_return_capacity;
     bool applied;                            /* the view has it: nothing to undo any more */
+    bool set_aside;                          /* the poisonous input was among the inputs */
 };
 
 extern const struct flow_hooks turn_hooks;

@@ -178,7 +178,8 @@ static int look_at(struct group *g, struct hop_message *m, struct leat_error *er
 {
     struct hop_peer *peer = &g->peer[m->from];
 
-    if (m->turn > peer->seen && m->previous == peer->seen && !peer->behind)
+    /* What finds no room is read from the journal later. */
+    if (m->turn > peer->seen && m->previous == peer->seen && !peer->behind && g->queued_bytes < LIMIT_OPEN_BYTES)
         return accept(g, m, err);
     if (m->turn > peer->seen)
         peer->behind = true;

@@ -15,14 +15,15 @@ int leat_task_fail(struct leat_task *t, int code, const char *format, ...)
 {
     va_list args;
 
-    leat_assert(code < 0);
     if (t->err->code != 0)
         return t->err->code;
-    t->err->code = code;
+    t->err->code = code < 0 ? code : LEAT_EINTERNAL;
+    if (t->flow != NULL)
+        t->flow->node_failed = true;
     va_start(args, format);
     vsnprintf(t->err->text, sizeof(t->err->text), format, args);
     va_end(args);
-    return code;
+    return t->err->code;
 }
 
 int leat_task_error(const struct leat_task *t)

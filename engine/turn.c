@@ -40,6 +40,7 @@ static void set_aside(struct turn *t, const struct turn_input *in, uint32_t task
     struct group *g = t->group;
     char input[128];
 
+    t->set_aside = true;
     snprintf(input, sizeof(input), in->hop ? "output of group %u, turn %llu, item %u" : "partition %u, offset %llu",
              in->from, (unsigned long long)in->at, in->item);
     const struct plan_topology *of = g->poison_node != NULL ? &g->plan->topology[g->poison_topology] : NULL;
@@ -587,13 +588,13 @@ static int failed(struct turn *t, int rv, struct leat_error *err)
         pstate_view_abort(g->view);
     undo_sessions(t);
     atomic_fetch_add(&g->stats.aborts, 1);
-    if (rv == LEAT_ECANCELED || leat_code_class(rv) != LEAT_CLASS_CALLER)
+    if (!g->flow->node_failed && (rv == LEAT_ECANCELED || leat_code_class(rv) != LEAT_CLASS_CALLER))
         return rv;
     if (t->inputs > 1) {
         g->budget = t->inputs / 2;
         return 1;
     }
-    if (is_poison(g, &t->first))
+    if (t->set_aside)
         return leat_fail(err, LEAT_EINTERNAL, "group %u: a dead letter cannot be written", g->config.number);
     g->poisoned = true;
     g->poison = t->first;
@@ -665,13 +666,12 @@ int turn_run(struct group *g, struct leat_error *err)
     g->flow->view = g->view;
     flow_begin(g->flow, g->arena, g->now_us, random_u64(&g->random));
     rv = gather(&t, &why);
-    bool poisoned = t.inputs > 0 && is_poison(g, &t.first);
     if (rv == 0 && t.inputs > 0) {
         rv = pstate_view_begin(g->view, &g->ops, &why);
         if (rv == 0 && (rv = run_and_commit(&t, &why)) != 0)
             rv = failed(&t, rv, &why);
         else if (rv == 0) {
-            set_budget(g, poisoned);
+            set_budget(g, t.set_aside);
             count_turn(g, &t, start);
             rv = 1;
         }

@@ -211,12 +211,60 @@ static void poison_is_set_aside(void **state)
     }
 }
 
+/* Whatever a node says, the row is at fault: a module that calls its own trouble by a name of ours goes on too. */
+static int return_it(struct leat_task *t, const struct leat_batch *in)
+{
+    for (uint32_t i = 0; i < in->rows; i++) {
+        int64_t code = leat_at(in, i, 0).as.i;
+
+        if (code > 100)
+            return leat_task_fail(t, (int)-(code - 100), "as told");
+        if (code > 0)
+            return code == 100 ? 1 : (int)-code;
+    }
+    return 0;
+}
+
+static const struct leat_module failer = {
+    LEAT_ABI, .name = "failer",
+    .depots = DEPOTS({"codes", "code: i64", .partitioner = LEAT_RANDOM}),
+    .topologies = TOPOLOGIES({"fail", LEAT_STREAM, NODES({"fail", .from = "codes", .run = return_it})})};
+
+static int count_row(void *context, const struct leat_record *record, const struct leat_batch *row)
+{
+    (void)record;
+    (void)row;
+    ++*(int *)context;
+    return 0;
+}
+
+static void any_code_of_a_node_is_the_rows_fault(void **state)
+{
+    struct leat_test *t = open_way(&failer, &ways[1], NULL);
+    struct leat_error err = {0, ""};
+    struct leat_depot *d;
+    int letters = 0;
+
+    (void)state;
+    for (int64_t code = 0; code <= 125; code++)
+        if (code <= 25 || code > 99)
+            must(leat_test_append(t, "codes", LEAT_ROW(leat_i64(code)), &err));
+    must(leat_test_append(t, "codes", LEAT_ROW(leat_i64(4711)), &err));
+    must(leat_test_run(t, &err));
+    must(leat_depot_find(leat_test_leat(t), "failer", "dead_letters", &d, &err));
+    for (uint32_t p = 0; p < leat_depot_partitions(d); p++)
+        must(leat_depot_read(d, p, 0, 1000, count_row, &letters, NULL, &err));
+    assert_int_equal(letters, 25 + 26 + 1);
+    leat_test_close(t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_point),
         cmocka_unit_test(money_survives),
         cmocka_unit_test(poison_is_set_aside),
+        cmocka_unit_test(any_code_of_a_node_is_the_rows_fault),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
