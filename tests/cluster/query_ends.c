@@ -232,12 +232,187 @@ static void memory_ends(void **state)
     leat_test_close(t);
 }
 
+/* ---- Many at once ---- */
+
+enum { THREADS = 4, ROUNDS = 120, ASKED = 6 };
+
+static struct lines known[3]; /* answers of count, kinds and all */
+
+struct asker {
+    pthread_t thread;
+    struct leat *leat;
+    uint64_t seed;
+    struct lines lines;
+    char wrong[256]; /* empty: all was right */
+};
+
+static void ask_known(struct asker *a, const char *query, const struct lines *wants)
+{
+    struct leat_error err = {0, ""};
+    struct leat_result *r;
+
+    if (leat_query(a->leat, "queries", query, LEAT_ROW(), NULL, &r, &err) != 0) {
+        snprintf(a->wrong, sizeof(a->wrong), "%.200s", err.text);
+        return;
+    }
+    answer_lines(r, &a->lines);
+    leat_result_free(r);
+    sort_lines(&a->lines);
+    bool same = a->lines.count == wants->count;
+    for (uint32_t i = 0; i < wants->count && same; i++)
+        same = strcmp(a->lines.line[i], wants->line[i]) == 0;
+    if (!same)
+        snprintf(a->wrong, sizeof(a->wrong), "query '%s' answers otherwise", query);
+}
+
+/* Pairs are written meanwhile: each task's snapshot has both sides of one. */
+static void ask_pairs(struct asker *a)
+{
+    struct leat_error err = {0, ""};
+    struct leat_result *r;
+
+    if (leat_query(a->leat, "queries", "pairs", LEAT_ROW(), NULL, &r, &err) != 0) {
+        snprintf(a->wrong, sizeof(a->wrong), "%.200s", err.text);
+        return;
+    }
+    for (uint32_t i = 0; i < leat_result_rows(r)->rows; i++)
+        if (leat_at(leat_result_rows(r), i, 0).as.u != leat_at(leat_result_rows(r), i, 1).as.u)
+            snprintf(a->wrong, sizeof(a->wrong), "half a pair is seen");
+    leat_result_free(r);
+}
+
+static void ask_failing(struct asker *a)
+{
+    struct leat_query little = {.memory_max = 10000};
+    bool memory = next_random(&a->seed) % 2 == 0;
+    struct leat_error err = {0, ""};
+    struct leat_result *r;
+    int rv = memory ? leat_query(a->leat, "queries", "all", LEAT_ROW(), &little, &r, &err)
+                    : leat_query(a->leat, "queries", "fails", LEAT_ROW(leat_i64(FAIL_SENTENCE)), NULL, &r, &err);
+
+    if (rv != (memory ? LEAT_ELIMIT : LEAT_EINVAL))
+        snprintf(a->wrong, sizeof(a->wrong), "%s: %.200s", leat_code_name(rv), err.text);
+}
+
+static void *ask_on(void *context)
+{
+    static const char *const query[] = {"count", "kinds", "all"};
+    struct asker *a = context;
+
+    for (int i = 0; i < ROUNDS && a->wrong[0] == '\0'; i++) {
+        uint64_t which = next_random(&a->seed) % ASKED;
+
+        if (which < 3)
+            ask_known(a, query[which], &known[which]);
+        else if (which == 3)
+            ask_failing(a);
+        else
+            ask_pairs(a);
+    }
+    return NULL;
+}
+
+struct answers {
+    pthread_mutex_t lock;
+    pthread_cond_t cond;
+    uint32_t done, right, canceled;
+};
+
+static void count_answer(void *context, int code, const struct leat_error *err, struct leat_result *result)
+{
+    struct answers *a = context;
+
+    (void)err;
+    pthread_mutex_lock(&a->lock);
+    a->done++;
+    a->canceled += code == LEAT_ECANCELED;
+    a->right += code == 0 && leat_at(leat_result_rows(result), 0, 0).as.i == ITEM_COUNT;
+    pthread_cond_signal(&a->cond);
+    pthread_mutex_unlock(&a->lock);
+    leat_result_free(result);
+}
+
+static void wait_for(struct answers *a, uint32_t done)
+{
+    struct timespec until;
+    int rv = 0;
+
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 60;
+    pthread_mutex_lock(&a->lock);
+    while (a->done < done && rv == 0)
+        rv = pthread_cond_timedwait(&a->cond, &a->lock, &until);
+    pthread_mutex_unlock(&a->lock);
+    assert_int_equal(rv, 0);
+}
+
+static void many_at_once(void **state)
+{
+    static struct asker asker[THREADS];
+    struct answers answers = {.lock = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
+    struct leat_test *t = open_items(&module, &ways[6]);
+    struct leat_error err = {0, ""};
+
+    (void)state;
+    ask(leat_test_leat(t), "queries", "count", LEAT_ROW(), &known[0]);
+    ask(leat_test_leat(t), "queries", "kinds", LEAT_ROW(), &known[1]);
+    ask(leat_test_leat(t), "queries", "all", LEAT_ROW(), &known[2]);
+    assert_int_equal(known[2].count, ITEM_COUNT);
+    for (int i = 0; i < 3; i++)
+        sort_lines(&known[i]);
+    for (int i = 0; i < THREADS; i++) {
+        asker[i].leat = leat_test_leat(t);
+        asker[i].seed = (uint64_t)i;
+        assert_int_equal(pthread_create(&asker[i].thread, NULL, ask_on, &asker[i]), 0);
+    }
+    for (int64_t k = 0; k < 300; k++) {
+        must(leat_test_append(t, "pairs", LEAT_ROW(leat_i64(k)), &err));
+        must(leat_query_start(leat_test_leat(t), "queries", "count", LEAT_ROW(), NULL, count_answer, &answers, &err));
+        assert_true(leat_test_step(t, &err) >= 0);
+    }
+    must(leat_test_run(t, &err));
+    for (int i = 0; i < THREADS; i++) {
+        pthread_join(asker[i].thread, NULL);
+        assert_string_equal(asker[i].wrong, "");
+    }
+    wait_for(&answers, 300);
+    assert_int_equal(answers.done, 300);
+    assert_int_equal(answers.right, 300);
+    leat_test_close(t);
+}
+
+/* Only so many wait; each that was taken is answered, once, also when all are canceled and the node closes. */
+static void waiting_is_bounded(void **state)
+{
+    struct answers answers = {.lock = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
+    struct leat_test *t = open_items(&module, &ways[1]);
+    struct leat_error err = {0, ""};
+    bool cancel = false;
+    struct leat_query how = {.cancel = &cancel, .timeout_ms = 60000};
+    uint32_t taken = 0;
+    int rv;
+
+    (void)state;
+    while ((rv = leat_query_start(leat_test_leat(t), "queries", "lingers", LEAT_ROW(), &how, count_answer, &answers, &err)) == 0)
+        assert_true(++taken < 20000);
+    assert_int_equal(rv, LEAT_EFULL);
+    assert_non_null(strstr(err.text, "queries wait already"));
+    assert_true(taken >= 4096);
+    __atomic_store_n(&cancel, true, __ATOMIC_RELAXED);
+    wait_for(&answers, taken / 2);
+    leat_test_close(t);
+    assert_int_equal(answers.done, taken);
+    assert_true(answers.canceled >= taken - 64);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(errors_in_nodes),
         cmocka_unit_test(deadline_and_cancel),
         cmocka_unit_test(memory_ends),
+        cmocka_unit_test(many_at_once),
+        cmocka_unit_test(waiting_is_bounded),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
