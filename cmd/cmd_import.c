@@ -32,6 +32,7 @@ struct import {
     uint64_t first;        /* row that this run began with, */
     size_t first_at;       /* and its byte */
     bool checked;
+    bool whole;            /* all rows are appended: a signal came too late */
 };
 
 struct flight {
@@ -210,6 +211,7 @@ static int import_rows(struct import *im, struct leat_error *err)
     arena_close(a);
     if (code != 0)
         return err->code != 0 ? err->code : leat_fail(err, code, "rows were not appended: %s; run the same command again", leat_code_text(code));
+    im->whole = rv == LEAT_END;
     return rv == LEAT_END ? 0 : rv;
 }
 
@@ -248,7 +250,7 @@ static int run_import(struct import *im, struct leat *l, struct leat_error *err)
     if (rv == 0 && !c->quiet) {
         double took = now() - im->started;
 
-        fprintf(stderr, "%s%llu rows, %llu of them new, in %.2f s: %.0f rows/s\n", interrupted ? "stopped; run the same command again to go on: " : "",
+        fprintf(stderr, "%s%llu rows, %llu of them new, in %.2f s: %.0f rows/s\n", !im->whole ? "stopped; run the same command again to go on: " : "",
                 (unsigned long long)im->file.row, (unsigned long long)im->new_rows, took, (double)(im->file.row - im->first) / took);
     }
     return rv;
@@ -315,5 +317,5 @@ int cmd_import(struct call *c)
     import_close(&im.file);
     if (rv != 0)
         return call_error(&err);
-    return interrupted ? EXIT_FAILED : 0;
+    return im.whole ? 0 : EXIT_FAILED;
 }

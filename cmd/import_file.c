@@ -49,6 +49,7 @@ static int read_npy(struct import_file *f, struct leat_error *err)
 {
     char header[4096];
     unsigned long long rows, dims;
+    char end;
 
     if (f->size < 10 || memcmp(f->base, "\x93NUMPY", 6) != 0)
         return leat_fail(err, LEAT_ESCHEMA, "'%s', byte 0: no NumPy file", f->path);
@@ -64,7 +65,7 @@ static int read_npy(struct import_file *f, struct leat_error *err)
         return leat_fail(err, LEAT_ESCHEMA, "'%s', byte %zu: its numbers are not f32 or f16, little-endian", f->path, at);
     if (order == NULL || strncmp(order, "False", 5) != 0)
         return leat_fail(err, LEAT_ESCHEMA, "'%s', byte %zu: it is in Fortran order; save it in C order", f->path, at);
-    if (shape == NULL || sscanf(shape, "(%llu, %llu)", &rows, &dims) != 2 || dims == 0 || dims > LIMIT_VECTOR)
+    if (shape == NULL || sscanf(shape, "(%llu, %llu%c", &rows, &dims, &end) != 3 || end != ')' || dims == 0 || dims > LIMIT_VECTOR)
         return leat_fail(err, LEAT_ESCHEMA, "'%s', byte %zu: its shape is not (rows, 1 to %d)", f->path, at, LIMIT_VECTOR);
     f->element = type[3] == '4' ? 4 : 2;
     f->dims = (uint32_t)dims;
