@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""leat import: files of each form, files that are broken, and imports that are killed and run again.
+usage: command_import.py LEAT [TEST ...]; LEAT_SEED=N repeats a run, LEAT_LONG=1 does it twenty times"""
+import collections
+import json
+import math
+import os
+import re
+import signal
+import struct
+import subprocess
+import time
+
+import command_run
+from command_run import CommandTest, bvecs, fvecs, npy
+
+KILLS, ROUNDS = 12, 20 if os.environ.get('LEAT_LONG') == '1' else 1
+SUMMARY = re.compile(r'(\d+) rows, (\d+) of them new')
+
+
+class ImportTest(CommandTest):
+    def import_file(self, path, *more, module='word_count', depot='sentences', **expect):
+        return self.run_leat('import', path, '--module', module, '--depot', depot, '--data', self.data, *more, **expect)
+
+    def import_vectors(self, path, *more, dims=4, **expect):
+        return self.import_file(path, '--set', f'dims={dims}', *more, module='lsh', depot='vectors', **expect)
+
+    def random_vectors(self, count, dims):
+        return [[self.random.uniform(-1, 1) for _ in range(dims)] for _ in range(count)]
+
+
+class Forms(ImportTest):
+    def test_jsonl(self):
+        lines = '{"text": "a b"}\n \t\r\n\n{"text": "a"}\r\n  {"text": "c"}  \n{"text": "last"}'
+        for name, more in (('w.jsonl', []), ('w.json', []), ('w.txt', ['--input', 'jsonl']), ('w.npy', ['--input=jsonl'])):
+            self.data = self.path('data-' + name)
+            self.import_file(self.write(name, lines), *more, says=r'^4 rows, 4 of them new, in ')
+            self.assertEqual(self.counts(), {'a': 2, 'b': 1, 'c': 1, 'last': 1})
+
+    def test_twice_is_once(self):
+        path = self.write('w.jsonl', '{"text": "a"}\n' * 3000)
+        self.import_file(path, says='3000 rows, 3000 of them new')
+        self.import_file(path, '--ack', 'processed', says='3000 rows, 0 of them new')
+        self.import_file(path, '--ack', 'appended', '--quiet', says='^$')
+        self.assertEqual(self.counts(), {'a': 3000})
+        self.import_file(self.write('v.jsonl', '{"text": "a"}\n' * 3001), says='3001 rows, 3001 of them new')  # another file
+        self.assertEqual(self.counts(), {'a': 6001})
+
+    def check_vectors(self, vectors, precision, prefix=''):
+        """Each is found under its id, with the distances to all others that they must have."""
+        self.assertEqual({r['id'] for r in self.exact(vectors[0])}, {f'{prefix}{i}' for i in range(len(vectors))})
+        for vector in vectors[:5]:
+            for hit in self.exact(vector):
+                other = vectors[int(hit['id'][len(prefix):])]
+                cosine = sum(a * b for a, b in zip(vector, other)) / (math.hypot(*vector) * math.hypot(*other))
+                self.assertAlmostEqual(hit['distance'], 1 - cosine, delta=precision)
+
+    def exact(self, vector):
+        request = json.dumps({'vec': vector})
+        return self.rows('query', 'invoke', 'lsh', 'exact', request, '--data', self.data)
+
+    def test_npy(self):
+        vectors = self.random_vectors(40, 4)
+        self.import_vectors(self.write('v.npy', npy(vectors)), says='40 rows, 40 of them new')
+        self.check_vectors(vectors, 1e-5)
+
+    def test_npy_version_2_and_prefix(self):
+        vectors = self.random_vectors(40, 4)
+        path = self.write('v.bin', npy(vectors, version=2))
+        self.import_vectors(path, '--input', 'npy', '--id-prefix', 'x-', says='40 rows, 40 of them new')
+        self.check_vectors(vectors, 1e-5, prefix='x-')
+        self.import_vectors(path, '--input', 'npy', '--id-prefix', 'x-', says='40 rows, 0 of them new')
+        self.import_vectors(path, '--input', 'npy', '--id-prefix', 'y-', says='40 rows, 40 of them new')
+
+    def test_npy_of_halves(self):
+        vectors = self.random_vectors(40, 4) + [[65504, 2**-24, 0, -2**-14]]
+        self.import_vectors(self.write('v.npy', npy(vectors, half=True)), says='41 rows, 41 of them new')
+        self.check_vectors(vectors, 2e-3)
+
+    def test_fvecs(self):
+        vectors = self.random_vectors(40, 4)
+        self.import_vectors(self.write('v.fvecs', fvecs(vectors)), '--tasks', 4, '--groups', 1, says='40 rows, 40 of them new')
+        self.check_vectors(vectors, 1e-5)
+
+    def test_bvecs(self):
+        vectors = [[self.random.randrange(1, 256) for _ in range(4)] for _ in range(40)]
+        self.import_vectors(self.write('v.bvecs', bvecs(vectors)), says='40 rows, 40 of them new')
+        self.check_vectors(vectors, 1e-5)
+
+
+class Broken(ImportTest):
+    """Code 4, a sentence with the byte, and nothing is made."""
+
+    def check(self, name, content, says, *more, code=4, load=None):
+        (load or self.import_vectors)(self.write(name, content), *more, code=code, says=says)
+        self.assertFalse(os.path.exists(self.data))
+
+    def test_vectors(self):
+        rows = [[1, 2, 3, 4]] * 3
+        good = npy(rows)
+        header = "{'descr': '%s', 'fortran_order': %s, 'shape': %s, }"
+        for content, says in (
+                (b'', 'empty'), (b'\x93NUMPY', 'byte 0: no NumPy'), (b'x' * 100, 'byte 0: no NumPy'), (good[:40], 'byte 8: a header of'),
+                (good[:-1], '3 rows are said'), (npy([[1] * 5]), 'vectors of 5 elements.*--set dims=5'),
+                (npy(rows, header=header % ('<f8', 'False', '(3, 4)')), 'not f32 or f16'),
+                (npy(rows, header=header % ('>f4', 'False', '(3, 4)')), 'little-endian'),
+                (npy(rows, header=header % ('<f4', 'True', '(3, 4)')), 'Fortran'),
+                (npy(rows, header=header % ('<f4', 'False', '(12,)')), 'its shape'),
+                (npy(rows, header=header % ('<f4', 'False', '(3, 2, 2)')), 'its shape'),
+                (npy(rows, header=header % ('<f4', 'False', '(3, 0)')), 'its shape'),
+                (npy(rows, header=header % ('<f4', 'False', '(-3, 4)')), 'its shape|rows are said'),
+                (npy(rows, header=header % ('<f4', 'False', '(4611686018427387904, 4)')), 'rows are said'),
+                (npy(rows, header='{}'), 'not f32'), (npy([[1, 2, 3, float('nan')]]), 'vec')):
+            self.check('v.npy', content, says)
+        for content, says in ((b'\0', 'byte 0'), (struct.pack('<i', 0), 'byte 0: a vector of 0'), (struct.pack('<i', -1), 'byte 0'),
+                              (fvecs(rows)[:-1], 'byte 40: the file ends inside a row of 20'),
+                              (fvecs(rows[:2]) + struct.pack('<i4f', 3, 1, 2, 3, 4), 'byte 40, row 2: 3 elements, but row 0 has 4')):
+            self.check('v.fvecs', content, says)
+        self.check('v.bvecs', bvecs(rows)[:-1], 'byte 16: the file ends')
+
+    def test_jsonl(self):
+        good = '{"text": "a"}\n'
+        for content, says in (('', 'empty'), (good * 2 + '{"text": 7}\n', r"row 2, byte 28.*nothing was appended|nothing was appended.*row 2, byte 28"),
+                              (good + '{"text": "b"', 'row 1, byte 14'), ('x', 'row 0, byte 0')):
+            self.check('w.jsonl', content, says, load=self.import_file)
+
+    def test_forms(self):
+        self.check('v', npy([[1, 2, 3, 4]]), "of what form is it")
+        self.check('v.npy', npy([[1, 2, 3, 4]]), "of what form is it", '--input', 'csv')
+        self.check('v.npy', npy([[1, 2, 3, 4]]), "a column 'id' and a vector", load=self.import_file)
+        self.import_vectors(self.folder, '--input', 'npy', code=4)
+
+    def test_mended(self):
+        """Where data is already, a file with a mistake at its end appends nothing; mended, each row once."""
+        self.append({'text': 'x'})
+        rows = '{"text": "a"}\n' * 5000
+        self.import_file(self.write('w.jsonl', rows + '{"text": 1}\n'), code=4, says='nothing was appended')
+        self.assertEqual(self.counts(), {'x': 1})
+        self.import_file(self.write('w.jsonl', rows + '{"text": "b"}\n'), says='5001 rows, 5001 of them new')
+        self.assertEqual(self.counts(), {'x': 1, 'a': 5000, 'b': 1})
+
+
+class Killed(ImportTest):
+    """Killed at random moments and run again with the same arguments until it is done: each row counts exactly once."""
+
+    def run_killed(self, path, arguments, rows, round):
+        self.data = self.path(f'data-{round}')
+        call = command_run.command(['import', path, '--data', self.data, *arguments])
+        begun = time.monotonic()
+        subprocess.run(call[:3] + ['--data', self.path(f'measured-{round}')] + call[5:], check=True, capture_output=True)
+        longest, kills, new = time.monotonic() - begun, 0, []
+        while kills < KILLS:
+            how = self.random.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM))
+            victim = subprocess.Popen(call, stderr=subprocess.PIPE)
+            try:
+                error = victim.communicate(timeout=self.random.uniform(0, longest * 0.7))[1].decode()
+            except subprocess.TimeoutExpired:
+                victim.send_signal(how)
+                error = victim.communicate(timeout=120)[1].decode()
+                kills += 1
+            self.check_error(error, 0)
+            if victim.returncode == 5:
+                self.assertIn('stopped', error)
+            else:
+                self.assertIn(victim.returncode, (0, -how))
+            new.append(SUMMARY.search(error))
+            if victim.returncode == 0:
+                break
+        last = SUMMARY.search(subprocess.run(call, check=True, capture_output=True).stderr.decode())
+        print(f'{rows} rows, {kills} kills; new in each run: ' + ' '.join(m[2] if m else '?' for m in [*new, last]), flush=True)
+        self.assertEqual(int(last[1]), rows)
+        again = subprocess.run(call, check=True, capture_output=True).stderr.decode()
+        self.assertEqual(SUMMARY.search(again).groups(), (str(rows), '0'))
+
+    def sentences(self, rows):
+        words = [f'w{i}' for i in range(500)]
+        return [' '.join(self.random.choices(words, k=self.random.randrange(4))) + f' r{i % 20000}' for i in range(rows)]
+
+    def check_words(self, *more):
+        rows = self.sentences(150000)
+        path = self.write('w.jsonl', ''.join('{"text": "%s"}\n%s' % (r, '\n' if i % 1000 == 7 else '') for i, r in enumerate(rows)))
+        for round in range(ROUNDS):
+            self.run_killed(path, ['--module', 'word_count', '--depot', 'sentences', *more], len(rows), round)
+            self.assertEqual(self.counts(), collections.Counter(word for row in rows for word in row.split()))
+            self.check_depot(rows)
+
+    def check_depot(self, rows):
+        exported = self.run_leat('export', 'word_count', '--depot', 'sentences', '--data', self.data).splitlines()
+        self.assertEqual(collections.Counter(json.loads(line)['text'] for line in exported), collections.Counter(rows))
+
+    def test_words(self):
+        self.check_words()
+
+    def test_words_processed(self):
+        self.check_words('--ack', 'processed', '--tasks', '8', '--groups', '4')
+
+    def test_vectors(self):
+        vectors = [[self.random.gauss(0, 1) for _ in range(8)] for _ in range(80000)]
+        options = ['--set', 'dims=8', '--set', 'bits=4', '--set', 'tables=2', '--tasks', '8']
+        path = self.write('v.npy', npy(vectors))
+        for round in range(ROUNDS):
+            self.run_killed(path, ['--module', 'lsh', '--depot', 'vectors', *options], len(vectors), round)
+            self.check_pstates(vectors)
+
+    def check_pstates(self, vectors):
+        info = {r['pstate']: r['elements'] for r in self.rows('pstate', 'info', 'lsh', '--data', self.data)}
+        for pstate in ('embeddings', 'vectors', 'ids'):
+            self.assertEqual(info[pstate], len(vectors))
+        self.assertEqual(info['free'], 0)
+        self.assertEqual(sum(r['next'] - r['first'] for r in self.rows('depot', 'info', 'lsh', 'vectors', '--data', self.data)), len(vectors))
+        self.check_members(len(vectors))
+
+    def check_members(self, vectors):
+        """Every vector is in one bucket of each table."""
+        buckets = self.rows('pstate', 'scan', 'lsh', 'buckets', '--data', self.data)
+        self.assertEqual(len({r['key'] for r in buckets}), len(buckets))
+        sizes = [self.rows('pstate', 'get', 'lsh', 'buckets', r['key'], '--data', self.data)[0]['elements'] for r in buckets]
+        self.assertEqual(sum(sizes), 2 * vectors)
+
+
+if __name__ == '__main__':
+    command_run.main()
