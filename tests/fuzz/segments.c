@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/file.h"
+#include "base/log.h"
+#include "depots/log.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
+
+/* A log of a few small segments. What the input says is done to its files: each five bytes are {file, kind, position
+ * u16, value}. Then the log opens, or says where it is damaged; and reads what was written, or says where it is damaged;
+ * or it lost its end, and then the last group was hit. */
+
+enum { SEGMENTS = 3, SIZE = 8192, PARTITIONS = 3, GROUPS = 22, STEP = 5, UNIT = 64 };
+
+enum { FLIP, SET, CLEAR, COPY, CUT, KINDS };
+
+static char directory[] = "/tmp/leat-fuzz-XXXXXX";
+static struct log_config config = {.directory = directory, .partitions = PARTITIONS, .durability = LEAT_PROCESS, .segment_size = SIZE};
+static uint8_t whole[SEGMENTS][SIZE];
+static uint64_t written[PARTITIONS];
+static uint32_t last_begin, last_end; /* of the last group, in the last file */
+
+struct damaged {
+    uint8_t bytes[SEGMENTS][SIZE];
+    size_t size[SEGMENTS];
+};
+
+static void clean_up(void)
+{
+    file_remove_tree(directory, NULL);
+}
+
+static void path_of(uint32_t segment, char path[64])
+{
+    snprintf(path, 64, "%s/%016x.seg", directory, segment);
+}
+
+/* The record at an offset of a partition follows from both. */
+static struct log_record record_at(uint32_t partition, uint64_t offset, char body[128])
+{
+    int size = snprintf(body, 128, "record %d of %u, %*s", (int)offset, partition, (int)(offset * 7 % 60), "");
+
+    return (struct log_record){.partition = partition, .time_us = 1000000 + (int64_t)(offset * 3), .session = offset % 3,
+                               .sequence = offset % 3 != 0 ? offset : 0, .body = span_of(body, (size_t)size)};
+}
+
+static void write_group(struct log *l)
+{
+    char body[2 * PARTITIONS][128];
+
+    for (uint32_t i = 0; i < 2 * PARTITIONS; i++) {
+        uint32_t partition = i % PARTITIONS;
+        struct log_record r = record_at(partition, written[partition]++, body[i]);
+
+        leat_assert(log_append(l, &r, 1, NULL) == 0);
+    }
+    leat_assert(log_sync(l, NULL) == 0);
+}
+
+/* Keep what the files are, and where the last group lies. */
+static void keep_files(void)
+{
+    char path[64];
+
+    for (uint32_t i = 0; i < SEGMENTS; i++) {
+        struct buffer b = {0};
+
+        path_of(i, path);
+        leat_assert(file_read(path, SIZE, &b, NULL) == 0 && b.size == SIZE);
+        memcpy(whole[i], b.base, SIZE);
+        buffer_fini(&b);
+    }
+    for (last_end = 4096; last_end < SIZE && load_u64(whole[SEGMENTS - 1] + last_end + 8) != 0;) {
+        last_begin = last_end;
+        last_end += (uint32_t)load_u64(whole[SEGMENTS - 1] + last_end + 8);
+    }
+    leat_assert(last_begin > 4096);
+}
+
+static void set_up(void)
+{
+    struct log *l;
+
+    leat_assert(mkdtemp(directory) != NULL);
+    atexit(clean_up);
+    log_level_set(LOG_ERROR);
+    leat_assert(log_open(&log_segments, &config, &l, NULL) == 0);
+    for (int i = 0; i < GROUPS; i++)
+        write_group(l);
+    log_close(l);
+    keep_files();
+}
+
+static void damage(struct damaged *d, const uint8_t *what)
+{
+    uint32_t file = what[0] % SEGMENTS, at = load_u16(what + 2) % SIZE, from = what[4] * UNIT % SIZE;
+    uint8_t *bytes = d->bytes[file];
+
+    switch (what[1] % KINDS) {
+    case FLIP:
+        bytes[at] ^= (uint8_t)(1U << what[4] % 8);
+        break;
+    case SET:
+        bytes[at] = what[4];
+        break;
+    case CLEAR:
+        memset(bytes + at, 0, SIZE - at < what[4] ? SIZE - at : what[4]);
+        break;
+    case COPY:
+        memmove(bytes + at / UNIT * UNIT, bytes + from, UNIT);
+        break;
+    default:
+        d->size[file] = at;
+        memset(bytes + at, 0, SIZE - at);
+        break;
+    }
+}
+
+static void write_files(const struct damaged *d)
+{
+    char path[64];
+
+    for (uint32_t i = 0; i < SEGMENTS; i++) {
+        path_of(i, path);
+        int fd = open(path, O_WRONLY | O_CREAT, 0600);
+        leat_assert(fd >= 0 && file_pwrite(fd, d->bytes[i], d->size[i], 0) == 0 && ftruncate(fd, (off_t)d->size[i]) == 0);
+        close(fd);
+    }
+}
+
+static void check_entry(uint32_t partition, uint64_t offset, const struct log_entry *e)
+{
+    char body[128];
+    struct log_record r = record_at(partition, offset, body);
+
+    leat_assert(e->offset == offset && e->time_us == r.time_us && e->session == r.session && e->sequence == r.sequence);
+    leat_assert(span_equal(e->body, r.body));
+}
+
+static void check_told(const struct leat_error *err)
+{
+    leat_assert(err->code == LEAT_ECORRUPT && strstr(err->text, directory) != NULL && strstr(err->text, ".seg") != NULL);
+    leat_assert(strstr(err->text, "byte") != NULL);
+}
+
+/* Offset for offset what was written, up to damage that is told. */
+static void check_partition(struct log *l, uint32_t partition, bool end_hit)
+{
+    uint64_t first, next;
+
+    log_bounds(l, partition, &first, &next);
+    leat_assert(first == 0 && next <= written[partition] && (next == written[partition] || end_hit));
+    for (uint64_t at = 0; at < next;) {
+        struct leat_error err = {0};
+        struct log_slice slice;
+
+        if (log_read(l, partition, at, 3, 1000, &slice, &err) != 0) {
+            check_told(&err);
+            return;
+        }
+        leat_assert(slice.count > 0);
+        for (uint32_t i = 0; i < slice.count; i++)
+            check_entry(partition, at++, &slice.entry[i]);
+        leat_assert(slice.next == at);
+        log_release(l, &slice);
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
+{
+    static struct damaged d;
+    struct leat_error err = {0};
+    struct log *l;
+
+    if (last_begin == 0)
+        set_up();
+    memcpy(d.bytes, whole, sizeof(whole));
+    for (uint32_t i = 0; i < SEGMENTS; i++)
+        d.size[i] = SIZE;
+    for (; size >= STEP; bytes += STEP, size -= STEP)
+        damage(&d, bytes);
+    write_files(&d);
+    bool end_hit = d.size[SEGMENTS - 1] < last_end ||
+                   memcmp(d.bytes[SEGMENTS - 1] + last_begin, whole[SEGMENTS - 1] + last_begin, last_end - last_begin) != 0;
+    if (log_open(&log_segments, &config, &l, &err) != 0) {
+        check_told(&err);
+        return 0;
+    }
+    for (uint32_t i = 0; i < PARTITIONS; i++)
+        check_partition(l, i, end_hit);
+    log_close(l);
+    return 0;
+}
