@@ -358,6 +358,18 @@ static bool wait_for(struct append *a, uint32_t timeout_ms)
 
 static const struct leat_append no_wishes = {0};
 
+static const char *refusal(int code)
+{
+    switch (code) {
+    case LEAT_ENOSPACE:
+        return "the disk is full; free some space and append them again";
+    case LEAT_EAGAIN:
+        return "an earlier append of their session was refused; append that again first";
+    default:
+        return leat_code_text(code);
+    }
+}
+
 int leat_append(struct leat_depot *d, const struct leat_rows *rows, const struct leat_append *how,
                 struct leat_receipt *receipt, struct leat_error *err)
 {
@@ -389,7 +401,7 @@ int leat_append(struct leat_depot *d, const struct leat_rows *rows, const struct
     }
     append_free(a);
     if (rv != 0 && module_status(d->module, err) == 0)
-        leat_fail(err, rv, "depot '%s': the rows were not appended: %s", d->plan->name, leat_code_text(rv));
+        leat_fail(err, rv, "depot '%s': the rows were not appended: %s", d->plan->name, refusal(rv));
     return rv;
 }
 

@@ -5,8 +5,16 @@
 #include <stdatomic.h>
 #include <stddef.h>
 
+#include "base/log.h"
+
 /* One thread at a time leads: it takes all shares that wait, appends and syncs them outside the lock, and completes
  * them. Everything about the log and the sessions belongs to the leader. */
+
+/* What a session was in a partition before something was appended. */
+struct undo {
+    uint32_t partition;
+    struct session_entry before;
+};
 
 struct listener {
     void (*readable)(void *context);
@@ -26,8 +34,12 @@ struct intake {
     _Atomic uint32_t listeners;
     struct log_record *fresh;     /* records of one share that are no repeats; the leader's */
     uint64_t *offset;
-    struct session_entry *before; /* what their sessions were; to be put back when the append fails */
     uint32_t fresh_capacity;
+    struct undo *undo;            /* all since the last sync, to be put back when there was no space for it */
+    uint32_t undos, undo_capacity;
+    bool full;                    /* the last sync found no space */
+    struct session_table refused; /* the lowest sequence that was refused; under the lock */
+    _Atomic bool refuses;         /* something is in it */
     uint64_t *end;                /* by partition: behind all that was appended, synced or not */
     struct ack_target *target;
     uint64_t *target_offset;      /* by partition: last offset of the share + 1; the leader's */
@@ -52,34 +64,98 @@ static void share_processed(struct ack_wait *w)
 
 /* ---- Leading ---- */
 
+static void remember(struct intake *in, uint32_t mark, const struct undo *u)
+{
+    const struct undo *last = in->undos > mark ? &in->undo[in->undos - 1] : NULL;
+
+    if (u->before.session == 0 ||
+        (last != NULL && last->partition == u->partition && last->before.session == u->before.session))
+        return;
+    if (in->undos == in->undo_capacity) {
+        in->undo_capacity = in->undo_capacity == 0 ? 256 : in->undo_capacity * 2;
+        in->undo = base_realloc(in->undo, in->undo_capacity * sizeof(*in->undo));
+    }
+    in->undo[in->undos++] = *u;
+}
+
+/* What came behind the mark was not appended: the same sequences must be taken when they are sent again. */
+static void forget(struct intake *in, uint32_t mark)
+{
+    while (in->undos > mark) {
+        const struct undo *u = &in->undo[--in->undos];
+
+        session_set(&in->config.sessions[u->partition], &u->before);
+    }
+}
+
 /* Leave out what a session has sent before. Offsets of repeats are UINT64_MAX. */
 static uint32_t drop_repeats(struct intake *in, struct intake_share *share, uint32_t *place)
 {
-    uint32_t fresh = 0;
+    uint32_t fresh = 0, mark = in->undos;
 
     for (uint32_t i = 0; i < share->count; i++) {
         const struct log_record *r = &share->record[i];
         struct session_table *table = &in->config.sessions[r->partition];
         const struct session_entry *was = session_find(table, r->session);
+        struct undo undo = {r->partition, was != NULL ? *was : (struct session_entry){r->session, 0, INT64_MIN}};
 
-        in->before[fresh] = was != NULL ? *was : (struct session_entry){r->session, 0, INT64_MIN};
         if (!session_accept(table, r->session, r->sequence, r->time_us)) {
             share->offset[i] = UINT64_MAX;
             atomic_fetch_add(&in->figures.repeats, 1);
             continue;
         }
+        remember(in, mark, &undo);
         in->fresh[fresh] = *r;
         place[fresh++] = i;
     }
     return fresh;
 }
 
-/* Nothing of them was appended: the same sequences must be taken when they are sent again. */
-static void forget(struct intake *in, uint32_t fresh)
+/* ---- Refusing ----
+ * A session's appends are under way several at a time. When one is refused that may be sent again, those behind it must
+ * not be taken before it: its rows would look like repeats then, and be lost. Rows of groups come one append at a time. */
+
+static bool is_pipelined(const struct intake_share *share)
 {
-    while (fresh-- > 0)
-        if (in->before[fresh].session != 0)
-            session_set(&in->config.sessions[in->fresh[fresh].partition], &in->before[fresh]);
+    return share->record[0].session != 0 && share->record[0].session < SESSION_GROUPS;
+}
+
+/* Under the lock. */
+static void note_refusal(struct intake *in, const struct intake_share *share)
+{
+    const struct log_record *first = &share->record[0];
+    const struct session_entry *e = is_pipelined(share) ? session_find(&in->refused, first->session) : NULL;
+
+    if (!is_pipelined(share) || (e != NULL && e->sequence <= first->sequence))
+        return;
+    session_set(&in->refused, &(struct session_entry){first->session, first->sequence, first->time_us});
+    atomic_store(&in->refuses, true);
+}
+
+/* Does a share come behind one of its session that was refused? */
+static bool skips_refused(struct intake *in, const struct intake_share *share)
+{
+    if (!atomic_load(&in->refuses) || !is_pipelined(share))
+        return false;
+    pthread_mutex_lock(&in->lock);
+    const struct session_entry *e = session_find(&in->refused, share->record[0].session);
+    bool skips = e != NULL && share->record[0].sequence > e->sequence;
+    pthread_mutex_unlock(&in->lock);
+    return skips;
+}
+
+/* What was refused is here now. */
+static void forgive(struct intake *in, const struct intake_share *share)
+{
+    uint64_t session = share->record[0].session;
+
+    if (!atomic_load(&in->refuses) || !is_pipelined(share))
+        return;
+    pthread_mutex_lock(&in->lock);
+    const struct session_entry *e = session_find(&in->refused, session);
+    if (e != NULL && share->record[share->count - 1].sequence >= e->sequence)
+        session_set(&in->refused, &(struct session_entry){session, 0, INT64_MIN});
+    pthread_mutex_unlock(&in->lock);
 }
 
 static void reserve(struct intake *in, uint32_t count)
@@ -88,7 +164,6 @@ static void reserve(struct intake *in, uint32_t count)
         return;
     in->fresh_capacity = count * 2;
     in->fresh = base_realloc(in->fresh, in->fresh_capacity * sizeof(*in->fresh));
-    in->before = base_realloc(in->before, in->fresh_capacity * sizeof(*in->before));
     in->offset = base_realloc(in->offset, in->fresh_capacity * (sizeof(*in->offset) + sizeof(uint32_t)));
     in->target = base_realloc(in->target, (in->fresh_capacity + in->config.partitions) * sizeof(*in->target));
 }
@@ -139,27 +214,37 @@ static enum completion await(struct intake *in, struct intake_share *share, bool
     return depends ? LATER : ELSEWHERE;
 }
 
+/* What was appended since the last sync. Shares that wait for more than the sync stand in `waiting`, and are looked at
+ * again only when it failed: their records cannot be read then, so nobody else can have completed them. */
+struct round {
+    struct intake_share *durable, **last, *waiting;
+    uint64_t rows, fresh, bytes;
+};
+
 /* Append one share, and register who waits for it: rows can be read, and acks come, as soon as the sync is done. */
-static int append_share(struct intake *in, struct intake_share *share, enum completion *how)
+static int append_share(struct intake *in, struct round *r, struct intake_share *share, enum completion *how)
 {
-    uint32_t *place;
+    uint32_t *place, mark = in->undos;
     int rv = 0;
 
+    if (skips_refused(in, share))
+        return LEAT_EAGAIN;
     reserve(in, share->count);
     place = (uint32_t *)(void *)(in->offset + in->fresh_capacity);
     uint32_t fresh = drop_repeats(in, share, place);
     if (fresh > 0)
         rv = log_append(in->config.log, in->fresh, fresh, in->offset);
     if (rv != 0) {
-        forget(in, fresh);
+        forget(in, mark);
         return rv;
     }
     for (uint32_t i = 0; i < fresh; i++) {
         share->offset[place[i]] = in->offset[i];
         in->end[in->fresh[i].partition] = in->offset[i] + 1;
     }
-    atomic_fetch_add(&in->figures.rows, fresh);
-    atomic_fetch_add(&in->figures.bytes, share->bytes);
+    forgive(in, share);
+    r->fresh += fresh;
+    r->bytes += share->bytes;
     *how = share->ack == LEAT_PROCESSED ? await(in, share, fresh > 0) : AFTER_SYNC;
     return 0;
 }
@@ -171,13 +256,6 @@ static void tell(struct intake *in)
         in->listener[i].readable(in->listener[i].context);
 }
 
-/* What was appended since the last sync. Shares that wait for more than the sync stand in `waiting`, and are looked at
- * again only when it failed: their records cannot be read then, so nobody else can have completed them. */
-struct round {
-    struct intake_share *durable, **last, *waiting;
-    uint64_t rows;
-};
-
 static void complete_all(struct intake_share *share, int code)
 {
     struct intake_share *next;
@@ -188,46 +266,94 @@ static void complete_all(struct intake_share *share, int code)
     }
 }
 
+/* The log has forgotten what was not synced, and goes on. */
+static void roll_back(struct intake *in, const struct round *r, const struct leat_error *why)
+{
+    uint64_t first;
+
+    forget(in, 0);
+    for (uint32_t i = 0; i < in->config.partitions; i++)
+        log_bounds(in->config.log, i, &first, &in->end[i]);
+    pthread_mutex_lock(&in->lock);
+    for (const struct intake_share *share = r->durable; share != NULL; share = share->next)
+        note_refusal(in, share);
+    for (const struct intake_share *share = r->waiting; share != NULL; share = share->next)
+        note_refusal(in, share);
+    pthread_mutex_unlock(&in->lock);
+    if (!in->full)
+        log_print(LOG_WARN, "engine", "appends are refused until there is space: %s", why->text);
+    in->full = true;
+}
+
 /* What was not synced stays in the log's buffer and may yet be written: nobody can say, so all further appends are
  * refused until the log is opened again, and clients retry with their sequences then. */
-static void refuse(struct intake *in, const struct round *r, int code)
+static void stop(struct intake *in, int code, const struct leat_error *why)
 {
+    if (atomic_load(&in->failed) != 0)
+        return;
+    in->why = *why;
     atomic_store(&in->failed, code);
+}
+
+static void round_failed(struct intake *in, const struct round *r, int code, const struct leat_error *why)
+{
     for (struct intake_share *share = r->waiting; share != NULL; share = share->next)
         acks_cancel(in->config.acks, &share->wait);
+    if (code == LEAT_ENOSPACE)
+        roll_back(in, r, why);
+    else
+        stop(in, code, why);
     complete_all(r->durable, code);
     complete_all(r->waiting, code);
+}
+
+static void round_done(struct intake *in, const struct round *r, int64_t took_ns)
+{
+    in->undos = 0;
+    if (in->full && r->fresh > 0) {
+        log_print(LOG_WARN, "engine", "there is space: appends are taken again");
+        in->full = false;
+    }
+    atomic_fetch_add(&in->figures.syncs, 1);
+    atomic_fetch_add(&in->figures.rows, r->fresh);
+    atomic_fetch_add(&in->figures.bytes, r->bytes);
+    histogram_add(&in->figures.sync_ns, (uint64_t)took_ns);
+    histogram_add(&in->figures.sync_rows, r->rows);
+    tell(in);
+    complete_all(r->durable, 0);
 }
 
 /* Sync what was appended, complete those that wait for no more than that, and begin anew. */
 static void round_sync(struct intake *in, struct round *r)
 {
     int64_t start = in->config.clock->monotonic_ns(in->config.clock);
+    struct leat_error why = {0, ""};
     int rv = atomic_load(&in->failed);
 
     if (rv == 0)
-        rv = log_sync(in->config.log, &in->why);
-    if (rv == 0) {
-        atomic_fetch_add(&in->figures.syncs, 1);
-        histogram_add(&in->figures.sync_ns, (uint64_t)(in->config.clock->monotonic_ns(in->config.clock) - start));
-        histogram_add(&in->figures.sync_rows, r->rows);
-        tell(in);
-        complete_all(r->durable, 0);
-    } else {
-        refuse(in, r, rv);
-    }
+        rv = log_sync(in->config.log, &why);
+    if (rv == 0)
+        round_done(in, r, in->config.clock->monotonic_ns(in->config.clock) - start);
+    else
+        round_failed(in, r, rv, &why);
     *r = (struct round){.last = &r->durable};
 }
 
 static int round_append(struct intake *in, struct round *r, struct intake_share *share, enum completion *how)
 {
-    int rv = append_share(in, share, how);
+    int rv = append_share(in, r, share, how);
 
-    if (rv != LEAT_EFULL)
-        return rv;
-    round_sync(in, r);
-    rv = atomic_load(&in->failed);
-    return rv != 0 ? rv : append_share(in, share, how);
+    if (rv == LEAT_EFULL) {
+        round_sync(in, r);
+        rv = atomic_load(&in->failed);
+        rv = rv != 0 ? rv : append_share(in, r, share, how);
+    }
+    if (rv == LEAT_EFULL || rv == LEAT_ENOSPACE) {
+        pthread_mutex_lock(&in->lock);
+        note_refusal(in, share);
+        pthread_mutex_unlock(&in->lock);
+    }
+    return rv;
 }
 
 /* Append and sync a chain of shares, and complete those that wait for no more than that. */
@@ -355,7 +481,8 @@ void intake_close(struct intake *in)
     free(in->target);
     free(in->target_offset);
     free(in->touched);
-    free(in->before);
+    free(in->undo);
+    session_fini(&in->refused);
     free(in->end);
     pthread_mutex_destroy(&in->lock);
     pthread_cond_destroy(&in->led);
@@ -389,6 +516,8 @@ static int submit(struct intake *in, struct intake_share *share, bool may_lead, 
     else if (in->bytes > 0 && in->bytes + share->bytes > most)
         rv = LEAT_EFULL;
     if (rv != 0) {
+        if (rv == LEAT_EFULL)
+            note_refusal(in, share);
         pthread_mutex_unlock(&in->lock);
         return rv;
     }

@@ -49,7 +49,9 @@ void intake_stop(struct intake *in, int code);
 void intake_close(struct intake *in);
 
 /* Give a share in. lead: the calling thread may do the append and sync itself before this returns.
- * LEAT_EFULL (more than LIMIT_PENDING_APPEND waits), LEAT_ECLOSED: nothing was taken, done is not called. */
+ * LEAT_EFULL (more than LIMIT_PENDING_APPEND waits), LEAT_ECLOSED: nothing was taken, done is not called.
+ * LEAT_ENOSPACE in done: nothing of it was stored; the same share may be given in again. Until it was, shares of its
+ * session with higher sequences are answered LEAT_EAGAIN; the same after LEAT_EFULL. */
 int intake_submit(struct intake *in, struct intake_share *share, bool lead);
 
 /* Append by the group itself (topologies' appends, ticks, dead letters), synced before this returns. */
@@ -61,7 +63,7 @@ bool intake_session(struct intake *in, uint32_t partition, uint64_t session, uin
 /* Also call readable(context) after each sync: groups of other modules that read this depot. */
 void intake_listen(struct intake *in, void (*readable)(void *context), void *context);
 
-/* Why the intake refuses (0: it does not): a failed disk, a full one. */
+/* Why the intake refuses for good (0: it does not): a failed disk. */
 int intake_status(struct intake *in, struct leat_error *err);
 
 struct intake_figures {
