@@ -192,16 +192,19 @@ static int cut_tail(struct segment *g, uint64_t position, struct leat_error *err
     return 0;
 }
 
-/* All groups of one segment; in the last one their records are checked and a torn tail is cut. */
-static int walk(struct segments *s, struct segment *g, bool last, struct leat_error *err)
+/* All groups of one segment; in the last one their records are checked and a torn tail is cut. *tail: where its last
+ * group begins. */
+static int walk(struct segments *s, struct segment *g, bool last, uint64_t *tail, struct leat_error *err)
 {
     uint64_t number, length;
 
     if (g->first_group != s->group && s->segments > 0)
         return damaged(s->segment[s->segments - 1], s->segment[s->segments - 1]->end, err);
     s->group = g->first_group;
+    *tail = g->end;
     while (group_at(s, g, g->end, &number, &length, last) && number == s->group) {
         segments_index(s, g, g->end, g->map + g->end);
+        *tail = g->end;
         g->end += length;
         s->group++;
     }
@@ -238,15 +241,17 @@ static void start_offsets(struct segments *s, const struct segment *g)
     }
 }
 
-/* Groups that a killed process wrote and did not sync are read like the others now, so they must be as durable; so
- * must the name of their file be. */
-static int settle(struct segments *s, struct leat_error *err)
+/* The group that the last process wrote and could not, or did not, sync is read like the others now, so it must be as
+ * durable; so must the name of its file be. Where a sync failed the kernel takes the pages for clean, and another sync
+ * writes nothing (Rebello, ATC 2020): they are written again first. Groups before the last one were synced before it. */
+static int settle(struct segments *s, uint64_t tail, struct leat_error *err)
 {
     struct segment *last = s->segments > 0 ? s->segment[s->segments - 1] : NULL;
 
     if (s->durability != LEAT_FULL || s->read_only)
         return 0;
-    if (last != NULL && fdatasync(last->fd) != 0)
+    if (last != NULL && (file_pwrite(last->fd, last->map, segment_data(last), 0) != 0 ||
+                         file_pwrite(last->fd, last->map + tail, last->end - tail, tail) != 0 || fdatasync(last->fd) != 0))
         return base_errno(err, errno, "sync", last->path);
     return file_sync_directory(s->directory, err);
 }
@@ -268,7 +273,7 @@ static int drop_unborn(const struct segments *s, struct segment *g, bool last, s
 
 int segments_recover(struct segments *s, struct leat_error *err)
 {
-    uint64_t *number;
+    uint64_t *number, tail = 0;
     uint32_t count;
     int rv = list_segments(s, &number, &count, err);
 
@@ -285,12 +290,12 @@ int segments_recover(struct segments *s, struct leat_error *err)
             rv = drop_unborn(s, g, i + 1 == count, err);
         else if (rv == 0) {
             start_offsets(s, g);
-            rv = walk(s, g, i + 1 == count, err);
+            rv = walk(s, g, i + 1 == count, &tail, err);
             keep(s, g);
         }
     }
     free(number);
-    return rv == 0 ? settle(s, err) : rv;
+    return rv == 0 ? settle(s, tail, err) : rv;
 }
 
 int segments_partitions(struct segments *s, uint32_t *out, struct leat_error *err)
