@@ -141,16 +141,17 @@ static int newest_slot(const char *directory, struct buffer *out, struct leat_er
     return base_wrap(err, err->code, "no checkpoint in '%s' is whole; remove this directory to build the view again from the journal", directory);
 }
 
-/* A process may have died between writing a slot and syncing it. It counts from now on: pages of the snapshot before it
- * may be reused, and the next checkpoint goes into the other slot. */
-static int sync_slot(const char *directory, uint64_t sequence, struct leat_error *err)
+/* A process may have died between writing a slot and syncing it, or its sync failed, and the kernel takes the pages for
+ * clean: it is written again. It counts from now on: pages of the snapshot before it may be reused, and the next
+ * checkpoint goes into the other slot. */
+static int settle_slot(const char *directory, const struct buffer *slot, struct leat_error *err)
 {
     char path[4096];
     int rv = 0;
 
-    slot_path(directory, (unsigned)(sequence % 2), path, sizeof(path));
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || fdatasync(fd) != 0)
+    slot_path(directory, (unsigned)(slot_sequence(slot) % 2), path, sizeof(path));
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || file_pwrite(fd, slot->base, slot->size, 0) != 0 || fdatasync(fd) != 0)
         rv = base_errno(err, errno, "sync", path);
     if (fd >= 0)
         close(fd);
@@ -191,7 +192,7 @@ int checkpoint_restore(const char *directory, bool durable, uint64_t *turn, stru
     if (rv == 0 && load_u32(slot.base + 32) >> 24 != MDB_VERSION_MAJOR)
         rv = leat_fail(err, LEAT_EFORMAT, "'%s' was written with another LMDB version", directory);
     if (rv == 0 && durable)
-        rv = sync_slot(directory, slot_sequence(&slot), err);
+        rv = settle_slot(directory, &slot, err);
     if (rv == 0)
         rv = put_metas_back(directory, &slot, err);
     if (rv == 0) {
