@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/sim/sim.h"
+
+#include <stdio.h>
+
+typedef unsigned long long big;
+
+/* ---- What may be asked at any time ---- */
+
+/* Rows that a node's totals tell of, over all tasks. Both PStates of a node are written in the same turn. */
+static uint64_t totals_of(struct leat_view *v, const struct sim_node *n)
+{
+    uint64_t total = 0;
+
+    for (uint32_t task = 0; task < sim_module.tasks; task++) {
+        struct leat_task *t = leat_view_task(v, task);
+        struct leat_value key, value[3], twin;
+        struct leat_scan *scan;
+
+        if (leat_scan_open(t, (uint32_t)n->pstate, LEAT_KEYS(), NULL, &scan) != 0)
+            sim_fail("node %td: task %u cannot be read", n - sim_module.node, task);
+        while (leat_scan_next(scan, &key, value, 3) == 0) {
+            uint64_t count = value[0].as.u;
+
+            total += count;
+            if (leat_get(t, (uint32_t)n->pstate + 1, LEAT_KEYS(key), &twin, 1) != 0 || twin.as.u != count)
+                sim_fail("node %td: half a turn is seen: key %llu of task %u has %llu and %llu rows", n - sim_module.node,
+                         (big)key.as.u, task, (big)count, (big)twin.as.u);
+        }
+        leat_scan_close(scan);
+    }
+    return total;
+}
+
+/* Frontiers do not go back within a life. */
+static void check_progress(void)
+{
+    for (uint32_t d = 0; d < sim_module.client_depots; d++)
+        for (uint32_t p = 0; p < sim_module.tasks; p++) {
+            struct leat_bounds b;
+            uint64_t before = sim.frontier[d][p];
+
+            leat_depot_bounds(&sim.leat->module[0]->depot[d], p, &b);
+            if (b.processed < before)
+                sim_fail("depot d%u, partition %u: processed up to %llu, before up to %llu", d, p, (big)b.processed,
+                         (big)before);
+            if (b.processed > sim.frontier[d][p])
+                sim.frontier[d][p] = b.processed;
+        }
+}
+
+void check_now(void)
+{
+    struct leat_error err = {0};
+    struct leat_view *v;
+    uint64_t least[MODULE_NODES];
+
+    sim.result->counts.reads++;
+    for (uint32_t i = 0; i < sim_module.nodes; i++)
+        least[i] = sim.low.rows[i] > sim.seen[i] ? sim.low.rows[i] : sim.seen[i];
+    if (leat_view_open(sim.leat, "sim", &v, &err) != 0)
+        sim_fail("no view: %s", err.text);
+    for (uint32_t i = 0; i < sim_module.nodes; i++) {
+        if (sim_module.node[i].keep != KEEP_TOTALS)
+            continue;
+        uint64_t total = totals_of(v, &sim_module.node[i]);
+
+        if (total < least[i])
+            sim_fail("node n%u shows %llu rows; %llu were seen there, and %llu acknowledged as processed", i, (big)total,
+                     (big)sim.seen[i], (big)sim.low.rows[i]);
+        if (total > sim.high.rows[i])
+            sim_fail("node n%u shows %llu rows; only %llu were ever sent", i, (big)total, (big)sim.high.rows[i]);
+        if (total > sim.seen[i])
+            sim.seen[i] = total;
+    }
+    leat_view_close(v);
+    check_progress();
+}
+
+/* ---- The depots ---- */
+
+struct reading {
+    struct model *model;
+    uint32_t depot, partition;
+    bool *found[SIM_STREAMS];
+    uint64_t last[SIM_STREAMS]; /* of the partition: sequence + 1 */
+    uint64_t rows, hash;
+};
+
+static struct sim_row row_of(const struct leat_batch *row)
+{
+    return (struct sim_row){(uint32_t)leat_at(row, 0, 0).as.u, leat_at(row, 0, 1).as.i, leat_at(row, 0, 2).as.u};
+}
+
+static int client_record(void *context, const struct leat_record *record, const struct leat_batch *batch)
+{
+    struct reading *r = context;
+    struct sim_row row = row_of(batch);
+    uint64_t stream = record->session - 1, number = record->sequence;
+
+    if (stream >= SIM_STREAMS || number >= sim.stream[stream].submitted || stream % MODULE_DEPOTS != r->depot)
+        sim_fail("depot d%u, partition %u: a record nobody sent", r->depot, r->partition);
+    struct sim_row sent = sim_client_row(&sim_module, (uint32_t)stream, number);
+    if (memcmp(&row.key, &sent.key, 4) != 0 || row.value != sent.value || row.id != sent.id)
+        sim_fail("depot d%u, partition %u: record %llu of stream %llu is not what was sent", r->depot, r->partition,
+                 (big)number, (big)stream);
+    if (number + 1 <= r->last[stream])
+        return 0; /* a repeat: the consuming turn drops it */
+    r->last[stream] = number + 1;
+    r->found[stream][number] = true;
+    model_row(r->model, r->depot, r->partition, &row);
+    return 0;
+}
+
+static int node_record(void *context, const struct leat_record *record, const struct leat_batch *batch)
+{
+    struct reading *r = context;
+    struct sim_row row = row_of(batch);
+
+    (void)record;
+    r->rows++;
+    r->hash += sim_mix(row.id, 3);
+    return 0;
+}
+
+static int letter(void *context, const struct leat_record *record, const struct leat_batch *batch)
+{
+    (void)record;
+    (void)batch;
+    ((struct reading *)context)->rows++;
+    return 0;
+}
+
+static void read_depot(const char *name, struct reading *r, leat_record_each *each)
+{
+    struct leat_error err = {0};
+    struct leat_depot *d;
+
+    if (leat_depot_find(sim.leat, "sim", name, &d, &err) != 0)
+        sim_fail("no depot %s: %s", name, err.text);
+    r->rows = r->hash = 0;
+    for (r->partition = 0; r->partition < leat_depot_partitions(d); r->partition++) {
+        memset(r->last, 0, sizeof(r->last));
+        if (leat_depot_read(d, r->partition, 0, UINT32_MAX, each, r, NULL, &err) != 0)
+            sim_fail("depot %s cannot be read: %s", name, err.text);
+    }
+}
+
+/* The clients' depots make the model; nothing acknowledged may be missing in them. */
+static void read_clients(struct reading *r)
+{
+    for (uint32_t i = 0; i < SIM_STREAMS; i++)
+        r->found[i] = base_alloc(SIM_ROWS);
+    for (r->depot = 0; r->depot < sim_module.client_depots; r->depot++) {
+        char name[16];
+
+        snprintf(name, sizeof(name), "d%u", r->depot);
+        read_depot(name, r, client_record);
+    }
+    for (uint32_t i = 0; i < SIM_STREAMS; i++) {
+        for (uint64_t n = 0; n < sim.stream[i].acked; n++)
+            if (!r->found[i][n])
+                sim_fail("row %llu of stream %u was acknowledged and is lost", (big)n, i);
+        free(r->found[i]);
+    }
+}
+
+static void check_depots(struct reading *r)
+{
+    for (uint32_t d = sim_module.client_depots; d < sim_module.depots; d++) {
+        char name[16];
+
+        snprintf(name, sizeof(name), "d%u", d);
+        read_depot(name, r, node_record);
+        if (r->rows != r->model->depot_rows[d] || r->hash != r->model->depot_hash[d])
+            sim_fail("depot %s, filled by nodes, has %llu rows; %llu belong there", name, (big)r->rows,
+                     (big)r->model->depot_rows[d]);
+    }
+    read_depot("dead_letters", r, letter);
+    if (r->rows != r->model->dead_letters)
+        sim_fail("there are %llu dead letters; %llu belong there", (big)r->rows, (big)r->model->dead_letters);
+}
+
+/* ---- The PStates ---- */
+
+/* The elements of one key's collection into a part; values of a map must be those of their rows. */
+static void read_elements(struct leat_task *t, const struct sim_node *n, struct leat_value key, struct model_part *out)
+{
+    struct leat_value element, value[2];
+    struct leat_scan *scan;
+    struct leat_block block;
+
+    if (n->keep == KEEP_ROWS) {
+        for (uint64_t at = 0; leat_rows_block(t, (uint32_t)n->pstate, LEAT_KEYS(key), at, &block) == 0; at += block.rows)
+            for (uint32_t i = 0; i < block.rows; i++) {
+                const uint8_t *bytes = (const uint8_t *)block.base + (size_t)i * block.stride;
+                struct sim_row row = {0, (int64_t)load_u64(bytes + leat_rows_field(t, (uint32_t)n->pstate, 1)),
+                                      load_u64(bytes + leat_rows_field(t, (uint32_t)n->pstate, 0))};
+
+                model_part_add(out, &row);
+            }
+        return;
+    }
+    if (leat_scan_open(t, (uint32_t)n->pstate, LEAT_KEYS(key), NULL, &scan) != 0)
+        sim_fail("node %td: a collection cannot be read", n - sim_module.node);
+    while (leat_scan_next(scan, &element, value, 2) == 0) {
+        struct sim_row row = {.id = n->keep == KEEP_LIST ? value[0].as.u : element.as.u};
+
+        row.value = n->keep == KEEP_MAP ? value[0].as.i : 0;
+        model_part_add(out, &row);
+    }
+    leat_scan_close(scan);
+}
+
+/* What one task holds under one key, as far as this kind of node tells it. */
+static void read_key(struct leat_task *t, const struct sim_node *n, struct leat_value key, const struct leat_value *value,
+                     struct model_part *out)
+{
+    switch (n->keep) {
+    case KEEP_TOTALS:
+        out->count += value[0].as.u;
+        out->sum += value[1].as.i;
+        out->hash += value[2].as.u;
+        break;
+    case KEEP_CHAIN:
+        out->chain = value[0].as.u;
+        break;
+    case KEEP_COUNT:
+        out->count += value[0].as.u;
+        break;
+    case KEEP_SUM:
+        out->sum += value[0].as.i;
+        break;
+    case KEEP_LEAST:
+    case KEEP_MOST:
+        out->least = out->count++ == 0 || value[0].as.i < out->least ? value[0].as.i : out->least;
+        out->most = out->count == 1 || value[0].as.i > out->most ? value[0].as.i : out->most;
+        break;
+    case KEEP_AVERAGE:
+        out->sum += (int64_t)value[0].as.f;
+        out->count += value[1].as.u;
+        break;
+    default:
+        read_elements(t, n, key, out);
+    }
+}
+
+static bool same_ids(struct model_part *is, struct model_part *should)
+{
+    model_part_settle(is);
+    model_part_settle(should);
+    return is->ids == should->ids && (is->ids == 0 || memcmp(is->id, should->id, is->ids * sizeof(*is->id)) == 0);
+}
+
+static bool same(const struct sim_node *n, struct model_part *is, struct model_part *should)
+{
+    switch (n->keep) {
+    case KEEP_TOTALS:
+        return is->count == should->count && is->sum == should->sum && is->hash == should->hash;
+    case KEEP_CHAIN:
+        return is->chain == should->chain;
+    case KEEP_COUNT:
+        return is->count == should->count;
+    case KEEP_SUM:
+        return is->sum == should->sum;
+    case KEEP_LEAST:
+        return (is->count > 0) == (should->count > 0) && is->least == should->least;
+    case KEEP_MOST:
+        return (is->count > 0) == (should->count > 0) && is->most == should->most;
+    case KEEP_AVERAGE:
+        return is->count == should->count && is->sum == should->sum;
+    case KEEP_LIST:
+    case KEEP_ROWS:
+        return is->count == should->count && is->hash == should->hash && (!n->ordered || is->chain == should->chain) &&
+               (n->keep == KEEP_LIST || is->sum == should->sum);
+    default:
+        return is->count == is->ids && same_ids(is, should);
+    }
+}
+
+static void compare(const struct sim_node *n, uint32_t task, uint32_t key, struct model_part *is, struct model_part *should)
+{
+    if (!same(n, is, should))
+        sim_fail("node n%td, task %u, key %u: %llu rows (sum %lld, least %lld, most %lld, %u ids) are there; %llu rows (sum %lld, least "
+                 "%lld, most %lld, %u ids) belong there%s",
+                 n - sim_module.node, task, key, (big)is->count, (long long)is->sum, (long long)is->least, (long long)is->most,
+                 is->ids, (big)should->count, (long long)should->sum, (long long)should->least, (long long)should->most,
+                 should->ids, n->ordered ? ", in their order" : "");
+}
+
+/* All keys of a node: each task by itself, or together where the model cannot say which task got a row. */
+static void check_node(struct leat_view *v, const struct model *m, uint32_t at)
+{
+    const struct sim_node *n = &sim_module.node[at];
+    struct model_part *is = base_alloc((size_t)(sim_module.tasks + 1) * sim_module.keys * sizeof(*is));
+    bool anywhere = false;
+
+    for (uint32_t key = 0; key < sim_module.keys; key++)
+        anywhere = anywhere || model_part(m, at, sim_module.tasks, key)->count > 0;
+    for (uint32_t task = 0; task < sim_module.tasks; task++) {
+        struct leat_task *t = leat_view_task(v, task);
+        struct leat_value key, value[3];
+        struct leat_scan *scan;
+
+        if (leat_scan_open(t, (uint32_t)n->pstate, LEAT_KEYS(), NULL, &scan) != 0)
+            sim_fail("node n%u: task %u cannot be read", at, task);
+        while (leat_scan_next(scan, &key, value, 3) == 0) {
+            if (key.as.u >= sim_module.keys)
+                sim_fail("node n%u, task %u: there is no key %llu", at, task, (big)key.as.u);
+            read_key(t, n, key, value, &is[(anywhere ? sim_module.tasks : task) * sim_module.keys + key.as.u]);
+        }
+        leat_scan_close(scan);
+    }
+    for (uint32_t task = 0; task <= sim_module.tasks; task++)
+        for (uint32_t key = 0; key < sim_module.keys; key++) {
+            struct model_part *p = &is[task * sim_module.keys + key];
+
+            compare(n, task, key, p, model_part(m, at, task, key));
+            free(p->id);
+        }
+    free(is);
+}
+
+void check_end(void)
+{
+    struct leat_error err = {0};
+    struct leat_view *v;
+    struct model model;
+    struct reading r = {.model = &model};
+
+    model_init(&model, &sim_module);
+    read_clients(&r);
+    check_depots(&r);
+    if (leat_view_open(sim.leat, "sim", &v, &err) != 0)
+        sim_fail("no view: %s", err.text);
+    for (uint32_t i = 0; i < sim_module.nodes; i++)
+        if (sim_module.node[i].pstate >= 0)
+            check_node(v, &model, i);
+    leat_view_close(v);
+    model_fini(&model);
+    check_now();
+}

@@ -1,0 +1,460 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/sim/sim.h"
+
+#include "base/log.h"
+
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <unistd.h>
+
+struct sim sim;
+
+const char *const op_name[OP_KINDS] = {
+    [OP_APPEND] = "append",           [OP_PAUSE] = "pause",
+    [OP_READ] = "read",               [OP_POWER] = "power loss",
+    [OP_KILL] = "kill",               [OP_RESTART] = "restart",
+    [OP_SYNC_ERROR] = "sync error",   [OP_WRITE_ERROR] = "write error",
+    [OP_READ_ERROR] = "read error",   [OP_FULL] = "full disk",
+    [OP_SLOW] = "slow disk",          [OP_SHORT] = "short writes",
+    [OP_JUMP] = "clock jump",
+};
+
+#define SECOND INT64_C(1000000000)
+
+void sim_note(const char *format, ...)
+{
+    va_list args;
+
+    if (!sim.verbose)
+        return;
+    printf("%12.6f fiber %-3u ", (double)fiber_world.now_ns / 1e9, fiber_current());
+    va_start(args, format);
+    vprintf(format, args);
+    va_end(args);
+    printf("\n");
+    fflush(stdout);
+}
+
+void sim_fail(const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(sim.result->text, sizeof(sim.result->text), format, args);
+    va_end(args);
+    sim.result->failed = true;
+    sim.result->trace = fiber_world.trace;
+    sim_note("FAILED: %s", sim.result->text);
+    _exit(1);
+}
+
+/* ---- The plan of a seed ---- */
+
+static uint32_t below(struct random *r, uint32_t bound)
+{
+    return (uint32_t)random_below(r, bound);
+}
+
+static enum op_kind draw_kind(struct random *r, uint32_t actor)
+{
+    static const enum op_kind bad[] = {OP_PAUSE, OP_PAUSE, OP_POWER, OP_POWER, OP_POWER, OP_KILL, OP_RESTART,
+                                       OP_SYNC_ERROR, OP_WRITE_ERROR, OP_FULL, OP_SLOW, OP_SHORT, OP_JUMP};
+    static const enum op_kind good[] = {OP_APPEND, OP_APPEND, OP_APPEND, OP_APPEND, OP_APPEND, OP_PAUSE, OP_READ};
+
+    return actor == 0 ? bad[below(r, LENGTH_OF(bad))] : good[below(r, LENGTH_OF(good))];
+}
+
+static void draw_plan(struct random *r)
+{
+    static const uint32_t switches[] = {0, 2, 8, 50, 1000}, cuts[] = {0, 0, 1, 3, 20};
+    uint32_t tasks = 1U << below(r, 5);
+
+    sim_module_make(r, tasks, &sim_module);
+    sim.clients = 1 + below(r, SIM_CLIENTS);
+    sim.groups = 1U << below(r, 3);
+    sim.groups = sim.groups > tasks ? tasks : sim.groups;
+    sim.cut_rows = cuts[below(r, LENGTH_OF(cuts))];
+    sim.force_hops = sim_module.forced = below(r, 4) == 0;
+    sim.segment_size = UINT64_C(4096) << below(r, 5);
+    sim.checkpoint_bytes = UINT64_C(4096) << below(r, 8);
+    fiber_world.switch_one_in = switches[below(r, LENGTH_OF(switches))];
+    fiber_world.spurious_one_in = below(r, 2) == 0 ? 20 : 0;
+    files.sync_ns = 20000 + below(r, 1000000);
+    sim.ops = 4 + below(r, SIM_OPS - 4);
+    for (uint32_t i = 0; i < sim.ops; i++) {
+        uint32_t actor = below(r, 3) == 0 ? 0 : 1 + below(r, sim.clients);
+
+        sim.op[i] = (struct op){draw_kind(r, actor), actor, random_u64(r)};
+    }
+}
+
+/* ---- Clients ---- */
+
+static bool stopped(void)
+{
+    return sim.stop || atomic_load(&sim.leat->module[0]->failed) != 0;
+}
+
+/* Something broke that only a new life can mend. */
+static void stop(const char *why)
+{
+    if (!sim.stop)
+        sim_note("stops: %s", why);
+    sim.stop = true;
+}
+
+static void add_rows(struct leat_rows *rows, uint32_t stream, uint64_t from, uint64_t to)
+{
+    struct leat_error err = {0};
+
+    leat_rows_clear(rows);
+    for (uint64_t i = from; i < to; i++) {
+        struct sim_row row = sim_client_row(&sim_module, stream, i);
+
+        if (leat_rows_add(rows, LEAT_ROW(leat_u32(row.key), leat_i64(row.value), leat_u64(row.id)), &err) != 0)
+            sim_fail("a row is refused: %s", err.text);
+    }
+}
+
+static void note_submitted(uint32_t stream, uint64_t to)
+{
+    struct stream *s = &sim.stream[stream];
+
+    for (; s->submitted < to; s->submitted++) {
+        struct sim_row row = sim_client_row(&sim_module, stream, s->submitted);
+
+        model_row(&sim.high, stream % MODULE_DEPOTS, 0, &row);
+    }
+}
+
+static void note_acked(uint32_t stream, uint64_t from, uint64_t to, bool processed)
+{
+    struct stream *s = &sim.stream[stream];
+
+    s->acked = to > s->acked ? to : s->acked;
+    for (uint64_t i = from; i < to && processed; i++) {
+        struct sim_row row = sim_client_row(&sim_module, stream, i);
+
+        if (!s->processed[i])
+            model_row(&sim.low, stream % MODULE_DEPOTS, 0, &row);
+        s->processed[i] = true;
+    }
+}
+
+/* What an error of an append means for the client: try again, or wait for the next life. */
+static bool try_again(int rv, const struct leat_error *err)
+{
+    if (stopped() || leat_code_class(rv) == LEAT_CLASS_FATAL || rv == LEAT_ECLOSED) {
+        if (!sim.excused)
+            sim_fail("an append fails without a reason: %s", err->text);
+        stop(err->text);
+        return false;
+    }
+    if (leat_code_class(rv) != LEAT_CLASS_RETRY)
+        sim_fail("an append is refused: %s", err->text);
+    sim.result->counts.retries++;
+    sim_note("again: %s", err->text);
+    fiber_sleep(SECOND / 20);
+    return true;
+}
+
+/* Rows of a stream behind those that are acknowledged, maybe some of them again. */
+static void do_append(const struct op *op)
+{
+    uint32_t depot = (uint32_t)(op->dice % sim_module.client_depots), stream = (op->actor - 1) * MODULE_DEPOTS + depot;
+    struct random r;
+    struct leat_error err = {0};
+    struct leat_depot *d;
+    struct leat_rows *rows;
+    char name[16];
+
+    random_seed(&r, op->dice);
+    uint64_t acked = sim.stream[stream].acked, again = random_below(&r, 4) == 0 ? random_below(&r, 8) : 0;
+    uint64_t from = acked > again ? acked - again : 0, to = acked + 1 + random_below(&r, random_below(&r, 5) == 0 ? 200 : 12);
+    struct leat_append how = {.ack = random_below(&r, 3) == 0 ? LEAT_PROCESSED : LEAT_APPENDED, .session = stream + 1,
+                              .sequence = from, .partition = stream % sim_module.tasks};
+    snprintf(name, sizeof(name), "d%u", depot);
+    if (to > SIM_ROWS)
+        return;
+    if (leat_depot_find(sim.leat, "sim", name, &d, &err) != 0 || leat_rows_new(d, &rows) != 0)
+        sim_fail("no depot: %s", err.text);
+    add_rows(rows, stream, from, to);
+    note_submitted(stream, to);
+    sim.result->counts.rows += to - from;
+    for (;;) {
+        struct leat_receipt receipt = {0};
+        int rv = leat_append(d, rows, &how, &receipt, &err);
+
+        if (rv == 0) {
+            sim_note("client %u: rows %llu to %llu of depot %s are %s", op->actor, (unsigned long long)from,
+                     (unsigned long long)to, name, how.ack == LEAT_PROCESSED ? "processed" : "appended");
+            note_acked(stream, from, to, how.ack == LEAT_PROCESSED);
+            leat_receipt_fini(&receipt);
+            break;
+        }
+        if (!try_again(rv, &err))
+            break;
+    }
+    leat_rows_free(rows);
+    if (how.ack == LEAT_PROCESSED && !stopped())
+        check_now();
+}
+
+/* ---- Bad luck ---- */
+
+static void heal(void)
+{
+    files.write_errors = files.sync_errors = files.read_errors = 0;
+    files.short_one_in = files.interrupt_one_in = files.slow_one_in = 0;
+    files.capacity_bytes = UINT64_MAX;
+}
+
+static void do_crash(const struct op *op)
+{
+    struct random r;
+    uint64_t range[] = {20, 200, 2000, 20000};
+
+    random_seed(&r, op->dice);
+    sim.crash_with_power = op->kind == OP_POWER;
+    sim.crash_again = random_below(&r, 3) == 0 ? 1 + random_below(&r, range[random_below(&r, 4)]) : 0;
+    fiber_world.crash_step = fiber_world.steps + 1 + random_below(&r, range[random_below(&r, 4)]);
+}
+
+static void do_bad(const struct op *op)
+{
+    struct random r;
+
+    random_seed(&r, op->dice);
+    sim.excused = sim.excused || (op->kind >= OP_SYNC_ERROR && op->kind <= OP_FULL) || op->kind == OP_SHORT;
+    switch (op->kind) {
+    case OP_SYNC_ERROR:
+        files.sync_errors = 1;
+        break;
+    case OP_WRITE_ERROR:
+        files.write_errors = 1 + below(&r, 3);
+        break;
+    case OP_READ_ERROR:
+        files.read_errors = 1;
+        break;
+    case OP_FULL:
+        files.capacity_bytes = files.used_bytes + below(&r, 20000);
+        fiber_sleep((int64_t)random_below(&r, 10 * SECOND));
+        files.capacity_bytes = UINT64_MAX;
+        break;
+    case OP_SLOW:
+        files.slow_one_in = 1 + below(&r, 20);
+        fiber_sleep((int64_t)random_below(&r, 5 * SECOND));
+        files.slow_one_in = 0;
+        break;
+    case OP_SHORT:
+        files.short_one_in = 5 + below(&r, 40);
+        files.interrupt_one_in = 3 + below(&r, 20);
+        fiber_sleep((int64_t)random_below(&r, SECOND));
+        files.short_one_in = files.interrupt_one_in = 0;
+        break;
+    default:
+        fiber_world.wall_offset_us += (int64_t)random_below(&r, 7200 * UINT64_C(1000000)) - 3600 * INT64_C(1000000);
+        break;
+    }
+}
+
+/* ---- Actors ---- */
+
+static void do_op(const struct op *op)
+{
+    sim_note("actor %u: %s", op->actor, op_name[op->kind]);
+    sim.result->counts.ops[op->kind]++;
+    switch (op->kind) {
+    case OP_APPEND:
+        do_append(op);
+        break;
+    case OP_PAUSE:
+        fiber_sleep((int64_t)(op->dice % (op->dice % 3 == 0 ? 12 * (uint64_t)SECOND : 100000000)));
+        break;
+    case OP_READ:
+        check_now();
+        break;
+    case OP_POWER:
+    case OP_KILL:
+        do_crash(op);
+        break;
+    case OP_RESTART:
+        stop("restart");
+        break;
+    default:
+        do_bad(op);
+    }
+}
+
+/* An append that the life's end broke off is done again in the next one. */
+static void *actor(void *context)
+{
+    uint32_t number = (uint32_t)(uintptr_t)context;
+
+    while (sim.next[number] < sim.ops && !stopped()) {
+        uint32_t at = sim.next[number];
+        const struct op *op = &sim.op[at];
+
+        if (op->actor != number || sim.dropped[at]) {
+            sim.next[number]++;
+            continue;
+        }
+        sim.next[number] += op->kind != OP_APPEND;
+        do_op(op);
+        if (op->kind == OP_APPEND && !stopped())
+            sim.next[number]++;
+    }
+    return NULL;
+}
+
+/* ---- A life ---- */
+
+static bool open_all(struct leat_error *err)
+{
+    struct leat_config config = {.durability = LEAT_FULL, .query_threads = 1, .create = true};
+    struct leat_launch launch = {.tasks = sim_module.tasks, .groups = sim.groups};
+
+    if (leat_open(FILES_ROOT "/data", &config, &sim.leat, err) != 0) {
+        sim.leat = NULL;
+        return false;
+    }
+    sim.leat->cut_rows = sim.cut_rows;
+    sim.leat->force_hops = sim.force_hops;
+    sim.leat->segment_size = sim.segment_size;
+    sim.leat->checkpoint_bytes = sim.checkpoint_bytes;
+    if (leat_launch(sim.leat, &sim_module.module, &launch, err) == 0)
+        return true;
+    leat_close(sim.leat);
+    sim.leat = NULL;
+    return false;
+}
+
+static void run_actors(void)
+{
+    pthread_t thread[SIM_CLIENTS + 1];
+
+    for (uint32_t i = 0; i <= sim.clients; i++)
+        pthread_create(&thread[i], NULL, actor, (void *)(uintptr_t)i);
+    for (uint32_t i = 0; i <= sim.clients; i++)
+        pthread_join(thread[i], NULL);
+}
+
+static void run_end(void)
+{
+    struct leat_error err = {0};
+
+    fiber_world.crash_step = 0;
+    heal();
+    if (stopped())
+        return;
+    if (leat_wait(sim.leat, 600000, &err) != 0) {
+        if (!sim.excused)
+            sim_fail("not everything is processed in 600 s: %s", err.text);
+        stop(err.text);
+        return;
+    }
+    check_end();
+    sim.ended = true;
+}
+
+static void *life(void *context)
+{
+    struct leat_error err = {0};
+
+    (void)context;
+    sim.stop = false;
+    memset(sim.frontier, 0, sizeof(sim.frontier));
+    if (!open_all(&err)) {
+        sim.result->counts.failed_opens++;
+        sim_note("does not open: %s", err.text);
+        if (!sim.excused)
+            sim_fail("the directory does not open: %s", err.text);
+        return NULL;
+    }
+    check_now();
+    run_actors();
+    bool done = true;
+    for (uint32_t i = 0; i <= sim.clients; i++)
+        done = done && sim.next[i] == sim.ops;
+    if (done)
+        run_end();
+    if (atomic_load(&sim.leat->module[0]->failed) != 0) {
+        sim.result->counts.stops++;
+        sim_note("stopped: %s", sim.leat->module[0]->why.text);
+        if (!sim.excused)
+            sim_fail("the module stops without a reason: %s", sim.leat->module[0]->why.text);
+    }
+    leat_close(sim.leat);
+    sim.leat = NULL;
+    return NULL;
+}
+
+static void one_life(void)
+{
+    sim_note("life %u", sim.life);
+    sim.result->counts.lives++;
+    fiber_world.crash_step = sim.crash_again > 0 ? fiber_world.steps + sim.crash_again : 0;
+    sim.crash_again = 0;
+    sim.leat = NULL;
+    switch (fiber_life(life, NULL)) {
+    case FIBER_STUCK:
+        sim_fail("nobody can go on, and nobody waits for a time");
+    case FIBER_CRASHED:
+        sim_note("%s", sim.crash_with_power ? "the power is lost" : "the process is killed");
+        sim.result->counts.crashes_at_open += sim.leat == NULL || sim.leat->modules == 0;
+        files_crash(sim.crash_with_power);
+        break;
+    case FIBER_DONE:
+        files_crash(false);
+        break;
+    }
+    heal();
+    sim.excused = false;
+}
+
+static void count_all(void)
+{
+    struct sim_counts *c = &sim.result->counts;
+
+    for (int i = 0; i < FILES_COUNTS; i++)
+        c->files[i] += files.count[i];
+    c->switches += fiber_world.switches;
+    c->spurious += fiber_world.spurious;
+    c->virtual_ns += fiber_world.now_ns - SECOND;
+}
+
+void sim_run(uint64_t seed, const bool *dropped, bool verbose, struct sim_result *result)
+{
+    struct random plan;
+
+    memset(&sim, 0, sizeof(sim));
+    memset(&fiber_world, 0, sizeof(fiber_world));
+    files_init();
+    sim.seed = seed;
+    sim.verbose = verbose;
+    sim.result = result;
+    result->seed = seed;
+    if (dropped != NULL)
+        memcpy(sim.dropped, dropped, sizeof(sim.dropped));
+    random_seed(&plan, seed);
+    fiber_world.now_ns = SECOND;
+    fiber_world.wall_offset_us = INT64_C(1700000000000000);
+    draw_plan(&plan);
+    random_seed(&fiber_world.random, random_u64(&plan));
+    result->ops = sim.ops;
+    log_level_set(verbose ? LOG_WARN : LOG_ERROR + 1);
+    if (verbose)
+        sim_module_print(&sim_module);
+    model_init(&sim.low, &sim_module);
+    model_init(&sim.high, &sim_module);
+    for (sim.life = 0; !sim.ended; sim.life++) {
+        if (sim.life == SIM_LIVES)
+            sim_fail("not at an end after %d lives", SIM_LIVES);
+        one_life();
+    }
+    model_fini(&sim.low);
+    model_fini(&sim.high);
+    count_all();
+    result->trace = fiber_world.trace;
+}

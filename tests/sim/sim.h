@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TESTS_SIM_SIM_H
+#define TESTS_SIM_SIM_H
+
+/* One seed: a module, clients, a disk and what goes wrong, all drawn from it; several lives of the engine on one disk;
+ * and what is looked at meanwhile and in the end.
+ *
+ *   run.c     the plan of a seed, its lives, what its actors do
+ *   check.c   what must hold
+ *   main.c    command line, seeds in processes of their own, shrinking, the report */
+
+#include "engine/node.h"
+#include "tests/sim/fiber.h"
+#include "tests/sim/files.h"
+#include "tests/sim/model.h"
+
+enum { SIM_OPS = 64, SIM_CLIENTS = 3, SIM_STREAMS = SIM_CLIENTS * MODULE_DEPOTS, SIM_LIVES = 40, SIM_ROWS = 4096, SIM_TASKS = 16 };
+
+enum op_kind {
+    OP_APPEND,
+    OP_PAUSE,
+    OP_READ,
+    OP_POWER,
+    OP_KILL,
+    OP_RESTART,
+    OP_SYNC_ERROR,
+    OP_WRITE_ERROR,
+    OP_READ_ERROR,
+    OP_FULL,
+    OP_SLOW,
+    OP_SHORT,
+    OP_JUMP,
+    OP_KINDS
+};
+extern const char *const op_name[OP_KINDS];
+
+/* What an actor does next; all of it follows from `dice`. Actor 0 brings bad luck, the others are clients. */
+struct op {
+    enum op_kind kind;
+    uint32_t actor;
+    uint64_t dice;
+};
+
+/* Rows of one client for one depot; session: its number + 1, sequence: the number of the row. */
+struct stream {
+    uint64_t submitted, acked;
+    bool processed[SIM_ROWS];
+};
+
+struct sim_counts {
+    uint64_t files[FILES_COUNTS];
+    uint64_t ops[OP_KINDS];
+    uint64_t lives, recoveries_crashed, crashes_at_open, failed_opens, stops, switches, spurious, rows, repeats, reads, retries,
+        checkpoints, trimmed;
+    int64_t virtual_ns;
+};
+
+/* What a run tells the process that started it. */
+struct sim_result {
+    bool failed;
+    char text[2048];
+    uint64_t trace;
+    uint32_t ops;
+    uint64_t seed;      /* under way */
+    uint64_t done;      /* seeds that are through */
+    struct sim_counts counts;
+};
+
+struct sim {
+    uint64_t seed;
+    bool verbose;
+    struct op op[SIM_OPS];
+    bool dropped[SIM_OPS];
+    uint32_t ops;
+    uint32_t next[SIM_CLIENTS + 1]; /* by actor: its next op */
+    uint32_t clients, groups;
+    uint32_t cut_rows;
+    bool force_hops;
+    uint64_t segment_size, checkpoint_bytes;
+    uint64_t least_capacity;
+
+    struct stream stream[SIM_STREAMS];
+    struct model low, high;         /* rows acknowledged as processed; rows ever sent */
+    uint64_t seen[MODULE_NODES];    /* rows of a node that somebody has read */
+
+    /* the life under way */
+    struct leat *leat;
+    uint32_t life;
+    uint64_t frontier[MODULE_DEPOTS][SIM_TASKS]; /* processed, by depot and partition, in this life */
+    bool ended;                     /* all ops are done: nothing goes wrong any more */
+    bool excused;                   /* something was done that may stop the engine */
+    bool stop;                      /* actors return */
+    bool crash_with_power;
+    uint64_t crash_again;           /* steps into the next life; 0: none */
+    struct sim_result *result;
+};
+extern struct sim sim;
+
+/* Run one seed to its end. dropped: ops left out (SIM_OPS; NULL: none). Returns when all is well; else sim_fail. */
+void sim_run(uint64_t seed, const bool *dropped, bool verbose, struct sim_result *result);
+/* Tell it and end the process. */
+void sim_fail(const char *format, ...) LEAT_PRINTF(1, 2) __attribute__((noreturn));
+void sim_note(const char *format, ...) LEAT_PRINTF(1, 2);
+
+/* What may be asked at any time. */
+void check_now(void);
+/* All is processed: everything, exactly. */
+void check_end(void);
+
+#endif
