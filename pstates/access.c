@@ -158,7 +158,8 @@ static int decode_fields(const struct pstate_level *level, struct leat_span byte
 
     if (row_decode(&level->fields, bytes, value) != 0)
         return leat_fail(err, LEAT_ECORRUPT, "a value of %zu bytes does not fit its schema", bytes.size);
-    memcpy(out, value, n * sizeof(*out));
+    if (n > 0)
+        memcpy(out, value, n * sizeof(*out));
     return 0;
 }
 
