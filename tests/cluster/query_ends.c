@@ -63,7 +63,7 @@ static int linger(struct leat_task *t, const struct leat_batch *in)
     (void)in;
     while (clock_us() - start < 6000)
         continue;
-    if (++seen.runs == 3)
+    if (__atomic_add_fetch(&seen.runs, 1, __ATOMIC_RELAXED) == 3)
         __atomic_store_n(&seen.cancel, true, __ATOMIC_RELAXED);
     leat_emit(t, 0, LEAT_ROW(leat_u32(leat_task_number(t))));
     return 0;
