@@ -15,7 +15,7 @@
 /* Each file call of the engine fails once, or from then on: opening, appending, committing, checkpoints and closing say
  * so or go on, nobody hangs, and the next open finds all that was acknowledged, once. */
 
-enum { WORDS = 7, SESSION = 9, LIFE = 300, BATCH = 4, ROWS = 3 * LIFE, PATIENCE_S = 120, POINTS = 8 };
+enum { WORDS = 7, SESSION = 9, LIFE = 300, BATCH = 4, ROWS = 3 * LIFE, PATIENCE_S = 120, POINTS = 30 };
 
 struct world {
     char directory[64];
@@ -126,8 +126,7 @@ static uint32_t lives(const struct fault *f)
 {
     struct world w = {.acknowledged = 0};
 
-    snprintf(w.directory, sizeof(w.directory), "/tmp/leat-faults-XXXXXX");
-    assert_non_null(mkdtemp(w.directory));
+    fault_directory(w.directory);
     live(&w, LIFE);
     fault_begin(w.directory, f);
     live_with_faults(&w);

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
@@ -20,6 +21,13 @@ static struct {
     struct fault fault;
     uint32_t calls;
 } now = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+void fault_directory(char out[64])
+{
+    snprintf(out, 64, "%s/leat-faults-XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+    if (mkdtemp(out) == NULL)
+        abort();
+}
 
 void fault_begin(const char *root, const struct fault *f)
 {

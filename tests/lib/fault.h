@@ -19,6 +19,8 @@ struct fault {
     bool lasting;  /* all later ones fail too */
 };
 
+/* Make a directory, in memory where that can be: syncs there take no time. */
+void fault_directory(char out[64]);
 /* From now on. root: an absolute path, or a part of one that nothing else has. */
 void fault_begin(const char *root, const struct fault *f);
 /* No more. The calls of that kind that were seen. */

@@ -193,8 +193,7 @@ static bool lives(const struct fault *f)
 {
     struct world w = {0};
 
-    snprintf(w.directory, sizeof(w.directory), "/tmp/leat-faults-XXXXXX");
-    assert_non_null(mkdtemp(w.directory));
+    fault_directory(w.directory);
     w.config = (struct log_config){.directory = w.directory, .partitions = PARTITIONS, .durability = LEAT_FULL, .segment_size = SEGMENT};
     open_whole(&w);
     fault_begin(w.directory, f);

@@ -34,8 +34,7 @@ static void set_up(struct fixture *f)
 {
     struct leat_error err = {0};
 
-    snprintf(f->directory, sizeof(f->directory), "/tmp/leat-view-XXXXXX");
-    assert_non_null(mkdtemp(f->directory));
+    fault_directory(f->directory);
     snprintf(f->data, sizeof(f->data), "%s/data.mdb", f->directory);
     f->arena = arena_open(1 << 20);
     assert_int_equal(pstate_schema_parse(f->arena, "numbers", "map<u64, i64>", NULL, NULL, &f->schema[0], &err), 0);
