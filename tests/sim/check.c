@@ -288,37 +288,55 @@ static void compare(const struct sim_node *n, uint32_t task, uint32_t key, struc
                  should->ids, n->ordered ? ", in their order" : "");
 }
 
-/* All keys of a node: each task by itself, or together where the model cannot say which task got a row. */
+/* What one task holds, by key, into parts. */
+static void read_task(struct leat_view *v, uint32_t at, uint32_t task, struct model_part *parts)
+{
+    const struct sim_node *n = &sim_module.node[at];
+    struct leat_task *t = leat_view_task(v, task);
+    struct leat_value key, value[3];
+    struct leat_scan *scan;
+
+    if (leat_scan_open(t, (uint32_t)n->pstate, LEAT_KEYS(), NULL, &scan) != 0)
+        sim_fail("node n%u: task %u cannot be read", at, task);
+    while (leat_scan_next(scan, &key, value, 3) == 0) {
+        if (key.as.u >= sim_module.keys)
+            sim_fail("node n%u, task %u: there is no key %llu", at, task, (big)key.as.u);
+        read_key(t, n, key, value, &parts[key.as.u]);
+    }
+    leat_scan_close(scan);
+}
+
+/* All keys of a node: each task by itself, or all tasks together where the model cannot say which one got a row. */
 static void check_node(struct leat_view *v, const struct model *m, uint32_t at)
 {
     const struct sim_node *n = &sim_module.node[at];
-    struct model_part *is = base_alloc((size_t)(sim_module.tasks + 1) * sim_module.keys * sizeof(*is));
+    uint32_t keys = sim_module.keys;
+    struct model_part *is = base_alloc(keys * sizeof(*is)), *all = base_alloc(keys * sizeof(*all));
     bool anywhere = false;
 
-    for (uint32_t key = 0; key < sim_module.keys; key++)
+    for (uint32_t key = 0; key < keys; key++)
         anywhere = anywhere || model_part(m, at, sim_module.tasks, key)->count > 0;
     for (uint32_t task = 0; task < sim_module.tasks; task++) {
-        struct leat_task *t = leat_view_task(v, task);
-        struct leat_value key, value[3];
-        struct leat_scan *scan;
-
-        if (leat_scan_open(t, (uint32_t)n->pstate, LEAT_KEYS(), NULL, &scan) != 0)
-            sim_fail("node n%u: task %u cannot be read", at, task);
-        while (leat_scan_next(scan, &key, value, 3) == 0) {
-            if (key.as.u >= sim_module.keys)
-                sim_fail("node n%u, task %u: there is no key %llu", at, task, (big)key.as.u);
-            read_key(t, n, key, value, &is[(anywhere ? sim_module.tasks : task) * sim_module.keys + key.as.u]);
+        read_task(v, at, task, is);
+        for (uint32_t key = 0; key < keys; key++) {
+            if (!anywhere)
+                compare(n, task, key, &is[key], model_part(m, at, task, key));
+            else
+                model_part_merge(&all[key], model_part(m, at, task, key));
+            if (!anywhere)
+                model_part_clear(&is[key]);
         }
-        leat_scan_close(scan);
     }
-    for (uint32_t task = 0; task <= sim_module.tasks; task++)
-        for (uint32_t key = 0; key < sim_module.keys; key++) {
-            struct model_part *p = &is[task * sim_module.keys + key];
-
-            compare(n, task, key, p, model_part(m, at, task, key));
-            free(p->id);
-        }
+    for (uint32_t key = 0; key < keys; key++) {
+        if (anywhere)
+            model_part_merge(&all[key], model_part(m, at, sim_module.tasks, key));
+        if (anywhere)
+            compare(n, sim_module.tasks, key, &is[key], &all[key]);
+        free(is[key].id);
+        free(all[key].id);
+    }
     free(is);
+    free(all);
 }
 
 void check_end(void)

@@ -38,6 +38,15 @@ void model_part_clear(struct model_part *p)
     *p = (struct model_part){.id = id, .capacity = capacity};
 }
 
+static void add_id(struct model_part *p, uint64_t id)
+{
+    if (p->ids == p->capacity) {
+        p->capacity = p->capacity == 0 ? 8 : p->capacity * 2;
+        p->id = base_realloc(p->id, p->capacity * sizeof(*p->id));
+    }
+    p->id[p->ids++] = id;
+}
+
 void model_part_add(struct model_part *p, const struct sim_row *row)
 {
     p->least = p->count == 0 || row->value < p->least ? row->value : p->least;
@@ -46,11 +55,20 @@ void model_part_add(struct model_part *p, const struct sim_row *row)
     p->sum += row->value;
     p->hash += sim_mix(row->id, 3);
     p->chain = sim_mix(p->chain, row->id);
-    if (p->ids == p->capacity) {
-        p->capacity = p->capacity == 0 ? 8 : p->capacity * 2;
-        p->id = base_realloc(p->id, p->capacity * sizeof(*p->id));
-    }
-    p->id[p->ids++] = row->id;
+    add_id(p, row->id);
+}
+
+void model_part_merge(struct model_part *p, const struct model_part *other)
+{
+    if (other->count == 0)
+        return;
+    p->least = p->count == 0 || other->least < p->least ? other->least : p->least;
+    p->most = p->count == 0 || other->most > p->most ? other->most : p->most;
+    p->count += other->count;
+    p->sum += other->sum;
+    p->hash += other->hash;
+    for (uint32_t i = 0; i < other->ids; i++)
+        add_id(p, other->id[i]);
 }
 
 static int compare_ids(const void *a, const void *b)
@@ -118,7 +136,8 @@ static void node_row(struct model *m, uint32_t at, uint32_t task, const struct s
     if (n->keep == KEEP_DEPOT) {
         m->depot_rows[n->into]++;
         m->depot_hash[n->into] += sim_mix(row->id, 3);
-        model_row(m, n->into, leat_task_of(m->module->tasks, &key), row);
+        if (!m->one_depot)
+            model_row(m, n->into, leat_task_of(m->module->tasks, &key), row);
         return;
     }
     struct model_part *part = model_part(m, at, task, row->key);

@@ -19,6 +19,7 @@ struct model_part {
 struct model {
     const struct sim_module *module;
     struct model_part *part;  /* by node, task and key; task `tasks`: nobody can say which */
+    bool one_depot;           /* what nodes append is not followed further: an acknowledgement does not wait for it */
     uint64_t rows[MODULE_NODES];
     uint64_t dead_letters;
     uint64_t depot_rows[MODULE_DEPOTS], depot_hash[MODULE_DEPOTS]; /* what nodes appended */
@@ -31,6 +32,7 @@ struct model_part *model_part(const struct model *m, uint32_t node, uint32_t tas
 void model_row(struct model *m, uint32_t depot, uint32_t partition, const struct sim_row *row);
 /* Its part in what a part tells. */
 void model_part_add(struct model_part *p, const struct sim_row *row);
+void model_part_merge(struct model_part *p, const struct model_part *other);
 void model_part_clear(struct model_part *p);
 /* Ids in order of their numbers, each once. */
 void model_part_settle(struct model_part *p);
