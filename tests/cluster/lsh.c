@@ -414,6 +414,46 @@ static void margin_probing_finds_what_the_model_finds(void **state)
     }
 }
 
+/* So many members of one task that they come in several batches, each vector once for each table: none is counted or
+ * returned twice. */
+static void a_vector_is_a_candidate_once(void **state)
+{
+    enum { MANY = 3000 };
+    const struct leat_option options[] = {{"dims", "12"}, {"bits", "6"}, {"tables", "3"}, {"radius", "6"},
+                                          {"top", "20"}, {NULL, NULL}};
+    struct leat_test_config config = {.module = &module_lsh, .options = options, .tasks = 1, .groups = 1,
+                                      .memory = true};
+    struct leat_error err = {0, ""};
+    struct leat_test *t;
+    float vector[DIMS];
+    uint64_t seed = 5;
+    char name[16];
+
+    (void)state;
+    must(leat_test_open(&config, &t, &err));
+    for (int i = 0; i < MANY; i++) {
+        snprintf(name, sizeof(name), "v%d", i);
+        make_vector(&seed, vector);
+        append(t, name, vector);
+    }
+    must(leat_test_run(t, &err));
+    struct leat_result *r = ask(t, "candidates", vector);
+    struct leat_result *all = ask(t, "exact", vector), *found = ask(t, "search", vector);
+    assert_int_equal(leat_at(leat_result_rows(r), 0, 0).as.i, MANY);
+    assert_int_equal(leat_result_rows(found)->rows, TOP);
+    for (uint32_t i = 0; i < TOP; i++) {
+        struct leat_span a = leat_at(leat_result_rows(found), i, 0).as.bytes;
+        struct leat_span b = leat_at(leat_result_rows(all), i, 0).as.bytes;
+
+        assert_int_equal(a.size, b.size);
+        assert_memory_equal(a.base, b.base, a.size);
+    }
+    leat_result_free(r);
+    leat_result_free(all);
+    leat_result_free(found);
+    leat_test_close(t);
+}
+
 /* ---- Options ---- */
 
 static void expect_refusal(const struct leat_module *module, const char *name, const char *value, const char *words)
@@ -474,6 +514,7 @@ int main(void)
         cmocka_unit_test(what_is_refused_leaves_the_rest_as_it_is),
         cmocka_unit_test(radius_probing_finds_what_the_model_finds),
         cmocka_unit_test(margin_probing_finds_what_the_model_finds),
+        cmocka_unit_test(a_vector_is_a_candidate_once),
         cmocka_unit_test(options_have_bounds),
         cmocka_unit_test(unknown_instructions_are_refused),
     };
