@@ -91,12 +91,15 @@ static void set_up(void)
     }
 }
 
-/* A slot of which the size, the versions or the numbers are others, and the CRC is right. */
+/* A slot of which the size, the versions or the numbers are others, and the CRC is right. Its pages are LMDB's still. */
 static void forge(struct files *f, int file, uint32_t at, uint8_t value)
 {
     static const uint8_t place[] = {8, 16, 24, 32, 35, 40, 41, 47};
     uint8_t *bytes = f->bytes[file];
 
+    f->size[file] = whole.size[file];
+    memcpy(bytes + 12, whole.bytes[file] + 12, 4);
+    memcpy(bytes + HEADER, whole.bytes[file] + HEADER, whole.size[file] - HEADER);
     bytes[place[at % LENGTH_OF(place)]] = value;
     size_t size = HEADER + 2 * (size_t)load_u32(bytes + 12) + (load_u64(bytes + 40) & 0xffff);
     store_u32(bytes + 4, crc32c(0, bytes + 8, size < f->size[file] ? size - 8 : f->size[file] - 8));
