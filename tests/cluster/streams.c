@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/cluster/cluster.h"
+
+/* Stream topologies: every route, branches, merges, a loop over two nodes, a depot in between, folds behind all of it.
+ * Each node counts the rows it sees at its task; the counts are those of a model, however turns are cut, rows travel, and
+ * groups crash. */
+
+enum { SEEN, SUMS };
+enum { TASKS = 8, ROWS = 60, ROUNDS = 12 };
+
+#define PLACES(X) X(start) X(direct) X(local) X(key) X(all) X(global) X(scatter) X(twos) X(threes) X(merged) X(ping) X(pong) X(after)
+#define PLACE_NUMBER(name) AT_##name,
+enum place { PLACES(PLACE_NUMBER) PLACE_COUNT };
+
+/* ---- The nodes ---- */
+
+static void see(struct leat_task *t, enum place at, struct leat_value n)
+{
+    struct leat_value place = leat_u32(at), count = leat_i64(0);
+
+    leat_get(t, SEEN, LEAT_KEYS(place, n), &count, 1);
+    leat_put(t, SEEN, LEAT_KEYS(place, n), LEAT_ROW(leat_i64(count.as.i + 1)));
+}
+
+static int see_all(struct leat_task *t, const struct leat_batch *in, enum place at)
+{
+    for (uint32_t i = 0; i < in->rows; i++) {
+        see(t, at, leat_at(in, i, 1));
+        leat_emit(t, i, LEAT_ROW(leat_at(in, i, 0), leat_at(in, i, 1)));
+    }
+    return 0;
+}
+
+static int start(struct leat_task *t, const struct leat_batch *in)
+{
+    for (uint32_t i = 0; i < in->rows; i++) {
+        struct leat_value n = leat_at(in, i, 0);
+
+        see(t, AT_start, n);
+        leat_emit(t, i, LEAT_ROW(leat_u32((uint32_t)n.as.i * 5 % TASKS), n));
+    }
+    return 0;
+}
+
+#define SEES(name)                                                                                  \
+    static int name(struct leat_task *t, const struct leat_batch *in)                               \
+    {                                                                                               \
+        return see_all(t, in, AT_##name);                                                           \
+    }
+SEES(direct)
+SEES(local)
+SEES(key)
+SEES(all)
+SEES(global)
+SEES(scatter)
+SEES(merged)
+SEES(after)
+
+static int every(struct leat_task *t, const struct leat_batch *in, enum place at, int64_t by)
+{
+    for (uint32_t i = 0; i < in->rows; i++)
+        if (leat_at(in, i, 1).as.i % by == 0) {
+            see(t, at, leat_at(in, i, 1));
+            leat_emit(t, i, LEAT_ROW(leat_at(in, i, 0), leat_at(in, i, 1)));
+        }
+    return 0;
+}
+
+static int twos(struct leat_task *t, const struct leat_batch *in)
+{
+    return every(t, in, AT_twos, 2);
+}
+
+static int threes(struct leat_task *t, const struct leat_batch *in)
+{
+    return every(t, in, AT_threes, 3);
+}
+
+/* Halves n, twice while it is odd, until nothing is left. */
+static int ping(struct leat_task *t, const struct leat_batch *in)
+{
+    for (uint32_t i = 0; i < in->rows; i++) {
+        uint32_t to = (uint32_t)leat_at(in, i, 0).as.u;
+        int64_t n = leat_at(in, i, 1).as.i;
+
+        see(t, AT_ping, leat_i64(n));
+        for (int64_t k = 0; k < 1 + n % 2 && n > 0; k++)
+            leat_emit(t, i, LEAT_ROW(leat_u32((to + (uint32_t)n) % TASKS), leat_i64(n / 2)));
+    }
+    return 0;
+}
+
+static int pong(struct leat_task *t, const struct leat_batch *in)
+{
+    for (uint32_t i = 0; i < in->rows; i++) {
+        see(t, AT_pong, leat_at(in, i, 1));
+        leat_emit(t, i, LEAT_ROW(leat_u32(((uint32_t)leat_at(in, i, 0).as.u + 1) % TASKS), leat_at(in, i, 1)));
+    }
+    return 0;
+}
+
+#define ROW "to: u32, n: i64"
+#define NODE(name_, from_, route_) {#name_, .from = from_, .route = route_, .run = name_, .emits = ROW}
+
+static const struct leat_module module = {
+    LEAT_ABI, .name = "streams",
+    .depots = DEPOTS({"rows", "n: i64", .by = "n"}, {"later", ROW, .partitioner = LEAT_NO_CLIENT}),
+    .pstates = PSTATES([SEEN] = {"seen", "map<u32, map<i64, i64>>"}, [SUMS] = {"sums", "map<u32, i64>"}),
+    .topologies = TOPOLOGIES({"flow", LEAT_STREAM, NODES(
+        NODE(start, "rows", LEAT_LOCAL), NODE(direct, "start", LEAT_DIRECT), NODE(local, "direct", LEAT_LOCAL),
+        NODE(key, "start", LEAT_BY_KEY), NODE(all, "start", LEAT_ALL), NODE(global, "direct", LEAT_GLOBAL),
+        NODE(scatter, "start", LEAT_TO_RANDOM), NODE(twos, "start", LEAT_LOCAL), NODE(threes, "key", LEAT_GLOBAL),
+        NODE(merged, "twos, threes, scatter", LEAT_BY_KEY), NODE(ping, "start, pong", LEAT_BY_KEY),
+        NODE(pong, "ping", LEAT_DIRECT), {"append", .from = "merged, local", .route = LEAT_TO_RANDOM, .into = "later"},
+        NODE(after, "later", LEAT_BY_KEY),
+        {"sum", .from = "after, pong, all, global", .route = LEAT_BY_KEY, .fold = &leat_sum, .args = "of=n", .into = "sums"})})};
+
+/* ---- The model ---- */
+
+struct model {
+    int64_t seen[PLACE_COUNT][TASKS][ROWS];
+    int64_t sum[TASKS]; /* by `to` */
+};
+
+static uint32_t task_of(uint32_t to)
+{
+    struct leat_value v = leat_u32(to);
+
+    return leat_task_of(TASKS, &v);
+}
+
+static void model_loop(struct model *m, uint32_t to, int64_t n)
+{
+    m->seen[AT_ping][task_of(to)][n]++;
+    for (int64_t k = 0; k < 1 + n % 2 && n > 0; k++) {
+        uint32_t at = (to + (uint32_t)n) % TASKS;
+
+        m->seen[AT_pong][at][n / 2]++;
+        m->sum[(at + 1) % TASKS] += n / 2;
+        model_loop(m, (at + 1) % TASKS, n / 2);
+    }
+}
+
+static void model_row(struct model *m, int64_t n)
+{
+    struct leat_value key = leat_i64(n);
+    uint32_t to = (uint32_t)n * 5 % TASKS, from = leat_task_of(TASKS, &key);
+    int64_t merged = 1 + (n % 2 == 0) + (n % 3 == 0);
+
+    m->seen[AT_start][from][n]++;
+    m->seen[AT_direct][to][n]++;
+    m->seen[AT_local][to][n]++;
+    m->seen[AT_key][task_of(to)][n]++;
+    for (uint32_t task = 0; task < TASKS; task++)
+        m->seen[AT_all][task][n]++;
+    m->seen[AT_global][0][n]++;
+    m->seen[AT_scatter][0][n]++; /* anywhere: sums over tasks are compared */
+    m->seen[AT_twos][from][n] += n % 2 == 0;
+    m->seen[AT_threes][0][n] += n % 3 == 0;
+    m->seen[AT_merged][task_of(to)][n] += merged;
+    m->seen[AT_after][task_of(to)][n] += merged + 1;
+    m->sum[to] += n * (merged + 1 + TASKS + 1);
+    model_loop(m, to, n);
+}
+
+static void check_place(struct leat_task *t, const struct model *m, enum place at, int64_t *elsewhere)
+{
+    for (int64_t n = 0; n < ROWS; n++) {
+        int64_t wanted = m->seen[at][leat_task_number(t)][n];
+        struct leat_value v = leat_i64(0);
+
+        leat_get(t, SEEN, LEAT_KEYS(leat_u32(at), leat_i64(n)), &v, 1);
+        if (at == AT_scatter)
+            elsewhere[n] += v.as.i;
+        else if (v.as.i != wanted)
+            fail_msg("place %d, task %u, n %lld: seen %lld times, not %lld", (int)at, leat_task_number(t), (long long)n,
+                     (long long)v.as.i, (long long)wanted);
+    }
+}
+
+static void check(struct leat_test *t, const struct model *m)
+{
+    struct leat_error err = {0, ""};
+    int64_t anywhere[ROWS] = {0};
+    struct leat_view *view;
+
+    must(leat_view_open(leat_test_leat(t), "streams", &view, &err));
+    for (uint32_t task = 0; task < TASKS; task++)
+        for (int at = 0; at < PLACE_COUNT; at++)
+            check_place(leat_view_task(view, task), m, (enum place)at, anywhere);
+    leat_view_close(view);
+    for (int64_t n = 0; n < ROWS; n++)
+        assert_int_equal(anywhere[n], m->seen[AT_scatter][0][n]);
+    for (uint32_t to = 0; to < TASKS; to++)
+        assert_int_equal(value_of(t, "streams", "sums", leat_u32(to), 0), m->sum[to]);
+}
+
+/* ---- The tests ---- */
+
+/* Rows in random order with steps in between; each a second time with its session and sequence, as after a lost answer. */
+static void run_rows(struct leat_test *t, uint64_t seed, struct model *m, const char *point)
+{
+    struct leat_error err = {0, ""};
+    int rv;
+
+    for (uint64_t i = 1; i <= ROWS; i++) {
+        int64_t n = (int64_t)(next_random(&seed) % ROWS);
+
+        model_row(m, n);
+        for (int again = 0; again < 1 + (i % 7 == 0); again++)
+            must(leat_test_append_once(t, "rows", LEAT_ROW(leat_i64(n)), 9, i, &err));
+        if (point != NULL && i % 20 == 0)
+            leat_test_crash_at(t, point, 1 + (uint32_t)(next_random(&seed) % 9));
+        if (next_random(&seed) % 4 == 0 && leat_test_step(t, &err) == LEAT_ECANCELED)
+            must(leat_test_restart(t, &err));
+    }
+    while ((rv = leat_test_run(t, &err)) == LEAT_ECANCELED)
+        must(leat_test_restart(t, &err));
+    must(rv);
+}
+
+static void one_way(const struct way *w, const char *point)
+{
+    struct leat_test *t = open_way(&module, w, NULL);
+    struct model m = {.sum = {0}};
+
+    print_message("seed %llu, groups %u, cut %u, hops %d, %s\n", (unsigned long long)w->seed, w->groups, w->cut_rows, w->force_hops,
+                  point != NULL ? point : "no crash");
+    run_rows(t, w->seed, &m, point);
+    check(t, &m);
+    leat_test_close(t);
+}
+
+static void every_way(void **state)
+{
+    (void)state;
+    for (int w = 0; w < WAYS; w++)
+        one_way(&ways[w], NULL);
+}
+
+static void random_ways(void **state)
+{
+    uint64_t seed = 20;
+
+    (void)state;
+    for (int i = 0; i < ROUNDS; i++) {
+        struct way w = {.seed = next_random(&seed), .groups = 1U << next_random(&seed) % 4, .cut_rows = (uint32_t)(next_random(&seed) % 12),
+                        .force_hops = next_random(&seed) % 2 == 0, .memory = true};
+
+        one_way(&w, NULL);
+    }
+}
+
+static void through_crashes(void **state)
+{
+    uint64_t seed = 5;
+
+    (void)state;
+    for (const char *const *point = leat_test_points(); *point != NULL; point++) {
+        struct way w = {.seed = next_random(&seed), .groups = 4, .cut_rows = 10 + (uint32_t)(next_random(&seed) % 30),
+                        .force_hops = next_random(&seed) % 2 == 0};
+
+        one_way(&w, *point);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_way),
+        cmocka_unit_test(random_ways),
+        cmocka_unit_test(through_crashes),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
