@@ -31,6 +31,7 @@ static int ack_of(const struct call *c, enum leat_ack *ack)
 struct given {
     struct leat_span *line;
     size_t lines, capacity;
+    struct buffer text; /* of standard input */
 };
 
 static void give(struct given *g, struct leat_span line)
@@ -42,19 +43,36 @@ static void give(struct given *g, struct leat_span line)
     g->line[g->lines++] = line;
 }
 
-static void read_given(struct call *c, struct given *g, struct arena *a)
+static int read_input(struct buffer *text, struct leat_error *err)
 {
-    char *line = NULL;
-    size_t capacity = 0;
-    ssize_t size;
+    char chunk[65536];
+    size_t size;
 
+    buffer_init(text, LIMIT_BATCH);
+    while (text->error == 0 && (size = fread(chunk, 1, sizeof(chunk), stdin)) > 0)
+        buffer_put(text, chunk, size);
+    if (text->error != 0)
+        return leat_fail(err, text->error, "more than %d MiB of rows to append as one; 'leat import' takes files of any size", LIMIT_BATCH >> 20);
+    return ferror(stdin) ? base_errno(err, errno, "read", "standard input") : 0;
+}
+
+static int read_given(struct call *c, struct given *g, struct leat_error *err)
+{
     for (int i = 2; i < c->arguments; i++)
         give(g, span_text(c->argument[i]));
-    if (c->arguments == 2 && isatty(STDIN_FILENO) && !c->quiet)
+    if (c->arguments > 2)
+        return 0;
+    if (isatty(STDIN_FILENO) && !c->quiet)
         fprintf(stderr, "one JSON object a line; Ctrl-D ends\n");
-    while (c->arguments == 2 && (size = getline(&line, &capacity, stdin)) > 0)
-        give(g, span_of(memcpy(arena_alloc(a, (size_t)size, 1), line, (size_t)size), (size_t)size));
-    free(line);
+    int rv = read_input(&g->text, err);
+    for (size_t at = 0; at < g->text.size && rv == 0;) {
+        const uint8_t *start = g->text.base + at, *end = memchr(start, '\n', g->text.size - at);
+        size_t size = end != NULL ? (size_t)(end - start) : g->text.size - at;
+
+        give(g, span_of(start, size));
+        at += size + (end != NULL);
+    }
+    return rv;
 }
 
 /* Each line as a row of the schema, checked; into rows unless that is NULL. Blank lines are none. */
@@ -118,7 +136,6 @@ static int append_given(struct call *c, struct leat *l, const struct given *g, c
 
 int cmd_depot_append(struct call *c)
 {
-    struct arena *a = arena_open(SIZE_MAX / 8);
     struct leat_append how = {0};
     struct leat_error err = {0};
     struct given g = {0};
@@ -131,8 +148,10 @@ int cmd_depot_append(struct call *c)
         rv = call_target(c, c->argument[0], c->argument[1], &plan, &depot);
     if (rv != 0)
         goto out;
-    read_given(c, &g, a);
-    if (plan != NULL && (code = add_given(&g, &plan->depot[depot].schema, NULL, &err)) != 0)
+    code = read_given(c, &g, &err);
+    if (code == 0 && plan != NULL)
+        code = add_given(&g, &plan->depot[depot].schema, NULL, &err);
+    if (code != 0)
         goto out;
     rv = call_open(c, c->argument[0], true, &l);
     if (rv != 0)
@@ -143,7 +162,7 @@ out:
     if (plan != NULL)
         plan_close(plan);
     free(g.line);
-    arena_close(a);
+    buffer_fini(&g.text);
     return code != 0 ? call_error(&err) : rv;
 }
 

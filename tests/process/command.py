@@ -220,6 +220,13 @@ class Refused(CommandTest):
         self.run_leat(*call, stdin=rows, code=4, says='row 4; nothing was appended')
         self.assertEqual(self.counts(), {'x': 1})
 
+    def test_more_than_one_append_holds(self):
+        line = b'{"text": "' + b'x' * 1000 + b'"}\n'
+        call = ['depot', 'append', 'word_count', 'sentences', '--data', self.data]
+        self.run_leat(*call, stdin=line * ((64 << 20) // 1000), code=4, says='leat import')
+        self.run_leat(*call, stdin=b'x' * (17 << 20), code=4, says='16 MiB')
+        self.assertFalse(os.path.exists(self.data))
+
     def test_options_of_modules(self):
         for setting, says in (('tip=3', "no option 'tip' .did you mean 'top'"), ('top=x', 'whole number'), ('top=0x10', 'whole number')):
             self.run_leat('module', 'check', 'word_count', '--set', setting, code=4, says=says)

@@ -5,6 +5,7 @@ import collections
 import json
 import math
 import os
+import pty
 import re
 import signal
 import struct
@@ -45,6 +46,17 @@ class Forms(ImportTest):
         self.assertEqual(self.counts(), {'a': 3000})
         self.import_file(self.write('v.jsonl', '{"text": "a"}\n' * 3001), says='3001 rows, 3001 of them new')  # another file
         self.assertEqual(self.counts(), {'a': 6001})
+
+    def test_progress_on_a_terminal(self):
+        path = self.write('w.jsonl', '{"text": "a"}\n' * 3000)
+        call = command_run.command(['import', path, '--module', 'word_count', '--depot', 'sentences', '--data', self.data])
+        outer, inner = pty.openpty()
+        done = subprocess.run(call, stdin=subprocess.DEVNULL, stderr=inner, timeout=120)
+        os.close(inner)
+        text = os.read(outer, 65536).decode()
+        os.close(outer)
+        self.assertEqual(done.returncode, 0)
+        self.assertRegex(text, r'\r3000 rows, \d+/s, 100 %, 0 s left +\r\n3000 rows, 3000 of them new')
 
     def check_vectors(self, vectors, precision, prefix=''):
         """Each is found under its id, with the distances to all others that they must have."""
