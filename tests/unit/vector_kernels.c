@@ -82,6 +82,7 @@ static void kernels_agree(void **state)
                 double l2 = dot_of(q, q, dims) - 2 * dot + dot_of(pointer[i], pointer[i], dims);
 
                 assert_true(fabs((double)out[i] - dot) <= slack);
+                assert_true(kernels[v]->dot(q, pointer[i], dims) == out[i]); /* alone or with others: the same sum */
                 assert_true(fabs((double)kernels[v]->dot(q, pointer[i], dims) - dot) <= slack);
                 assert_true(fabs((double)kernels[v]->l2(q, pointer[i], dims) - l2) <= 4 * slack);
             }
