@@ -264,9 +264,81 @@ static void through_crashes(void **state)
     }
 }
 
+/* ---- Rejected at one place, taken at the others ---- */
+
+enum { PICKY_TASK = 3 };
+
+static int picky(struct leat_task *t, const struct leat_batch *in)
+{
+    for (uint32_t i = 0; i < in->rows; i++)
+        if (leat_task_number(t) == PICKY_TASK && leat_at(in, i, 1).as.i % 5 == 0) {
+            leat_reject(t, i, "no %lld here", (long long)leat_at(in, i, 1).as.i);
+        } else {
+            see(t, AT_all, leat_at(in, i, 1));
+            leat_emit(t, i, LEAT_ROW(leat_at(in, i, 0), leat_at(in, i, 1)));
+        }
+    return 0;
+}
+
+static const struct leat_module picking = {
+    LEAT_ABI, .name = "streams", .depots = DEPOTS({"rows", "n: i64", .by = "n"}),
+    .pstates = PSTATES([SEEN] = {"seen", "map<u32, map<i64, i64>>"}, [SUMS] = {"sums", "map<u32, i64>"}),
+    .topologies = TOPOLOGIES({"flow", LEAT_STREAM, NODES(
+        NODE(start, "rows", LEAT_LOCAL), {"picky", .from = "start", .route = LEAT_ALL, .run = picky, .emits = ROW},
+        {"count", .from = "picky", .route = LEAT_BY_KEY, .fold = &leat_count, .into = "sums"})})};
+
+static int count_letter(void *context, const struct leat_record *record, const struct leat_batch *row)
+{
+    struct leat_span node = leat_at(row, 0, 1).as.bytes, reason = leat_at(row, 0, 3).as.bytes;
+    int *letters = context;
+    char text[32];
+
+    (void)record;
+    assert_true(node.size == 5 && memcmp(node.base, "picky", 5) == 0);
+    assert_int_equal(leat_at(row, 0, 2).as.u, PICKY_TASK);
+    snprintf(text, sizeof(text), "%.*s", (int)reason.size, (const char *)reason.base);
+    letters[atoi(text + 3)]++;
+    return 0;
+}
+
+static void rejected_at_one_place(void **state)
+{
+    (void)state;
+    for (int w = 0; w < WAYS; w++) {
+        struct leat_test *t = open_way(&picking, &ways[w], NULL);
+        int letters[ROWS] = {0};
+        struct leat_error err = {0, ""};
+        struct leat_view *view;
+        struct leat_depot *d;
+        int64_t total = 0;
+
+        for (int64_t n = 0; n < ROWS; n++)
+            must(leat_test_append(t, "rows", LEAT_ROW(leat_i64(n)), &err));
+        must(leat_test_run(t, &err));
+        must(leat_depot_find(leat_test_leat(t), "streams", "dead_letters", &d, &err));
+        for (uint32_t p = 0; p < leat_depot_partitions(d); p++)
+            must(leat_depot_read(d, p, 0, 1000, count_letter, letters, NULL, &err));
+        must(leat_view_open(leat_test_leat(t), "streams", &view, &err));
+        for (int64_t n = 0; n < ROWS; n++) {
+            assert_int_equal(letters[n], n % 5 == 0);
+            for (uint32_t task = 0; task < TASKS; task++) {
+                int rv = leat_get(leat_view_task(view, task), SEEN, LEAT_KEYS(leat_u32(AT_all), leat_i64(n)), NULL, 0);
+
+                assert_int_equal(rv, task == PICKY_TASK && n % 5 == 0 ? LEAT_ENOTFOUND : 0);
+            }
+        }
+        leat_view_close(view);
+        for (uint32_t to = 0; to < TASKS; to++)
+            total += value_of(t, "streams", "sums", leat_u32(to), 0);
+        assert_int_equal(total, ROWS * TASKS - ROWS / 5);
+        leat_test_close(t);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rejected_at_one_place),
         cmocka_unit_test(every_way),
         cmocka_unit_test(random_ways),
         cmocka_unit_test(through_crashes),
