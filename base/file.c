@@ -128,7 +128,8 @@ int file_read(const char *path, size_t limit, struct buffer *out, struct leat_er
         if (n <= 0)
             break;
         buffer_put(out, chunk, (size_t)n);
-        rv = out->error;
+        if (out->error != 0)
+            rv = leat_fail(err, out->error, "'%s' has more bytes than there is room for", path);
     }
     close(fd);
     return rv;
