@@ -23,6 +23,8 @@ struct bench {
 extern const struct bench bench_table[]; /* ended by a zero row */
 
 double bench_now(void); /* seconds */
+/* Seconds of this thread on a processor: what else the machine does in between does not count. */
+double bench_busy(void);
 double bench_median(double *values, int count);
 int bench_compare(const void *a, const void *b); /* doubles, for qsort */
 /* Print one figure: "name value unit  note". */

@@ -33,7 +33,7 @@ enum { CHAINS = 12, STEPS = 2000000 };
 __attribute__((target("avx512f"))) static double fma_rate_avx512(void)
 {
     __m512 sum[CHAINS], x = _mm512_set1_ps(0.999F), y = _mm512_set1_ps(1e-3F);
-    double start = bench_now();
+    double start = bench_busy();
 
 #pragma GCC unroll 12
     for (int c = 0; c < CHAINS; c++)
@@ -44,13 +44,13 @@ __attribute__((target("avx512f"))) static double fma_rate_avx512(void)
             sum[c] = _mm512_fmadd_ps(sum[c], x, y);
     for (int c = 0; c < CHAINS; c++)
         sink += (double)_mm512_reduce_add_ps(sum[c]);
-    return 2.0 * 16 * CHAINS * STEPS / (bench_now() - start);
+    return 2.0 * 16 * CHAINS * STEPS / (bench_busy() - start);
 }
 
 __attribute__((target("avx2,fma"))) static double fma_rate_avx2(void)
 {
     __m256 sum[CHAINS], x = _mm256_set1_ps(0.999F), y = _mm256_set1_ps(1e-3F);
-    double start = bench_now();
+    double start = bench_busy();
 
 #pragma GCC unroll 12
     for (int c = 0; c < CHAINS; c++)
@@ -61,7 +61,7 @@ __attribute__((target("avx2,fma"))) static double fma_rate_avx2(void)
             sum[c] = _mm256_fmadd_ps(sum[c], x, y);
     for (int c = 0; c < CHAINS; c++)
         sink += (double)_mm256_cvtss_f32(sum[c]);
-    return 2.0 * 8 * CHAINS * STEPS / (bench_now() - start);
+    return 2.0 * 8 * CHAINS * STEPS / (bench_busy() - start);
 }
 
 /* FLOP/s; 0 where it is not known how to ask. */
@@ -158,12 +158,12 @@ enum { WORKS = sizeof(works) / sizeof(*works) };
 /* A second's bytes or operations, over 5 ms at least. */
 static double rate(const struct work *w, const struct vector_kernels *k, const struct data *d)
 {
-    double start = bench_now(), done = 0, took = 0;
+    double start = bench_busy(), done = 0, took = 0;
 
     while (took < 5e-3) {
         for (int i = 0; i < 10 && (i == 0 || !w->memory); i++)
             done += w->run(k, d);
-        took = bench_now() - start;
+        took = bench_busy() - start;
     }
     sink += (double)d->out[0];
     return done / took;
