@@ -109,7 +109,9 @@ bool files_room(uint32_t file, uint64_t size);
 /* Changes before this number are durable, or, when the sync failed, never will be. */
 void files_synced(uint32_t file, uint64_t number, bool failed);
 
-/* The process is gone: its descriptors and maps. With power: what was not durable too, by chance. */
+/* The process is gone, and its descriptors and maps. */
+void files_exit(void);
+/* The same before its time. With power: what was not durable is gone too, by chance. */
 void files_crash(bool power);
 
 #endif

@@ -165,17 +165,22 @@ static void release_all(void)
     }
 }
 
-void files_crash(bool power)
+void files_exit(void)
 {
-    files.count[power ? FILES_POWER_LOSSES : FILES_KILLS]++;
     memset(files.open, 0, sizeof(files.open));
     for (uint32_t i = 1; i < FILES_MOST; i++)
         files.file[i].opens = files.file[i].maps = 0;
+    release_all();
+}
+
+void files_crash(bool power)
+{
+    files.count[power ? FILES_POWER_LOSSES : FILES_KILLS]++;
     for (uint32_t i = 1; i < FILES_MOST && power; i++)
         if (files.file[i].used && files.file[i].directory)
             lose_in_directory(&files.file[i]);
     for (uint32_t i = 1; i < FILES_MOST && power; i++)
         if (files.file[i].used && !files.file[i].directory)
             lose_in_file(i);
-    release_all();
+    files_exit();
 }

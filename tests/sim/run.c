@@ -409,7 +409,7 @@ static void one_life(void)
         files_crash(sim.crash_with_power);
         break;
     case FIBER_DONE:
-        files_crash(false);
+        files_exit();
         break;
     }
     heal();
