@@ -9,7 +9,11 @@
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
+
+/* File systems keep some megabytes back for themselves: a disk is full before the last block is taken. */
+#define FULL_BELOW (UINT64_C(32) << 20)
 
 static int parent_of(const char *path, char *out, size_t size)
 {
@@ -63,7 +67,31 @@ int file_sync_directory(const char *path, struct leat_error *err)
     if (fd < 0)
         return base_errno(err, errno, "open directory", path);
     if (fsync(fd) != 0)
-        rv = base_errno(err, errno, "sync directory", path);
+        rv = leat_fail(err, LEAT_EIO, "sync directory '%s': %s", path, strerror(errno));
+    close(fd);
+    return rv;
+}
+
+int file_sync(int fd, const char *path, struct leat_error *err)
+{
+    return fdatasync(fd) == 0 ? 0 : leat_fail(err, LEAT_EIO, "fdatasync '%s': %s; close and open again", path, strerror(errno));
+}
+
+bool file_disk_full(const char *path)
+{
+    struct statvfs v;
+
+    return statvfs(path, &v) == 0 && (uint64_t)v.f_bavail * v.f_frsize < FULL_BELOW;
+}
+
+int file_reserve(const char *path, uint64_t size, struct leat_error *err)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600), rv = 0;
+
+    if (fd < 0)
+        return base_errno(err, errno, "open", path);
+    if (fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)size) != 0 && errno != EOPNOTSUPP && errno != ENOSYS)
+        rv = base_errno(err, errno, "reserve space for", path);
     close(fd);
     return rv;
 }

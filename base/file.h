@@ -10,6 +10,13 @@
  * process made it and died before it could say so. */
 int file_make_directory(const char *path, bool durable, struct leat_error *err);
 int file_sync_directory(const char *path, struct leat_error *err);
+/* fdatasync of an open file. LEAT_EIO whatever failed, a full disk too: what is on the disk is unknown then, and asking
+ * again would be answered with a lie (Rebello, ATC 2020). The same holds for directories. */
+int file_sync(int fd, const char *path, struct leat_error *err);
+/* Is there next to no space where this is? To tell a short write on a full disk from a broken one. */
+bool file_disk_full(const char *path);
+/* Space for the first bytes of a file, made when it is not there; its size stays. */
+int file_reserve(const char *path, uint64_t size, struct leat_error *err);
 /* Write to PATH.tmp, fdatasync, rename over path, sync the directory. */
 int file_replace(const char *path, struct leat_span bytes, struct leat_error *err);
 /* All of a file, at most limit bytes (LEAT_ELIMIT above). LEAT_ENOTFOUND when it is not there. */

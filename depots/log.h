@@ -18,7 +18,7 @@
  *  - One thread appends and syncs at a time (callers lock); reads and bounds may come from any thread, also
  *    meanwhile.
  *  - Progress is the reader's business: a log stores no reader positions.
- *  - A sync that finds no space for another segment (LEAT_ENOSPACE) forgets what was appended since the last one: append
+ *  - A sync that finds no space (LEAT_ENOSPACE) forgets what was appended since the last one: append
  *    it again later.
  *  - After a sync that failed otherwise the log refuses all further appends and syncs with the same code (a failed
  *    fdatasync is never retried); reads of what was durable go on. Close and open it again. */

@@ -193,21 +193,35 @@ static int unknown_end(const struct segment *g, const char *doing, struct leat_e
     return leat_fail(err, LEAT_EIO, "%s '%s': %s; close and open again", doing, g->path, strerror(errno));
 }
 
-/* Write the group at the end of the segment, and zeros ahead of small ones. */
+/* Zeros where the groups behind a small one will be. Before the group itself: when its write finds no space, it is not
+ * whole in the file. Their own write may find none. */
+static int write_ahead(struct segments *s, struct segment *g, uint64_t end)
+{
+    uint64_t ahead = (end + WRITE_AHEAD - 1) / WRITE_AHEAD * WRITE_AHEAD;
+    size_t size = s->out.size, zeros = (size_t)((ahead < g->size ? ahead : g->size) - end);
+
+    memset(buffer_grow(&s->out, zeros), 0, zeros);
+    int rv = file_pwrite(g->fd, s->out.base + size, zeros, end);
+    s->out.size = size;
+    if (rv == 0)
+        g->written = end + zeros;
+    return rv == LEAT_ENOSPACE ? 0 : rv;
+}
+
+/* LEAT_ENOSPACE: part of the group may be in the file, but not all, so it is none; the next one goes to the same place.
+ * File systems that never write in place have no space although it was preallocated. */
 static int write_group(struct segments *s, struct segment *g, struct leat_error *err)
 {
     uint64_t end = g->end + s->out.size;
-    size_t size = s->out.size;
+    int rv = 0;
 
-    if (end > g->written && size < SMALL_GROUP) {
-        uint64_t ahead = (end + WRITE_AHEAD - 1) / WRITE_AHEAD * WRITE_AHEAD;
-        size_t zeros = (size_t)((ahead < g->size ? ahead : g->size) - end);
-
-        memset(buffer_grow(&s->out, zeros), 0, zeros);
-        g->written = end + zeros;
-    }
-    int rv = file_pwrite(g->fd, s->out.base, s->out.size, g->end);
-    s->out.size = size;
+    if (end > g->written && s->out.size < SMALL_GROUP)
+        rv = write_ahead(s, g, end);
+    if (rv == 0)
+        rv = file_pwrite(g->fd, s->out.base, s->out.size, g->end);
+    g->torn = rv == LEAT_ENOSPACE;
+    if (rv == LEAT_ENOSPACE)
+        return base_errno(err, errno, "write", g->path);
     if (rv != 0)
         return unknown_end(g, "write", err);
     if (s->durability == LEAT_FULL && fdatasync(g->fd) != 0)
@@ -245,6 +259,25 @@ static void forget_group(struct segments *s)
     begin_group(s);
 }
 
+/* What a torn write left must not look like a group once another segment follows: only in the last one are records
+ * checked at open. */
+static int wipe(const struct segments *s, struct segment *g, struct leat_error *err)
+{
+    static const uint8_t zeros[GROUP_HEADER];
+
+    if (!g->torn)
+        return 0;
+    int rv = file_pwrite(g->fd, zeros, sizeof(zeros), g->end);
+    if (rv == LEAT_ENOSPACE)
+        return base_errno(err, errno, "write", g->path);
+    if (rv != 0)
+        return unknown_end(g, "write", err);
+    if (s->durability == LEAT_FULL && fdatasync(g->fd) != 0)
+        return unknown_end(g, "fdatasync", err);
+    g->torn = false;
+    return 0;
+}
+
 static int store_group(struct segments *s, struct leat_error *err)
 {
     struct segment *g = s->segment[s->segments - 1];
@@ -252,7 +285,9 @@ static int store_group(struct segments *s, struct leat_error *err)
 
     make_group(s);
     if (g->end + s->out.size > g->size) {
-        rv = segment_create(s, s->out.size, err);
+        rv = wipe(s, g, err);
+        if (rv == 0)
+            rv = segment_create(s, s->out.size, err);
         g = s->segment[s->segments - 1];
     }
     if (rv == 0)

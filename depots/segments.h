@@ -36,6 +36,7 @@ struct segment {
     uint64_t size;
     uint64_t end;      /* behind the last group */
     uint64_t written;  /* up to here the file's blocks were written before: overwriting them is cheap to sync */
+    bool torn;         /* part of a group that found no space may lie at the end */
     uint32_t slices;   /* reads that point into the map */
     bool trimmed;      /* unlinked; unmap when no slice is left */
     char path[];

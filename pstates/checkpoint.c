@@ -22,7 +22,9 @@
  *   helper   fdatasync the file; write {metas, turn, state} durably into the older of two slots
  *   poll     drop the pin before it; S stays pinned until the next checkpoint is whole
  *
- * A crash inside any step leaves the other slot, whose pin was held until this one was whole. */
+ * A crash inside any step leaves the other slot, whose pin was held until this one was whole. When there was no space
+ * for the slot, the helper writes the same bytes again later: parts of them may be in the file, so their pages stay
+ * pinned until all are. */
 
 #define SLOT_MAGIC 0x4b43504cU /* "LPCK" */
 
@@ -151,10 +153,13 @@ static int settle_slot(const char *directory, const struct buffer *slot, struct 
 
     slot_path(directory, (unsigned)(slot_sequence(slot) % 2), path, sizeof(path));
     int fd = open(path, O_WRONLY | O_CLOEXEC);
-    if (fd < 0 || file_pwrite(fd, slot->base, slot->size, 0) != 0 || fdatasync(fd) != 0)
-        rv = base_errno(err, errno, "sync", path);
-    if (fd >= 0)
-        close(fd);
+    if (fd < 0)
+        return base_errno(err, errno, "open", path);
+    if (file_pwrite(fd, slot->base, slot->size, 0) != 0)
+        rv = base_errno(err, errno, "write", path);
+    else
+        rv = file_sync(fd, path, err);
+    close(fd);
     return rv;
 }
 
@@ -281,7 +286,7 @@ static int write_slot(struct pstate_view *v, struct leat_error *err)
     char path[4096];
 
     slot_path(v->directory, (unsigned)(c->sequence % 2), path, sizeof(path));
-    bool fresh = access(path, F_OK) != 0;
+    bool fresh = access(path, F_OK) != 0 || c->result == LEAT_ENOSPACE;
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
         return base_errno(err, errno, "write", path);
@@ -289,8 +294,10 @@ static int write_slot(struct pstate_view *v, struct leat_error *err)
     crash_point("checkpoint.slot_half");
     if (rv == 0)
         rv = file_pwrite(fd, c->slot.base + half, c->slot.size - half, half);
-    if (rv != 0 || (sync && fdatasync(fd) != 0))
+    if (rv != 0)
         rv = base_errno(err, errno, "write", path);
+    else if (sync)
+        rv = file_sync(fd, path, err);
     close(fd);
     crash_point("checkpoint.slot_written");
     return rv == 0 && sync && fresh ? file_sync_directory(v->directory, err) : rv;
@@ -299,13 +306,13 @@ static int write_slot(struct pstate_view *v, struct leat_error *err)
 /* The slow part: pages durable first, then the slot that speaks of them. */
 static int make_durable(struct pstate_view *v, struct leat_error *err)
 {
-    int fd;
+    int fd, rv = 0;
 
     mdb_env_get_fd(v->env, &fd);
-    if (v->config.durability == LEAT_FULL && fdatasync(fd) != 0)
-        return base_errno(err, errno, "sync", v->directory);
+    if (v->config.durability == LEAT_FULL)
+        rv = file_sync(fd, v->directory, err);
     crash_point("checkpoint.synced");
-    return write_slot(v, err);
+    return rv == 0 ? write_slot(v, err) : rv;
 }
 
 static void *checkpoint_thread(void *context)
@@ -372,6 +379,18 @@ bool pstate_checkpoint_due(const struct pstate_view *v, int64_t monotonic_ns)
     return v->written >= due || monotonic_ns - c->done_ns >= DUE_NS;
 }
 
+static int run(struct pstate_view *v, struct leat_error *err)
+{
+    struct checkpointer *c = v->checkpointer;
+
+    c->finished = false;
+    int number = pthread_create(&c->thread, NULL, checkpoint_thread, v);
+    if (number != 0)
+        return base_errno(err, number, "start a checkpoint of", v->directory);
+    c->running = true;
+    return 0;
+}
+
 int pstate_checkpoint_start(struct pstate_view *v, struct leat_span state, struct leat_error *err)
 {
     struct checkpointer *c = v->checkpointer;
@@ -382,12 +401,13 @@ int pstate_checkpoint_start(struct pstate_view *v, struct leat_span state, struc
     int rv = begin(v, state, err);
     if (rv != 0)
         return rv;
-    c->finished = false;
-    int number = pthread_create(&c->thread, NULL, checkpoint_thread, v);
-    if (number != 0)
-        return base_errno(err, number, "start a checkpoint of", v->directory);
-    c->running = true;
-    return 0;
+    return run(v, err);
+}
+
+/* There was no space for the last one: its slot is to be written again. */
+static bool is_unwritten(const struct checkpointer *c)
+{
+    return !c->running && c->next_pin != NULL && c->result == LEAT_ENOSPACE;
 }
 
 static int join(struct pstate_view *v, struct leat_error *err)
@@ -414,6 +434,8 @@ int pstate_checkpoint_poll(struct pstate_view *v, uint64_t *turn, uint64_t *prev
         return LEAT_EAGAIN;
     if (c->running)
         rv = join(v, err);
+    else if (is_unwritten(c))
+        return (rv = run(v, err)) == 0 ? LEAT_EAGAIN : rv;
     *turn = c->turn;
     *previous = c->previous;
     return rv;
@@ -423,5 +445,12 @@ int pstate_checkpoint_wait(struct pstate_view *v, struct leat_error *err)
 {
     struct checkpointer *c = v->checkpointer;
 
-    return c != NULL && c->running ? join(v, err) : 0;
+    if (c == NULL || c->next_pin == NULL)
+        return 0;
+    if (c->running)
+        return join(v, err);
+    int rv = is_unwritten(c) ? make_durable(v, err) : leat_fail(err, c->result, "%s", c->why.text);
+    if (rv == 0)
+        finish(v);
+    return rv;
 }

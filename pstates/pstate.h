@@ -80,6 +80,8 @@ void pstate_view_close(struct pstate_view *v);
 
 /* A turn. ops (may be NULL: not recorded) collects operations until commit or abort. */
 int pstate_view_begin(struct pstate_view *v, struct buffer *ops, struct leat_error *err);
+/* Ends the turn, committed or not. LEAT_ENOSPACE: its operations may be applied again later, by pstate_view_apply; the
+ * references that it gave out stay given out. */
 int pstate_view_commit(struct pstate_view *v, uint64_t turn, struct leat_error *err);
 void pstate_view_abort(struct pstate_view *v);
 /* Repeat operations inside a turn begun with ops NULL. LEAT_ECORRUPT when they are not ours. */
@@ -92,7 +94,8 @@ int pstate_view_sweep(struct pstate_view *v, uint32_t max, uint32_t *deleted, st
 bool pstate_checkpoint_due(const struct pstate_view *v, int64_t monotonic_ns);
 /* Start one of the last commit, on a helper thread; state (copied) is kept with it. At most one at a time: LEAT_EBUSY. */
 int pstate_checkpoint_start(struct pstate_view *v, struct leat_span state, struct leat_error *err);
-/* 0: none is running (the last one's turn in *turn), LEAT_EAGAIN: running, else why it failed (fatal).
+/* 0: none is running (the last one's turn in *turn), LEAT_EAGAIN: running, LEAT_ENOSPACE: poll again later
+ * and it is written again, else why it failed (fatal).
  * *previous is the turn of the other slot: journals behind it must stay. */
 int pstate_checkpoint_poll(struct pstate_view *v, uint64_t *turn, uint64_t *previous, struct leat_error *err);
 int pstate_checkpoint_wait(struct pstate_view *v, struct leat_error *err);

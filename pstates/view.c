@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -42,6 +43,9 @@ int view_error(struct leat_error *err, int rc, const char *doing, const struct p
     case MDB_BAD_VALSIZE:
         return leat_fail(err, LEAT_ELIMIT, "%s '%s': a key or value is too large", doing, v->directory);
     default:
+        /* LMDB takes a write that came short, as the first one on a full disk does, for a failed one. */
+        if (rc == EIO && file_disk_full(v->directory))
+            rc = ENOSPC;
         return rc > 0 ? base_errno(err, rc, doing, v->directory)
                       : leat_fail(err, LEAT_EIO, "%s '%s': %s", doing, v->directory, mdb_strerror(rc));
     }
@@ -114,16 +118,29 @@ void op_record(struct pstate_view *v, enum view_op op, struct leat_span key, str
 
 /* ---- Opening ---- */
 
+/* LMDB writes to the table of readers through a map: where the disk has no block for it, that kills the process. */
+static int reserve_readers(const struct pstate_view *v, uint32_t readers, struct leat_error *err)
+{
+    char path[4096];
+
+    snprintf(path, sizeof(path), "%s/lock.mdb", v->directory);
+    return file_reserve(path, 4096 + 64 * (uint64_t)readers, err);
+}
+
 static int set_up_env(struct pstate_view *v, struct leat_error *err)
 {
     uint64_t size = v->config.map_size > 0 ? v->config.map_size : PSTATE_MAP_SIZE;
-    int rc = mdb_env_create(&v->env);
+    uint32_t readers = v->config.readers > 0 ? v->config.readers : READERS;
+    int rv = reserve_readers(v, readers, err);
 
+    if (rv != 0)
+        return rv;
+    int rc = mdb_env_create(&v->env);
     v->config.map_size = size;
     if (rc == 0)
         rc = mdb_env_set_mapsize(v->env, size);
     if (rc == 0)
-        rc = mdb_env_set_maxreaders(v->env, v->config.readers > 0 ? v->config.readers : READERS);
+        rc = mdb_env_set_maxreaders(v->env, readers);
     /* NOMEMINIT would let old memory into the file; NORDAHEAD would slow cold scans: neither is set. */
     if (rc == 0)
         rc = mdb_env_open(v->env, v->directory, MDB_NOSYNC | MDB_NOTLS, 0600);
@@ -253,15 +270,16 @@ int pstate_view_commit(struct pstate_view *v, uint64_t turn, struct leat_error *
     leat_assert(v->writer.txn != NULL && turn >= v->turn);
     store_u64(bytes, turn);
     crash_point("commit.before");
-    int rv = raw_put(v, key_turn, sizeof(key_turn), span_of(bytes, 8), err);
-    if (rv != 0)
-        return rv;
+    int rv = raw_put(v, key_turn, sizeof(key_turn), span_of(bytes, 8), err), rc = 0;
     scans_close(&v->writer, true);
-    int rc = mdb_txn_commit(v->writer.txn);
+    if (rv == 0)
+        rc = mdb_txn_commit(v->writer.txn);
+    else
+        mdb_txn_abort(v->writer.txn);
     v->writer.txn = NULL;
     v->ops = NULL;
-    if (rc != 0)
-        return view_error(err, rc, "commit a turn in", v);
+    if (rv != 0 || rc != 0)
+        return rv != 0 ? rv : view_error(err, rc, "commit a turn in", v);
     v->turn = turn;
     v->commits++;
     crash_point("commit.after");
