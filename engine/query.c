@@ -169,15 +169,20 @@ static void worker_give(struct query_cache *c, struct worker *w)
 
 /* ---- Running ---- */
 
-static void worker_begin(struct worker *w, uint32_t topology, const struct leat_query *how)
+static int64_t now_ns(void)
 {
-    int64_t now = clock_real()->monotonic_ns(clock_real());
+    return clock_real()->monotonic_ns(clock_real());
+}
+
+static void worker_begin(struct worker *w, uint32_t topology, const struct leat_query *how, int64_t asked_ns)
+{
+    int64_t now = now_ns();
 
     w->replies = w->reply_capacity = 0;
     w->reply = NULL;
     w->reply_node = NULL;
     w->timeout_ms = how->timeout_ms > 0 ? how->timeout_ms : 10000;
-    w->deadline_ns = now + (int64_t)w->timeout_ms * 1000000;
+    w->deadline_ns = asked_ns + (int64_t)w->timeout_ms * 1000000;
     w->cancel = how->cancel;
     arena_limit(w->arena, how->memory_max > 0 ? how->memory_max : (size_t)256 << 20);
     w->flow->topology = topology;
@@ -207,16 +212,15 @@ static int make_result(struct worker *w, const struct plan_node *node, struct le
     return 0;
 }
 
-/* Run an encoded request. */
+/* Run an encoded request; what it waited since it was asked counts. */
 static int run(struct module *m, uint32_t topology, struct leat_span request, const struct leat_query *how,
-               struct leat_result **out, struct leat_error *err)
+               int64_t asked_ns, struct leat_result **out, struct leat_error *err)
 {
     const struct plan_topology *t = &m->plan->topology[topology];
     struct worker *w = worker_take(m->queries);
-    int64_t start = clock_real()->monotonic_ns(clock_real());
     int rv;
 
-    worker_begin(w, topology, how);
+    worker_begin(w, topology, how, asked_ns);
     rv = row_batch(w->arena, &t->takes, &request, 1, &w->flow->request);
     leat_assert(rv == 0);
     for (uint32_t i = 0; i < t->edges; i++)
@@ -234,7 +238,7 @@ static int run(struct module *m, uint32_t topology, struct leat_span request, co
         rv = make_result(w, &t->node[t->reply], out, err);
     }
     worker_give(m->queries, w);
-    histogram_add(&m->query_ns[topology], (uint64_t)(clock_real()->monotonic_ns(clock_real()) - start));
+    histogram_add(&m->query_ns[topology], (uint64_t)(now_ns() - asked_ns));
     return rv;
 }
 
@@ -277,7 +281,7 @@ int leat_query(struct leat *l, const char *module, const char *query, struct lea
     }
     rv = row_encode(&m->plan->topology[topology].takes, request, &bytes, err);
     if (rv == 0)
-        rv = run(m, topology, buffer_bytes(&bytes), how != NULL ? how : &no_wishes, out, err);
+        rv = run(m, topology, buffer_bytes(&bytes), how != NULL ? how : &no_wishes, now_ns(), out, err);
     else
         base_wrap(err, rv, "the request of query '%s.%s'", module, query);
     if (!borrowed)
@@ -304,6 +308,7 @@ struct job {
     uint32_t topology;
     struct buffer request;
     struct leat_query how;
+    int64_t asked_ns;
     leat_query_done *done;
     void *context;
 };
@@ -323,7 +328,7 @@ static void run_job(struct job *j)
 {
     struct leat_result *result = NULL;
     struct leat_error err = {0};
-    int rv = run(j->module, j->topology, buffer_bytes(&j->request), &j->how, &result, &err);
+    int rv = run(j->module, j->topology, buffer_bytes(&j->request), &j->how, j->asked_ns, &result, &err);
 
     j->done(j->context, rv, &err, result);
     buffer_fini(&j->request);
@@ -416,7 +421,7 @@ int leat_query_start(struct leat *l, const char *module, const char *query, stru
     if (rv != 0)
         return rv;
     struct job *j = base_alloc(sizeof(*j));
-    *j = (struct job){.module = m, .topology = topology, .done = done, .context = context};
+    *j = (struct job){.module = m, .topology = topology, .asked_ns = now_ns(), .done = done, .context = context};
     if (how != NULL)
         j->how = *how;
     buffer_init(&j->request, LIMIT_ROW + 4096);

@@ -599,7 +599,7 @@ LEAT_API struct leat_task *leat_view_owner(struct leat_view *v, const struct lea
 /* -- queries -- */
 
 struct leat_query {
-    uint32_t timeout_ms;    /* 0: 10,000 */
+    uint32_t timeout_ms;    /* 0: 10,000; waiting for a query thread counts */
     size_t memory_max;      /* of the request; 0: 256 MiB */
     const bool *cancel;     /* set it to true to cancel; may be NULL */
 };

@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 #include <time.h>
+#include <unistd.h>
 
 /* What ends a query early, and what it leaves: nothing. Then many at once. */
 
@@ -315,7 +316,7 @@ static void *ask_on(void *context)
 struct answers {
     pthread_mutex_t lock;
     pthread_cond_t cond;
-    uint32_t done, right, canceled;
+    uint32_t done, right, canceled, late;
 };
 
 static void count_answer(void *context, int code, const struct leat_error *err, struct leat_result *result)
@@ -326,6 +327,7 @@ static void count_answer(void *context, int code, const struct leat_error *err, 
     pthread_mutex_lock(&a->lock);
     a->done++;
     a->canceled += code == LEAT_ECANCELED;
+    a->late += code == LEAT_ETIMEOUT;
     a->right += code == 0 && leat_at(leat_result_rows(result), 0, 0).as.i == ITEM_COUNT;
     pthread_cond_signal(&a->cond);
     pthread_mutex_unlock(&a->lock);
@@ -405,6 +407,25 @@ static void waiting_is_bounded(void **state)
     assert_true(answers.canceled >= taken - 64);
 }
 
+/* Each query thread has a slow query in hand: those behind wait, and their time runs out meanwhile. */
+static void waiting_counts(void **state)
+{
+    struct answers answers = {.lock = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
+    struct leat_test *t = open_items(&module, &ways[1]);
+    uint32_t threads = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
+    struct leat_query how = {.timeout_ms = 20};
+    struct leat_error err = {0, ""};
+
+    (void)state;
+    for (uint32_t i = 0; i < threads; i++)
+        must(leat_query_start(leat_test_leat(t), "queries", "lingers", LEAT_ROW(), NULL, count_answer, &answers, &err));
+    for (uint32_t i = 0; i < 3; i++)
+        must(leat_query_start(leat_test_leat(t), "queries", "count", LEAT_ROW(), &how, count_answer, &answers, &err));
+    wait_for(&answers, threads + 3);
+    assert_int_equal(answers.late, 3);
+    leat_test_close(t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -413,6 +434,7 @@ int main(void)
         cmocka_unit_test(memory_ends),
         cmocka_unit_test(many_at_once),
         cmocka_unit_test(waiting_is_bounded),
+        cmocka_unit_test(waiting_counts),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
