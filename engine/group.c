@@ -93,7 +93,8 @@ static int state_load(struct group *g, struct leat_span bytes, struct leat_error
 static bool batch_fits(const struct group *g, const struct batch *b)
 {
     for (uint32_t i = 0; i < b->ranges; i++)
-        if (b->range[i].partition >= g->partitions)
+        if (b->range[i].partition >= g->partitions || b->range[i].next < b->range[i].first ||
+            b->range[i].first < progress_cursor(g->progress, b->range[i].partition))
             return false;
     for (uint32_t i = 0; i < b->hops; i++)
         if (b->hop[i].peer >= g->config.groups)
@@ -110,6 +111,12 @@ static bool batch_fits(const struct group *g, const struct batch *b)
     return b->turn == g->turn + 1;
 }
 
+static int misfit(const struct group *g, const struct log_entry *e, const struct batch *b, struct leat_error *err)
+{
+    return leat_fail(err, LEAT_ECORRUPT, "the batch at offset %llu is of turn %llu and does not follow on turn %llu: the journal is another one's, put the right one back",
+                     (unsigned long long)e->offset, (unsigned long long)b->turn, (unsigned long long)g->turn);
+}
+
 static int replay_slice(struct group *g, const struct log_slice *slice, struct leat_error *err)
 {
     struct batch b;
@@ -119,14 +126,12 @@ static int replay_slice(struct group *g, const struct log_slice *slice, struct l
         arena_reset(g->small);
         rv = batch_decode(slice->entry[i].body, g->small, &b, err);
         if (rv == 0 && !batch_fits(g, &b))
-            rv = leat_fail(err, LEAT_ECORRUPT, "the batch at offset %llu is of turn %llu, but turn %llu must follow",
-                           (unsigned long long)slice->entry[i].offset, (unsigned long long)b.turn,
-                           (unsigned long long)g->turn + 1);
+            rv = misfit(g, &slice->entry[i], &b, err);
         if (rv == 0)
             rv = pstate_view_apply(g->view, b.ops, err);
         if (rv == 0) {
             g->epoch = b.epoch;
-            turn_apply_state(g, &b);
+            rv = turn_apply_state(g, &b) ? 0 : misfit(g, &slice->entry[i], &b, err);
             g->journal_next = slice->entry[i].offset + 1;
         }
     }

@@ -129,8 +129,9 @@ void hops_fini(struct group *g);
 
 /* One turn if there is input: 1; nothing to do: 0; else the error. */
 int turn_run(struct group *g, struct leat_error *err);
-/* What follows from a batch for the group's state: the same after a commit and in a replay. */
-void turn_apply_state(struct group *g, const struct batch *b);
+/* What follows from a batch for the group's state: the same after a commit and in a replay. false: it is of a turn that
+ * is not open, so the batch is another group's. */
+bool turn_apply_state(struct group *g, const struct batch *b);
 
 /* ---- turn_output.c ---- */
 

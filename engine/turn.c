@@ -435,15 +435,14 @@ static int journal_batch(struct group *g, struct leat_error *err)
 }
 
 /* XORs that came from peers were applied when they were seen; in a replay, and for this turn's own, they are now. */
-static void apply_progress(struct group *g, const struct batch *b, uint32_t from)
+static bool apply_progress(struct group *g, const struct batch *b, uint32_t from)
 {
-    for (uint32_t i = from; i < b->progresses; i++) {
-        bool open = progress_xor(g->progress, b->progress[i].turn, b->progress[i].xor);
-
-        leat_assert(open);
-    }
+    for (uint32_t i = from; i < b->progresses; i++)
+        if (!progress_xor(g->progress, b->progress[i].turn, b->progress[i].xor))
+            return false;
     if (b->ranges > 0)
         progress_add(g->progress, b->turn, b->opened_xor, b->opened_bytes, b->range, b->ranges);
+    return true;
 }
 
 static void apply_cursors(struct group *g, const struct batch *b)
@@ -464,7 +463,7 @@ static void apply_cursors(struct group *g, const struct batch *b)
         g->tick_next_us[b->tick[i].depot] = b->tick[i].next_us;
 }
 
-void turn_apply_state(struct group *g, const struct batch *b)
+bool turn_apply_state(struct group *g, const struct batch *b)
 {
     apply_cursors(g, b);
     for (uint32_t i = 0; i < b->sessions; i++) {
@@ -472,7 +471,7 @@ void turn_apply_state(struct group *g, const struct batch *b)
 
         session_set(&g->session[b->session[i].partition], &e);
     }
-    apply_progress(g, b, 0);
+    return apply_progress(g, b, 0);
 }
 
 /* Ack returns for records of this group's own turns, this one among them. Before the progress that lets acks go. */
@@ -525,7 +524,8 @@ static int commit(struct turn *t, struct leat_error *err)
         return LEAT_ECANCELED;
     give_returns(t);
     apply_cursors(g, &b);
-    apply_progress(g, &b, seen);
+    bool open = apply_progress(g, &b, seen);
+    leat_assert(open);
     buffer_clear(&g->seen_progress);
     for (uint32_t i = 0; i < g->config.groups; i++)
         for (uint32_t n = 0; n < t->taken[i]; n++)

@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/cluster/cluster.h"
+
+#include "base/log.h"
+#include "base/random.h"
+#include "engine/node.h"
+#include "modules/modules.h"
+#include "tests/lib/fault.h"
+
+#include "base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* Parts of a data directory are removed, replaced by older ones or by those of another group, or have a byte changed. Then
+ * the module does not launch and says why, or all that was acknowledged is there, once. (Pages of LMDB bear no checksum:
+ * data.mdb is left out of the changes of bytes.) */
+
+enum { WORDS = 7, SESSION = 9, LIFE = 150, LATER = 20, FLIPS = 150, FLIPS_LONG = 10000, PATHS = 400, DENSE = 6000, PATIENCE_S = 60 };
+
+enum outcome { RIGHT, REFUSED, WRONG, DIED };
+
+struct world {
+    char root[64];        /* with directories old, new, and the one in hand */
+    char path[PATHS][128]; /* of all files and directories of new, below it */
+    int paths;
+};
+
+/* ---- A node ---- */
+
+static int start(const char *directory, struct leat **l, struct leat_error *err)
+{
+    int rv = leat_open(directory, NULL, l, err);
+
+    if (rv != 0)
+        return rv;
+    (*l)->segment_size = 8 << 10;
+    (*l)->checkpoint_bytes = 256 << 10;
+    return leat_launch(*l, &module_word_count, &(struct leat_launch){.tasks = 8, .groups = 2}, err);
+}
+
+/* Row i: a word of its own, and one that many have. */
+static int append(struct leat *l, int64_t from, int64_t to, struct leat_error *err)
+{
+    struct leat_depot *d;
+    struct leat_rows *rows;
+    int rv = leat_depot_find(l, "word_count", "sentences", &d, err);
+
+    if (rv != 0)
+        return rv;
+    must_with(leat_rows_new(d, &rows), err);
+    for (int64_t i = from; i < to && rv == 0; i++) {
+        struct leat_append how = {.session = SESSION, .sequence = (uint64_t)i};
+        char text[64];
+
+        snprintf(text, sizeof(text), "u%d w%d", (int)i, (int)(i % WORDS));
+        leat_rows_clear(rows);
+        rv = leat_rows_add(rows, LEAT_ROW(leat_str(text)), err);
+        rv = rv == 0 ? leat_append(d, rows, &how, NULL, err) : rv;
+    }
+    leat_rows_free(rows);
+    return rv == 0 ? leat_wait(l, PATIENCE_S / 2 * 1000, err) : rv;
+}
+
+static int64_t count_of(struct leat_view *v, char letter, int64_t number)
+{
+    struct leat_value count = leat_i64(0), word;
+    char text[32];
+
+    snprintf(text, sizeof(text), "%c%d", letter, (int)number);
+    word = leat_str(text);
+    return leat_get(leat_view_owner(v, &word), 0, LEAT_KEYS(word), &count, 1) == 0 ? count.as.i : 0;
+}
+
+static enum outcome check(struct leat *l, int64_t rows)
+{
+    struct leat_error err = {0, ""};
+    struct leat_view *v;
+    int64_t words[WORDS] = {0};
+    int wrong = 0;
+
+    must(leat_view_open(l, "word_count", &v, &err));
+    for (int64_t i = 0; i < rows; i++) {
+        words[i % WORDS]++;
+        wrong += count_of(v, 'u', i) != 1;
+    }
+    for (int64_t i = 0; i < WORDS; i++)
+        wrong += count_of(v, 'w', i) != words[i];
+    leat_view_close(v);
+    if (wrong > 0)
+        fprintf(stderr, "%d wrong counts\n", wrong);
+    return wrong == 0 ? RIGHT : WRONG;
+}
+
+/* Open, go on, and compare. */
+static enum outcome judge(const char *directory)
+{
+    struct leat_error err = {0, ""};
+    struct leat *l = NULL;
+    enum outcome outcome = REFUSED;
+    int rv = start(directory, &l, &err);
+
+    if (rv == 0)
+        rv = append(l, 2 * LIFE, 2 * LIFE + LATER, &err);
+    if (rv == 0)
+        outcome = check(l, 2 * LIFE + LATER);
+    else if (err.text[0] == '\0' || rv == LEAT_ETIMEOUT || rv == LEAT_EINTERNAL)
+        outcome = WRONG;
+    if (outcome == WRONG)
+        fprintf(stderr, "%s: %s\n", leat_code_name(rv), err.text);
+    leat_close(l);
+    return outcome;
+}
+
+/* In a process of its own, as the engine may abort. */
+static enum outcome open_damaged(const struct world *w)
+{
+    static const int fatal[] = {SIGABRT, SIGSEGV, SIGBUS};
+    char directory[128];
+    int status = 0;
+    pid_t child = fork();
+
+    snprintf(directory, sizeof(directory), "%s/hand", w->root);
+    if (child == 0) {
+        for (size_t i = 0; i < LENGTH_OF(fatal); i++)
+            signal(fatal[i], SIG_DFL);
+        alarm(PATIENCE_S);
+        _exit((int)judge(directory));
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return WIFEXITED(status) && WEXITSTATUS(status) <= WRONG ? (enum outcome)WEXITSTATUS(status) : DIED;
+}
+
+/* ---- Directories ---- */
+
+static void shell(const char *format, const char *a, const char *b, const char *c)
+{
+    char command[1024];
+
+    snprintf(command, sizeof(command), format, a, b, c);
+    assert_int_equal(system(command), 0);
+}
+
+static struct world *listing;
+static size_t listing_skip;
+
+static int list_one(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+    (void)st;
+    (void)type;
+    (void)at;
+    if (strlen(path) > listing_skip && strchr(path + listing_skip + 1, '/') != NULL && listing->paths < PATHS)
+        snprintf(listing->path[listing->paths++], sizeof(listing->path[0]), "%s", path + listing_skip + 1);
+    return 0;
+}
+
+/* A life, a copy of it, and another life. */
+static int set_up(void **state)
+{
+    struct world *w = calloc(1, sizeof(*w));
+    struct leat_error err = {0, ""};
+    struct leat *l = NULL;
+    char directory[128];
+
+    fault_directory(w->root);
+    snprintf(directory, sizeof(directory), "%s/new", w->root);
+    for (int life = 0; life < 2; life++) {
+        must(start(directory, &l, &err));
+        must(append(l, LIFE * life, LIFE * (life + 1), &err));
+        leat_close(l);
+        if (life == 0)
+            shell("cp -a %s/new %s/old", w->root, w->root, "");
+    }
+    listing = w;
+    listing_skip = strlen(directory);
+    assert_int_equal(nftw(directory, list_one, 16, FTW_PHYS), 0);
+    assert_in_range(w->paths, 10, PATHS - 1);
+    *state = w;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct world *w = *state;
+
+    file_remove_tree(w->root, NULL);
+    free(w);
+    return 0;
+}
+
+static void fresh(const struct world *w)
+{
+    shell("rm -rf %s/hand && cp -a %s/new %s/hand", w->root, w->root, w->root);
+}
+
+/* Judge the damaged copy; does it launch? */
+static bool launches(const struct world *w, const char *damage, const char *path)
+{
+    static const char *const name[] = {"right", "refused", "wrong", "died"};
+    enum outcome outcome = open_damaged(w);
+
+    if (outcome == WRONG || outcome == DIED)
+        fail_msg("%s %s: %s", damage, path, name[outcome]);
+    return outcome == RIGHT;
+}
+
+static bool is_below(const char *path, const char *part)
+{
+    return strstr(path, part) != NULL;
+}
+
+/* ---- Cases ---- */
+
+static void nothing_is_damaged(void **state)
+{
+    fresh(*state);
+    assert_true(launches(*state, "nothing", ""));
+}
+
+static void parts_are_removed(void **state)
+{
+    const struct world *w = *state;
+
+    for (int i = 0; i < w->paths; i++) {
+        const char *path = w->path[i], *name = strrchr(path, '/') + 1;
+
+        fresh(w);
+        shell("rm -rf %s/hand/%s", w->root, path, "");
+        bool launched = launches(w, "removed", path);
+        if (strcmp(name, "journal") == 0 || strcmp(name, "depots") == 0 || strncmp(name, "group-", 6) == 0)
+            assert_false(launched);
+        if (strcmp(name, "view") == 0) /* it is made from the journal, which is whole */
+            assert_true(launched);
+    }
+}
+
+/* Of the files of one view, only all together are of one time. */
+static void parts_are_older(void **state)
+{
+    const struct world *w = *state;
+
+    for (int i = 0; i < w->paths; i++) {
+        const char *path = w->path[i];
+
+        if (is_below(path, "/view/"))
+            continue;
+        fresh(w);
+        shell("rm -rf %s/hand/%s", w->root, path, "");
+        shell("[ ! -e %1$s/old/%2$s ] || cp -a %1$s/old/%2$s %1$s/hand/%2$s", w->root, path, "");
+        bool launched = launches(w, "older", path);
+        if (strcmp(strrchr(path, '/'), "/view") == 0)
+            assert_true(launched);
+    }
+}
+
+static void groups_are_mixed_up(void **state)
+{
+    static const char *const part[] = {"", "/view", "/journal", "/depots"};
+    const struct world *w = *state;
+
+    for (size_t i = 0; i < LENGTH_OF(part); i++) {
+        fresh(w);
+        shell("cd %1$s/hand/word_count && mv group-000%2$s x && mv group-001%2$s group-000%2$s && mv x group-001%2$s", w->root, part[i], "");
+        assert_false(launches(w, "mixed up", part[i]));
+    }
+}
+
+static void flip(const struct world *w, const char *path, struct random *random)
+{
+    char file[256];
+    struct stat st;
+    uint8_t byte;
+
+    snprintf(file, sizeof(file), "%s/hand/%s", w->root, path);
+    int fd = open(file, O_RDWR | O_CLOEXEC);
+    assert_true(fd >= 0 && fstat(fd, &st) == 0);
+    /* Mostly where there is something: files are made large and filled later. */
+    uint64_t size = random_below(random, 4) == 0 || st.st_size < DENSE ? (uint64_t)st.st_size : (uint64_t)DENSE;
+    off_t at = (off_t)random_below(random, size);
+    assert_int_equal(pread(fd, &byte, 1, at), 1);
+    byte ^= (uint8_t)(1U << random_below(random, 8));
+    assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+    close(fd);
+}
+
+static void bits_are_flipped(void **state)
+{
+    const char *lasting = getenv("LEAT_LONG"), *given = getenv("LEAT_SEED");
+    int flips = lasting != NULL && strcmp(lasting, "1") == 0 ? FLIPS_LONG : FLIPS, refused = 0;
+    uint64_t first = given != NULL ? strtoull(given, NULL, 10) : 1;
+    const struct world *w = *state;
+    struct random random;
+    struct stat st;
+
+    for (int i = 0; i < flips; i++) {
+        uint64_t seed = first + (uint64_t)i;
+        char file[256], damage[64];
+        const char *path;
+
+        fresh(w);
+        random_seed(&random, seed);
+        do {
+            path = w->path[random_below(&random, (uint64_t)w->paths)];
+            snprintf(file, sizeof(file), "%s/hand/%s", w->root, path);
+        } while (stat(file, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size == 0 || is_below(path, ".mdb"));
+        flip(w, path, &random);
+        snprintf(damage, sizeof(damage), "seed %d: a bit of", (int)seed);
+        refused += !launches(w, damage, path);
+    }
+    assert_true(refused > 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(nothing_is_damaged),  cmocka_unit_test(parts_are_removed), cmocka_unit_test(parts_are_older),
+        cmocka_unit_test(groups_are_mixed_up), cmocka_unit_test(bits_are_flipped),
+    };
+
+    log_level_set(LOG_ERROR + 1);
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
