@@ -33,11 +33,18 @@ const struct session_entry *session_find(const struct session_table *t, uint64_t
     return seen(e) ? e : NULL;
 }
 
-/* Newest first. */
+static bool is_group(const struct session_entry *e)
+{
+    return e->session >= SESSION_GROUPS;
+}
+
+/* Those of groups, then newest first. */
 static int compare_age(const void *a, const void *b)
 {
     const struct session_entry *x = a, *y = b;
 
+    if (is_group(x) != is_group(y))
+        return is_group(x) ? -1 : 1;
     if (x->time_us != y->time_us)
         return x->time_us > y->time_us ? -1 : 1;
     return x->session < y->session ? -1 : x->session > y->session;
@@ -49,7 +56,7 @@ static void rebuild(struct session_table *t)
     uint32_t capacity = t->capacity, kept = 0;
 
     for (uint32_t i = 0; i < capacity; i++)
-        if (old[i].session != 0 && old[i].time_us >= t->newest_us - LIMIT_SESSION_AGE_US)
+        if (seen(&old[i]) && (is_group(&old[i]) || old[i].time_us >= t->newest_us - LIMIT_SESSION_AGE_US))
             old[kept++] = old[i];
     if (kept > LIMIT_SESSIONS) {
         qsort(old, kept, sizeof(*old), compare_age);

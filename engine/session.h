@@ -3,7 +3,8 @@
 #define ENGINE_SESSION_H
 
 /* What producers' sessions have sent to one partition: the last sequence of each. A pure value: what it forgets
- * follows from the log's content alone (LIMIT_SESSION_AGE_US of record time, LIMIT_SESSIONS a partition). */
+ * follows from the log's content alone (LIMIT_SESSION_AGE_US of record time, LIMIT_SESSIONS a partition). Those of
+ * groups are few and stay: a group that was down for long sends again what was not yet taken. */
 
 #include "base/base.h"
 

@@ -183,6 +183,22 @@ static void count_is_limited(void **unused)
     session_fini(&t);
 }
 
+/* An output may be sent again however long the group was down, and whatever clients did first. */
+static void sessions_of_groups_stay(void **unused)
+{
+    struct session_table t = {0};
+
+    (void)unused;
+    assert_true(session_accept(&t, SESSION_GROUPS + 3, 17, now));
+    session_set(&t, &(struct session_entry){SESSION_GROUPS + 4, 0, INT64_MIN});
+    for (uint64_t s = 1; s <= 2 * (uint64_t)LIMIT_SESSIONS + 10; s++)
+        session_accept(&t, s, 1, now + 2 * LIMIT_SESSION_AGE_US);
+    assert_false(session_accept(&t, SESSION_GROUPS + 3, 17, now));
+    assert_true(session_accept(&t, SESSION_GROUPS + 3, 18, now));
+    assert_null(session_find(&t, SESSION_GROUPS + 4)); /* undone: it never was */
+    session_fini(&t);
+}
+
 static void damage_is_found(void **unused)
 {
     struct session_table t = {0};
@@ -220,6 +236,7 @@ int main(void)
         cmocka_unit_test(copy_is_apart),
         cmocka_unit_test(old_ones_go),
         cmocka_unit_test(count_is_limited),
+        cmocka_unit_test(sessions_of_groups_stay),
         cmocka_unit_test(damage_is_found),
     };
 
