@@ -5,7 +5,7 @@
  * Each node counts the rows it sees at its task; the counts are those of a model, however turns are cut, rows travel, and
  * groups crash. */
 
-enum { SEEN, SUMS };
+enum { SEEN, SUMS, SPANS };
 enum { TASKS = 8, ROWS = 60, ROUNDS = 12 };
 
 #define PLACES(X) X(start) X(direct) X(local) X(key) X(all) X(global) X(scatter) X(twos) X(threes) X(merged) X(ping) X(pong) X(after)
@@ -99,27 +99,126 @@ static int pong(struct leat_task *t, const struct leat_batch *in)
     return 0;
 }
 
+static int sums(struct leat_task *t, const struct leat_batch *in)
+{
+    struct leat_value key, v;
+    struct leat_scan *scan;
+
+    if (in->rows == 0 || leat_scan_open(t, SUMS, LEAT_KEYS(), NULL, &scan) != 0)
+        return leat_task_error(t);
+    while (leat_scan_next(scan, &key, &v, 1) == 0)
+        leat_emit(t, 0, LEAT_ROW(leat_bool(key.as.u % 2 != 0), v));
+    leat_scan_close(scan);
+    return leat_task_error(t);
+}
+
+/* ---- A fold of the module's own: the least and the most of a column, moved by an argument ---- */
+
+struct span_of {
+    int column;
+    int64_t moved;
+};
+
+struct span {
+    int64_t least, most;
+};
+
+static int span_prepare(struct leat_fold_use *use, size_t *state_size, char *schema, size_t size, struct leat_error *err)
+{
+    const char *of = leat_fold_argument(use, "of"), *moved = leat_fold_argument(use, "moved");
+    struct span_of *args = leat_fold_memory(use);
+
+    args->column = of != NULL ? leat_fold_column(use, of) : -1;
+    args->moved = moved != NULL ? atoll(moved) : 0;
+    *state_size = sizeof(struct span);
+    snprintf(schema, size, "least: i64, most: i64");
+    return args->column >= 0 ? 0 : leat_fail(err, LEAT_EMODULE, "of=%s is no column", of != NULL ? of : "");
+}
+
+static void span_init(const struct leat_fold_use *use, void *state)
+{
+    (void)use;
+    *(struct span *)state = (struct span){INT64_MAX, INT64_MIN};
+}
+
+static int span_merge(const struct leat_fold_use *use, void *state, const void *other)
+{
+    const struct span *b = other;
+    struct span *a = state;
+
+    (void)use;
+    a->least = b->least < a->least ? b->least : a->least;
+    a->most = b->most > a->most ? b->most : a->most;
+    return 0;
+}
+
+static int span_step(const struct leat_fold_use *use, void *state, const struct leat_batch *in, uint32_t first, uint32_t end)
+{
+    const struct span_of *args = leat_fold_memory(use);
+
+    for (uint32_t i = first; i < end; i++) {
+        int64_t n = leat_at(in, i, (uint32_t)args->column).as.i + args->moved;
+
+        span_merge(use, state, &(struct span){n, n});
+    }
+    return 0;
+}
+
+static void span_save(const struct leat_fold_use *use, const void *state, struct leat_sink *out)
+{
+    (void)use;
+    leat_sink_put(out, state, sizeof(struct span));
+}
+
+static int span_load(const struct leat_fold_use *use, void *state, struct leat_span bytes)
+{
+    (void)use;
+    if (bytes.size != sizeof(struct span))
+        return LEAT_ECORRUPT;
+    memcpy(state, bytes.base, bytes.size);
+    return 0;
+}
+
+static int span_finish(const struct leat_fold_use *use, const void *state, struct leat_task *t)
+{
+    const struct span *s = state;
+
+    (void)use;
+    leat_fold_emit(t, LEAT_ROW(leat_i64(s->least), leat_i64(s->most)));
+    return 0;
+}
+
+static const struct leat_fold span_fold = {"span", LEAT_KEEP_VALUE, span_prepare, span_init, span_step, span_merge, span_save, span_load,
+                                           span_finish};
+
 #define ROW "to: u32, n: i64"
 #define NODE(name_, from_, route_) {#name_, .from = from_, .route = route_, .run = name_, .emits = ROW}
 
 static const struct leat_module module = {
     LEAT_ABI, .name = "streams",
     .depots = DEPOTS({"rows", "n: i64", .by = "n"}, {"later", ROW, .partitioner = LEAT_NO_CLIENT}),
-    .pstates = PSTATES([SEEN] = {"seen", "map<u32, map<i64, i64>>"}, [SUMS] = {"sums", "map<u32, i64>"}),
-    .topologies = TOPOLOGIES({"flow", LEAT_STREAM, NODES(
+    .pstates = PSTATES([SEEN] = {"seen", "map<u32, map<i64, i64>>"}, [SUMS] = {"sums", "map<u32, i64>"},
+                       [SPANS] = {"spans", "map<u32, struct{least: i64, most: i64}>"}),
+    .topologies = TOPOLOGIES({"sums", LEAT_QUERY, NODES(
+        {"sums", .from = "request", .route = LEAT_ALL, .run = sums, .emits = "odd: bool, sum: i64"},
+        {"halves", .from = "sums", .route = LEAT_BY_KEY, .fold = &span_fold, .args = "of=sum moved=-1"},
+        {"whole", .from = "halves", .route = LEAT_TO_ORIGIN, .fold = &span_fold, .args = "of=most", .into = "reply"})},
+        {"flow", LEAT_STREAM, NODES(
         NODE(start, "rows", LEAT_LOCAL), NODE(direct, "start", LEAT_DIRECT), NODE(local, "direct", LEAT_LOCAL),
         NODE(key, "start", LEAT_BY_KEY), NODE(all, "start", LEAT_ALL), NODE(global, "direct", LEAT_GLOBAL),
         NODE(scatter, "start", LEAT_TO_RANDOM), NODE(twos, "start", LEAT_LOCAL), NODE(threes, "key", LEAT_GLOBAL),
         NODE(merged, "twos, threes, scatter", LEAT_BY_KEY), NODE(ping, "start, pong", LEAT_BY_KEY),
         NODE(pong, "ping", LEAT_DIRECT), {"append", .from = "merged, local", .route = LEAT_TO_RANDOM, .into = "later"},
         NODE(after, "later", LEAT_BY_KEY),
-        {"sum", .from = "after, pong, all, global", .route = LEAT_BY_KEY, .fold = &leat_sum, .args = "of=n", .into = "sums"})})};
+        {"sum", .from = "after, pong, all, global", .route = LEAT_BY_KEY, .fold = &leat_sum, .args = "of=n", .into = "sums"},
+        {"span", .from = "pong, after, merged", .route = LEAT_BY_KEY, .fold = &span_fold, .args = "moved=1000 of=n", .into = "spans"})})};
 
 /* ---- The model ---- */
 
 struct model {
     int64_t seen[PLACE_COUNT][TASKS][ROWS];
     int64_t sum[TASKS]; /* by `to` */
+    struct span span[TASKS];
 };
 
 static uint32_t task_of(uint32_t to)
@@ -127,6 +226,11 @@ static uint32_t task_of(uint32_t to)
     struct leat_value v = leat_u32(to);
 
     return leat_task_of(TASKS, &v);
+}
+
+static void model_span(struct model *m, uint32_t to, int64_t n)
+{
+    span_merge(NULL, &m->span[to], &(struct span){n + 1000, n + 1000});
 }
 
 static void model_loop(struct model *m, uint32_t to, int64_t n)
@@ -137,6 +241,7 @@ static void model_loop(struct model *m, uint32_t to, int64_t n)
 
         m->seen[AT_pong][at][n / 2]++;
         m->sum[(at + 1) % TASKS] += n / 2;
+        model_span(m, (at + 1) % TASKS, n / 2);
         model_loop(m, (at + 1) % TASKS, n / 2);
     }
 }
@@ -160,6 +265,7 @@ static void model_row(struct model *m, int64_t n)
     m->seen[AT_merged][task_of(to)][n] += merged;
     m->seen[AT_after][task_of(to)][n] += merged + 1;
     m->sum[to] += n * (merged + 1 + TASKS + 1);
+    model_span(m, to, n);
     model_loop(m, to, n);
 }
 
@@ -178,6 +284,29 @@ static void check_place(struct leat_task *t, const struct model *m, enum place a
     }
 }
 
+static void check_spans(struct leat_test *t, struct leat_view *view, const struct model *m)
+{
+    int64_t most[2] = {INT64_MIN, INT64_MIN};
+    struct leat_error err = {0, ""};
+    struct leat_result *r;
+
+    for (uint32_t to = 0; to < TASKS; to++) {
+        struct leat_value key = leat_u32(to), v[2];
+        int rv = leat_get(leat_view_owner(view, &key), SPANS, LEAT_KEYS(key), v, 2);
+
+        assert_int_equal(rv, m->span[to].least == INT64_MAX ? LEAT_ENOTFOUND : 0);
+        if (rv != 0)
+            continue;
+        assert_int_equal(v[0].as.i, m->span[to].least);
+        assert_int_equal(v[1].as.i, m->span[to].most);
+        most[to % 2] = m->sum[to] - 1 > most[to % 2] ? m->sum[to] - 1 : most[to % 2];
+    }
+    must(leat_query(leat_test_leat(t), "streams", "sums", LEAT_ROW(), NULL, &r, &err));
+    assert_int_equal(leat_at(leat_result_rows(r), 0, 0).as.i, most[0] < most[1] ? most[0] : most[1]);
+    assert_int_equal(leat_at(leat_result_rows(r), 0, 1).as.i, most[0] > most[1] ? most[0] : most[1]);
+    leat_result_free(r);
+}
+
 static void check(struct leat_test *t, const struct model *m)
 {
     struct leat_error err = {0, ""};
@@ -188,6 +317,7 @@ static void check(struct leat_test *t, const struct model *m)
     for (uint32_t task = 0; task < TASKS; task++)
         for (int at = 0; at < PLACE_COUNT; at++)
             check_place(leat_view_task(view, task), m, (enum place)at, anywhere);
+    check_spans(t, view, m);
     leat_view_close(view);
     for (int64_t n = 0; n < ROWS; n++)
         assert_int_equal(anywhere[n], m->seen[AT_scatter][0][n]);
@@ -224,6 +354,8 @@ static void one_way(const struct way *w, const char *point)
     struct leat_test *t = open_way(&module, w, NULL);
     struct model m = {.sum = {0}};
 
+    for (uint32_t to = 0; to < TASKS; to++)
+        span_init(NULL, &m.span[to]);
     print_message("seed %llu, groups %u, cut %u, hops %d, %s\n", (unsigned long long)w->seed, w->groups, w->cut_rows, w->force_hops,
                   point != NULL ? point : "no crash");
     run_rows(t, w->seed, &m, point);
