@@ -47,9 +47,11 @@ static int credit(struct leat_task *t, const struct leat_batch *in)
 {
     for (uint32_t i = 0; i < in->rows; i++) {
         struct leat_value account = leat_at(in, i, 0);
-        int64_t sum;
+        int64_t amount = leat_at(in, i, 1).as.i, sum;
 
-        if (__builtin_add_overflow(balance_of(t, account), leat_at(in, i, 1).as.i, &sum))
+        if (amount <= 0)
+            leat_reject(t, i, "an amount of %lld; a deposit adds at least 1", (long long)amount);
+        else if (__builtin_add_overflow(balance_of(t, account), amount, &sum))
             leat_reject(t, i, "the balance would overflow");
         else
             leat_put(t, BALANCES, LEAT_KEYS(account), LEAT_ROW(leat_i64(sum)));

@@ -155,6 +155,28 @@ static void transfers_count_once(void **state)
     leat_test_close(t);
 }
 
+static void amounts_that_are_none_are_rejected(void **state)
+{
+    struct leat_test *t = open_way(&module_bank_transfer, &ways[1], NULL);
+    struct leat_error err = {0, ""};
+    const int64_t amounts[] = {10, -7, 0, INT64_MIN, INT64_MAX};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(amounts) / sizeof(*amounts); i++) {
+        struct leat_value amount = leat_i64(amounts[i]);
+
+        must(leat_test_append(t, "deposits", LEAT_ROW(leat_str("a"), amount), &err));
+        must(leat_test_run(t, &err));
+        assert_int_equal(value_of(t, "bank_transfer", "balances", leat_str("a"), 0), 10);
+        if (amounts[i] <= 0)
+            must(leat_test_append(t, "transfers", LEAT_ROW(leat_str("a"), leat_str("b"), amount, leat_str("x")), &err));
+    }
+    must(leat_test_run(t, &err));
+    assert_int_equal(value_of(t, "bank_transfer", "balances", leat_str("a"), 0), 10);
+    assert_int_equal(value_of(t, "bank_transfer", "balances", leat_str("b"), 0), 0);
+    leat_test_close(t);
+}
+
 /* ---- lsh ---- */
 
 enum { DIMS = 16, VECTORS = 300 };
@@ -345,6 +367,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(word_count_counts),    cmocka_unit_test(word_count_answers),      cmocka_unit_test(long_words_are_rejected),
         cmocka_unit_test(money_stays),          cmocka_unit_test(transfers_count_once),    cmocka_unit_test(lsh_finds),
+        cmocka_unit_test(amounts_that_are_none_are_rejected),
         cmocka_unit_test(lsh_upserts_and_deletes), cmocka_unit_test(lsh_refuses),
     };
 
