@@ -41,6 +41,8 @@ int call_ftruncate(int fd, off_t size) __asm__("ftruncate64");
 int call_ftruncate_32(int fd, off_t size) BOTH("ftruncate");
 int call_fallocate(int fd, off_t offset, off_t size) __asm__("posix_fallocate64");
 int call_fallocate_32(int fd, off_t offset, off_t size) BOTH("posix_fallocate");
+int call_reserve(int fd, int mode, off_t offset, off_t size) __asm__("fallocate64");
+int call_reserve_32(int fd, int mode, off_t offset, off_t size) BOTH("fallocate");
 int call_fsync(int fd) __asm__("fsync");
 int call_fdatasync(int fd) __asm__("fdatasync");
 int call_msync(void *at, size_t size, int flags) __asm__("msync");
@@ -365,6 +367,15 @@ int call_fallocate(int fd, off_t offset, off_t size)
     if (files.file[file].size < (uint64_t)(offset + size))
         files_resize(file, (uint64_t)(offset + size));
     return 0;
+}
+
+/* Only with a size that stays: room is looked for, but not kept. */
+int call_reserve(int fd, int mode, off_t offset, off_t size)
+{
+    uint32_t file = begin(fd);
+
+    leat_assert((mode & FALLOC_FL_KEEP_SIZE) != 0);
+    return files_room(file, (uint64_t)(offset + size)) ? 0 : fail(ENOSPC);
 }
 
 /* Others go on while the disk works, and the power may fail. */

@@ -238,8 +238,12 @@ void fiber_step(void)
     fiber_world.now_ns += 1000;
     if (fiber_world.crash_step != 0 && fiber_world.steps >= fiber_world.crash_step)
         fiber_crash();
-    if (fiber_world.switch_one_in > 0 && random_below(&fiber_world.random, fiber_world.switch_one_in) == 0)
+    if (fiber_world.stall_one_in > 0 && random_below(&fiber_world.random, fiber_world.stall_one_in) == 0) {
+        fiber_world.stalls++;
+        fiber_sleep((int64_t)random_below(&fiber_world.random, (uint64_t)fiber_world.stall_ns));
+    } else if (fiber_world.switch_one_in > 0 && random_below(&fiber_world.random, fiber_world.switch_one_in) == 0) {
         to_scheduler(false);
+    }
 }
 
 static void forget_all(void)

@@ -27,10 +27,12 @@ struct fiber_world {
     int64_t now_ns;         /* monotonic */
     int64_t wall_offset_us; /* wall clock against the monotonic one */
     uint32_t switch_one_in; /* at a call, another fiber goes on once in so many; 0: never */
+    uint32_t stall_one_in;  /* at a call, the fiber gets no processor for some time */
+    int64_t stall_ns;
     uint32_t spurious_one_in; /* a wait for a condition ends by itself */
     uint64_t steps;         /* calls so far */
     uint64_t crash_step;    /* the life ends at this step; 0: it does not */
-    uint64_t switches, spurious;
+    uint64_t switches, spurious, stalls;
     uint64_t trace;         /* hash of all that happened */
 };
 extern struct fiber_world fiber_world;

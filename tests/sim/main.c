@@ -140,6 +140,7 @@ static void print_report(double seconds)
     print_count("appends tried again", c->retries);
     print_count("reads checked", c->reads);
     print_count("switches of threads", c->switches);
+    print_count("threads stalled", c->stalls);
     print_count("wake-ups for nothing", c->spurious);
     for (int i = 0; i < FILES_COUNTS; i++)
         print_count(files_count_name[i], c->files[i]);

@@ -67,7 +67,7 @@ static enum op_kind draw_kind(struct random *r, uint32_t actor)
 
 static void draw_plan(struct random *r)
 {
-    static const uint32_t switches[] = {0, 2, 8, 50, 1000}, cuts[] = {0, 0, 1, 3, 20};
+    static const uint32_t switches[] = {0, 2, 8, 50, 1000}, cuts[] = {0, 0, 1, 3, 20}, stalls[] = {0, 30, 300, 3000};
     uint32_t tasks = 1U << below(r, 5);
 
     sim_module_make(r, tasks, &sim_module);
@@ -79,6 +79,8 @@ static void draw_plan(struct random *r)
     sim.segment_size = UINT64_C(4096) << below(r, 5);
     sim.checkpoint_bytes = UINT64_C(4096) << below(r, 8);
     fiber_world.switch_one_in = switches[below(r, LENGTH_OF(switches))];
+    fiber_world.stall_one_in = stalls[below(r, LENGTH_OF(stalls))];
+    fiber_world.stall_ns = (int64_t)1000000 << below(r, 7);
     fiber_world.spurious_one_in = below(r, 2) == 0 ? 20 : 0;
     files.sync_ns = 20000 + below(r, 1000000);
     sim.ops = 4 + below(r, SIM_OPS - 4);
@@ -424,6 +426,7 @@ static void count_all(void)
         c->files[i] += files.count[i];
     c->switches += fiber_world.switches;
     c->spurious += fiber_world.spurious;
+    c->stalls += fiber_world.stalls;
     c->virtual_ns += fiber_world.now_ns - SECOND;
 }
 

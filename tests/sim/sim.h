@@ -50,7 +50,7 @@ struct stream {
 struct sim_counts {
     uint64_t files[FILES_COUNTS];
     uint64_t ops[OP_KINDS];
-    uint64_t lives, recoveries_crashed, crashes_at_open, failed_opens, stops, switches, spurious, rows, repeats, reads, retries,
+    uint64_t lives, recoveries_crashed, crashes_at_open, failed_opens, stops, switches, spurious, stalls, rows, repeats, reads, retries,
         checkpoints, trimmed;
     int64_t virtual_ns;
 };
