@@ -400,6 +400,43 @@ void group_connect(struct group *g, struct group *const *peers, const struct gro
     atomic_store(&g->dirty, true);
 }
 
+/* A log that is shorter than what was consumed of it: lost by a crash of the system under durability process, or put
+ * back from another time than ours. Going on would pass over what takes the place of the lost part. */
+int group_check_sources(const struct group *g, struct leat_error *err)
+{
+    static const char advice[] = "put all groups back from one backup, or remove the module's directory and append anew";
+
+    leat_assert(g->connected);
+    for (uint32_t i = 0; i < g->config.groups; i++) {
+        const struct hop_cursor *c = &g->peer[i].cursor;
+        const struct group *peer = g->peer[i].group;
+
+        if (c->turn > peer->turn || c->progress_turn > peer->turn || c->position > peer->journal_next)
+            return leat_fail(err, LEAT_ECORRUPT, "group %u has consumed the outputs of group %u up to turn %llu, but that one ends at turn %llu: %s",
+                             g->config.number, i, (unsigned long long)c->turn, (unsigned long long)peer->turn, advice);
+    }
+    for (uint32_t i = g->own_partitions; i < g->partitions; i++) {
+        uint64_t first, next, cursor = progress_cursor(g->progress, i);
+        struct group_input in;
+
+        group_input(g, i, &in);
+        log_bounds(in.log, in.log_partition, &first, &next);
+        if (cursor > next)
+            return leat_fail(err, LEAT_ECORRUPT, "group %u has read %llu records of a depot of another module, but it ends at %llu: %s",
+                             g->config.number, (unsigned long long)cursor, (unsigned long long)next, advice);
+    }
+    return 0;
+}
+
+bool group_drained(const struct group *g)
+{
+    leat_assert(g->connected);
+    for (uint32_t i = 0; i < g->config.groups; i++)
+        if (g->peer[i].cursor.turn != g->peer[i].group->sent[g->config.number])
+            return false;
+    return true;
+}
+
 /* ---- Checkpoints ---- */
 
 /* Up to where a peer has consumed our journal; all of it when nothing more is in it for the peer. */
@@ -497,6 +534,8 @@ int64_t group_due(const struct group *g)
 
     if (!g->config.memory)
         due = now + (g->checkpointing ? 20 * 1000000LL : 1000 * 1000000LL);
+    if (g->settle_ns > 0)
+        due = g->settle_ns < due ? g->settle_ns : due;
     for (uint32_t i = 0; i < g->plan->depots && g->config.number == 0; i++)
         if (g->plan->depot[i].tick_ms > 0) {
             int64_t at = g->tick_next_us[i] > wall ? now + (g->tick_next_us[i] - wall) * 1000 : now;
@@ -507,6 +546,13 @@ int64_t group_due(const struct group *g)
 }
 
 /* ---- Closing ---- */
+
+int group_settle(struct group *g, struct leat_error *err)
+{
+    g->closing = true;
+    int rv = group_step(g, err);
+    return rv < 0 ? rv : 0;
+}
 
 int group_close_clean(struct group *g, struct leat_error *err)
 {

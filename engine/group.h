@@ -48,6 +48,10 @@ struct group_foreign {
 /* Tell it its peers (all groups of the module, by number, itself included), and whom it reads from: foreign[i] for
  * plan->foreign[i]. Once, before the first step. */
 void group_connect(struct group *g, struct group *const *peers, const struct group_foreign *foreign);
+/* Once all are connected: LEAT_ECORRUPT when it has consumed what the logs it reads from do not have. */
+int group_check_sources(const struct group *g, struct leat_error *err);
+/* Before the first step: has every output of its peers been consumed? */
+bool group_drained(const struct group *g);
 
 /* Do what there is to do, at most one turn. 1: did something, 0: nothing to do now, else fatal (err says why; the
  * group must be closed and opened again). */
@@ -55,6 +59,9 @@ int group_step(struct group *g, struct leat_error *err);
 /* Monotonic nanoseconds at which to step even if nobody wakes it; INT64_MAX: never. */
 int64_t group_due(const struct group *g);
 
+/* Before a clean close, on all groups while none is closed: take in the progress that has come, but no more rows. So what
+ * was processed is under way no more when the module starts again. */
+int group_settle(struct group *g, struct leat_error *err);
 /* Checkpoint and close in order; or drop it as a crash would. Peers must not step any more. */
 int group_close_clean(struct group *g, struct leat_error *err);
 void group_close(struct group *g);

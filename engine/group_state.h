@@ -108,6 +108,9 @@ struct group {
     const struct plan_node *poison_node;
     uint32_t poison_topology;
 
+    int64_t settle_ns;            /* when a turn without rows takes the progress that waits; 0: none waits */
+    bool closing;                 /* then it takes it at once, and no more rows */
+
     bool checkpointing;
     int64_t checkpoint_started_ns;
     uint64_t checkpoint_turn[2], checkpoint_position[2]; /* of the last two started: newest first */
@@ -129,6 +132,16 @@ void hops_fini(struct group *g);
 
 /* One turn if there is input: 1; nothing to do: 0; else the error. */
 int turn_run(struct group *g, struct leat_error *err);
+/* What reads a partition, and where it is. */
+struct group_input {
+    struct log *log;
+    uint32_t log_partition;
+    uint32_t task;
+    const struct plan_edge *edge;
+    uint32_t edges;
+    bool own;
+};
+void group_input(const struct group *g, uint32_t partition, struct group_input *in);
 /* What follows from a batch for the group's state: the same after a commit and in a replay. false: it is of a turn that
  * is not open, so the batch is another group's. */
 bool turn_apply_state(struct group *g, const struct batch *b);

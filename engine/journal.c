@@ -223,7 +223,7 @@ static void encode_item(const struct output_item *it, struct buffer *out)
     buffer_u8(out, (uint8_t)it->kind);
     switch (it->kind) {
     case OUTPUT_ROW:
-        buffer_varint(out, it->topology);
+        buffer_varint(out, it->stream);
         buffer_varint(out, it->node);
         buffer_varint(out, it->task);
         buffer_u8(out, it->hops);
@@ -231,7 +231,7 @@ static void encode_item(const struct output_item *it, struct buffer *out)
         buffer_varint(out, it->index);
         break;
     case OUTPUT_STATE:
-        buffer_varint(out, it->topology);
+        buffer_varint(out, it->stream);
         buffer_varint(out, it->node);
         buffer_varint(out, it->sources);
         buffer_span(out, it->key);
@@ -272,7 +272,7 @@ static void decode_item(struct reader *r, struct output_item *it, uint32_t sourc
     it->kind = (enum output_kind)reader_u8(r);
     switch (it->kind) {
     case OUTPUT_ROW:
-        it->topology = (uint32_t)reader_varint(r);
+        it->stream = (uint32_t)reader_varint(r);
         it->node = (uint32_t)reader_varint(r);
         it->task = (uint32_t)reader_varint(r);
         it->hops = reader_u8(r);
@@ -284,7 +284,7 @@ static void decode_item(struct reader *r, struct output_item *it, uint32_t sourc
             it->sources = UINT64_C(1) << source;
         break;
     case OUTPUT_STATE:
-        it->topology = (uint32_t)reader_varint(r);
+        it->stream = (uint32_t)reader_varint(r);
         it->node = (uint32_t)reader_varint(r);
         it->sources = reader_varint(r);
         it->key = reader_span(r);

@@ -88,7 +88,7 @@ enum output_kind { OUTPUT_ROW, OUTPUT_STATE, OUTPUT_APPEND };
 /* One item. Items are consumed in order; a turn may stop between any two. */
 struct output_item {
     enum output_kind kind;
-    uint32_t topology, node; /* ROW, STATE */
+    uint32_t stream, node;   /* ROW, STATE: plan->stream */
     uint32_t task;           /* ROW */
     uint32_t depot;          /* APPEND */
     uint32_t partition;      /* APPEND */

@@ -39,6 +39,7 @@ struct module {
     struct histogram *query_ns;    /* by topology */
     _Atomic bool failing;          /* the first to set it says why */
     _Atomic int failed;
+    bool launched;
     struct leat_error why;         /* set before failed */
 };
 

@@ -180,6 +180,44 @@ static int differs(const struct module *m, struct buffer *was, struct buffer *is
                      m->plan->module->name, a != NULL ? a : "nothing", b != NULL ? b : "nothing");
 }
 
+static void streams_path(const struct module *m, char *out, size_t size)
+{
+    snprintf(out, size, "%s/module.streams", m->directory);
+}
+
+/* Written when all groups were made: from then on none may be missing. */
+static bool has_streams(const struct module *m)
+{
+    char path[4096];
+
+    streams_path(m, path, sizeof(path));
+    return access(path, F_OK) == 0;
+}
+
+/* Outputs under way name nodes by number: they may change only when there are none. */
+static int check_streams(struct module *m, struct leat_error *err)
+{
+    struct buffer now, was;
+    char path[4096];
+    bool drained = true;
+
+    streams_path(m, path, sizeof(path));
+    buffer_init(&now, 16 << 20);
+    buffer_init(&was, 16 << 20);
+    plan_streams(m->plan, &now);
+    int rv = file_read(path, 16 << 20, &was, err);
+    for (uint32_t i = 0; i < m->groups; i++)
+        drained = drained && group_drained(m->group[i]);
+    if (rv == 0 && !span_equal(buffer_bytes(&now), buffer_bytes(&was)) && !drained)
+        rv = leat_fail(err, LEAT_EEXISTS, "the streams of module '%s' have changed, and rows of the earlier ones are under way: start the earlier module once more, wait until all is processed, and close it",
+                       m->plan->module->name);
+    else if (rv == LEAT_ENOTFOUND || (rv == 0 && !span_equal(buffer_bytes(&now), buffer_bytes(&was))))
+        rv = file_replace(path, buffer_bytes(&now), err);
+    buffer_fini(&now);
+    buffer_fini(&was);
+    return rv;
+}
+
 /* ---- Launching ---- */
 
 static int find_depot(void *context, const char *module, const char *depot, const struct row_schema **out)
@@ -260,6 +298,7 @@ static int check_kept(struct module *m, struct kept *k, struct leat_error *err)
 
 static int open_groups(struct leat *l, struct module *m, struct leat_error *err)
 {
+    bool complete = has_streams(m);
     uint32_t nodes = 0;
     int rv = 0;
 
@@ -281,7 +320,10 @@ static int open_groups(struct leat *l, struct module *m, struct leat_error *err)
                                       .segment_size = l->segment_size, .checkpoint_bytes = l->checkpoint_bytes};
 
         snprintf(path, sizeof(path), "%s/group-%03u", m->directory, i);
-        rv = group_open(&config, &m->group[i], err);
+        if (complete && access(path, F_OK) != 0)
+            rv = leat_fail(err, LEAT_ECORRUPT, "the directory '%s' is missing: put it back, with all others from one backup", path);
+        else
+            rv = group_open(&config, &m->group[i], err);
         m->runner[i].group = m->group[i];
     }
     return rv;
@@ -322,6 +364,10 @@ static int start(struct module *m, struct leat_error *err)
 
     for (uint32_t i = 0; i < m->groups; i++)
         group_connect(m->group[i], m->group, m->foreign);
+    for (uint32_t i = 0; i < m->groups && rv == 0; i++)
+        rv = group_check_sources(m->group[i], err);
+    if (rv == 0)
+        rv = check_streams(m, err);
     for (uint32_t i = 0; i < m->groups && rv == 0 && !m->node->manual; i++) {
         int number = pthread_create(&m->runner[i].thread, NULL, runner_main, &m->runner[i]);
 
@@ -365,6 +411,7 @@ int module_launch(struct leat *l, const struct leat_module *module, const struct
         module_close(m);
         return rv;
     }
+    m->launched = true;
     pthread_mutex_lock(&l->mutex);
     l->module[l->modules++] = m;
     pthread_mutex_unlock(&l->mutex);
@@ -391,8 +438,23 @@ void module_stop(struct module *m)
     m->queries = NULL;
 }
 
+/* A group that cannot settle will be closed as it is. */
+static void settle(struct module *m)
+{
+    struct leat_error err = {0};
+
+    for (uint32_t i = 0; i < m->groups && atomic_load(&m->failed) == 0; i++) {
+        int rv = group_settle(m->group[i], &err);
+
+        if (rv < 0)
+            module_failed(m, rv, &err);
+    }
+}
+
 void module_close(struct module *m)
 {
+    if (m->launched)
+        settle(m);
     for (uint32_t i = 0; i < m->groups && m->group != NULL; i++) {
         struct leat_error err = {0};
 

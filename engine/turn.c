@@ -10,6 +10,8 @@
 
 enum { SLICES = 256 };
 
+#define SETTLE_NS 1000000000LL
+
 static int64_t now_ns(const struct group *g)
 {
     return g->config.clock->monotonic_ns(g->config.clock);
@@ -63,7 +65,7 @@ static bool take_input(struct turn *t, const struct turn_input *in, struct leat_
 static void take_item(struct turn *t, const struct turn_input *in, const struct output_item *item, const uint32_t *slot)
 {
     struct group *g = t->group;
-    struct plan_edge to = {item->topology, item->node};
+    struct plan_edge to = {item->kind != OUTPUT_APPEND ? g->plan->stream[item->stream] : 0, item->node};
     uint32_t own = item->kind == OUTPUT_ROW ? item->task : g->config.number;
     uint64_t sources = 0;
 
@@ -93,7 +95,7 @@ static bool item_fits(const struct group *g, const struct output_item *item)
     if (item->kind == OUTPUT_APPEND)
         return item->depot < g->plan->depots && item->partition < g->plan->tasks &&
                GROUP_OF(g, item->partition) == g->config.number;
-    return item->topology < g->plan->topologies && item->node < g->plan->topology[item->topology].nodes &&
+    return item->stream < g->plan->streams && item->node < g->plan->topology[g->plan->stream[item->stream]].nodes &&
            (item->kind != OUTPUT_ROW || (item->task < g->plan->tasks && GROUP_OF(g, item->task) == g->config.number));
 }
 
@@ -110,7 +112,7 @@ static int take_output(struct turn *t, const struct hop_message *m, uint32_t fro
     *done = false;
     if (rv != 0)
         return rv;
-    if (t->sources + o.sources > FLOW_SOURCES)
+    if (t->sources + o.sources > FLOW_SOURCES || (g->closing && o.items > 0))
         return 0;
     for (i = 0; i < o.sources; i++)
         slot[i] = source_slot(t, o.source[i].group, o.source[i].turn);
@@ -178,17 +180,7 @@ static bool session_new(struct turn *t, uint32_t partition, const struct log_ent
     return true;
 }
 
-/* What reads a partition, and where it is: filled by partition_input. */
-struct input {
-    struct log *log;
-    uint32_t log_partition;
-    uint32_t task;
-    const struct plan_edge *edge;
-    uint32_t edges;
-    bool own;
-};
-
-static void partition_input(struct group *g, uint32_t partition, struct input *in)
+void group_input(const struct group *g, uint32_t partition, struct group_input *in)
 {
     uint32_t each = g->plan->tasks / g->config.groups;
 
@@ -196,7 +188,7 @@ static void partition_input(struct group *g, uint32_t partition, struct input *i
         const struct plan_depot *d = &g->plan->depot[partition / each];
         uint32_t task = partition % each * g->config.groups + g->config.number;
 
-        *in = (struct input){g->depots, partition, task, d->edge, d->edges, true};
+        *in = (struct group_input){g->depots, partition, task, d->edge, d->edges, true};
         return;
     }
     uint32_t f = 0;
@@ -205,12 +197,12 @@ static void partition_input(struct group *g, uint32_t partition, struct input *i
     const struct group_foreign *from = &g->foreign[f].from;
     uint32_t number = (partition - g->foreign[f].first) * g->config.groups + g->config.number;
     struct group *owner = from->group[number & (from->groups - 1)];
-    *in = (struct input){owner->depots, group_partition(owner, from->depot, number), number & (g->plan->tasks - 1),
+    *in = (struct group_input){owner->depots, group_partition(owner, from->depot, number), number & (g->plan->tasks - 1),
                          g->plan->foreign[f].edge, g->plan->foreign[f].edges, false};
 }
 
 /* Records of a slice to the nodes that read the depot; says how many were taken. */
-static uint32_t take_records(struct turn *t, uint32_t partition, const struct input *in, const struct log_slice *slice)
+static uint32_t take_records(struct turn *t, uint32_t partition, const struct group_input *in, const struct log_slice *slice)
 {
     struct group *g = t->group;
     uint32_t i;
@@ -239,9 +231,9 @@ static int gather_partition(struct turn *t, uint32_t partition, size_t bytes_max
     struct group *g = t->group;
     uint64_t cursor = progress_cursor(g->progress, partition);
     struct log_slice slice;
-    struct input in;
+    struct group_input in;
 
-    partition_input(g, partition, &in);
+    group_input(g, partition, &in);
     int rv = log_read(in.log, in.log_partition, cursor, g->budget - t->inputs, bytes_max, &slice, err);
     if (rv == LEAT_EAGAIN)
         return 0;
@@ -266,11 +258,11 @@ static uint32_t count_waiting(struct group *g)
     bool look = atomic_exchange(&g->dirty, false);
 
     for (uint32_t i = 0; i < g->partitions; i++) {
-        struct input in;
+        struct group_input in;
         uint64_t first;
 
         if (look) {
-            partition_input(g, i, &in);
+            group_input(g, i, &in);
             g->end[i] = 0;
             if (in.edges > 0)
                 log_bounds(in.log, in.log_partition, &first, &g->end[i]);
@@ -293,7 +285,7 @@ static int gather_depots(struct turn *t, struct leat_error *err)
     uint32_t waiting = count_waiting(g), i;
     int rv = 0;
 
-    if (waiting == 0 || paused(g) || t->sources == FLOW_SOURCES)
+    if (waiting == 0 || paused(g) || g->closing || t->sources == FLOW_SOURCES)
         return 0;
     size_t each = LIMIT_TURN_BYTES / waiting + 4096;
     for (i = 0; i < g->partitions && rv == 0; i++) {
@@ -337,7 +329,7 @@ static int gather(struct turn *t, struct leat_error *err)
 
     if (rv == 0)
         rv = gather_depots(t, err);
-    if (rv == 0)
+    if (rv == 0 && !t->group->closing)
         gather_ticks(t);
     return rv;
 }
@@ -651,6 +643,21 @@ static int run_and_commit(struct turn *t, struct leat_error *err)
     return rv != 0 ? rv : commit(t, err);
 }
 
+/* Progress alone makes no turn, as the next one takes it along. But when none comes, the peers' journals must not wait for
+ * ever to be trimmed, nor our checkpoint. */
+static bool settles(struct group *g, const struct turn *t, int64_t now)
+{
+    bool waits = g->seen_progress.size > 0;
+
+    for (uint32_t i = 0; i < g->config.groups; i++)
+        waits = waits || t->taken[i] > 0;
+    if (!waits || t->inputs > 0)
+        g->settle_ns = 0;
+    else if (g->settle_ns == 0)
+        g->settle_ns = now + SETTLE_NS;
+    return waits && t->inputs == 0 && (now >= g->settle_ns || g->closing);
+}
+
 int turn_run(struct group *g, struct leat_error *err)
 {
     int64_t start = now_ns(g), wall = g->config.clock->wall_us(g->config.clock), before = g->now_us;
@@ -666,7 +673,7 @@ int turn_run(struct group *g, struct leat_error *err)
     g->flow->view = g->view;
     flow_begin(g->flow, g->arena, g->now_us, random_u64(&g->random));
     rv = gather(&t, &why);
-    if (rv == 0 && t.inputs > 0) {
+    if (rv == 0 && (settles(g, &t, start) || t.inputs > 0)) {
         rv = pstate_view_begin(g->view, &g->ops, &why);
         if (rv == 0 && (rv = run_and_commit(&t, &why)) != 0)
             rv = failed(&t, rv, &why);

@@ -38,8 +38,8 @@ static void turn_remote(struct flow *f, struct plan_edge to, uint32_t task, stru
 {
     struct turn *t = turn_of(f);
     uint64_t sources = UINT64_C(1) << tag.source;
-    struct output_item item = {.kind = OUTPUT_ROW, .topology = to.topology, .node = to.node, .task = task,
-                               .hops = tag.hops, .index = tag.index, .sources = sources, .row = row};
+    struct output_item item = {.kind = OUTPUT_ROW, .stream = f->plan->topology[to.topology].stream, .node = to.node,
+                               .task = task, .hops = tag.hops, .index = tag.index, .sources = sources, .row = row};
 
     output_add_item(output_to(t, GROUP_OF(t->group, task), sources), f->arena, &item);
 }
@@ -57,8 +57,8 @@ static void turn_remote_state(struct flow *f, struct plan_edge to, uint32_t task
                               struct leat_span state, uint64_t sources)
 {
     struct turn *t = turn_of(f);
-    struct output_item item = {.kind = OUTPUT_STATE, .topology = to.topology, .node = to.node, .sources = sources,
-                               .key = arena_copy(f->arena, key), .row = arena_copy(f->arena, state)};
+    struct output_item item = {.kind = OUTPUT_STATE, .stream = f->plan->topology[to.topology].stream, .node = to.node,
+                               .sources = sources, .key = arena_copy(f->arena, key), .row = arena_copy(f->arena, state)};
 
     output_add_item(output_to(t, GROUP_OF(t->group, task), sources), f->arena, &item);
 }

@@ -153,7 +153,9 @@ static int make_topology(struct plan *p, const struct leat_topology *d, struct l
 
     if (rv != 0)
         return rv;
-    *t = (struct plan_topology){.name = d->name, .kind = d->kind, .reply = UINT32_MAX};
+    *t = (struct plan_topology){.name = d->name, .kind = d->kind, .stream = p->streams, .reply = UINT32_MAX};
+    if (d->kind == LEAT_STREAM)
+        p->stream[p->streams++] = p->topologies;
     t->node = arena_zeroed(p->arena, LIMIT_NODES * sizeof(*t->node), 16);
     if (row_schema_parse(p->arena, d->takes, lookup_option, p, &t->takes, err) != 0)
         return check_wrap(p, err, "topology '%s', takes", d->name);
@@ -397,6 +399,7 @@ static int make_topologies(struct plan *p, const struct plan_config *config, str
     int rv = 0;
 
     p->topology = arena_zeroed(p->arena, LIMIT_TOPOLOGIES * sizeof(*p->topology), 8);
+    p->stream = arena_alloc(p->arena, LIMIT_TOPOLOGIES * sizeof(*p->stream), 8);
     for (uint32_t i = 0; d != NULL && d[i].name != NULL && rv == 0; i++)
         rv = make_topology(p, &d[i], err);
     for (uint32_t i = 0; i < p->topologies && rv == 0; i++)
@@ -490,5 +493,26 @@ void plan_fingerprint(const struct plan *p, struct buffer *out)
                                         pstate_schema_text(p->arena, &p->pstate[i]));
 
         buffer_put(out, text, strlen(text));
+    }
+    for (uint32_t i = 0; i < p->foreigns; i++) {
+        const char *text = arena_format(p->arena, "reads %s/%s\n", p->foreign[i].module, p->foreign[i].depot);
+
+        buffer_put(out, text, strlen(text));
+    }
+}
+
+void plan_streams(const struct plan *p, struct buffer *out)
+{
+    for (uint32_t i = 0; i < p->streams; i++) {
+        const struct plan_topology *t = &p->topology[p->stream[i]];
+
+        for (uint32_t j = 0; j < t->nodes; j++) {
+            const struct plan_node *n = &t->node[j];
+            const char *text = arena_format(p->arena, "stream %s node %s takes %s%s%s\n", t->name, n->name,
+                                            row_schema_text(p->arena, &n->in), n->fold != NULL ? " fold " : "",
+                                            n->fold != NULL ? n->fold->name : "");
+
+            buffer_put(out, text, strlen(text));
+        }
     }
 }

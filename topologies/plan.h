@@ -68,6 +68,7 @@ struct plan_node {
 struct plan_topology {
     const char *name;
     enum leat_kind kind;
+    uint32_t stream;             /* LEAT_STREAM: its number among the streams, which outputs under way name it by */
     struct row_schema takes;
     struct plan_node *node;
     uint32_t nodes;
@@ -97,6 +98,8 @@ struct plan {
     uint32_t pstates;
     struct plan_topology *topology;
     uint32_t topologies;
+    uint32_t *stream;            /* topologies that are streams, in order */
+    uint32_t streams;
     struct plan_foreign *foreign;
     uint32_t foreigns;
     struct leat_options values;
@@ -126,9 +129,11 @@ int plan_depot_find(const struct plan *p, const char *name);    /* -1: none */
 int plan_pstate_find(const struct plan *p, const char *name);
 int plan_topology_find(const struct plan *p, const char *name);
 
-/* Canonical text of what may not change between launches (tasks, options, depots, PStates), one line each: kept in the
+/* Canonical text of what may not change between launches (tasks, options, depots, PStates, depots read), one line each: kept in the
  * data directory and compared. */
 void plan_fingerprint(const struct plan *p, struct buffer *out);
+/* The same of what may change only while no rows are under way between groups: the nodes of the streams. */
+void plan_streams(const struct plan *p, struct buffer *out);
 /* The module as an indented text, and as Graphviz. */
 void plan_draw_text(const struct plan *p, struct buffer *out);
 void plan_draw_dot(const struct plan *p, struct buffer *out);

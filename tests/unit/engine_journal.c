@@ -240,7 +240,7 @@ static struct output_item any_item(uint32_t sources)
         it.depot = any32(), it.partition = any32();
         return it;
     }
-    it.topology = any32(), it.node = any32();
+    it.stream = any32(), it.node = any32();
     if (it.kind == OUTPUT_ROW) {
         it.task = any32(), it.hops = (uint8_t)any32(), it.index = any32();
         it.sources = UINT64_C(1) << random_below(&chance, sources);
@@ -277,7 +277,7 @@ static struct output_build any_output(void)
 static void same_item(const struct output_item *a, const struct output_item *b)
 {
     assert_int_equal(a->kind, b->kind);
-    assert_int_equal(a->topology, b->topology);
+    assert_int_equal(a->stream, b->stream);
     assert_int_equal(a->node, b->node);
     assert_int_equal(a->task, b->task);
     assert_int_equal(a->depot, b->depot);
