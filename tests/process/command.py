@@ -300,7 +300,7 @@ class Data(CommandTest):
         self.assertEqual(self.counts(), {'a': 2, 'b': 1, 'c': 1, 'd': 1, 'e': 1, 'f': 1})
 
     def test_tail_and_info(self):
-        rows = [{'account': 'a', 'amount': i} for i in range(25)]
+        rows = [{'account': 'a', 'amount': i + 1} for i in range(25)]
         self.append(*rows, depot='deposits', module='bank_transfer', more=['--tasks', 4])
         tail = ['depot', 'tail', 'bank_transfer', 'deposits', '--data', self.data]
         last = self.rows(*tail)
