@@ -7,8 +7,16 @@ typedef unsigned long long big;
 
 /* ---- What may be asked at any time ---- */
 
-/* Rows that a node's totals tell of, over all tasks. Both PStates of a node are written in the same turn. */
-static uint64_t totals_of(struct leat_view *v, const struct sim_node *n)
+/* A task cannot be read: LMDB refuses all once a write of its meta page has failed. */
+static void unreadable(uint32_t task)
+{
+    if (atomic_load(&sim.leat->module[0]->failed) == 0)
+        sim_fail("task %u cannot be read", task);
+}
+
+/* Rows that a node's totals tell of, over all tasks. Both PStates of a node are written in the same turn. false: it
+ * cannot be read any more. */
+static bool totals_of(struct leat_view *v, const struct sim_node *n, uint64_t *out)
 {
     uint64_t total = 0;
 
@@ -17,8 +25,10 @@ static uint64_t totals_of(struct leat_view *v, const struct sim_node *n)
         struct leat_value key, value[3], twin;
         struct leat_scan *scan;
 
-        if (leat_scan_open(t, (uint32_t)n->pstate, LEAT_KEYS(), NULL, &scan) != 0)
-            sim_fail("node %td: task %u cannot be read", n - sim_module.node, task);
+        if (leat_scan_open(t, (uint32_t)n->pstate, LEAT_KEYS(), NULL, &scan) != 0) {
+            unreadable(task);
+            return false;
+        }
         while (leat_scan_next(scan, &key, value, 3) == 0) {
             uint64_t count = value[0].as.u;
 
@@ -29,7 +39,8 @@ static uint64_t totals_of(struct leat_view *v, const struct sim_node *n)
         }
         leat_scan_close(scan);
     }
-    return total;
+    *out = total;
+    return true;
 }
 
 /* Frontiers do not go back within a life. */
@@ -61,10 +72,10 @@ void check_now(void)
     if (leat_view_open(sim.leat, "sim", &v, &err) != 0)
         sim_fail("no view: %s", err.text);
     for (uint32_t i = 0; i < sim_module.nodes; i++) {
-        if (sim_module.node[i].keep != KEEP_TOTALS)
-            continue;
-        uint64_t total = totals_of(v, &sim_module.node[i]);
+        uint64_t total;
 
+        if (sim_module.node[i].keep != KEEP_TOTALS || !totals_of(v, &sim_module.node[i], &total))
+            continue;
         if (total < least[i])
             sim_fail("node n%u shows %llu rows; %llu were seen there, and %llu acknowledged as processed", i, (big)total,
                      (big)sim.seen[i], (big)sim.low.rows[i]);

@@ -128,6 +128,10 @@ uint32_t fiber_new(void *(*main)(void *context), void *context)
     f->context.uc_stack.ss_sp = stack;
     f->context.uc_stack.ss_size = STACK;
     makecontext(&f->context, enter, 0);
+    if (fiber_world.stall_one_in > 0 && life.current != 0 && random_below(&fiber_world.random, 4) == 0) {
+        f->waits = true; /* it begins late */
+        f->until_ns = fiber_world.now_ns + (int64_t)random_below(&fiber_world.random, (uint64_t)fiber_world.stall_ns);
+    }
     return number + 1;
 }
 
