@@ -122,12 +122,16 @@ int pstate_view_sweep(struct pstate_view *v, uint32_t max, uint32_t *deleted, st
 
     leat_assert(v->writer.txn != NULL);
     *deleted = 0;
-    if (v->unswept == 0 && v->commits % 256 != 0)
+    if (v->unswept == 0)
         return 0;
     int rc = mdb_cursor_open(v->writer.txn, v->dbi, &c);
     if (rc != 0)
         return view_error(err, rc, "sweep", v);
     int rv = sweep_queue(v, c, max, deleted, err);
     mdb_cursor_close(c);
+    if (rv == 0 && *deleted < max)
+        v->unswept = 0;
+    else if (v->unswept == 0)
+        v->unswept = 1;
     return rv;
 }

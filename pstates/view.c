@@ -164,6 +164,7 @@ static int read_state(struct pstate_view *v, uint64_t turn, struct leat_error *e
     if (rc == 0 && raw_get(&r, key_reference, sizeof(key_reference), &value, err) == 0 && value.size == 8)
         v->reference_bound = load_u64(value.base);
     v->next_reference = v->reference_bound > 0 ? v->reference_bound : 1;
+    v->unswept = v->turn > 0; /* the first sweep finds out */
     mdb_txn_abort(r.txn);
     if (rc != 0)
         return view_error(err, rc, "open", v);
@@ -259,6 +260,7 @@ int pstate_view_begin(struct pstate_view *v, struct buffer *ops, struct leat_err
     v->ops = ops;
     v->begun_reference = v->next_reference;
     v->begun_bound = v->reference_bound;
+    v->begun_unswept = v->unswept;
     v->writer.turn = v->turn;
     return 0;
 }
@@ -278,8 +280,10 @@ int pstate_view_commit(struct pstate_view *v, uint64_t turn, struct leat_error *
         mdb_txn_abort(v->writer.txn);
     v->writer.txn = NULL;
     v->ops = NULL;
-    if (rv != 0 || rc != 0)
+    if (rv != 0 || rc != 0) {
+        v->unswept = v->begun_unswept;
         return rv != 0 ? rv : view_error(err, rc, "commit a turn in", v);
+    }
     v->turn = turn;
     v->commits++;
     crash_point("commit.after");
@@ -297,6 +301,7 @@ void pstate_view_abort(struct pstate_view *v)
     /* What the turn gave out is gone with it, the bound it may have kept too. */
     v->next_reference = v->begun_reference;
     v->reference_bound = v->begun_bound;
+    v->unswept = v->begun_unswept;
 }
 
 /* References are given out from a block whose end is kept with the operations, so that no crash gives one twice. */

@@ -43,9 +43,10 @@ struct pstate_view {
     uint64_t turn;
     uint64_t next_reference;     /* the next to give out; below the bound kept in the environment */
     uint64_t reference_bound;
-    uint64_t begun_reference, begun_bound; /* both as the open turn found them, for its abort */
+    uint64_t begun_reference, begun_bound, begun_unswept; /* as the open turn found them, for its abort */
     uint64_t written;            /* bytes put since the last checkpoint, roughly */
-    _Atomic uint64_t commits, unswept; /* read by statistics too */
+    _Atomic uint64_t commits;    /* read by statistics too */
+    _Atomic uint64_t unswept;    /* collections, at least; 0: none. Exact but after an opening */
     struct checkpointer *checkpointer;
 };
 

@@ -396,6 +396,41 @@ static void test_sweep(void **state)
     assert_int_equal(entries(v), 4); /* turn, references, header and element of what came behind the delete */
 }
 
+/* What waits to be swept is found again by a view that was closed meanwhile, and by one whose turn was aborted. */
+static void test_sweep_goes_on(void **state)
+{
+    enum { MAPS = 3, EACH = 25 };
+    struct fixture *f = *state;
+    struct buffer bytes = {0};
+    uint32_t deleted, sum = 0;
+    struct pstate_figures figures;
+    uint64_t turn;
+
+    begin(f->v, NULL);
+    for (int64_t i = 0; i < MAPS * EACH; i++)
+        assert_int_equal(pstate_put(f->v, 3, NESTED, LEAT_KEYS(leat_str(i % MAPS == 0 ? "a" : i % MAPS == 1 ? "b" : "c"), leat_i64(i)), LEAT_ROW(leat_i64(i)), NULL), 0);
+    commit(f->v, 1);
+    begin(f->v, NULL);
+    assert_int_equal(pstate_delete(f->v, 3, NESTED, LEAT_KEYS(), NULL), 0);
+    commit(f->v, 2);
+    assert_int_equal(pstate_view_close_clean(f->v, span_text(""), NULL), 0);
+    assert_int_equal(pstate_view_open(&f->config, &f->v, &turn, &bytes, NULL), 0);
+    begin(f->v, NULL);
+    assert_int_equal(pstate_view_sweep(f->v, 1000, &deleted, NULL), 0);
+    assert_int_equal(deleted, MAPS * EACH);
+    pstate_view_abort(f->v);
+    for (turn = 3; turn < 12; turn++) {
+        begin(f->v, NULL);
+        assert_int_equal(pstate_view_sweep(f->v, 10, &deleted, NULL), 0);
+        sum += deleted;
+        commit(f->v, turn);
+    }
+    assert_int_equal(sum, MAPS * EACH);
+    pstate_view_figures(f->v, &figures);
+    assert_int_equal(figures.unswept, 0);
+    buffer_fini(&bytes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -409,6 +444,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_bad_headers, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_bad_elements, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_sweep, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_sweep_goes_on, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
