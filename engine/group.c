@@ -247,6 +247,7 @@ static int open_view(struct group *g, struct buffer *state, struct leat_error *e
         .map_size = g->config.map_size,
         .durability = g->config.durability,
         .volatile_view = g->config.memory,
+        .step_checkpoints = g->config.step_checkpoints,
         .checkpoint_bytes = g->config.checkpoint_bytes,
     };
     uint64_t turn;
@@ -322,6 +323,7 @@ static int open_intake(struct group *g, struct leat_error *err)
         .acks = g->acks,
         .sessions = appended,
         .partitions = g->own_partitions,
+        .depot_partitions = g->plan->tasks / g->config.groups,
         .clock = g->config.clock,
         .readable = depots_readable,
         .context = g,

@@ -26,6 +26,7 @@ struct group_config {
     uint64_t seed;
     uint32_t cut_rows;            /* tests: turns of a random size up to this many rows; 0: off */
     bool force_hops;              /* tests: every hop between tasks goes through the journal and is read from there */
+    bool step_checkpoints;        /* tests: in parts by group_step, not on a thread */
     uint64_t map_size;            /* 0: default, like those below */
     uint64_t segment_size;
     uint64_t checkpoint_bytes;

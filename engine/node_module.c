@@ -315,8 +315,9 @@ static int open_groups(struct leat *l, struct module *m, struct leat_error *err)
         struct group_config config = {.plan = m->plan, .directory = path, .number = i, .groups = m->groups,
                                       .durability = l->config.durability, .memory = l->config.memory,
                                       .clock = clock_real(), .seed = l->manual ? l->seed + i : random_entropy(),
-                                      .cut_rows = l->cut_rows, .force_hops = l->force_hops, .wake = runner_wake,
-                                      .context = &m->runner[i], .nodes = m->nodes, .foreign_tasks = m->foreign_tasks,
+                                      .cut_rows = l->cut_rows, .force_hops = l->force_hops,
+                                      .step_checkpoints = l->manual, .wake = runner_wake, .context = &m->runner[i],
+                                      .nodes = m->nodes, .foreign_tasks = m->foreign_tasks,
                                       .segment_size = l->segment_size, .checkpoint_bytes = l->checkpoint_bytes};
 
         snprintf(path, sizeof(path), "%s/group-%03u", m->directory, i);

@@ -19,7 +19,8 @@
  * whatever else in it was lost, kept or torn. Then S is pinned before the first write, and the journal replayed.
  *
  *   start    pin S, copy the metas (both on the writer's thread: no commit comes between)
- *   helper   fdatasync the file; write {metas, turn, state} durably into the older of two slots
+ *   helper   fdatasync the file; write {metas, turn, state} durably into the older of two slots: on a thread of its own,
+ *            or in two steps of poll
  *   poll     drop the pin before it; S stays pinned until the next checkpoint is whole
  *
  * A crash inside any step leaves the other slot, whose pin was held until this one was whole. When there was no space
@@ -46,6 +47,7 @@ struct checkpointer {
     struct buffer slot;     /* the bytes being written */
     pthread_t thread;
     bool running;
+    bool pages_synced;      /* the next step writes the slot */
     _Atomic bool finished;
     int result;
     struct leat_error why;
@@ -237,7 +239,7 @@ void checkpointer_close(struct pstate_view *v)
 
     if (c == NULL)
         return;
-    if (c->running)
+    if (c->running && !v->config.step_checkpoints)
         pthread_join(c->thread, NULL);
     if (c->pin != NULL)
         mdb_txn_abort(c->pin);
@@ -303,8 +305,7 @@ static int write_slot(struct pstate_view *v, struct leat_error *err)
     return rv == 0 && sync && fresh ? file_sync_directory(v->directory, err) : rv;
 }
 
-/* The slow part: pages durable first, then the slot that speaks of them. */
-static int make_durable(struct pstate_view *v, struct leat_error *err)
+static int sync_pages(struct pstate_view *v, struct leat_error *err)
 {
     int fd, rv = 0;
 
@@ -312,7 +313,24 @@ static int make_durable(struct pstate_view *v, struct leat_error *err)
     if (v->config.durability == LEAT_FULL)
         rv = file_sync(fd, v->directory, err);
     crash_point("checkpoint.synced");
+    return rv;
+}
+
+/* The slow part: pages durable first, then the slot that speaks of them. */
+static int make_durable(struct pstate_view *v, struct leat_error *err)
+{
+    int rv = sync_pages(v, err);
+
     return rv == 0 ? write_slot(v, err) : rv;
+}
+
+static void make_durable_step(struct pstate_view *v)
+{
+    struct checkpointer *c = v->checkpointer;
+
+    c->result = c->pages_synced ? write_slot(v, &c->why) : sync_pages(v, &c->why);
+    c->finished = c->pages_synced || c->result != 0;
+    c->pages_synced = true;
 }
 
 static void *checkpoint_thread(void *context)
@@ -383,8 +401,8 @@ static int run(struct pstate_view *v, struct leat_error *err)
 {
     struct checkpointer *c = v->checkpointer;
 
-    c->finished = false;
-    int number = pthread_create(&c->thread, NULL, checkpoint_thread, v);
+    c->finished = c->pages_synced = false;
+    int number = v->config.step_checkpoints ? 0 : pthread_create(&c->thread, NULL, checkpoint_thread, v);
     if (number != 0)
         return base_errno(err, number, "start a checkpoint of", v->directory);
     c->running = true;
@@ -414,7 +432,10 @@ static int join(struct pstate_view *v, struct leat_error *err)
 {
     struct checkpointer *c = v->checkpointer;
 
-    pthread_join(c->thread, NULL);
+    while (v->config.step_checkpoints && !c->finished)
+        make_durable_step(v);
+    if (!v->config.step_checkpoints)
+        pthread_join(c->thread, NULL);
     c->running = false;
     if (c->result != 0) {
         if (err != NULL)
@@ -430,6 +451,8 @@ int pstate_checkpoint_poll(struct pstate_view *v, uint64_t *turn, uint64_t *prev
     struct checkpointer *c = v->checkpointer;
     int rv = 0;
 
+    if (c->running && !c->finished && v->config.step_checkpoints)
+        make_durable_step(v);
     if (c->running && !c->finished)
         return LEAT_EAGAIN;
     if (c->running)

@@ -65,6 +65,7 @@ struct pstate_config {
     uint32_t readers;               /* 0: 126 */
     enum leat_durability durability; /* process: checkpoints without fdatasync */
     bool volatile_view;             /* no checkpoints at all: memory mode */
+    bool step_checkpoints;          /* tests: no thread writes a checkpoint, each poll does a part of it */
     uint64_t checkpoint_bytes;      /* written since the last checkpoint: the next is due; 0: 128 MiB */
 };
 

@@ -291,6 +291,44 @@ static void a_death_at_any_point_is_survived(void **state)
     }
 }
 
+/* Without a thread a checkpoint is taken in two polls, and turns go on between them. */
+static void a_checkpoint_in_steps(void **state)
+{
+    struct fixture f;
+    struct leat_error err = {0};
+    int64_t model[KEYS] = {0}, then[KEYS];
+    uint8_t bytes[8];
+    uint64_t turn, at, previous;
+
+    (void)state;
+    set_up(&f);
+    f.config.step_checkpoints = true;
+    struct pstate_view *v = open_view(&f, &turn);
+    take_turn(v, 1, model);
+    memcpy(then, model, sizeof(then));
+    store_u64(bytes, 3);
+    assert_int_equal(pstate_checkpoint_start(v, span_of(bytes, 8), &err), 0);
+    take_turn(v, 2, model);
+    assert_int_equal(pstate_checkpoint_poll(v, &at, &previous, &err), LEAT_EAGAIN);
+    take_turn(v, 3, model);
+    assert_int_equal(pstate_checkpoint_poll(v, &at, &previous, &err), 0);
+    assert_int_equal(at, 1);
+    store_u64(bytes, 9);
+    assert_int_equal(pstate_checkpoint_start(v, span_of(bytes, 8), &err), 0);
+    pstate_view_close(v); /* the second one was never written */
+    v = open_view(&f, &turn);
+    assert_int_equal(turn, 1);
+    check(v, 1, then);
+    take_turn(v, 2, then);
+    checkpoint(v, 2);
+    pstate_view_close(v);
+    v = open_view(&f, &turn);
+    assert_int_equal(turn, 2);
+    check(v, 2, then);
+    pstate_view_close(v);
+    tear_down(&f);
+}
+
 /* ---- Failing calls ---- */
 
 enum { TURNS = 36, LIFE = 12 };
@@ -444,6 +482,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(any_mix_of_later_pages_is_restored),
         cmocka_unit_test(a_death_at_any_point_is_survived),
+        cmocka_unit_test(a_checkpoint_in_steps),
         cmocka_unit_test(any_call_may_fail),
         cmocka_unit_test(a_clean_close_keeps_everything),
         cmocka_unit_test(damaged_slots_are_reported),
