@@ -137,6 +137,7 @@ struct leat_span value_key_bytes(const struct leat_value *value, uint8_t scratch
 {
     float f;
 
+    /* -0 == 0, so they are one key. */
     switch (value->type) {
     case LEAT_NULL:
         return span_of(scratch, 0);
@@ -147,12 +148,14 @@ struct leat_span value_key_bytes(const struct leat_value *value, uint8_t scratch
         store_u32(scratch, (uint32_t)value->as.u);
         return span_of(scratch, 4);
     case LEAT_F32:
-        f = (float)value->as.f;
+        f = value->as.f == 0 ? 0 : (float)value->as.f;
         memcpy(scratch, &f, 4);
         return span_of(scratch, 4);
+    case LEAT_F64:
+        store_u64(scratch, value->as.f == 0 ? 0 : value->as.u);
+        return span_of(scratch, 8);
     case LEAT_I64:
     case LEAT_U64:
-    case LEAT_F64:
         store_u64(scratch, value->as.u);
         return span_of(scratch, 8);
     default:

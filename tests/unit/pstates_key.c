@@ -129,6 +129,23 @@ static void test_prefixes(void **unused)
     assert_true(order_of_keys(&low, &high) < 0);
 }
 
+/* Both zeros are one key: then they must be of one task too. */
+static void test_zeros(void **unused)
+{
+    struct leat_column f64 = {.name = "key", .type = LEAT_F64, .stride = 8};
+    struct leat_value plus = leat_f64(0.0), minus = leat_f64(-0.0), plus32 = leat_f32(0.0F), minus32 = leat_f32(-0.0F);
+    struct key a, b;
+
+    (void)unused;
+    key_root(&a, 3, 1);
+    key_root(&b, 3, 1);
+    assert_int_equal(key_value(&a, &f64, &plus, NULL), 0);
+    assert_int_equal(key_value(&b, &f64, &minus, NULL), 0);
+    assert_int_equal(order_of_keys(&a, &b), 0);
+    assert_int_equal(leat_task_of(4096, &plus), leat_task_of(4096, &minus));
+    assert_int_equal(leat_task_of(4096, &plus32), leat_task_of(4096, &minus32));
+}
+
 static void test_refused(void **unused)
 {
     static const char text[LIMIT_KEY + 1];
@@ -175,7 +192,7 @@ static void test_no_key(void **unused)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_order), cmocka_unit_test(test_prefixes),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_order), cmocka_unit_test(test_prefixes), cmocka_unit_test(test_zeros),
                                        cmocka_unit_test(test_refused), cmocka_unit_test(test_no_key)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
