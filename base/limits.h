@@ -14,6 +14,7 @@ enum {
     LIMIT_ROW = 16 << 20,                 /* bytes of one row */
     LIMIT_KEY = 400,                      /* encoded bytes of one key (LMDB: 511 with our prefix) */
     LIMIT_VALUE = 16 << 20,               /* bytes of one PState value */
+    LIMIT_PACKED_ROW = 4 << 20,           /* bytes of one packed row */
     LIMIT_TASKS = 4096,
     LIMIT_GROUPS = 256,
     LIMIT_DEPOTS = 64,                    /* of a module */
@@ -23,6 +24,7 @@ enum {
     LIMIT_OPTIONS = 64,
     LIMIT_HOPS = 64,                      /* back edges of loops that one row passes: then it is a dead letter */
     LIMIT_SESSIONS = 100000,              /* remembered, a depot partition */
+    LIMIT_REFUSED = 1 << 20,              /* rows of sessions that were refused and not sent again, a group */
     LIMIT_BATCH = 64 << 20,               /* bytes of one journal batch */
     LIMIT_TURN_BYTES = 4 << 20,           /* input of one turn */
     LIMIT_TURN_ROWS = 1 << 17,

@@ -180,6 +180,9 @@ static int check_rows(struct parser *p, struct pstate_level *level)
                              schema_type_text(p->arena, c));
     }
     lay_out_rows(level, p->arena);
+    if (level->row_stride > LIMIT_PACKED_ROW)
+        return leat_fail(p->err, LEAT_ESCHEMA, "a packed row of %u bytes; at most %d are possible", level->row_stride,
+                         LIMIT_PACKED_ROW);
     return 0;
 }
 

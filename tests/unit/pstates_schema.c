@@ -111,6 +111,16 @@ static void test_rows(void **unused)
     }
 }
 
+/* Rows of so many of the longest vectors. */
+static const char *wide_rows(int fields)
+{
+    const char *inside = "v0: f32[65536]";
+
+    for (int i = 1; i < fields; i++)
+        inside = arena_format(arena, "%s, v%d: f32[65536]", inside, i);
+    return arena_format(arena, "rows<struct{%s}>", inside);
+}
+
 static void test_refused(void **unused)
 {
     (void)unused;
@@ -125,6 +135,9 @@ static void test_refused(void **unused)
     refuse("struct{a: i64", "'}' is missing");
     refuse("rows<str>", "packed rows are of fixed size");
     refuse("rows<struct{a: i64?}>", "packed rows are of fixed size");
+    refuse(wide_rows(17), "a packed row of 4456448 bytes; at most 4194304");
+    refuse(wide_rows(64), "at most 4194304");
+    check_rows(wide_rows(16));
     refuse("map<u32, map<u32, map<u32, map<u32, map<u32, map<u32, map<u32, map<u32, map<u32, u32>>>>>>>>>", "nested deeper");
     refuse("map<str, f32[$size]>", "size");
 }
