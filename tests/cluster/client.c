@@ -241,7 +241,7 @@ static void queries_have_limits(void **state)
     assert_int_equal(leat_query(l, "greedy", "grow", LEAT_ROW(leat_i64(1)), &(struct leat_query){.cancel = &cancel}, &r, &err), LEAT_ECANCELED);
     assert_int_equal(leat_query(l, "greedy", "loop", LEAT_ROW(leat_i64(1)), &(struct leat_query){.timeout_ms = 50, .memory_max = (size_t)4 << 30}, &r, &err), LEAT_ETIMEOUT);
     for (int i = 0; i < 40; i++)
-        must(leat_query_start(l, "greedy", "grow", LEAT_ROW(leat_i64(1)), NULL, answered, &a, &err));
+        must(leat_query_start(l, "greedy", "grow", LEAT_ROW(leat_i64(1)), &(struct leat_query){.timeout_ms = 200000}, answered, &a, &err));
     pthread_mutex_lock(&a.lock);
     while (a.left > 0)
         pthread_cond_wait(&a.cond, &a.lock);

@@ -17,7 +17,8 @@ const char *const fault_name[FAULT_CALLS] = {"open", "write", "sync", "allocate"
 
 static struct {
     pthread_mutex_t lock;
-    char root[256]; /* empty: off */
+    _Atomic bool on;
+    char root[256];
     struct fault fault;
     uint32_t calls;
 } now = {.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -35,13 +36,14 @@ void fault_begin(const char *root, const struct fault *f)
     snprintf(now.root, sizeof(now.root), "%s", root);
     now.fault = *f;
     now.calls = 0;
+    now.on = true;
     pthread_mutex_unlock(&now.lock);
 }
 
 uint32_t fault_end(void)
 {
     pthread_mutex_lock(&now.lock);
-    now.root[0] = '\0';
+    now.on = false;
     uint32_t calls = now.calls;
     pthread_mutex_unlock(&now.lock);
     return calls;
@@ -53,7 +55,7 @@ static bool fails(enum fault_call call, const char *path)
     bool failing = false;
 
     pthread_mutex_lock(&now.lock);
-    if (now.root[0] != '\0' && now.fault.call == call && strstr(path, now.root) != NULL) {
+    if (now.on && now.fault.call == call && strstr(path, now.root) != NULL) {
         now.calls++;
         failing = now.fault.at != 0 && (now.fault.lasting ? now.calls >= now.fault.at : now.calls == now.fault.at);
         if (failing)
@@ -67,7 +69,7 @@ static bool file_fails(enum fault_call call, int fd)
 {
     char link[64], path[4096];
 
-    if (now.root[0] == '\0')
+    if (!now.on)
         return false;
     snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
     ssize_t n = readlink(link, path, sizeof(path) - 1);
