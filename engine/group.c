@@ -11,6 +11,10 @@
 
 enum { STATE_VERSION = 1, REPLAY_BATCHES = 1024 };
 
+/* Pauses while the disk is full: from the first to the longest. */
+#define SPACE_FIRST_NS 20000000LL
+#define SPACE_MOST_NS 1000000000LL
+
 const char *const group_crash_points[] = {"turn.ran",     "turn.appended", "turn.committed",
                                           "turn.applied", "turn.released", NULL};
 
@@ -439,6 +443,36 @@ bool group_drained(const struct group *g)
     return true;
 }
 
+/* ---- Waiting for space ---- */
+
+static bool waits(const struct group *g, const struct space_wait *w)
+{
+    return w->pause_ns > 0 && g->config.clock->monotonic_ns(g->config.clock) < w->until_ns;
+}
+
+static int wait_for_space(struct group *g, struct space_wait *w, const struct leat_error *why)
+{
+    if (w->pause_ns == 0)
+        log_print(LOG_WARN, "engine", "module %s, group %u waits for space on the disk: %s", g->plan->module->name,
+                  g->config.number, why != NULL ? why->text : "");
+    w->pause_ns = w->pause_ns == 0 ? SPACE_FIRST_NS : w->pause_ns * 2;
+    w->pause_ns = w->pause_ns < SPACE_MOST_NS ? w->pause_ns : SPACE_MOST_NS;
+    w->until_ns = g->config.clock->monotonic_ns(g->config.clock) + w->pause_ns;
+    atomic_store(&g->stats.waits_for_space, true);
+    return 0;
+}
+
+static void found_space(struct group *g, struct space_wait *w)
+{
+    if (w->pause_ns == 0)
+        return;
+    w->pause_ns = 0;
+    if (g->turn_waits.pause_ns > 0 || g->checkpoint_waits.pause_ns > 0)
+        return;
+    atomic_store(&g->stats.waits_for_space, false);
+    log_print(LOG_WARN, "engine", "module %s, group %u has space again", g->plan->module->name, g->config.number);
+}
+
 /* ---- Checkpoints ---- */
 
 /* Up to where a peer has consumed our journal; all of it when nothing more is in it for the peer. */
@@ -496,7 +530,7 @@ static int checkpoint_step(struct group *g, struct leat_error *err)
     uint64_t turn, previous;
     int rv;
 
-    if (g->config.memory)
+    if (g->config.memory || waits(g, &g->checkpoint_waits))
         return 0;
     /* Progress seen but not journaled must not get into a checkpoint: a replay behind it would count it twice. */
     if (!g->checkpointing && g->seen_progress.size > 0)
@@ -508,6 +542,7 @@ static int checkpoint_step(struct group *g, struct leat_error *err)
         return 0;
     if (rv != 0)
         return base_wrap(err, rv, "group %u takes a checkpoint", g->config.number);
+    found_space(g, &g->checkpoint_waits);
     g->checkpointing = false;
     histogram_add(&g->stats.checkpoint_ns, (uint64_t)(now - g->checkpoint_started_ns));
     return trim_journal(g, previous, err);
@@ -515,17 +550,34 @@ static int checkpoint_step(struct group *g, struct leat_error *err)
 
 /* ---- Stepping ---- */
 
+static int turn_step(struct group *g, struct leat_error *err)
+{
+    if (waits(g, &g->turn_waits))
+        return 0;
+    int rv = turn_run(g, err);
+    if (rv == LEAT_ENOSPACE)
+        return wait_for_space(g, &g->turn_waits, err);
+    if (rv > 0)
+        found_space(g, &g->turn_waits);
+    return rv;
+}
+
 int group_step(struct group *g, struct leat_error *err)
 {
     bool came = false;
+    int rv = 0;
 
     leat_assert(g->connected);
-    int rv = hops_poll(g, &came, err);
+    /* What is seen now would be taken for part of a turn that is held. */
+    if (g->held == NULL)
+        rv = hops_poll(g, &came, err);
     if (rv == 0)
-        rv = turn_run(g, err);
+        rv = turn_step(g, err);
     if (rv < 0)
         return rv;
     int checkpoint = checkpoint_step(g, err);
+    if (checkpoint == LEAT_ENOSPACE)
+        checkpoint = wait_for_space(g, &g->checkpoint_waits, err);
     return checkpoint != 0 ? checkpoint : rv != 0 || came;
 }
 
@@ -536,6 +588,8 @@ int64_t group_due(const struct group *g)
 
     if (!g->config.memory)
         due = now + (g->checkpointing ? 20 * 1000000LL : 1000 * 1000000LL);
+    if (waits(g, &g->turn_waits))
+        return g->turn_waits.until_ns < due ? g->turn_waits.until_ns : due;
     if (g->settle_ns > 0)
         due = g->settle_ns < due ? g->settle_ns : due;
     for (uint32_t i = 0; i < g->plan->depots && g->config.number == 0; i++)
@@ -584,6 +638,7 @@ void group_close(struct group *g)
 {
     if (g == NULL)
         return;
+    turn_drop_held(g);
     if (g->intake != NULL)
         intake_close(g->intake);
     if (g->view != NULL)

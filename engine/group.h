@@ -55,7 +55,7 @@ int group_check_sources(const struct group *g, struct leat_error *err);
 bool group_drained(const struct group *g);
 
 /* Do what there is to do, at most one turn. 1: did something, 0: nothing to do now, else fatal (err says why; the
- * group must be closed and opened again). */
+ * group must be closed and opened again). A full disk is not fatal: turns and checkpoints wait, and try again. */
 int group_step(struct group *g, struct leat_error *err);
 /* Monotonic nanoseconds at which to step even if nobody wakes it; INT64_MAX: never. */
 int64_t group_due(const struct group *g);

@@ -59,6 +59,11 @@ struct turn_input {
 
 struct turn;
 
+/* The disk was full: not again before a moment, each time later. */
+struct space_wait {
+    int64_t until_ns, pause_ns; /* pause 0: it was not full */
+};
+
 struct group {
     struct group_config config;
     const struct plan *plan;
@@ -101,6 +106,9 @@ struct group {
     size_t queued_bytes;
     struct buffer seen_progress;  /* struct batch_progress each: seen since the last commit */
 
+    struct turn *held;            /* in the journal, but not in the view: the disk was full; NULL: none */
+    struct space_wait turn_waits, checkpoint_waits;
+
     uint32_t budget;              /* inputs of the next turn at most */
     bool poisoned;                /* poison is the input to set aside */
     struct turn_input poison;
@@ -130,8 +138,10 @@ void hops_fini(struct group *g);
 
 /* ---- turn.c ---- */
 
-/* One turn if there is input: 1; nothing to do: 0; else the error. */
+/* One turn if there is input: 1; nothing to do: 0; else the error. LEAT_ENOSPACE: the turn is undone, or held (g->held)
+ * when the journal has it; the next call tries again. */
 int turn_run(struct group *g, struct leat_error *err);
+void turn_drop_held(struct group *g);
 /* What reads a partition, and where it is. */
 struct group_input {
     struct log *log;
@@ -182,7 +192,9 @@ struct turn {
     uint32_t ticks;
     struct output_return *own_return;        /* ack returns for turns of this group */
     uint32_t own_returns, own_return_capacity;
-    bool applied;                            /* the view has it: nothing to undo any more */
+    struct batch *batch;
+    bool committed;                          /* the journal has it: nothing to undo any more */
+    bool applied;                            /* the view has it */
     bool set_aside;                          /* the poisonous input was among the inputs */
 };
 

@@ -211,8 +211,10 @@ int hops_poll(struct group *g, bool *came, struct leat_error *err)
     }
     for (uint32_t i = 0; i < g->config.groups && rv == 0; i++)
         if (g->peer[i].behind) {
-            *came = true;
+            uint64_t position = g->peer[i].read_position;
+
             rv = read_gap(g, i, err);
+            *came |= g->peer[i].read_position != position || !g->peer[i].behind;
         }
     return rv;
 }

@@ -56,6 +56,7 @@ static void group_figures(struct sink *s, struct group *g)
     number(s, "open_turns", LEAT_GAUGE, (double)atomic_load(&t->open_turns));
     number(s, "open_rows", LEAT_GAUGE, (double)atomic_load(&t->open_rows));
     number(s, "lag_rows", LEAT_GAUGE, (double)group_lag(g));
+    number(s, "waits_for_space", LEAT_GAUGE, atomic_load(&t->waits_for_space));
     spread(s, "turn_rows", &t->turn_rows, 1);
     spread(s, "turn_seconds", &t->turn_ns, 1e-9);
     spread(s, "commit_seconds", &t->commit_ns, 1e-9);

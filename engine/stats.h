@@ -7,6 +7,7 @@
 #include "base/histogram.h"
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct stats_node {
@@ -17,6 +18,7 @@ struct stats_node {
 struct stats_group {
     _Atomic uint64_t turns, rows, aborts, dead_letters, journal_bytes, gap_reads, repeats;
     _Atomic uint64_t open_turns, open_rows;
+    _Atomic bool waits_for_space;
     struct histogram turn_rows, turn_ns, commit_ns, apply_ns, checkpoint_ns;
 };
 

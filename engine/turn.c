@@ -420,7 +420,6 @@ static int journal_batch(struct group *g, struct leat_error *err)
     rv = log_sync(g->journal, err);
     if (rv != 0)
         return base_wrap(err, rv, "group %u commits to its journal", g->config.number);
-    g->journal_next++;
     histogram_add(&g->stats.commit_ns, (uint64_t)(now_ns(g) - start));
     atomic_fetch_add(&g->stats.journal_bytes, g->record.size);
     return 0;
@@ -490,12 +489,36 @@ static void give_returns(struct turn *t)
     }
 }
 
+/* The view has it: acks, progress and outputs may leave. */
+static int release(struct turn *t)
+{
+    struct group *g = t->group;
+    const struct batch *b = t->batch;
+
+    t->applied = true;
+    atomic_store(&g->released, ++g->journal_next);
+    if (group_crashes(g, "turn.applied"))
+        return LEAT_ECANCELED;
+    give_returns(t);
+    apply_cursors(g, b);
+    bool open = apply_progress(g, b, (uint32_t)(g->seen_progress.size / sizeof(struct batch_progress)));
+    leat_assert(open);
+    buffer_clear(&g->seen_progress);
+    for (uint32_t i = 0; i < g->config.groups; i++)
+        for (uint32_t n = 0; n < t->taken[i]; n++)
+            hop_consumed(g, i);
+    for (uint32_t i = 0; i < b->outputs; i++)
+        if (g->peer[b->output[i].group].group != NULL)
+            hop_push(g->peer[b->output[i].group].group, g->config.number, b->output[i].previous, b->turn,
+                     g->journal_next - 1, b->output[i].body);
+    return group_crashes(g, "turn.released") ? LEAT_ECANCELED : 0;
+}
+
 static int commit(struct turn *t, struct leat_error *err)
 {
     struct group *g = t->group;
-    uint32_t seen = (uint32_t)(g->seen_progress.size / sizeof(struct batch_progress));
-    struct batch b;
-    int rv = make_batch(t, &b, err);
+    struct batch *b = t->batch = arena_alloc(g->arena, sizeof(*b), 16);
+    int rv = make_batch(t, b, err);
 
     if (rv == 0 && t->appends > 0)
         rv = intake_append(g->intake, t->append, t->appends, err);
@@ -503,30 +526,62 @@ static int commit(struct turn *t, struct leat_error *err)
         rv = group_crashes(g, "turn.ran") ? LEAT_ECANCELED : journal_batch(g, err);
     if (rv != 0)
         return rv;
+    t->committed = true;
     if (group_crashes(g, "turn.committed"))
         return LEAT_ECANCELED;
     int64_t start = now_ns(g);
-    rv = pstate_view_commit(g->view, b.turn, err);
+    rv = pstate_view_commit(g->view, b->turn, err);
     if (rv != 0)
-        return base_wrap(err, rv, "group %u applies turn %llu", g->config.number, (unsigned long long)b.turn);
-    t->applied = true;
-    atomic_store(&g->released, g->journal_next);
+        return base_wrap(err, rv, "group %u applies turn %llu", g->config.number, (unsigned long long)b->turn);
     histogram_add(&g->stats.apply_ns, (uint64_t)(now_ns(g) - start));
-    if (group_crashes(g, "turn.applied"))
-        return LEAT_ECANCELED;
-    give_returns(t);
-    apply_cursors(g, &b);
-    bool open = apply_progress(g, &b, seen);
-    leat_assert(open);
-    buffer_clear(&g->seen_progress);
-    for (uint32_t i = 0; i < g->config.groups; i++)
-        for (uint32_t n = 0; n < t->taken[i]; n++)
-            hop_consumed(g, i);
-    for (uint32_t i = 0; i < b.outputs; i++)
-        if (g->peer[b.output[i].group].group != NULL)
-            hop_push(g->peer[b.output[i].group].group, g->config.number, b.output[i].previous, b.turn,
-                     g->journal_next - 1, b.output[i].body);
-    return group_crashes(g, "turn.released") ? LEAT_ECANCELED : 0;
+    return release(t);
+}
+
+/* ---- A turn that is in the journal, but not in the view, whose disk was full ---- */
+
+static void release_slices(struct turn *t)
+{
+    for (uint32_t i = 0; i < t->slices; i++)
+        log_release(t->slice_log[i], &t->slice[i]);
+    t->slices = 0;
+}
+
+/* It stays in the arena, and nothing else may happen in the group before it is in the view. The logs it read from may go. */
+static void hold(struct turn *t)
+{
+    struct group *g = t->group;
+
+    release_slices(t);
+    g->held = base_alloc(sizeof(*g->held));
+    *g->held = *t;
+}
+
+void turn_drop_held(struct group *g)
+{
+    if (g->held == NULL)
+        return;
+    free(g->held->append);
+    free(g->held->undo);
+    free(g->held);
+    g->held = NULL;
+}
+
+/* As a replay would. 1: it is applied. */
+static int apply_held(struct group *g, struct leat_error *err)
+{
+    const struct batch *b = g->held->batch;
+    int rv = pstate_view_begin(g->view, NULL, err);
+
+    if (rv == 0)
+        rv = pstate_view_apply(g->view, b->ops, err);
+    if (rv == 0)
+        rv = pstate_view_commit(g->view, b->turn, err);
+    pstate_view_abort(g->view);
+    if (rv != 0)
+        return base_wrap(err, rv, "group %u applies turn %llu", g->config.number, (unsigned long long)b->turn);
+    rv = release(g->held);
+    turn_drop_held(g);
+    return rv == 0 ? 1 : rv;
 }
 
 /* ---- The turn ---- */
@@ -555,8 +610,7 @@ static void turn_init(struct turn *t, struct group *g)
 
 static void turn_fini(struct turn *t)
 {
-    for (uint32_t i = 0; i < t->slices; i++)
-        log_release(t->slice_log[i], &t->slice[i]);
+    release_slices(t);
     free(t->append);
     free(t->undo);
 }
@@ -576,8 +630,9 @@ static int failed(struct turn *t, int rv, struct leat_error *err)
 {
     struct group *g = t->group;
 
-    if (!t->applied)
-        pstate_view_abort(g->view);
+    if (t->committed)
+        return rv;
+    pstate_view_abort(g->view);
     undo_sessions(t);
     atomic_fetch_add(&g->stats.aborts, 1);
     if (!g->flow->node_failed && (rv == LEAT_ECANCELED || leat_code_class(rv) != LEAT_CLASS_CALLER))
@@ -665,6 +720,8 @@ int turn_run(struct group *g, struct leat_error *err)
     struct turn t;
     int rv;
 
+    if (g->held != NULL)
+        return apply_held(g, err);
     turn_init(&t, g);
     if (wall > g->now_us)
         g->now_us = wall;
@@ -687,6 +744,9 @@ int turn_run(struct group *g, struct leat_error *err)
     }
     if (rv < 0 && err != NULL)
         *err = why;
-    turn_fini(&t);
+    if (rv == LEAT_ENOSPACE && t.committed)
+        hold(&t);
+    else
+        turn_fini(&t);
     return rv;
 }

@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/cluster/cluster.h"
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "engine/node.h"
+#include "tests/lib/fault.h"
+
+#include <errno.h>
+
+/* The disk is full below one directory or file, and then it is not: turns and checkpoints wait and go on by themselves,
+ * reads go on meanwhile, and everything has its effects once, also when the directory was closed while it was full. */
+
+enum { KEYS = 5, SESSION = 3, BATCH = 10, PATIENCE_MS = 60000 };
+enum { SEEN, COUNTS };
+
+/* ---- The module: lists by key, whose rows go on into another depot, where they are counted ---- */
+
+static int store(struct leat_task *t, const struct leat_batch *in)
+{
+    for (uint32_t i = 0; i < in->rows; i++) {
+        leat_push(t, SEEN, LEAT_KEYS(leat_at(in, i, 0)), LEAT_ROW(leat_at(in, i, 1)), NULL);
+        leat_emit(t, i, LEAT_ROW(leat_at(in, i, 0), leat_at(in, i, 1)));
+    }
+    return 0;
+}
+
+static const struct leat_module module = {
+    LEAT_ABI, .name = "copier",
+    .depots = DEPOTS({"numbers", "key: i64, number: i64", .by = "key"}, {"copies", "key: i64, number: i64", .by = "key"}),
+    .pstates = PSTATES([SEEN] = {"seen", "map<i64, list<i64>>"}, [COUNTS] = {"counts", "map<i64, i64>"}),
+    .topologies = TOPOLOGIES({"store", LEAT_STREAM, NODES(
+        {"store", .from = "numbers", .run = store, .emits = "key: i64, number: i64"},
+        {"copy", .from = "store", .route = LEAT_BY_KEY, .into = "copies"})},
+        {"count", LEAT_STREAM, NODES({"count", .from = "copies", .route = LEAT_BY_KEY, .fold = &leat_count, .into = "counts"})})};
+
+/* ---- Lives ---- */
+
+struct world {
+    char directory[64];
+    struct leat *leat;
+    struct leat_depot *depot;
+    int64_t appended;  /* numbers below this */
+    int64_t processed; /* of these all effects in "seen" must show */
+};
+
+static void start(struct world *w)
+{
+    struct leat_error err = {0, ""};
+
+    must(leat_open(w->directory, NULL, &w->leat, &err));
+    w->leat->segment_size = 16 << 10;
+    w->leat->checkpoint_bytes = 8 << 10;
+    must(leat_launch(w->leat, &module, &(struct leat_launch){.tasks = 8, .groups = 2}, &err));
+    must(leat_depot_find(w->leat, module.name, "numbers", &w->depot, &err));
+}
+
+static void stop(struct world *w)
+{
+    leat_close(w->leat);
+    w->leat = NULL;
+}
+
+static int append(struct world *w, enum leat_ack ack, struct leat_error *err)
+{
+    struct leat_append how = {.ack = ack, .session = SESSION, .sequence = (uint64_t)w->appended};
+    struct leat_rows *rows;
+
+    must_with(leat_rows_new(w->depot, &rows), err);
+    for (int64_t i = w->appended; i < w->appended + BATCH; i++)
+        must_with(leat_rows_add(rows, LEAT_ROW(leat_i64(i % KEYS), leat_i64(i)), err), err);
+    int rv = leat_append(w->depot, rows, &how, NULL, err);
+    leat_rows_free(rows);
+    if (rv == 0)
+        w->appended += BATCH;
+    if (rv == 0 && ack == LEAT_PROCESSED)
+        w->processed = w->appended;
+    return rv;
+}
+
+/* The list of a key has its numbers in order, once; how many. */
+static int64_t check_list(struct leat_view *v, int64_t key)
+{
+    struct leat_value k = leat_i64(key), index, got;
+    struct leat_task *t = leat_view_owner(v, &k);
+    struct leat_scan *scan;
+    int64_t n = 0;
+
+    assert_int_equal(leat_scan_open(t, SEEN, LEAT_KEYS(k), &(struct leat_range){0}, &scan), 0);
+    for (; leat_scan_next(scan, &index, &got, 1) == 0; n++)
+        assert_int_equal(got.as.i, key + n * KEYS);
+    leat_scan_close(scan);
+    assert_int_equal(leat_task_error(t), 0);
+    return n;
+}
+
+static void check(struct world *w, bool all)
+{
+    struct leat_error err = {0, ""};
+    struct leat_view *v;
+
+    must(leat_view_open(w->leat, module.name, &v, &err));
+    for (int64_t key = 0; key < KEYS; key++) {
+        struct leat_value k = leat_i64(key), count = leat_i64(0);
+        int64_t n = check_list(v, key);
+
+        assert_true(n >= w->processed / KEYS && n <= w->appended / KEYS + BATCH / KEYS);
+        leat_get(leat_view_owner(v, &k), COUNTS, LEAT_KEYS(k), &count, 1);
+        assert_true(count.as.i <= n);
+        if (!all)
+            continue;
+        assert_int_equal(n, w->appended / KEYS);
+        assert_int_equal(count.as.i, n);
+    }
+    leat_view_close(v);
+}
+
+/* Twice: what was processed the first time may have gone into the other depot. */
+static void wait_for_all(struct world *w)
+{
+    struct leat_error err = {0, ""};
+
+    must(leat_wait(w->leat, PATIENCE_MS, &err));
+    must(leat_wait(w->leat, PATIENCE_MS, &err));
+}
+
+/* ---- Figures ---- */
+
+struct figure {
+    const char *name;
+    double sum;
+};
+
+static void add_figure(void *context, const struct leat_stat *s)
+{
+    struct figure *f = context;
+
+    if (strcmp(s->name, f->name) == 0)
+        f->sum += s->kind == LEAT_HISTOGRAM ? (double)s->count : s->value;
+}
+
+static double figure(struct world *w, const char *name)
+{
+    struct figure f = {name, 0};
+
+    leat_stats(w->leat, add_figure, &f);
+    return f.sum;
+}
+
+/* Append until so many groups wait for space, or the depots take no more. */
+static void fill(struct world *w, int groups)
+{
+    struct leat_error err = {0, ""};
+    int64_t end = clock_real()->monotonic_ns(clock_real()) + PATIENCE_MS * INT64_C(1000000);
+
+    while (figure(w, "waits_for_space") < groups) {
+        int rv = append(w, LEAT_APPENDED, &err);
+
+        assert_true(rv == 0 || rv == LEAT_ENOSPACE);
+        if (rv == LEAT_ENOSPACE) {
+            assert_non_null(strstr(err.text, "the disk is full"));
+            return;
+        }
+        assert_true(clock_real()->monotonic_ns(clock_real()) < end);
+    }
+}
+
+/* ---- Full disks ---- */
+
+struct full {
+    const char *part;
+    struct fault fault;
+};
+
+static const struct full fulls[] = {
+    {"/journal", {.call = FAULT_ALLOCATE, .at = 1, .number = ENOSPC, .lasting = true}},
+    {"/journal", {.call = FAULT_WRITE, .at = 3, .number = ENOSPC, .lasting = true}},
+    {"/depots", {.call = FAULT_ALLOCATE, .at = 1, .number = ENOSPC, .lasting = true}},
+    {"/depots", {.call = FAULT_WRITE, .at = 3, .number = EDQUOT, .lasting = true}},
+    {"/view/data.mdb", {.call = FAULT_WRITE, .at = 1, .number = ENOSPC, .lasting = true}},
+    {"/view/checkpoint", {.call = FAULT_WRITE, .at = 1, .number = ENOSPC, .lasting = true}},
+    {"/copier", {.call = FAULT_WRITE, .at = 1, .number = ENOSPC, .lasting = true}},
+};
+enum { CHECKPOINTS = 5 };
+
+static void begin(struct world *w)
+{
+    struct leat_error err = {0, ""};
+
+    memset(w, 0, sizeof(*w));
+    snprintf(w->directory, sizeof(w->directory), "/tmp/leat-space-XXXXXX");
+    assert_non_null(mkdtemp(w->directory));
+    start(w);
+    for (int i = 0; i < 5; i++)
+        must(append(w, LEAT_PROCESSED, &err));
+    wait_for_all(w);
+}
+
+static void end(struct world *w)
+{
+    stop(w);
+    start(w);
+    wait_for_all(w);
+    check(w, true);
+    stop(w);
+    file_remove_tree(w->directory, NULL);
+}
+
+/* Who waits does so by the clock: at least 20 ms from one attempt to the next, however often it is woken. */
+static void wakes_are_no_attempts(struct world *w)
+{
+    int64_t begun = clock_real()->monotonic_ns(clock_real());
+    double aborts = figure(w, "aborts_total");
+    struct leat_error err = {0, ""};
+
+    for (int i = 0; i < 30; i++)
+        append(w, LEAT_APPENDED, &err);
+    double took = (double)(clock_real()->monotonic_ns(clock_real()) - begun);
+    assert_true(figure(w, "aborts_total") - aborts <= 2 * (2 + took / 20e6));
+}
+
+static void goes_on_by_itself(void **state)
+{
+    struct leat_error err = {0, ""};
+    struct world w;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(fulls) / sizeof(*fulls); i++) {
+        begin(&w);
+        for (int again = 0; again < 3; again++) {
+            fault_begin(fulls[i].part, &fulls[i].fault);
+            fill(&w, 1);
+            check(&w, false);
+            wakes_are_no_attempts(&w);
+            fault_end();
+            must(append(&w, LEAT_PROCESSED, &err));
+            wait_for_all(&w);
+            check(&w, true);
+        }
+        end(&w);
+    }
+}
+
+static void closed_while_full(void **state)
+{
+    struct leat_error err = {0, ""};
+    struct world w;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(fulls) / sizeof(*fulls); i++) {
+        begin(&w);
+        fault_begin(fulls[i].part, &fulls[i].fault);
+        fill(&w, 1);
+        stop(&w);
+        fault_end();
+        start(&w);
+        must(append(&w, LEAT_APPENDED, &err)); /* what was refused may be there in part */
+        wait_for_all(&w);
+        check(&w, true);
+        end(&w);
+    }
+}
+
+static int ignore(void *context, const struct leat_record *record, const struct leat_batch *row)
+{
+    (void)context;
+    (void)record;
+    (void)row;
+    return 0;
+}
+
+/* A view whose meta page could not be written serves nobody any more: the module stops, depots can be read, and all is
+ * whole when it is opened again. Only file systems that never write in place have no space for a meta page. */
+static void stops_when_it_cannot_go_on(void **state)
+{
+    struct full f = {"/view/data.mdb", {.call = FAULT_WRITE, .number = ENOSPC, .lasting = true}};
+    struct leat_error err = {0, ""};
+    struct world w;
+    int stopped = 0, rv;
+
+    (void)state;
+    for (f.fault.at = 2; f.fault.at < 12; f.fault.at++) {
+        begin(&w);
+        fault_begin(f.part, &f.fault);
+        while ((rv = append(&w, LEAT_APPENDED, &err)) == 0 && figure(&w, "waits_for_space") < 1)
+            ;
+        fault_end();
+        for (int i = 0; i < 3 && rv == 0; i++)
+            rv = append(&w, LEAT_PROCESSED, &err);
+        assert_true(rv == 0 || (rv == LEAT_EIO && strstr(err.text, "view") != NULL));
+        if (rv == 0)
+            check(&w, false);
+        assert_int_equal(leat_depot_read(w.depot, 0, 0, UINT32_MAX, ignore, NULL, NULL, &err), 0);
+        stopped += rv != 0;
+        stop(&w);
+        start(&w);
+        must(append(&w, LEAT_PROCESSED, &err));
+        wait_for_all(&w);
+        check(&w, true);
+        end(&w);
+    }
+    assert_true(stopped > 0);
+}
+
+/* Checkpoints are taken again once there is space: the journal does not grow for ever. */
+static void checkpoints_go_on(void **state)
+{
+    struct leat_error err = {0, ""};
+    struct world w;
+
+    (void)state;
+    begin(&w);
+    fault_begin(fulls[CHECKPOINTS].part, &fulls[CHECKPOINTS].fault);
+    fill(&w, 2);
+    double taken = figure(&w, "checkpoint_seconds");
+    must(append(&w, LEAT_PROCESSED, &err));
+    assert_true(figure(&w, "checkpoint_seconds") == taken);
+    fault_end();
+    int64_t end_ns = clock_real()->monotonic_ns(clock_real()) + PATIENCE_MS * INT64_C(1000000);
+    while (figure(&w, "checkpoint_seconds") == taken || figure(&w, "waits_for_space") > 0) {
+        must(append(&w, LEAT_PROCESSED, &err));
+        assert_true(clock_real()->monotonic_ns(clock_real()) < end_ns);
+    }
+    end(&w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(goes_on_by_itself),
+        cmocka_unit_test(closed_while_full),
+        cmocka_unit_test(stops_when_it_cannot_go_on),
+        cmocka_unit_test(checkpoints_go_on),
+    };
+
+    log_level_set(LOG_ERROR + 1);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
