@@ -25,7 +25,8 @@ enum {
     LIMIT_HOPS = 64,                      /* back edges of loops that one row passes: then it is a dead letter */
     LIMIT_SESSIONS = 100000,              /* remembered, a depot partition */
     LIMIT_REFUSED = 1 << 20,              /* rows of sessions that were refused and not sent again, a group */
-    LIMIT_BATCH = 64 << 20,               /* bytes of one journal batch */
+    LIMIT_BATCH = 64 << 20,               /* bytes of one journal batch, or of the rows of one append */
+    LIMIT_RECORDS = 4 << 20,              /* rows of one append */
     LIMIT_TURN_BYTES = 4 << 20,           /* input of one turn */
     LIMIT_TURN_ROWS = 1 << 17,
     LIMIT_TURN_MEMORY = 512 << 20,        /* arena of one turn */

@@ -19,6 +19,8 @@ int log_append(struct log *l, const struct log_record *records, uint32_t count, 
 {
     size_t bytes = 0;
 
+    if (count > LIMIT_RECORDS)
+        return LEAT_ELIMIT;
     for (uint32_t i = 0; i < count; i++) {
         leat_assert(records[i].partition < l->partitions);
         bytes += records[i].body.size;

@@ -87,7 +87,8 @@ extern const struct log_ops log_segments;
 int log_open(const struct log_ops *ops, const struct log_config *config, struct log **out, struct leat_error *err);
 /* Free. Does not sync: what was not synced may be lost. No slice may be out. */
 void log_close(struct log *l);
-/* Append records; what their bodies point at must stay until they are synced. offsets (may be NULL) gets one for each. All or nothing. LEAT_EFULL: sync first. */
+/* Append records; what their bodies point at must stay until they are synced. offsets (may be NULL) gets one for each. All or nothing.
+ * LEAT_EFULL: sync first. LEAT_ELIMIT: more than LIMIT_BATCH bytes or LIMIT_RECORDS records. */
 int log_append(struct log *l, const struct log_record *records, uint32_t count, uint64_t *offsets);
 /* Make all that was appended durable and readable. Blocks. */
 int log_sync(struct log *l, struct leat_error *err);

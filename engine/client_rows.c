@@ -47,6 +47,9 @@ int leat_rows_add(struct leat_rows *rows, struct leat_row row, struct leat_error
 {
     struct leat_depot *d = rows->depot;
     size_t before = rows->bytes.size;
+
+    if (rows->count == LIMIT_RECORDS)
+        return leat_fail(err, LEAT_ELIMIT, "depot '%s': one append has at most %d rows", d->plan->name, LIMIT_RECORDS);
     int rv = row_encode(&d->plan->schema, row, &rows->bytes, err);
 
     if (rv != 0) {

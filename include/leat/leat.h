@@ -358,7 +358,8 @@ LEAT_API extern const struct leat_fold leat_top_k;
 LEAT_API void leat_emit(struct leat_task *t, uint32_t from, struct leat_row row);
 
 /* Refuse row `row` of the batch: it goes to the dead letters with the reason (copied), no work is undone.
- * Only before the node has written or emitted anything for that row. */
+ * Once, and only when the node has written and emitted nothing for that row: a row that was emitted from, before or
+ * after, makes the run fail instead. (Writes name no row, so the engine cannot look after them.) */
 LEAT_API void leat_reject(struct leat_task *t, uint32_t row, const char *format, ...) LEAT_PRINTF(3, 4);
 
 /* Send a value (copied) back with the PROCESSED acknowledgement of the record that row `row` stems from. */
@@ -520,7 +521,8 @@ LEAT_API int leat_rows_new(struct leat_depot *d, struct leat_rows **out);
 LEAT_API void leat_rows_free(struct leat_rows *rows);
 LEAT_API void leat_rows_clear(struct leat_rows *rows);
 LEAT_API uint32_t leat_rows_count(const struct leat_rows *rows);
-/* Check one row against the schema and add it (copied). LEAT_ESCHEMA names the column; nothing is added then. */
+/* Check one row against the schema and add it (copied). LEAT_ESCHEMA names the column, LEAT_ELIMIT: more than 64 MiB or
+ * 4,194,304 rows; nothing is added then. */
 LEAT_API int leat_rows_add(struct leat_rows *rows, struct leat_row row, struct leat_error *err);
 
 struct leat_append {

@@ -226,6 +226,7 @@ static void limits_hold(const struct log_ops *ops)
 
     open_fixture(&f, ops);
     assert_int_equal(log_append(f.log, &r, 1, NULL), LEAT_ELIMIT);
+    assert_int_equal(log_append(f.log, &r, LIMIT_RECORDS + 1, NULL), LEAT_ELIMIT); /* by number: there is only one */
     close_fixture(&f);
 }
 
