@@ -288,6 +288,8 @@ static void decode_item(struct reader *r, struct output_item *it, uint32_t sourc
         it->node = (uint32_t)reader_varint(r);
         it->sources = reader_varint(r);
         it->key = reader_span(r);
+        if (sources < 64 && it->sources >> sources != 0)
+            r->error = LEAT_ECORRUPT;
         break;
     case OUTPUT_APPEND:
         it->depot = (uint32_t)reader_varint(r);

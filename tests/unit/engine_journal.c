@@ -245,7 +245,7 @@ static struct output_item any_item(uint32_t sources)
         it.task = any32(), it.hops = (uint8_t)any32(), it.index = any32();
         it.sources = UINT64_C(1) << random_below(&chance, sources);
     } else {
-        it.sources = any64(), it.key = any_span(20);
+        it.sources = any64() >> (64 - sources), it.key = any_span(20);
     }
     return it;
 }
@@ -367,6 +367,13 @@ static void items_that_cannot_be(void **unused)
     buffer_clear(&out);
     output_encode(&o, &out);
     assert_int_equal(output_decode(buffer_bytes(&out), arena, &back, NULL), 0);
+    item = (struct output_item){.kind = OUTPUT_STATE, .sources = 3};
+    buffer_clear(&out);
+    output_encode(&o, &out);
+    assert_int_equal(output_decode(buffer_bytes(&out), arena, &back, NULL), LEAT_ECORRUPT);
+    item = (struct output_item){.kind = OUTPUT_ROW, .sources = 1};
+    buffer_clear(&out);
+    output_encode(&o, &out);
     size_t kind = 1 + 1 + 1 + 8 + 1 + 1 + 1;
     assert_int_equal(out.base[kind], OUTPUT_ROW);
     out.base[kind] = 3;
