@@ -38,7 +38,7 @@ struct intake {
     struct undo *undo;            /* all since the last sync, to be put back when there was no space for it */
     uint32_t undos, undo_capacity;
     bool full;                    /* the last sync found no space */
-    struct session_table refused; /* the lowest sequence that was refused; under the lock */
+    struct refused refused;       /* under the lock */
     _Atomic bool refuses;         /* something is in it */
     uint64_t *end;                /* by partition: behind all that was appended, synced or not */
     struct ack_target *target;
@@ -120,41 +120,39 @@ static bool is_pipelined(const struct intake_share *share)
     return share->record[0].session != 0 && share->record[0].session < SESSION_GROUPS;
 }
 
+static uint32_t depot_of(const struct intake *in, const struct intake_share *share)
+{
+    return share->record[0].partition / in->config.depot_partitions;
+}
+
 /* Under the lock. */
 static void note_refusal(struct intake *in, const struct intake_share *share)
 {
-    const struct log_record *first = &share->record[0];
-    const struct session_entry *e = is_pipelined(share) ? session_find(&in->refused, first->session) : NULL;
-
-    if (!is_pipelined(share) || (e != NULL && e->sequence <= first->sequence))
+    if (!is_pipelined(share))
         return;
-    session_set(&in->refused, &(struct session_entry){first->session, first->sequence, first->time_us});
+    refused_add(&in->refused, depot_of(in, share), share->record, share->count);
     atomic_store(&in->refuses, true);
 }
 
 /* Does a share come behind one of its session that was refused? */
-static bool skips_refused(struct intake *in, const struct intake_share *share)
+static int check_refused(struct intake *in, const struct intake_share *share)
 {
     if (!atomic_load(&in->refuses) || !is_pipelined(share))
-        return false;
+        return 0;
     pthread_mutex_lock(&in->lock);
-    const struct session_entry *e = session_find(&in->refused, share->record[0].session);
-    bool skips = e != NULL && share->record[0].sequence > e->sequence;
+    int rv = refused_check(&in->refused, depot_of(in, share), share->record, share->count);
     pthread_mutex_unlock(&in->lock);
-    return skips;
+    return rv;
 }
 
 /* What was refused is here now. */
 static void forgive(struct intake *in, const struct intake_share *share)
 {
-    uint64_t session = share->record[0].session;
-
     if (!atomic_load(&in->refuses) || !is_pipelined(share))
         return;
     pthread_mutex_lock(&in->lock);
-    const struct session_entry *e = session_find(&in->refused, session);
-    if (e != NULL && share->record[share->count - 1].sequence >= e->sequence)
-        session_set(&in->refused, &(struct session_entry){session, 0, INT64_MIN});
+    refused_remove(&in->refused, depot_of(in, share), share->record, share->count);
+    atomic_store(&in->refuses, !refused_none(&in->refused));
     pthread_mutex_unlock(&in->lock);
 }
 
@@ -227,8 +225,9 @@ static int append_share(struct intake *in, struct round *r, struct intake_share 
     uint32_t *place, mark = in->undos;
     int rv = 0;
 
-    if (skips_refused(in, share))
-        return LEAT_EAGAIN;
+    rv = check_refused(in, share);
+    if (rv != 0)
+        return rv;
     reserve(in, share->count);
     place = (uint32_t *)(void *)(in->offset + in->fresh_capacity);
     uint32_t fresh = drop_repeats(in, share, place);
@@ -348,7 +347,7 @@ static int round_append(struct intake *in, struct round *r, struct intake_share 
         rv = atomic_load(&in->failed);
         rv = rv != 0 ? rv : append_share(in, r, share, how);
     }
-    if (rv == LEAT_EFULL || rv == LEAT_ENOSPACE) {
+    if (rv == LEAT_EFULL || rv == LEAT_ENOSPACE || rv == LEAT_EAGAIN) {
         pthread_mutex_lock(&in->lock);
         note_refusal(in, share);
         pthread_mutex_unlock(&in->lock);
@@ -482,7 +481,7 @@ void intake_close(struct intake *in)
     free(in->target_offset);
     free(in->touched);
     free(in->undo);
-    session_fini(&in->refused);
+    refused_fini(&in->refused);
     free(in->end);
     pthread_mutex_destroy(&in->lock);
     pthread_cond_destroy(&in->led);

@@ -11,7 +11,7 @@
 #include "base/histogram.h"
 #include "depots/log.h"
 #include "engine/acks.h"
-#include "engine/session.h"
+#include "engine/refused.h"
 
 struct intake;
 
@@ -36,6 +36,7 @@ struct intake_config {
     struct acks *acks;
     struct session_table *sessions; /* by partition: what was appended; taken over by the intake */
     uint32_t partitions;
+    uint32_t depot_partitions; /* of each depot, one behind another */
     struct clock *clock;
     void (*readable)(void *context);  /* after each sync: wake who reads the log */
     void *context;
@@ -50,8 +51,9 @@ void intake_close(struct intake *in);
 
 /* Give a share in. lead: the calling thread may do the append and sync itself before this returns.
  * LEAT_EFULL (more than LIMIT_PENDING_APPEND waits), LEAT_ECLOSED: nothing was taken, done is not called.
- * LEAT_ENOSPACE in done: nothing of it was stored; the same share may be given in again. Until it was, shares of its
- * session with higher sequences are answered LEAT_EAGAIN; the same after LEAT_EFULL. */
+ * LEAT_ENOSPACE in done: nothing of it was stored; the same rows may be given in again. Until they were, shares of its
+ * session with higher sequences are answered LEAT_EAGAIN, and are refused in the same way; so it is after LEAT_EFULL.
+ * LEAT_ELIMIT: LIMIT_REFUSED rows were not sent again, the session has ended here. */
 int intake_submit(struct intake *in, struct intake_share *share, bool lead);
 
 /* Append by the group itself (topologies' appends, ticks, dead letters), synced before this returns. */

@@ -529,7 +529,7 @@ struct leat_append {
     enum leat_ack ack;
     uint32_t timeout_ms;  /* for the ack; 0: 30,000 */
     uint64_t session;     /* not 0: the rows have sequences from `sequence` on, and what the session */
-    uint64_t sequence;    /* already appended is not appended again */
+    uint64_t sequence;    /* already appended is not appended again; see leat_append_start for refusals */
     uint32_t partition;   /* LEAT_EXPLICIT depots */
 };
 
@@ -550,7 +550,10 @@ LEAT_API int leat_append(struct leat_depot *d, const struct leat_rows *rows, con
                          struct leat_receipt *receipt, struct leat_error *err);
 
 /* The same without waiting. done is called once, on a thread of the engine, with a code and, on success, a
- * receipt borrowed for the call; it must not block; LEAT_EFULL there: too much is under way, append again later. */
+ * receipt borrowed for the call; it must not block. LEAT_EFULL there: too much is under way; LEAT_ENOSPACE: the disk
+ * is full; append again later. Until then later rows of the same session are refused with LEAT_EAGAIN: they would make
+ * the refused ones look like repeats. All that was refused must be appended again, in order, best one after another;
+ * whoever gives a row up begins another session. */
 typedef void leat_append_done(void *context, int code, const struct leat_receipt *receipt);
 LEAT_API int leat_append_start(struct leat_depot *d, const struct leat_rows *rows, const struct leat_append *how,
                                leat_append_done *done, void *context, struct leat_error *err);

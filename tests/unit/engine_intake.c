@@ -73,7 +73,8 @@ static void open_on(const struct log_ops *ops, const char *directory, void (*rea
         at.log->ops = &faulty;
     at.acks = acks_open(PARTITIONS);
     atomic_store(&at.readable, 0);
-    struct intake_config config = {.log = at.log, .acks = at.acks, .partitions = PARTITIONS, .clock = clock_real(),
+    struct intake_config config = {.log = at.log, .acks = at.acks, .partitions = PARTITIONS, .depot_partitions = PARTITIONS,
+                                   .clock = clock_real(),
                                    .sessions = base_alloc(PARTITIONS * sizeof(struct session_table)),
                                    .readable = readable, .context = &at.readable};
     assert_int_equal(intake_open(&config, &at.intake), 0);

@@ -42,7 +42,8 @@ static int setup(void **unused)
     struct log_config c = {.directory = at.directory, .partitions = PARTITIONS, .segment_size = SEGMENT};
     assert_int_equal(log_open(&log_segments, &c, &at.log, NULL), 0);
     at.acks = acks_open(PARTITIONS);
-    struct intake_config config = {.log = at.log, .acks = at.acks, .partitions = PARTITIONS, .clock = clock_real(),
+    struct intake_config config = {.log = at.log, .acks = at.acks, .partitions = PARTITIONS, .depot_partitions = PARTITIONS,
+                                   .clock = clock_real(),
                                    .sessions = base_alloc(PARTITIONS * sizeof(struct session_table)),
                                    .readable = readable};
     assert_int_equal(intake_open(&config, &at.intake), 0);
@@ -274,9 +275,69 @@ static void pipelined(void **unused)
     assert_true(refused > 10 && skipped > 0);
 }
 
+/* ---- What was refused is sent again in any order, new rows between, as threads or callbacks do it ---- */
+
+/* Rows in the log, whose sequences rise in each partition. */
+static uint64_t count_log(void)
+{
+    uint64_t rows = 0;
+
+    for (uint32_t i = 0; i < PARTITIONS; i++) {
+        struct log_slice slice;
+        uint64_t offset = 0, last = 0;
+
+        while (log_read(at.log, i, offset, 100, 1 << 20, &slice, NULL) == 0) {
+            for (uint32_t j = 0; j < slice.count; j++, rows++, last = slice.entry[j - 1].sequence)
+                assert_true(slice.entry[j].sequence > last);
+            offset = slice.next;
+            log_release(at.log, &slice);
+        }
+    }
+    return rows;
+}
+
+static void in_any_order(void **unused)
+{
+    enum { WAITING = 12, APPENDS = 1500 };
+    uint64_t seed = getenv("LEAT_SEED") != NULL ? strtoull(getenv("LEAT_SEED"), NULL, 10) : random_entropy();
+    uint64_t next = 1, acknowledged = 0;
+    struct { uint64_t sequence; uint32_t rows; } wait[WAITING]; /* in order of sequences */
+    uint32_t waiting = 0, taken = 0, early = 0;
+    struct random r;
+
+    (void)unused;
+    print_message("seed %llu\n", (unsigned long long)seed);
+    random_seed(&r, seed);
+    while (taken < APPENDS) {
+        uint32_t i = (uint32_t)random_below(&r, waiting + 1);
+
+        if (i == waiting && waiting == WAITING)
+            i = 0; /* the oldest, so that it goes on */
+        if (i == waiting) {
+            wait[waiting].sequence = next;
+            wait[waiting++].rows = 1 + (uint32_t)random_below(&r, ROWS);
+            next += wait[i].rows + random_below(&r, 3);
+        }
+        if (random_below(&r, 4) == 0)
+            fill_disk();
+        int rv = append(LEAT_APPENDED, wait[i].sequence, wait[i].rows, random_below(&r, BODY));
+        fault_end();
+        assert_true(rv == LEAT_ENOSPACE || rv == (i == 0 ? 0 : LEAT_EAGAIN));
+        early += rv == LEAT_EAGAIN;
+        if (rv != 0)
+            continue;
+        acknowledged += wait[i].rows;
+        taken++;
+        memmove(wait, wait + 1, --waiting * sizeof(*wait));
+    }
+    assert_int_equal(count_log(), acknowledged);
+    assert_true(early > 100);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(in_any_order, setup, teardown),
         cmocka_unit_test_setup_teardown(goes_on_when_there_is_space, setup, teardown),
         cmocka_unit_test_setup_teardown(a_refused_session_is_unknown, setup, teardown),
         cmocka_unit_test_setup_teardown(nothing_overtakes_what_was_refused, setup, teardown),
