@@ -88,7 +88,7 @@ static void every_point(void **state)
     print_message("%d crashes\n", survived);
 }
 
-enum { ACCOUNTS = 6, EACH = 50, TRANSFERS = 60 };
+enum { ACCOUNTS = 6, DEPOSIT = 50, TRANSFERS = 60 };
 
 static void deposit_all(struct leat_test *t, struct leat_error *err)
 {
@@ -96,7 +96,7 @@ static void deposit_all(struct leat_test *t, struct leat_error *err)
         char name[16];
 
         snprintf(name, sizeof(name), "a%d", i);
-        must_with(leat_test_append(t, "deposits", LEAT_ROW(leat_str(name), leat_i64(EACH)), err), err);
+        must_with(leat_test_append(t, "deposits", LEAT_ROW(leat_str(name), leat_i64(DEPOSIT)), err), err);
     }
 }
 
@@ -129,7 +129,7 @@ static void money_survives_at(const char *point, uint64_t seed)
     }
     survived += run_through(t, &err);
     must(leat_query(leat_test_leat(t), "bank_transfer", "total", LEAT_ROW(), NULL, &r, &err));
-    assert_int_equal(leat_at(leat_result_rows(r), 0, 0).as.i, ACCOUNTS * EACH);
+    assert_int_equal(leat_at(leat_result_rows(r), 0, 0).as.i, ACCOUNTS * DEPOSIT);
     leat_result_free(r);
     leat_test_close(t);
 }
