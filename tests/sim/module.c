@@ -451,8 +451,10 @@ void sim_module_print(const struct sim_module *m)
 
         printf("  n%u from %s, %s: %s, keeps %s", i, m->node_list[i].from, routes[n->route],
                n->emits ? rules[n->rule] : "end", keeps[n->keep]);
-        printf(n->pstate >= 0 ? " in p%d" : "", n->pstate);
-        printf(n->keep == KEEP_DEPOT ? " d%u" : "", n->into);
+        if (n->pstate >= 0)
+            printf(" in p%d", n->pstate);
+        if (n->keep == KEEP_DEPOT)
+            printf(" d%u", n->into);
         printf("%s%s%s\n", n->ordered ? ", in order" : "", n->reject_in > 0 ? ", rejects" : "",
                n->poison_in > 0 ? ", poison" : "");
     }
