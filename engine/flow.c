@@ -315,6 +315,11 @@ void leat_emit(struct leat_task *t, uint32_t from, struct leat_row row)
 
     leat_assert(f != NULL && t->in != NULL);
     leat_assert(from < t->in->rows);
+    if (t->use[from] == ROW_REJECTED) {
+        leat_task_fail(t, LEAT_EINVAL, "it emits from a row that it rejected");
+        return;
+    }
+    t->use[from] = ROW_EMITTED;
     flow_emit(f, &f->node[flow_number(f, t->at)], t->number, row, t->tag[from]);
 }
 
@@ -348,6 +353,8 @@ static int run_batch(struct flow *f, struct flow_node *n, uint32_t task, const s
     flow_task_init(f, &t, n, task);
     t.in = in;
     t.tag = tag;
+    t.use = arena_alloc(f->arena, in->rows, 1);
+    memset(t.use, ROW_UNUSED, in->rows);
     int rv = n->plan->run(&t, in);
     if (rv != 0 && f->err.code == 0) {
         f->node_failed = true;

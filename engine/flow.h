@@ -156,6 +156,9 @@ void flow_task_init(struct flow *f, struct leat_task *t, const struct flow_node 
 
 /* ---- The task ---- */
 
+/* What a node did with a row: it may emit from it or reject it, so that what is set aside has had no effect. */
+enum row_use { ROW_UNUSED, ROW_EMITTED, ROW_REJECTED };
+
 struct leat_task {
     struct flow *flow;             /* NULL: a task of a leat_view */
     uint32_t number;
@@ -163,7 +166,7 @@ struct leat_task {
     const struct plan_node *node;
     const struct leat_batch *in;
     const struct flow_tag *tag;    /* by row of in */
-    bool *rejected;                /* by row of in; NULL: none yet */
+    uint8_t *use;                  /* by row of in: enum row_use */
     struct pstate_reader *reader;  /* found at first use */
     struct leat_error *err;        /* the flow's, or the view's */
     const struct plan *plan;

@@ -43,6 +43,12 @@ void leat_reject(struct leat_task *t, uint32_t row, const char *format, ...)
     va_start(args, format);
     vsnprintf(reason, sizeof(reason), format, args);
     va_end(args);
+    if (t->use[row] != ROW_UNUSED) {
+        leat_task_fail(t, LEAT_EINVAL, "it rejects a row that it has %s already: %s",
+                       t->use[row] == ROW_EMITTED ? "emitted from" : "rejected", reason);
+        return;
+    }
+    t->use[row] = ROW_REJECTED;
     if (f->hooks->reject == NULL)
         leat_task_fail(t, LEAT_EREJECTED, "%s", reason);
     else if (f->err.code == 0)

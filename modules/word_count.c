@@ -14,24 +14,40 @@ static bool is_space(char c)
     return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
+/* The next word from *at on, with *at behind it; empty at the end. */
+static struct leat_span next_word(const char **at, const char *end)
+{
+    while (*at < end && is_space(**at))
+        ++*at;
+    const char *word = *at;
+    while (*at < end && !is_space(**at))
+        ++*at;
+    return (struct leat_span){word, (size_t)(*at - word)};
+}
+
+static size_t longest_word(struct leat_span text)
+{
+    const char *at = text.base, *end = at + text.size;
+    size_t longest = 0, size;
+
+    while ((size = next_word(&at, end).size) > 0)
+        longest = size > longest ? size : longest;
+    return longest;
+}
+
 static int split(struct leat_task *t, const struct leat_batch *in)
 {
     for (uint32_t i = 0; i < in->rows; i++) {
-        struct leat_span text = leat_at(in, i, 0).as.bytes;
+        struct leat_span text = leat_at(in, i, 0).as.bytes, word;
         const char *at = text.base, *end = at + text.size;
+        size_t longest = text.size > WORD_MOST ? longest_word(text) : 0;
 
-        while (at < end) {
-            const char *word = at;
-
-            while (at < end && !is_space(*at))
-                at++;
-            size_t size = (size_t)(at - word);
-            if (size > WORD_MOST)
-                leat_reject(t, i, "a word of %zu bytes; at most %d can be counted", size, WORD_MOST);
-            else if (size > 0)
-                leat_emit(t, i, LEAT_ROW(leat_str_n(word, size)));
-            at++;
+        if (longest > WORD_MOST) {
+            leat_reject(t, i, "a word of %zu bytes; at most %d can be counted", longest, WORD_MOST);
+            continue;
         }
+        while ((word = next_word(&at, end)).size > 0)
+            leat_emit(t, i, LEAT_ROW(leat_str_n(word.base, word.size)));
     }
     return 0;
 }

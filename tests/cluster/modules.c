@@ -67,21 +67,27 @@ static void word_count_answers(void **state)
     leat_test_close(t);
 }
 
+/* A sentence counts as a whole or not at all, wherever in it the long words are. */
 static void long_words_are_rejected(void **state)
 {
     struct leat_test *t = open_way(&module_word_count, &ways[1], NULL);
     struct leat_error err = {0, ""};
     struct leat_depot *d;
-    char text[1000];
+    char text[2000];
     uint64_t letters = 0;
 
     (void)state;
     memset(text, 'x', sizeof(text));
+    memcpy(text, "good ", 5);
     memcpy(text + 600, " good ", 6);
-    text[700] = '\0';
+    text[1100] = '\0';
+    must(leat_test_append(t, "sentences", LEAT_ROW(leat_str(text)), &err));
+    must(leat_test_append(t, "sentences", LEAT_ROW(leat_str("a good one")), &err));
+    memcpy(text + 200, " good ", 6);
+    memcpy(text + 800, " ", 1);
     must(leat_test_append(t, "sentences", LEAT_ROW(leat_str(text)), &err));
     must(leat_test_run(t, &err));
-    assert_int_equal(value_of(t, "word_count", "counts", leat_str("good"), 0), 1);
+    assert_int_equal(value_of(t, "word_count", "counts", leat_str("good"), 0), 1 + 3);
     must(leat_depot_find(leat_test_leat(t), "word_count", "dead_letters", &d, &err));
     for (uint32_t p = 0; p < leat_depot_partitions(d); p++) {
         struct leat_bounds b;
