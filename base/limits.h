@@ -24,6 +24,7 @@ enum {
     LIMIT_OPTIONS = 64,
     LIMIT_HOPS = 64,                      /* back edges of loops that one row passes: then it is a dead letter */
     LIMIT_SESSIONS = 100000,              /* remembered, a depot partition */
+    LIMIT_GROUP_SESSIONS = 1 << 20,       /* of all partitions of a group, shared evenly */
     LIMIT_REFUSED = 1 << 20,              /* rows of sessions that were refused and not sent again, a group */
     LIMIT_BATCH = 64 << 20,               /* bytes of one journal batch, or of the rows of one append */
     LIMIT_RECORDS = 4 << 20,              /* rows of one append */

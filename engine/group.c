@@ -217,6 +217,8 @@ static struct group *group_new(const struct group_config *config)
     g->sent = base_alloc(config->groups * sizeof(*g->sent));
     g->lost = base_alloc(config->groups * sizeof(*g->lost));
     g->session = base_alloc((g->own_partitions + 1) * sizeof(*g->session));
+    for (uint32_t i = 0; i < g->own_partitions; i++)
+        g->session[i].limit = session_limit(g->own_partitions);
     g->tick_next_us = base_alloc((g->plan->depots + 1) * sizeof(*g->tick_next_us));
     g->end = base_alloc((g->partitions + 1) * sizeof(*g->end));
     pthread_mutex_init(&g->inbox_lock, NULL);

@@ -2,7 +2,7 @@
 #include "engine/session.h"
 
 /* Open addressing with linear probing; at most half full. What is too old or too much is dropped when the table would
- * grow, by record time alone, so that every replica forgets the same. */
+ * grow, or pass its limit. */
 
 void session_fini(struct session_table *t)
 {
@@ -50,17 +50,22 @@ static int compare_age(const void *a, const void *b)
     return x->session < y->session ? -1 : x->session > y->session;
 }
 
+static uint32_t limit_of(const struct session_table *t)
+{
+    return t->limit > 0 ? t->limit : LIMIT_SESSIONS;
+}
+
 static void rebuild(struct session_table *t)
 {
     struct session_entry *old = t->entry;
-    uint32_t capacity = t->capacity, kept = 0;
+    uint32_t capacity = t->capacity, kept = 0, most = limit_of(t) - limit_of(t) / 8 - 1;
 
     for (uint32_t i = 0; i < capacity; i++)
         if (seen(&old[i]) && (is_group(&old[i]) || old[i].time_us >= t->newest_us - LIMIT_SESSION_AGE_US))
             old[kept++] = old[i];
-    if (kept > LIMIT_SESSIONS) {
+    if (kept > most) {
         qsort(old, kept, sizeof(*old), compare_age);
-        kept = LIMIT_SESSIONS - LIMIT_SESSIONS / 8;
+        kept = most;
     }
     t->capacity = 8;
     while (t->capacity < kept * 4)
@@ -77,7 +82,7 @@ void session_set(struct session_table *t, const struct session_entry *e)
     leat_assert(e->session != 0);
     if (e->time_us > t->newest_us)
         t->newest_us = e->time_us;
-    if ((t->count + 1) * 2 > t->capacity)
+    if ((t->count + 1) * 2 > t->capacity || t->count >= limit_of(t))
         rebuild(t);
     struct session_entry *to = &t->entry[slot_of(t, e->session)];
     if (to->session == 0)

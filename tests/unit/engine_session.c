@@ -175,12 +175,38 @@ static void count_is_limited(void **unused)
     for (uint64_t s = 1; s <= total; s++)
         assert_true(session_accept(&t, s, 1, now + (int64_t)s));
     assert_true(t.count >= LIMIT_SESSIONS / 8 * 7);
-    assert_true(t.count <= 2 * LIMIT_SESSIONS);
+    assert_true(t.count <= LIMIT_SESSIONS);
     assert_true(t.capacity <= 16 * LIMIT_SESSIONS);
     assert_null(session_find(&t, 1));
     for (uint64_t s = total - LIMIT_SESSIONS / 8 * 7 + 1; s <= total; s++)
         assert_non_null(session_find(&t, s));
     session_fini(&t);
+}
+
+/* However many partitions a group has: its tables, full of the longest entries, fit into a checkpoint's state. */
+static void a_group_has_its_share(void **unused)
+{
+    static const uint32_t partitions[] = {1, 2, 10, 11, 128, 1000, 4096, LIMIT_DEPOTS * LIMIT_TASKS};
+    struct buffer out = {0};
+
+    (void)unused;
+    for (size_t i = 0; i < LENGTH_OF(partitions); i++) {
+        struct session_table t = {.limit = session_limit(partitions[i])};
+        uint64_t s = 0;
+
+        for (; s < 2 * (uint64_t)t.limit + 9; s++) {
+            session_accept(&t, SESSION_GROUPS - 1 - s, UINT64_MAX, now + (int64_t)s);
+            assert_true(t.count <= t.limit);
+        }
+        assert_non_null(session_find(&t, SESSION_GROUPS - s));
+        assert_true(t.count >= t.limit / 2);
+        buffer_clear(&out);
+        session_save(&t, &out);
+        assert_true(out.size * partitions[i] <= LIMIT_BATCH / 2);
+        session_fini(&t);
+    }
+    assert_int_equal(session_limit(1), LIMIT_SESSIONS);
+    buffer_fini(&out);
 }
 
 /* An output may be sent again however long the group was down, and whatever clients did first. */
@@ -236,6 +262,7 @@ int main(void)
         cmocka_unit_test(copy_is_apart),
         cmocka_unit_test(old_ones_go),
         cmocka_unit_test(count_is_limited),
+        cmocka_unit_test(a_group_has_its_share),
         cmocka_unit_test(sessions_of_groups_stay),
         cmocka_unit_test(damage_is_found),
     };
