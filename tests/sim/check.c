@@ -215,9 +215,14 @@ static void read_elements(struct leat_task *t, const struct sim_node *n, struct 
     if (leat_scan_open(t, (uint32_t)n->pstate, LEAT_KEYS(key), NULL, &scan) != 0)
         sim_fail("node %td: a collection cannot be read", n - sim_module.node);
     while (leat_scan_next(scan, &element, value, 2) == 0) {
-        struct sim_row row = {.id = n->keep == KEEP_LIST ? value[0].as.u : element.as.u};
+        struct sim_row row = {.id = element.as.u};
 
-        row.value = n->keep == KEEP_MAP ? value[0].as.i : 0;
+        if (n->keep == KEEP_LIST)
+            row.id = value[0].as.u;
+        else if (n->keep == KEEP_MAP)
+            row.value = value[0].as.i;
+        else if (n->keep >= KEEP_BEST && n->keep <= KEEP_ALL)
+            row = (struct sim_row){0, value[0].as.i, value[1].as.u};
         model_part_add(out, &row);
     }
     leat_scan_close(scan);
@@ -251,16 +256,48 @@ static void read_key(struct leat_task *t, const struct sim_node *n, struct leat_
         out->sum += (int64_t)value[0].as.f;
         out->count += value[1].as.u;
         break;
+    case KEEP_LAST:
+    case KEEP_FIRST:
+        model_part_add(out, &(struct sim_row){0, value[0].as.i, value[1].as.u});
+        break;
     default:
         read_elements(t, n, key, out);
     }
 }
 
-static bool same_ids(struct model_part *is, struct model_part *should)
+/* Values count where they are kept. */
+static bool same_rows(const struct sim_node *n, const struct model_part *is, const struct model_part *should)
 {
+    bool values = n->keep != KEEP_SET && n->keep != KEEP_DISTINCT;
+
+    for (uint32_t i = 0; i < is->rows && i < should->rows; i++)
+        if (is->row[i].id != should->row[i].id || (values && is->row[i].value != should->row[i].value))
+            return false;
+    return is->rows == should->rows;
+}
+
+/* Each of the rows that are there is one that belongs there. */
+static bool some_rows(struct model_part *is, struct model_part *should, uint64_t wanted)
+{
+    uint32_t at = 0;
+
     model_part_settle(is);
     model_part_settle(should);
-    return is->ids == should->ids && (is->ids == 0 || memcmp(is->id, should->id, is->ids * sizeof(*is->id)) == 0);
+    for (uint32_t i = 0; i < is->rows; i++) {
+        while (at < should->rows && should->row[at].id < is->row[i].id)
+            at++;
+        if (at == should->rows || should->row[at].id != is->row[i].id || should->row[at].value != is->row[i].value)
+            return false;
+    }
+    return is->count == (should->count < wanted ? should->count : wanted);
+}
+
+/* The last or first row; of several sources any row may be. */
+static bool same_end(const struct sim_node *n, struct model_part *is, struct model_part *should)
+{
+    if (!n->ordered || should->rows == 0 || is->rows == 0)
+        return some_rows(is, should, 1);
+    return is->rows == 1 && is->row[0].id == should->row[n->keep == KEEP_LAST ? should->rows - 1 : 0].id;
 }
 
 static bool same(const struct sim_node *n, struct model_part *is, struct model_part *should)
@@ -284,8 +321,21 @@ static bool same(const struct sim_node *n, struct model_part *is, struct model_p
     case KEEP_ROWS:
         return is->count == should->count && is->hash == should->hash && (!n->ordered || is->chain == should->chain) &&
                (n->keep == KEEP_LIST || is->sum == should->sum);
+    case KEEP_ALL:
+        return is->count == should->count && is->hash == should->hash && is->sum == should->sum &&
+               (!n->ordered || is->chain == should->chain);
+    case KEEP_LAST:
+    case KEEP_FIRST:
+        return same_end(n, is, should);
+    case KEEP_SOME:
+        return some_rows(is, should, MODULE_BEST);
+    case KEEP_BEST:
+        model_part_best(should, MODULE_BEST);
+        return same_rows(n, is, should);
     default:
-        return is->count == is->ids && same_ids(is, should);
+        model_part_settle(is);
+        model_part_settle(should);
+        return same_rows(n, is, should);
     }
 }
 
@@ -295,8 +345,8 @@ static void compare(const struct sim_node *n, uint32_t task, uint32_t key, struc
         sim_fail("node n%td, task %u, key %u: %llu rows (sum %lld, least %lld, most %lld, %u ids) are there; %llu rows (sum %lld, least "
                  "%lld, most %lld, %u ids) belong there%s",
                  n - sim_module.node, task, key, (big)is->count, (long long)is->sum, (long long)is->least, (long long)is->most,
-                 is->ids, (big)should->count, (long long)should->sum, (long long)should->least, (long long)should->most,
-                 should->ids, n->ordered ? ", in their order" : "");
+                 is->rows, (big)should->count, (long long)should->sum, (long long)should->least, (long long)should->most,
+                 should->rows, n->ordered ? ", in their order" : "");
 }
 
 /* What one task holds, by key, into parts. */
@@ -343,8 +393,8 @@ static void check_node(struct leat_view *v, const struct model *m, uint32_t at)
             model_part_merge(&all[key], model_part(m, at, sim_module.tasks, key));
         if (anywhere)
             compare(n, sim_module.tasks, key, &is[key], &all[key]);
-        free(is[key].id);
-        free(all[key].id);
+        free(is[key].row);
+        free(all[key].row);
     }
     free(is);
     free(all);

@@ -105,6 +105,14 @@ static void enter(void)
     to_scheduler(true);
 }
 
+static void prepare(struct fiber *f)
+{
+    getcontext(&f->context);
+    f->context.uc_stack.ss_sp = f->stack;
+    f->context.uc_stack.ss_size = STACK;
+    makecontext(&f->context, enter, 0);
+}
+
 uint32_t fiber_new(void *(*main)(void *context), void *context)
 {
     uint32_t number = 0;
@@ -124,10 +132,7 @@ uint32_t fiber_new(void *(*main)(void *context), void *context)
     f->main = main;
     f->argument = context;
     f->live = true;
-    getcontext(&f->context);
-    f->context.uc_stack.ss_sp = stack;
-    f->context.uc_stack.ss_size = STACK;
-    makecontext(&f->context, enter, 0);
+    prepare(f);
     if (fiber_world.stall_one_in > 0 && life.current != 0 && random_below(&fiber_world.random, 4) == 0) {
         f->waits = true; /* it begins late */
         f->until_ns = fiber_world.now_ns + (int64_t)random_below(&fiber_world.random, (uint64_t)fiber_world.stall_ns);

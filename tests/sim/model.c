@@ -18,7 +18,7 @@ void model_init(struct model *m, const struct sim_module *module)
 void model_fini(struct model *m)
 {
     for (size_t i = 0; i < parts(m->module); i++)
-        free(m->part[i].id);
+        free(m->part[i].row);
     free(m->part);
 }
 
@@ -32,19 +32,16 @@ struct model_part *model_part(const struct model *m, uint32_t node, uint32_t tas
 
 void model_part_clear(struct model_part *p)
 {
-    uint64_t *id = p->id;
-    uint32_t capacity = p->capacity;
-
-    *p = (struct model_part){.id = id, .capacity = capacity};
+    *p = (struct model_part){.row = p->row, .capacity = p->capacity};
 }
 
-static void add_id(struct model_part *p, uint64_t id)
+static void add_row(struct model_part *p, const struct sim_row *row)
 {
-    if (p->ids == p->capacity) {
+    if (p->rows == p->capacity) {
         p->capacity = p->capacity == 0 ? 8 : p->capacity * 2;
-        p->id = base_realloc(p->id, p->capacity * sizeof(*p->id));
+        p->row = base_realloc(p->row, p->capacity * sizeof(*p->row));
     }
-    p->id[p->ids++] = id;
+    p->row[p->rows++] = *row;
 }
 
 void model_part_add(struct model_part *p, const struct sim_row *row)
@@ -55,7 +52,7 @@ void model_part_add(struct model_part *p, const struct sim_row *row)
     p->sum += row->value;
     p->hash += sim_mix(row->id, 3);
     p->chain = sim_mix(p->chain, row->id);
-    add_id(p, row->id);
+    add_row(p, row);
 }
 
 void model_part_merge(struct model_part *p, const struct model_part *other)
@@ -67,28 +64,43 @@ void model_part_merge(struct model_part *p, const struct model_part *other)
     p->count += other->count;
     p->sum += other->sum;
     p->hash += other->hash;
-    for (uint32_t i = 0; i < other->ids; i++)
-        add_id(p, other->id[i]);
+    for (uint32_t i = 0; i < other->rows; i++)
+        add_row(p, &other->row[i]);
 }
 
 static int compare_ids(const void *a, const void *b)
 {
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    const struct sim_row *x = a, *y = b;
 
-    return x < y ? -1 : x > y;
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
+static int compare_values(const void *a, const void *b)
+{
+    const struct sim_row *x = a, *y = b;
+
+    return x->value != y->value ? (x->value > y->value ? -1 : 1) : compare_ids(a, b);
 }
 
 void model_part_settle(struct model_part *p)
 {
     uint32_t kept = 0;
 
-    if (p->ids == 0)
+    if (p->rows == 0)
         return;
-    qsort(p->id, p->ids, sizeof(*p->id), compare_ids);
-    for (uint32_t i = 0; i < p->ids; i++)
-        if (i == 0 || p->id[i] != p->id[kept - 1])
-            p->id[kept++] = p->id[i];
-    p->ids = kept;
+    qsort(p->row, p->rows, sizeof(*p->row), compare_ids);
+    for (uint32_t i = 0; i < p->rows; i++)
+        if (i == 0 || p->row[i].id != p->row[kept - 1].id)
+            p->row[kept++] = p->row[i];
+    p->rows = kept;
+}
+
+void model_part_best(struct model_part *p, uint32_t most)
+{
+    model_part_settle(p);
+    if (p->rows > 0)
+        qsort(p->row, p->rows, sizeof(*p->row), compare_values);
+    p->rows = p->rows < most ? p->rows : most;
 }
 
 /* ---- Rows ---- */

@@ -12,8 +12,8 @@ struct model_part {
     int64_t sum, least, most;
     uint64_t hash;  /* of the ids, in any order */
     uint64_t chain; /* in their order */
-    uint64_t *id;
-    uint32_t ids, capacity;
+    struct sim_row *row; /* all of them, as they came */
+    uint32_t rows, capacity;
 };
 
 struct model {
@@ -34,7 +34,9 @@ void model_row(struct model *m, uint32_t depot, uint32_t partition, const struct
 void model_part_add(struct model_part *p, const struct sim_row *row);
 void model_part_merge(struct model_part *p, const struct model_part *other);
 void model_part_clear(struct model_part *p);
-/* Ids in order of their numbers, each once. */
+/* Rows by id, each id once. */
 void model_part_settle(struct model_part *p);
+/* The best rows by value, ties by id; each id once. */
+void model_part_best(struct model_part *p, uint32_t most);
 
 #endif

@@ -20,7 +20,7 @@ uint64_t sim_mix(uint64_t a, uint64_t b)
 
 struct sim_row sim_client_row(const struct sim_module *m, uint32_t client, uint64_t number)
 {
-    uint64_t id = sim_mix(client + 1, number);
+    uint64_t id = sim_mix(sim_mix(client, 0), number);
 
     return (struct sim_row){(uint32_t)(sim_mix(id, 1) % m->keys), (int64_t)(sim_mix(id, 2) % m->values), id};
 }
@@ -326,34 +326,29 @@ static const char *const keep_schema[KEEPS] = {
     [KEEP_MOST] = "map<u32, i64>",
     [KEEP_AVERAGE] = "map<u32, struct{sum: f64, count: i64}>",
     [KEEP_DISTINCT] = "map<u32, set<u64>>",
+    [KEEP_LAST] = "map<u32, struct{value: i64, id: u64}>",
+    [KEEP_FIRST] = "map<u32, struct{value: i64, id: u64}>",
+    [KEEP_BEST] = "map<u32, list<struct{value: i64, id: u64}>>",
+    [KEEP_SOME] = "map<u32, list<struct{value: i64, id: u64}>>",
+    [KEEP_ALL] = "map<u32, list<struct{value: i64, id: u64}>>",
 };
 
-static void describe_fold(struct leat_node *to, enum keep keep)
-{
-    switch (keep) {
-    case KEEP_COUNT:
-        to->fold = &leat_count;
-        break;
-    case KEEP_SUM:
-        to->fold = &leat_sum;
-        break;
-    case KEEP_LEAST:
-        to->fold = &leat_min;
-        break;
-    case KEEP_MOST:
-        to->fold = &leat_max;
-        break;
-    case KEEP_AVERAGE:
-        to->fold = &leat_average;
-        break;
-    case KEEP_DISTINCT:
-        to->fold = &leat_set;
-        to->args = "of=id";
-        break;
-    default:
-        break;
-    }
-}
+static const struct {
+    const struct leat_fold *fold;
+    const char *args;
+} keep_fold[KEEPS] = {
+    [KEEP_COUNT] = {&leat_count, NULL},
+    [KEEP_SUM] = {&leat_sum, NULL},
+    [KEEP_LEAST] = {&leat_min, NULL},
+    [KEEP_MOST] = {&leat_max, NULL},
+    [KEEP_AVERAGE] = {&leat_average, NULL},
+    [KEEP_DISTINCT] = {&leat_set, "of=id"},
+    [KEEP_LAST] = {&leat_last, NULL},
+    [KEEP_FIRST] = {&leat_first, NULL},
+    [KEEP_BEST] = {&leat_top_k, "k=3 by=value id=id order=descending"},
+    [KEEP_SOME] = {&leat_limit, "k=3"},
+    [KEEP_ALL] = {&leat_list, NULL},
+};
 
 static void describe_node(struct sim_module *m, uint32_t at)
 {
@@ -372,7 +367,8 @@ static void describe_node(struct sim_module *m, uint32_t at)
     } else if (n->keep == KEEP_DEPOT) {
         to->into = text(m, "d%u", n->into);
     } else {
-        describe_fold(to, n->keep);
+        to->fold = keep_fold[n->keep].fold;
+        to->args = keep_fold[n->keep].args;
         to->into = text(m, "p%d", n->pstate);
     }
     if (n->pstate < 0)
@@ -440,8 +436,9 @@ void sim_module_print(const struct sim_module *m)
 {
     static const char *const routes[] = {"local", "by key", "all", "global", "origin", "random", "direct"};
     static const char *const rules[] = {"pass", "rekey", "filter", "split", "count down"};
-    static const char *const keeps[] = {"nothing", "totals", "chain", "list", "set",     "map",      "rows",
-                                        "count",   "sum",    "min",   "max",  "average", "distinct", "depot"};
+    static const char *const keeps[] = {"nothing", "totals",  "chain",    "list", "set",   "map",  "rows",
+                                        "count",   "sum",     "min",      "max",  "average", "distinct", "last",
+                                        "first",   "the best", "some",    "all",  "by id", "depot"};
     static const char *const partitioners[] = {"by key", "at random", "as said", "filled by nodes"};
 
     for (uint32_t i = 0; i < m->depots; i++)

@@ -13,7 +13,7 @@
 
 #include "leat/leat.h"
 
-enum { MODULE_NODES = 14, MODULE_DEPOTS = 4, MODULE_PARENTS = 3, MODULE_TEXT = 4096 };
+enum { MODULE_NODES = 14, MODULE_BEST = 3, MODULE_DEPOTS = 4, MODULE_PARENTS = 3, MODULE_TEXT = 4096 };
 
 /* What a run sends on for a row. */
 enum rule {
@@ -41,6 +41,11 @@ enum keep {
     KEEP_MOST,
     KEEP_AVERAGE,
     KEEP_DISTINCT,
+    KEEP_LAST,
+    KEEP_FIRST,
+    KEEP_BEST,   /* the three of highest value */
+    KEEP_SOME,   /* any three */
+    KEEP_ALL,    /* a list of rows */
     KEEP_DEPOT,  /* goes into a depot */
     KEEPS
 };

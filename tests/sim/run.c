@@ -147,6 +147,8 @@ static void note_acked(uint32_t stream, uint64_t from, uint64_t to, bool process
 /* What an error of an append means for the client: try again, or wait for the next life. */
 static bool try_again(int rv, const struct leat_error *err)
 {
+    if (sim.stop)
+        return false;
     if (stopped() || leat_code_class(rv) == LEAT_CLASS_FATAL || rv == LEAT_ECLOSED) {
         if (!sim.excused)
             sim_fail("an append fails without a reason: %s", err->text);
