@@ -129,6 +129,8 @@ static int append_given(struct call *c, struct leat *l, const struct given *g, c
         printf("%.*s\n", (int)text.size, (const char *)text.base);
         buffer_fini(&text);
     }
+    if (rv == 0 && receipt.dropped > 0)
+        fprintf(stderr, "%u more values came back, for which there was no room\n", receipt.dropped);
     leat_receipt_fini(&receipt);
     leat_rows_free(rows);
     return rv;

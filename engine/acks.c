@@ -6,6 +6,8 @@
 /* Waits of a partition stand in a list by offset. Registrations come in order of offsets but for repeats, so a new
  * one goes near the end. Callbacks are called outside the lock. */
 
+enum { RETURN_HEAD = 4 + 8 + 1 + 10 };
+
 struct ack_point {
     struct ack_point *next;
     struct ack_wait *wait;
@@ -198,13 +200,16 @@ void acks_return(struct acks *a, uint32_t partition, uint64_t offset, uint8_t ty
     while (p != NULL && p->offset < offset)
         p = p->next;
     /* The wait that holds the record is the first whose last offset is not before it. */
-    if (p != NULL) {
+    if (p != NULL && LIMIT_BATCH - p->wait->returns.size < value.size + RETURN_HEAD) {
+        p->wait->dropped++;
+    } else if (p != NULL) {
         struct buffer *out = &p->wait->returns;
 
         buffer_u32(out, partition);
         buffer_u64(out, offset);
         buffer_u8(out, type);
         buffer_span(out, value);
+        leat_assert(out->error == 0);
     }
     pthread_mutex_unlock(&a->lock);
 }

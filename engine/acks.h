@@ -15,6 +15,7 @@ struct ack_wait {
     uint32_t points;
     uint32_t left;           /* partitions not there yet, and one until registration ends */
     struct buffer returns;   /* ack returns: {partition u32, offset u64, type u8, span} each */
+    uint32_t dropped;        /* and those that found no room there (LIMIT_BATCH) */
     void (*reached)(struct ack_wait *w);
     struct ack_wait *chain;  /* of those reached together */
     int code;                /* in reached: 0, or of acks_stop: it never will be */
@@ -38,7 +39,7 @@ bool acks_cancel(struct acks *a, struct ack_wait *w);
 /* The frontier of a partition is now `frontier` (never falls). */
 void acks_advance(struct acks *a, uint32_t partition, uint64_t frontier);
 uint64_t acks_frontier(struct acks *a, uint32_t partition);
-/* A value that came back for a record. Dropped when nobody waits. value: type, then bytes (copied). */
+/* A value that came back for a record. Dropped when nobody waits; counted when they are too much. value: type, then bytes (copied). */
 void acks_return(struct acks *a, uint32_t partition, uint64_t offset, uint8_t type, struct leat_span value);
 
 #endif

@@ -202,6 +202,7 @@ static void make_receipt(struct append *a, struct leat_receipt *out)
         struct intake_share *s = &a->share[g];
         struct reader in = reader_of(buffer_bytes(&s->wait.returns));
 
+        out->dropped += s->wait.dropped;
         for (uint32_t i = 0; i < s->count; i++) {
             out->appended += s->offset[i] != UINT64_MAX;
             if (a->row[s->record - a->record + i] == 0)

@@ -699,7 +699,7 @@ static int run_and_commit(struct turn *t, struct leat_error *err)
 }
 
 /* Progress alone makes no turn, as the next one takes it along. But when none comes, the peers' journals must not wait for
- * ever to be trimmed, nor our checkpoint. */
+ * ever to be trimmed, nor our checkpoint; and what is queued must not keep out what comes behind it. */
 static bool settles(struct group *g, const struct turn *t, int64_t now)
 {
     bool waits = g->seen_progress.size > 0;
@@ -710,7 +710,8 @@ static bool settles(struct group *g, const struct turn *t, int64_t now)
         g->settle_ns = 0;
     else if (g->settle_ns == 0)
         g->settle_ns = now + SETTLE_NS;
-    return waits && t->inputs == 0 && (now >= g->settle_ns || g->closing);
+    bool at_once = g->closing || g->queued_bytes >= LIMIT_OPEN_BYTES / 2;
+    return waits && t->inputs == 0 && (now >= g->settle_ns || at_once);
 }
 
 int turn_run(struct group *g, struct leat_error *err)

@@ -539,6 +539,7 @@ struct leat_receipt {
     uint64_t offset;                /* of the first row in it */
     uint32_t appended;              /* rows not seen before in their session */
     uint32_t returned;              /* ack returns, one for each row that gave one, in order of rows */
+    uint32_t dropped;               /* ack returns that found no room: there are 64 MiB for each group */
     const struct leat_value *value; /* borrowed until leat_receipt_fini */
     void *memory;
 };
