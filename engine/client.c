@@ -359,16 +359,18 @@ static bool wait_for(struct append *a, uint32_t timeout_ms)
 
 static const struct leat_append no_wishes = {0};
 
-static const char *refusal(int code)
+static void refused(const struct leat_depot *d, int code, struct leat_error *err)
 {
-    switch (code) {
-    case LEAT_ENOSPACE:
-        return "the disk is full; free some space and append them again";
-    case LEAT_EAGAIN:
-        return "an earlier append of their session was refused; append that again first";
-    default:
-        return leat_code_text(code);
-    }
+    const struct disk_watch *disk = &d->module->node->disk;
+    const char *why = leat_code_text(code);
+
+    if (code == LEAT_ENOSPACE)
+        why = "the disk is full; free some space and append them again";
+    if (code == LEAT_ENOSPACE && atomic_load(&disk->refuses))
+        why = "the free space of the disk is below its mark (disk_full); free some and append them again";
+    if (code == LEAT_EAGAIN)
+        why = "an earlier append of their session was refused; append that again first";
+    leat_fail(err, code, "depot '%s': the rows were not appended: %s", d->plan->name, why);
 }
 
 int leat_append(struct leat_depot *d, const struct leat_rows *rows, const struct leat_append *how,
@@ -402,7 +404,7 @@ int leat_append(struct leat_depot *d, const struct leat_rows *rows, const struct
     }
     append_free(a);
     if (rv != 0 && module_status(d->module, err) == 0)
-        leat_fail(err, rv, "depot '%s': the rows were not appended: %s", d->plan->name, refusal(rv));
+        refused(d, rv, err);
     return rv;
 }
 

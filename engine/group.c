@@ -330,6 +330,7 @@ static int open_intake(struct group *g, struct leat_error *err)
         .sessions = appended,
         .partitions = g->own_partitions,
         .depot_partitions = g->plan->tasks / g->config.groups,
+        .no_space = g->config.no_space,
         .clock = g->config.clock,
         .readable = depots_readable,
         .context = g,

@@ -23,6 +23,7 @@ struct group_config {
     bool memory;                  /* logs in memory, view volatile in `directory` */
     const struct log_ops *logs;   /* NULL: by `memory` */
     struct clock *clock;
+    const _Atomic bool *no_space; /* refuse clients' appends while it is set; may be NULL */
     uint64_t seed;
     uint32_t cut_rows;            /* tests: turns of a random size up to this many rows; 0: off */
     bool force_hops;              /* tests: every hop between tasks goes through the journal and is read from there */

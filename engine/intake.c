@@ -536,7 +536,12 @@ static int submit(struct intake *in, struct intake_share *share, bool may_lead, 
 
 int intake_submit(struct intake *in, struct intake_share *share, bool may_lead)
 {
-    return submit(in, share, may_lead, LIMIT_PENDING_APPEND);
+    if (in->config.no_space == NULL || !atomic_load(in->config.no_space))
+        return submit(in, share, may_lead, LIMIT_PENDING_APPEND);
+    pthread_mutex_lock(&in->lock);
+    note_refusal(in, share);
+    pthread_mutex_unlock(&in->lock);
+    return LEAT_ENOSPACE;
 }
 
 struct own_share {

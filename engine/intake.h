@@ -37,6 +37,7 @@ struct intake_config {
     struct session_table *sessions; /* by partition: what was appended; taken over by the intake */
     uint32_t partitions;
     uint32_t depot_partitions; /* of each depot, one behind another */
+    const _Atomic bool *no_space;   /* clients are answered LEAT_ENOSPACE while it is set; NULL: it never is */
     struct clock *clock;
     void (*readable)(void *context);  /* after each sync: wake who reads the log */
     void *context;

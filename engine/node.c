@@ -54,6 +54,11 @@ int leat_open(const char *directory, const struct leat_config *config, struct le
     pthread_mutex_init(&l->mutex, NULL);
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     l->pool = query_pool_open(l->config.query_threads > 0 ? l->config.query_threads : cores > 0 ? (uint32_t)cores : 1);
+    l->disk.directory = l->directory;
+    l->disk.low = l->config.disk_low;
+    l->disk.full = l->config.disk_full;
+    if (!l->config.memory)
+        disk_look(&l->disk);
     if (!l->config.memory)
         l->stats = stats_writer_open(l);
     *out = l;

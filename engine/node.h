@@ -8,6 +8,7 @@
  *   query.c     query topologies; view.c: reading PStates
  *   stats.c     figures; testing.c: leat/testing.h */
 
+#include "engine/disk.h"
 #include "engine/flow.h"
 #include "engine/group.h"
 
@@ -52,6 +53,7 @@ struct leat {
     uint32_t modules;
     struct query_pool *pool;
     struct stats_writer *stats;
+    struct disk_watch disk;
     bool temporary;                /* memory mode: the directory is removed at close */
     /* testing.c: groups have no threads, and the rest goes into their configuration */
     bool manual, force_hops;

@@ -314,7 +314,7 @@ static int open_groups(struct leat *l, struct module *m, struct leat_error *err)
         char path[4096];
         struct group_config config = {.plan = m->plan, .directory = path, .number = i, .groups = m->groups,
                                       .durability = l->config.durability, .memory = l->config.memory,
-                                      .clock = clock_real(), .seed = l->manual ? l->seed + i : random_entropy(),
+                                      .clock = clock_real(), .no_space = &l->disk.refuses, .seed = l->manual ? l->seed + i : random_entropy(),
                                       .cut_rows = l->cut_rows, .force_hops = l->force_hops,
                                       .step_checkpoints = l->manual, .wake = runner_wake, .context = &m->runner[i],
                                       .nodes = m->nodes, .foreign_tasks = m->foreign_tasks,

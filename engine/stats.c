@@ -114,6 +114,12 @@ void leat_stats(struct leat *l, leat_stat_each *each, void *context)
     struct sink s = {.each = each, .context = context};
     uint32_t modules;
 
+    if (!l->config.memory) {
+        s.module = "";
+        snprintf(s.object, sizeof(s.object), "disk");
+        number(&s, "free_bytes", LEAT_GAUGE, (double)atomic_load(&l->disk.free_bytes));
+        number(&s, "level", LEAT_GAUGE, atomic_load(&l->disk.level));
+    }
     pthread_mutex_lock(&l->mutex);
     modules = l->modules;
     pthread_mutex_unlock(&l->mutex);
@@ -186,6 +192,7 @@ static void *writer_main(void *context)
         if (w->stop)
             break;
         pthread_mutex_unlock(&w->lock);
+        disk_look(&w->node->disk);
         write_file(w->node);
         pthread_mutex_lock(&w->lock);
     }

@@ -477,6 +477,9 @@ struct leat_config {
     uint32_t query_threads; /* for invocations with a callback; 0: as many as cores */
     bool memory;            /* logs in memory and views in a temporary directory: nothing is kept */
     bool create;            /* make the directory when it is not there */
+    /* Free bytes of the disk below which there is a warning, and below which appends are refused (LEAT_ENOSPACE) while
+     * what was appended is processed. 0: a tenth of the disk but at most 4 GiB, and a fiftieth but at most 1 GiB. */
+    uint64_t disk_low, disk_full;
 };
 
 /* Open a directory, or make one. Locked against a second process (LEAT_EBUSY names its pid).

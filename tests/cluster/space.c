@@ -325,6 +325,56 @@ static void checkpoints_go_on(void **state)
     end(&w);
 }
 
+/* ---- Marks ---- */
+
+/* Below the mark clients are refused, and what was appended is processed; no session loses what was refused. */
+static void appends_stop_at_the_mark(void **state)
+{
+    struct leat_error err = {0, ""};
+    struct world w;
+
+    (void)state;
+    begin(&w);
+    for (int i = 0; i < 5; i++)
+        must(append(&w, LEAT_APPENDED, &err));
+    w.leat->disk.full = UINT64_MAX;
+    disk_look(&w.leat->disk);
+    assert_int_equal(append(&w, LEAT_PROCESSED, &err), LEAT_ENOSPACE);
+    assert_non_null(strstr(err.text, "disk_full"));
+    wait_for_all(&w);
+    check(&w, true);
+    assert_true(figure(&w, "level") == DISK_FULL && figure(&w, "free_bytes") > 0);
+    w.appended += BATCH;
+    w.leat->disk.full = 1;
+    w.leat->disk.low = 1;
+    disk_look(&w.leat->disk);
+    assert_true(figure(&w, "level") == DISK_FINE);
+    assert_int_equal(append(&w, LEAT_PROCESSED, &err), LEAT_EAGAIN); /* behind the refused */
+    w.appended -= BATCH;
+    must(append(&w, LEAT_PROCESSED, &err));
+    must(append(&w, LEAT_PROCESSED, &err));
+    wait_for_all(&w);
+    check(&w, true);
+    end(&w);
+}
+
+static void marks_are_options(void **state)
+{
+    struct leat_config config = {.create = true, .disk_full = UINT64_MAX};
+    struct leat_error err = {0, ""};
+    struct world w;
+
+    (void)state;
+    begin(&w);
+    stop(&w);
+    must(leat_open(w.directory, &config, &w.leat, &err));
+    must(leat_launch(w.leat, &module, NULL, &err));
+    must(leat_depot_find(w.leat, module.name, "numbers", &w.depot, &err));
+    assert_int_equal(append(&w, LEAT_APPENDED, &err), LEAT_ENOSPACE);
+    check(&w, true);
+    end(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -332,6 +382,8 @@ int main(void)
         cmocka_unit_test(closed_while_full),
         cmocka_unit_test(stops_when_it_cannot_go_on),
         cmocka_unit_test(checkpoints_go_on),
+        cmocka_unit_test(appends_stop_at_the_mark),
+        cmocka_unit_test(marks_are_options),
     };
 
     log_level_set(LOG_ERROR + 1);
