@@ -159,6 +159,17 @@ struct returned {
     struct leat_value value;
 };
 
+struct returned_list {
+    struct returned *item;
+    uint32_t count, capacity;
+};
+
+/* Where a row of a share is. */
+struct place {
+    uint64_t offset;
+    uint32_t partition, row;
+};
+
 static int compare_rows(const void *x, const void *y)
 {
     const struct returned *a = x, *b = y;
@@ -166,41 +177,68 @@ static int compare_rows(const void *x, const void *y)
     return a->row < b->row ? -1 : a->row > b->row;
 }
 
-/* The row of the append that got an offset in a partition of the group's log; UINT32_MAX: none. */
-static uint32_t row_at(const struct append *a, const struct intake_share *s, uint32_t partition, uint64_t offset)
+static int compare_places(const void *x, const void *y)
 {
-    for (uint32_t i = 0; i < s->count; i++)
-        if (s->record[i].partition == partition && s->offset[i] == offset)
-            return a->row[s->record - a->record + i];
-    return UINT32_MAX;
+    const struct place *a = x, *b = y;
+
+    if (a->partition != b->partition)
+        return a->partition < b->partition ? -1 : 1;
+    return a->offset < b->offset ? -1 : a->offset > b->offset;
 }
 
-static bool read_returned(const struct append *a, const struct intake_share *s, struct reader *in, struct returned *out)
+static struct place *sorted_places(const struct append *a, const struct intake_share *s)
 {
-    uint32_t partition = reader_u32(in);
-    uint64_t offset = reader_u64(in);
+    struct place *place = base_alloc(s->count * sizeof(*place));
+
+    for (uint32_t i = 0; i < s->count; i++)
+        place[i] = (struct place){s->offset[i], s->record[i].partition, a->row[s->record - a->record + i]};
+    qsort(place, s->count, sizeof(*place), compare_places);
+    return place;
+}
+
+static bool read_returned(const struct place *place, uint32_t places, struct reader *in, struct returned *out)
+{
+    struct place at = {.partition = reader_u32(in)};
+
+    at.offset = reader_u64(in);
     enum leat_type type = (enum leat_type)reader_u8(in);
     struct leat_span coded = reader_span(in);
     struct reader r = reader_of(coded);
     struct leat_column column = {.name = "return", .type = type, .count = (uint32_t)reader_varint(&r)};
     struct row_schema schema = {1, &column};
 
-    out->row = row_at(a, s, partition, offset);
-    return in->error == 0 && r.error == 0 && out->row != UINT32_MAX &&
+    const struct place *found = bsearch(&at, place, places, sizeof(*place), compare_places);
+    out->row = found != NULL ? found->row : 0;
+    return in->error == 0 && r.error == 0 && found != NULL &&
            row_decode(&schema, span_of(r.at, reader_left(&r)), &out->value) == 0;
+}
+
+static void read_share(const struct append *a, const struct intake_share *s, struct returned_list *list)
+{
+    struct reader in = reader_of(buffer_bytes(&s->wait.returns));
+
+    if (reader_left(&in) == 0)
+        return;
+    struct place *place = sorted_places(a, s);
+    while (reader_left(&in) > 0 && in.error == 0) {
+        if (list->count == list->capacity) {
+            list->capacity = list->capacity == 0 ? 64 : list->capacity * 2;
+            list->item = base_realloc(list->item, list->capacity * sizeof(*list->item));
+        }
+        list->count += read_returned(place, s->count, &in, &list->item[list->count]);
+    }
+    free(place);
 }
 
 static void make_receipt(struct append *a, struct leat_receipt *out)
 {
     struct module *m = a->depot->module;
-    struct returned *list = NULL;
-    uint32_t count = 0;
+    struct returned_list list = {0};
 
     memset(out, 0, sizeof(*out));
     out->partition = a->partition[0];
     for (uint32_t g = 0; g < m->groups; g++) {
         struct intake_share *s = &a->share[g];
-        struct reader in = reader_of(buffer_bytes(&s->wait.returns));
 
         out->dropped += s->wait.dropped;
         for (uint32_t i = 0; i < s->count; i++) {
@@ -208,21 +246,18 @@ static void make_receipt(struct append *a, struct leat_receipt *out)
             if (a->row[s->record - a->record + i] == 0)
                 out->offset = s->offset[i];
         }
-        while (reader_left(&in) > 0 && in.error == 0) {
-            list = base_realloc(list, (count + 1) * sizeof(*list));
-            count += read_returned(a, s, &in, &list[count]);
-        }
+        read_share(a, s, &list);
     }
-    if (count == 0) {
-        free(list);
+    if (list.count == 0) {
+        free(list.item);
         return;
     }
-    qsort(list, count, sizeof(*list), compare_rows);
-    struct leat_value *value = base_alloc(count * sizeof(*value));
-    for (uint32_t i = 0; i < count; i++)
-        value[i] = list[i].value;
-    free(list);
-    out->returned = count;
+    qsort(list.item, list.count, sizeof(*list.item), compare_rows);
+    struct leat_value *value = base_alloc(list.count * sizeof(*value));
+    for (uint32_t i = 0; i < list.count; i++)
+        value[i] = list.item[i].value;
+    free(list.item);
+    out->returned = list.count;
     out->value = value;
     out->memory = value;
 }
