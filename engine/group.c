@@ -251,6 +251,7 @@ static int open_view(struct group *g, struct buffer *state, struct leat_error *e
         .schema = g->plan->pstate,
         .schemas = g->plan->pstates,
         .map_size = g->config.map_size,
+        .views = g->config.groups,
         .durability = g->config.durability,
         .volatile_view = g->config.memory,
         .step_checkpoints = g->config.step_checkpoints,

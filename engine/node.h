@@ -41,6 +41,7 @@ struct module {
     _Atomic bool failing;          /* the first to set it says why */
     _Atomic int failed;
     bool launched;
+    bool made;                     /* its directory, by the launch that is under way */
     struct leat_error why;         /* set before failed */
 };
 

@@ -389,9 +389,11 @@ int module_launch(struct leat *l, const struct leat_module *module, const struct
     m->node = l;
     buffer_init(&k.fingerprint, 16 << 20);
     snprintf(m->directory, sizeof(m->directory), "%s/%s", l->directory, module->name != NULL ? module->name : "");
+    bool fresh = access(m->directory, F_OK) != 0;
     rv = read_kept(m->directory, &k, err);
     if (rv == 0)
         rv = make_plan(l, m, module, launch, &k, err);
+    m->made = fresh && rv == 0;
     if (rv == 0)
         rv = file_make_directory(m->directory, !l->config.memory && l->config.durability == LEAT_FULL, err);
     if (rv == 0)
@@ -466,6 +468,8 @@ void module_close(struct module *m)
         else if (group_close_clean(m->group[i], &err) != 0)
             log_print(LOG_ERROR, "engine", "module %s: %s", m->plan->module->name, err.text);
     }
+    if (m->made && !m->launched)
+        file_remove_tree(m->directory, NULL);
     for (uint32_t i = 0; i < m->groups && m->runner != NULL; i++) {
         pthread_mutex_destroy(&m->runner[i].lock);
         pthread_cond_destroy(&m->runner[i].cond);

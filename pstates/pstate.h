@@ -61,7 +61,8 @@ struct pstate_config {
     const char *directory;          /* made when absent; holds data.mdb, lock.mdb, checkpoint */
     const struct pstate_schema *schema;
     uint32_t schemas;
-    uint64_t map_size;              /* 0: PSTATE_MAP_SIZE, address space only */
+    uint64_t map_size;              /* address space only; 0: 1 TiB, less where there are many views */
+    uint32_t views;                 /* of the module, this one included; 0: 1 */
     uint32_t readers;               /* 0: 126 */
     enum leat_durability durability; /* process: checkpoints without fdatasync */
     bool volatile_view;             /* no checkpoints at all: memory mode */

@@ -7,7 +7,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
-/* Address space a view may grow into. Sanitizers keep shadows of it, so it is smaller there. */
+/* Address space a view may grow into, and all views of a module. Sanitizers keep shadows of it, so it is smaller there. A
+ * process of 64 bits has 128 TiB, often of several modules. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define PSTATE_MAP_SIZE (UINT64_C(16) << 30)
 #elif defined(__has_feature)
@@ -18,8 +19,9 @@
 #ifndef PSTATE_MAP_SIZE
 #define PSTATE_MAP_SIZE (UINT64_C(1) << 40)
 #endif
+#define PSTATE_MAP_LEAST (UINT64_C(1) << 30)
 
-enum { READERS = 126, REFERENCE_STEP = 1024 };
+enum { MAPS_WHOLE = 16, READERS = 126, REFERENCE_STEP = 1024 };
 
 static const uint8_t key_turn[] = {KEY_SYSTEM, KEY_SYSTEM, 't'};
 static const uint8_t key_reference[] = {KEY_SYSTEM, KEY_SYSTEM, 'r'};
@@ -127,23 +129,34 @@ static int reserve_readers(const struct pstate_view *v, uint32_t readers, struct
     return file_reserve(path, 4096 + 64 * (uint64_t)readers, err);
 }
 
-static int set_up_env(struct pstate_view *v, struct leat_error *err)
+static int open_env(struct pstate_view *v, uint32_t readers)
 {
-    uint64_t size = v->config.map_size > 0 ? v->config.map_size : PSTATE_MAP_SIZE;
-    uint32_t readers = v->config.readers > 0 ? v->config.readers : READERS;
-    int rv = reserve_readers(v, readers, err);
-
-    if (rv != 0)
-        return rv;
     int rc = mdb_env_create(&v->env);
-    v->config.map_size = size;
+
     if (rc == 0)
-        rc = mdb_env_set_mapsize(v->env, size);
+        rc = mdb_env_set_mapsize(v->env, v->config.map_size);
     if (rc == 0)
         rc = mdb_env_set_maxreaders(v->env, readers);
     /* NOMEMINIT would let old memory into the file; NORDAHEAD would slow cold scans: neither is set. */
-    if (rc == 0)
-        rc = mdb_env_open(v->env, v->directory, MDB_NOSYNC | MDB_NOTLS, 0600);
+    return rc == 0 ? mdb_env_open(v->env, v->directory, MDB_NOSYNC | MDB_NOTLS, 0600) : rc;
+}
+
+/* An address space that is nearly full gives a smaller map, and at the next start maybe a larger one again. */
+static int set_up_env(struct pstate_view *v, struct leat_error *err)
+{
+    uint64_t least = v->config.map_size > 0 ? v->config.map_size : PSTATE_MAP_LEAST;
+    uint32_t readers = v->config.readers > 0 ? v->config.readers : READERS;
+    int rv = reserve_readers(v, readers, err), rc;
+
+    if (rv != 0)
+        return rv;
+    if (v->config.map_size == 0)
+        v->config.map_size = v->config.views > MAPS_WHOLE ? PSTATE_MAP_SIZE / (v->config.views / MAPS_WHOLE) : PSTATE_MAP_SIZE;
+    while ((rc = open_env(v, readers)) == ENOMEM && v->config.map_size / 2 >= least) {
+        mdb_env_close(v->env);
+        v->env = NULL;
+        v->config.map_size /= 2;
+    }
     return rc == 0 ? 0 : view_error(err, rc, "open", v);
 }
 

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/cluster/cluster.h"
+
+#include "base/file.h"
+#include "base/limits.h"
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+/* Launches: as many groups as there may be, and a first launch that fails. */
+
+static int count(struct leat_task *t, const struct leat_batch *in)
+{
+    for (uint32_t i = 0; i < in->rows; i++) {
+        struct leat_value key = leat_at(in, i, 0), n = leat_i64(0);
+
+        leat_get(t, 0, LEAT_KEYS(key), &n, 1);
+        leat_put(t, 0, LEAT_KEYS(key), LEAT_ROW(leat_i64(n.as.i + 1)));
+    }
+    return 0;
+}
+
+static const struct leat_module counter = {
+    LEAT_ABI,
+    .name = "counter",
+    .depots = DEPOTS({"names", "name: str", .partitioner = LEAT_BY_FIELD, .by = "name"}),
+    .pstates = PSTATES({"counts", "map<str, i64>"}),
+    .topologies = TOPOLOGIES({"count", LEAT_STREAM, NODES({"count", .from = "names", .run = count})}),
+};
+
+/* Each has a view, and all views together fit into the address space. */
+static void the_most_groups_there_can_be(void **unused)
+{
+    struct leat_test_config config = {.module = &counter, .tasks = LIMIT_GROUPS, .groups = LIMIT_GROUPS, .memory = true, .seed = 1};
+    struct leat_error err = {0, ""};
+    struct leat_test *t;
+
+    (void)unused;
+    must(leat_test_open(&config, &t, &err));
+    must(leat_test_append(t, "names", LEAT_ROW(leat_str("a")), &err));
+    must(leat_test_append(t, "names", LEAT_ROW(leat_str("a")), &err));
+    must(leat_test_run(t, &err));
+    assert_int_equal(value_of(t, "counter", "counts", leat_str("a"), 0), 2);
+    leat_test_close(t);
+}
+
+static void allow_files(rlim_t files, rlim_t *before)
+{
+    struct rlimit limit;
+
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    if (before != NULL)
+        *before = limit.rlim_cur;
+    limit.rlim_cur = files;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+/* What was asked for the first time may have been too much: nothing is kept of it, and another launch may ask for less. */
+static void a_first_launch_that_fails(void **unused)
+{
+    struct leat_launch many = {.tasks = 64, .groups = 16}, few = {.tasks = 8, .groups = 2};
+    char directory[] = "/tmp/leat-launches-XXXXXX", path[64];
+    struct leat_error err = {0, ""};
+    struct leat *l;
+    rlim_t files;
+
+    (void)unused;
+    assert_non_null(mkdtemp(directory));
+    must(leat_open(directory, NULL, &l, &err));
+    allow_files(40, &files);
+    assert_int_not_equal(leat_launch(l, &counter, &many, &err), 0);
+    allow_files(files, NULL);
+    assert_non_null(strstr(err.text, "Too many open files"));
+    snprintf(path, sizeof(path), "%s/counter", directory);
+    assert_int_not_equal(access(path, F_OK), 0);
+    must(leat_launch(l, &counter, &few, &err));
+    leat_close(l);
+    /* Of a module that is there nothing is removed. */
+    must(leat_open(directory, NULL, &l, &err));
+    allow_files(12, &files);
+    assert_int_not_equal(leat_launch(l, &counter, NULL, &err), 0);
+    allow_files(files, NULL);
+    assert_int_equal(access(path, F_OK), 0);
+    must(leat_launch(l, &counter, NULL, &err));
+    leat_close(l);
+    file_remove_tree(directory, NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_most_groups_there_can_be),
+        cmocka_unit_test(a_first_launch_that_fails),
+    };
+
+    return cmocka_run_group_tests_name("cluster_launches", tests, NULL, NULL);
+}
