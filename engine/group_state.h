@@ -110,6 +110,9 @@ struct group {
     struct space_wait turn_waits, checkpoint_waits;
 
     uint32_t budget;              /* inputs of the next turn at most */
+    uint32_t suspects;            /* one of so many next inputs made a turn fail; 0: none is known */
+    uint32_t failed_inputs;       /* of the turn with which the search began */
+    bool wary;                    /* a turn was too large: grow slowly */
     bool poisoned;                /* poison is the input to set aside */
     struct turn_input poison;
     char poison_reason[600];
@@ -169,6 +172,7 @@ struct turn {
     struct group *group;
     struct turn_source source[FLOW_SOURCES]; /* 0: this turn */
     uint32_t sources;
+    uint32_t start;                          /* partition that gathering started with */
     struct output_build *build;              /* by group */
     uint64_t *mask;                          /* by group: sources that its output has */
     bool *used;                              /* by group: there is an output */

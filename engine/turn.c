@@ -296,7 +296,7 @@ static int gather_depots(struct turn *t, struct leat_error *err)
         if (g->end[partition] > progress_cursor(g->progress, partition))
             rv = gather_partition(t, partition, each, err);
     }
-    if (!g->poisoned && g->budget > 1)
+    if (!g->poisoned && g->suspects == 0)
         g->start = (g->start + i) % g->partitions;
     return rv;
 }
@@ -593,6 +593,7 @@ static void turn_init(struct turn *t, struct group *g)
     memset(t, 0, sizeof(*t));
     arena_reset(g->arena);
     t->group = g;
+    t->start = g->start;
     t->source[0] = (struct turn_source){.group = g->config.number, .turn = g->turn + 1};
     t->sources = 1;
     t->build = arena_zeroed(g->arena, groups * sizeof(*t->build), 16);
@@ -625,6 +626,20 @@ static void undo_sessions(struct turn *t)
     }
 }
 
+/* One of these inputs is at fault, or they are too many at once: then no one is looked for, and the next turns grow
+ * slowly. */
+static void narrow(const struct turn *t, int rv)
+{
+    struct group *g = t->group;
+
+    if (g->suspects == 0)
+        g->failed_inputs = t->inputs;
+    g->suspects = rv == LEAT_ELIMIT ? 0 : t->inputs;
+    g->wary = rv == LEAT_ELIMIT;
+    g->budget = t->inputs / 2;
+    g->start = t->start;
+}
+
 /* A turn failed before its commit. With several inputs, try fewer; a single one is set aside by the next turn. */
 static int failed(struct turn *t, int rv, struct leat_error *err)
 {
@@ -638,7 +653,7 @@ static int failed(struct turn *t, int rv, struct leat_error *err)
     if (!g->flow->node_failed && (rv == LEAT_ECANCELED || leat_code_class(rv) != LEAT_CLASS_CALLER))
         return rv;
     if (t->inputs > 1) {
-        g->budget = t->inputs / 2;
+        narrow(t, rv);
         return 1;
     }
     if (t->set_aside)
@@ -659,13 +674,24 @@ static int failed(struct turn *t, int rv, struct leat_error *err)
     return 1;
 }
 
-static void set_budget(struct group *g, bool poisoned)
+/* How much the turn after a good one takes. While one of the next inputs is known to be at fault, half of those: it is
+ * found in as many turns as they can be halved. */
+static void set_budget(struct group *g, const struct turn *t)
 {
-    uint32_t most = LIMIT_TURN_ROWS;
+    uint32_t most = LIMIT_TURN_ROWS, grown = g->budget + (g->wary ? g->budget / 8 : g->budget) + 1;
 
-    if (poisoned)
+    if (t->set_aside) {
         g->poisoned = false;
-    g->budget = g->budget >= most / 2 ? most : g->budget * 2;
+        g->suspects = 0;
+        g->budget = g->failed_inputs / 2 + 1;
+    } else if (g->suspects > t->inputs) {
+        g->suspects -= t->inputs;
+        g->budget = (g->suspects + 1) / 2;
+    } else {
+        g->suspects = 0;
+        g->budget = grown < most ? grown : most;
+        g->wary = g->wary && grown < most;
+    }
     if (g->config.cut_rows > 0)
         g->budget = 1 + (uint32_t)random_below(&g->random, g->config.cut_rows);
 }
@@ -736,7 +762,7 @@ int turn_run(struct group *g, struct leat_error *err)
         if (rv == 0 && (rv = run_and_commit(&t, &why)) != 0)
             rv = failed(&t, rv, &why);
         else if (rv == 0) {
-            set_budget(g, t.set_aside);
+            set_budget(g, &t);
             count_turn(g, &t, start);
             rv = 1;
         }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/cluster/cluster.h"
 
+#include "engine/node.h"
 #include "modules/modules.h"
 
 /* A group crashes at each point where it can; after the restart nothing is lost and nothing doubled. Appends are repeated
@@ -258,12 +259,37 @@ static void any_code_of_a_node_is_the_rows_fault(void **state)
     leat_test_close(t);
 }
 
+/* Each bad row among many is found by halving: some twenty turns for each, however many rows there are. */
+static void poison_is_found_in_few_turns(void **state)
+{
+    enum { ROWS = 4096, APART = 512 };
+    struct way way = {3, 1, 0, false, true};
+    struct leat_test *t = open_way(&adder, &way, NULL);
+    struct leat_error err = {0, ""};
+    struct leat_depot *d;
+    struct leat_rows *rows;
+
+    (void)state;
+    must(leat_depot_find(leat_test_leat(t), "adder", "numbers", &d, &err));
+    must(leat_rows_new(d, &rows));
+    for (int i = 0; i < ROWS; i++)
+        must(leat_rows_add(rows, LEAT_ROW(leat_str("k"), leat_i64(i % APART == 100 ? 13 : 1)), &err));
+    must(leat_append(d, rows, &(struct leat_append){.ack = LEAT_APPENDED}, NULL, &err));
+    leat_rows_free(rows);
+    must(leat_test_run(t, &err));
+    assert_int_equal(value_of(t, "adder", "sums", leat_str("k"), 0), ROWS - ROWS / APART);
+    const struct stats_group *stats = group_stats(leat_test_leat(t)->module[0]->group[0]);
+    assert_in_range(stats->turns + stats->aborts, ROWS / APART, ROWS / APART * 30);
+    leat_test_close(t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_point),
         cmocka_unit_test(money_survives),
         cmocka_unit_test(poison_is_set_aside),
+        cmocka_unit_test(poison_is_found_in_few_turns),
         cmocka_unit_test(any_code_of_a_node_is_the_rows_fault),
     };
 
