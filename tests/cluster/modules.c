@@ -161,6 +161,57 @@ static void transfers_count_once(void **state)
     leat_test_close(t);
 }
 
+/* An id is the payer's own: another one's transfer of that id is another transfer. */
+static void payers_share_ids(void **state)
+{
+    enum { PAYERS = 20 };
+    struct leat_test *t = open_way(&module_bank_transfer, &ways[1], NULL);
+    struct leat_error err = {0, ""};
+    char name[16];
+
+    (void)state;
+    for (int i = 0; i < PAYERS; i++) {
+        snprintf(name, sizeof(name), "a%d", i);
+        must(leat_test_append(t, "deposits", LEAT_ROW(leat_str(name), leat_i64(3)), &err));
+    }
+    must(leat_test_run(t, &err));
+    for (int i = 0; i < 2 * PAYERS; i++) {
+        snprintf(name, sizeof(name), "a%d", i % PAYERS);
+        must(leat_test_append(t, "transfers", LEAT_ROW(leat_str(name), leat_str("b"), leat_i64(1), leat_str("one")), &err));
+    }
+    must(leat_test_run(t, &err));
+    assert_int_equal(value_of(t, "bank_transfer", "balances", leat_str("b"), 0), PAYERS);
+    assert_int_equal(total(t), 3 * PAYERS);
+    leat_test_close(t);
+}
+
+/* As much money as there can be, all in one account: nothing overflows, and nothing is lost on the way. */
+static void all_the_money_fits_into_one_account(void **state)
+{
+    enum { ACCOUNTS = 100, TASKS = 8 };
+    const int64_t most = INT64_MAX / TASKS;
+    struct leat_test *t = open_way(&module_bank_transfer, &ways[1], NULL);
+    struct leat_error err = {0, ""};
+    char name[16];
+
+    (void)state;
+    for (int64_t round = 1; round >= 0; round--)
+        for (int i = 0; i < ACCOUNTS; i++) {
+            snprintf(name, sizeof(name), "a%d", i);
+            must(leat_test_append(t, "deposits", LEAT_ROW(leat_str(name), leat_i64(round > 0 ? most : 1)), &err));
+        }
+    must(leat_test_run(t, &err));
+    assert_int_equal(total(t), most * TASKS);
+    for (int i = 0; i < ACCOUNTS; i++) {
+        snprintf(name, sizeof(name), "a%d", i);
+        must(leat_test_append(t, "transfers", LEAT_ROW(leat_str(name), leat_str("rich"), leat_i64(most), leat_str("all")), &err));
+    }
+    must(leat_test_run(t, &err));
+    assert_int_equal(value_of(t, "bank_transfer", "balances", leat_str("rich"), 0), most * TASKS);
+    assert_int_equal(total(t), most * TASKS);
+    leat_test_close(t);
+}
+
 static void amounts_that_are_none_are_rejected(void **state)
 {
     struct leat_test *t = open_way(&module_bank_transfer, &ways[1], NULL);
@@ -373,6 +424,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(word_count_counts),    cmocka_unit_test(word_count_answers),      cmocka_unit_test(long_words_are_rejected),
         cmocka_unit_test(money_stays),          cmocka_unit_test(transfers_count_once),    cmocka_unit_test(lsh_finds),
+        cmocka_unit_test(payers_share_ids), cmocka_unit_test(all_the_money_fits_into_one_account),
         cmocka_unit_test(amounts_that_are_none_are_rejected),
         cmocka_unit_test(lsh_upserts_and_deletes), cmocka_unit_test(lsh_refuses),
     };

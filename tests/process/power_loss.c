@@ -262,10 +262,10 @@ static void equal(struct check *k, const char *what, int64_t number, uint64_t go
 }
 
 /* The fields that a key leads to, on the task of another; false: nothing is there. */
-static bool find(struct check *k, int c, uint32_t pstate, struct leat_value owner, struct leat_value key,
-                 struct leat_value *out, uint32_t fields)
+static bool find(struct check *k, int c, uint32_t pstate, struct leat_row keys, struct leat_value *out,
+                 uint32_t fields)
 {
-    int rv = leat_get(leat_view_owner(k->view[c], &owner), pstate, LEAT_KEYS(key), out, fields);
+    int rv = leat_get(leat_view_owner(k->view[c], &keys.value[0]), pstate, keys, out, fields);
     struct leat_error err = {0};
 
     if (rv != LEAT_ENOTFOUND)
@@ -277,7 +277,7 @@ static uint64_t number_of(struct check *k, int c, uint32_t pstate, struct leat_v
 {
     struct leat_value out;
 
-    return find(k, c, pstate, key, key, &out, 1) ? out.as.u : 0;
+    return find(k, c, pstate, LEAT_KEYS(key), &out, 1) ? out.as.u : 0;
 }
 
 static void open_views(struct check *k)
@@ -306,7 +306,7 @@ static void check_processed(struct check *k, const struct told *told)
             equal(k, "at once: word u", i, number_of(k, SENTENCES, 0, leat_str(text(id, "u", i))), 1);
         if (told->processed[TRANSFERS][i])
             equal(k, "at once: transfer", i,
-                  find(k, TRANSFERS, 1, leat_str(text(account, "a", i * 5 % ACCOUNTS)), leat_str(text(id, "t", i)), out, 4), 1);
+                  find(k, TRANSFERS, 1, LEAT_KEYS(leat_str(text(account, "a", i * 5 % ACCOUNTS)), leat_str(text(id, "t", i))), out, 3), 1);
     }
     close_views(k);
 }
@@ -366,17 +366,17 @@ static void check_words(struct check *k)
 static void check_money(struct check *k)
 {
     int64_t balance[ACCOUNTS] = {0}, sum = 0;
-    struct leat_value out[4];
+    struct leat_value out[3];
     char id[32], account[32];
 
     for (int64_t i = 0; i < k->rows[DEPOSITS]; i++)
         balance[i % ACCOUNTS] += DEPOSIT;
     for (int64_t i = 0; i < k->rows[TRANSFERS]; i++) {
         int64_t from = i * 5 % ACCOUNTS, to = (i * 3 + 1) % ACCOUNTS;
-        bool there = find(k, TRANSFERS, 1, leat_str(text(account, "a", from)), leat_str(text(id, "t", i)), out, 4);
+        bool there = find(k, TRANSFERS, 1, LEAT_KEYS(leat_str(text(account, "a", from)), leat_str(text(id, "t", i))), out, 3);
 
         equal(k, "transfer", i, there, true);
-        if (there && out[3].as.b) {
+        if (there && out[2].as.b) {
             balance[from] -= 1 + i % 15;
             balance[to] += 1 + i % 15;
         }
