@@ -211,6 +211,48 @@ int checkpoint_restore(const char *directory, bool durable, uint64_t *turn, stru
     return rv;
 }
 
+/* ---- Looking ---- */
+
+static bool stands_at(const char *directory, const struct buffer *slot)
+{
+    size_t size = META_PAGES * (size_t)load_u32(slot->base + 12);
+    uint8_t *have = base_alloc(size);
+    char path[4096];
+
+    snprintf(path, sizeof(path), "%s/data.mdb", directory);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    bool same = fd >= 0 && pread(fd, have, size, 0) == (ssize_t)size && memcmp(have, slot->base + SLOT_HEADER, size) == 0;
+    if (fd >= 0)
+        close(fd);
+    free(have);
+    return same;
+}
+
+void pstate_slots(const char *directory, struct pstate_slot out[2], struct buffer *state)
+{
+    struct buffer slot[2];
+
+    memset(out, 0, 2 * sizeof(*out));
+    for (unsigned i = 0; i < 2; i++) {
+        buffer_init(&slot[i], LIMIT_BATCH + (2 << 20));
+        out[i].code = read_slot(directory, i, &slot[i], &out[i].why);
+        if (out[i].code != 0)
+            continue;
+        out[i].sequence = slot_sequence(&slot[i]);
+        out[i].turn = load_u64(slot[i].base + 24);
+    }
+    unsigned newest = out[0].code != 0 || (out[1].code == 0 && out[1].sequence > out[0].sequence);
+    if (out[newest].code == 0) {
+        uint64_t size = load_u64(slot[newest].base + 40);
+
+        out[newest].newest = true;
+        out[newest].clean = stands_at(directory, &slot[newest]);
+        buffer_put(state, slot[newest].base + slot[newest].size - size, size);
+    }
+    buffer_fini(&slot[0]);
+    buffer_fini(&slot[1]);
+}
+
 /* ---- Taking one ---- */
 
 static int pin(struct pstate_view *v, MDB_txn **out, struct leat_error *err)

@@ -11,6 +11,8 @@
  *   checkpoint.c  the pinned checkpoint: what makes LMDB without sync safe (side file, two slots)
  *   access.c      get, put, delete, scan, count over nested collections
  *   rows.c        packed rows: blocks that fill LMDB overflow pages, 64-byte aligned, for SIMD in place
+ *   element.c     an entry of a view by its bytes: names, JSON, operations explained (element.h)
+ *   check.c       is everything in a view what its schemas say?
  *   sweep.c       deleting unlinked subtrees a bit at a time
  *
  * Operations. Every write is also appended to the operations buffer of the turn: what the journal keeps, and what
@@ -119,6 +121,32 @@ void pstate_snapshot_close(struct pstate_reader *r);
 void pstate_snapshot_pause(struct pstate_reader *r);
 int pstate_snapshot_renew(struct pstate_reader *r, struct leat_error *err);
 uint64_t pstate_reader_turn(const struct pstate_reader *r);
+
+/* ---- Checking a view that nobody writes: nothing is changed ---- */
+
+/* One of the two slots of the checkpoint as it is on the disk. */
+struct pstate_slot {
+    int code;                /* 0: it checks out; LEAT_ENOTFOUND: it is not there; else why says what is wrong */
+    uint64_t sequence, turn;
+    bool newest;             /* the one that a restart takes */
+    bool clean;              /* and the view's file stands at it, as a clean stop leaves it */
+    struct leat_error why;
+};
+/* state: appended that of the newest. */
+void pstate_slots(const char *directory, struct pstate_slot out[2], struct buffer *state);
+/* Open the file as it stands, only for snapshots; config as for pstate_view_open. */
+int pstate_view_open_read(const struct pstate_config *config, struct pstate_view **out, struct leat_error *err);
+
+struct pstate_check {
+    uint32_t tasks, group, groups;  /* tasks of other groups do not belong here */
+    void (*found)(void *context, const char *where, const char *what);
+    void *context;
+    uint64_t elements, bytes;       /* out: seen */
+    uint64_t findings;
+};
+/* Walk over all of it: keys, values, counts, references. What does not fit is found, of many only the first. LEAT_ECORRUPT
+ * and LEAT_EIO: the walk could not go on. */
+int pstate_view_check(struct pstate_reader *r, struct pstate_check *check, struct leat_error *err);
 
 /* ---- Access: as the leat_ functions of the same names; task and PState by number ----
  * Values returned are borrowed until the next write of the turn, or until the snapshot is paused or closed.

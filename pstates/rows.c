@@ -285,6 +285,17 @@ static struct geometry geometry_of(const struct pstate_level *level)
     return (struct geometry){level->row_stride, level->rows_per_block, level->block_size, level->rows_per_piece};
 }
 
+void rows_place_of(const struct pstate_level *level, uint64_t count, uint64_t row, struct rows_place *out)
+{
+    struct rows r = {.count = count, .g = geometry_of(level)};
+    struct entry e = entry_of(&r, row);
+
+    entry_key(&r, e, &out->key);
+    out->first = e.first;
+    out->rows = e.rows;
+    out->size = entry_size(&r, e);
+}
+
 static int rows_of(struct pstate_reader *reader, uint32_t task, uint32_t pstate, struct leat_row keys, bool make,
                    struct rows *r, bool *found, const struct pstate_level **level, struct leat_error *err)
 {

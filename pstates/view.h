@@ -98,6 +98,14 @@ void walk_end(struct pstate_reader *r, bool free_cursor);
 
 int rows_apply(struct pstate_view *v, enum view_op op, struct leat_span key, struct leat_span value,
                struct leat_error *err);
+/* Of packed rows of so many, the entry that holds a row: key behind the prefix, rows from `first` on, bytes of the value. */
+struct rows_place {
+    struct key key;
+    uint64_t first;
+    uint32_t rows;
+    size_t size;
+};
+void rows_place_of(const struct pstate_level *level, uint64_t count, uint64_t row, struct rows_place *out);
 int unlink_apply(struct pstate_view *v, struct leat_span key, struct leat_span value, struct leat_error *err);
 /* Remove an element that is a collection: its subtree goes on the queue of the unlinked. */
 int unlink_place(struct pstate_view *v, uint32_t pstate, const struct place *p, struct leat_error *err);
