@@ -32,6 +32,7 @@ struct log_config {
     uint64_t segment_size;           /* 0: LIMIT_SEGMENT */
     bool read_only;                  /* segments: as the files are now, while another process may write them; nothing is
                                         changed, appends are refused, `partitions` comes from the files */
+    bool settled;                    /* with read_only: nobody writes, so the end is looked at too: damage there is LEAT_ECORRUPT */
 };
 
 /* One record to append. */

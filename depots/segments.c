@@ -39,6 +39,7 @@ static int segments_open(const struct log_config *config, struct log **out, stru
     int rv = 0;
 
     s->read_only = config->read_only;
+    s->settled = !config->read_only || config->settled;
     s->directory = base_strdup(config->directory);
     if (s->read_only)
         rv = segments_partitions(s, &partitions, err);

@@ -73,7 +73,8 @@ struct segments {
     struct log log;
     char *directory;
     enum leat_durability durability;
-    bool read_only;
+    bool read_only, settled;
+    bool torn;                     /* settled: the last write did not get whole to the disk */
     uint64_t segment_size;
     pthread_mutex_t lock;          /* the index, `first`, `next`, segments */
     struct segment_partition *partition;
@@ -122,6 +123,8 @@ struct segment_file {
     bool sealed;      /* not the last: it never changes any more */
 };
 
+/* Opened as settled: is part of a write, which was never acknowledged, at the end? The next start cuts it. */
+bool segments_torn(struct log *log);
 /* The number of the next group. */
 uint64_t segments_groups(struct log *log);
 /* The number of the group that holds a record; UINT64_MAX: no such record. */

@@ -10,6 +10,11 @@ static const struct segments *of(struct log *log)
     return (const struct segments *)log;
 }
 
+bool segments_torn(struct log *log)
+{
+    return of(log)->torn;
+}
+
 uint64_t segments_groups(struct log *log)
 {
     return of(log)->group;

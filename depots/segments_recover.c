@@ -169,16 +169,24 @@ static int damaged(const struct segment *g, uint64_t position, struct leat_error
                      g->path, (unsigned long long)position);
 }
 
-/* Zero what a torn write left, so that it can never be taken for a group again. */
-static int cut_tail(struct segment *g, uint64_t position, struct leat_error *err)
+/* Where the bytes end that a torn write left. */
+static uint64_t torn_end(const struct segment *g, uint64_t position)
 {
-    static const uint8_t zeros[65536];
     uint64_t end = data_end(g, position);
 
     while (end >= position + 8 && load_u64(g->map + end - 8) == 0)
         end -= 8;
     while (end > position && g->map[end - 1] == 0)
         end--;
+    return end;
+}
+
+/* Zero what a torn write left, so that it can never be taken for a group again. */
+static int cut_tail(struct segment *g, uint64_t position, struct leat_error *err)
+{
+    static const uint8_t zeros[65536];
+    uint64_t end = torn_end(g, position);
+
     if (end == position)
         return 0;
     log_print(LOG_WARN, "depots", "'%s': the last write was torn at byte %llu; it was never acknowledged and is cut",
@@ -209,11 +217,12 @@ static int walk(struct segments *s, struct segment *g, bool last, uint64_t *tail
         s->group++;
     }
     g->written = g->end;
-    if (!last || s->read_only)
+    if (!last || !s->settled)
         return 0;
     if (later_group(s, g, g->end, s->group + 1))
         return damaged(g, g->end, err);
-    return cut_tail(g, g->end, err);
+    s->torn = s->read_only && torn_end(g, g->end) > g->end;
+    return s->read_only ? 0 : cut_tail(g, g->end, err);
 }
 
 static void keep(struct segments *s, struct segment *g)
@@ -262,7 +271,7 @@ static int drop_unborn(const struct segments *s, struct segment *g, bool last, s
 {
     int rv;
 
-    if (!last || (!s->read_only && later_group(s, g, 0, 0)))
+    if (!last || (s->settled && later_group(s, g, 0, 0)))
         rv = leat_fail(err, LEAT_ECORRUPT, "'%s' is damaged at byte 0: its header does not check out. Put the file back from a backup; nothing was changed",
                        g->path);
     else

@@ -151,12 +151,57 @@ static void an_unfinished_end_is_left_alone(void **state)
     free(file);
 }
 
+static int open_settled(struct log **out, struct leat_error *err)
+{
+    struct log_config config = {.directory = directory, .durability = LEAT_PROCESS, .read_only = true, .settled = true};
+
+    return log_open(&log_segments, &config, out, err);
+}
+
+/* When nobody writes, the end says more: a write that was not acknowledged is told of, damage before one that was is not
+ * passed over. Nothing is changed. */
+static void the_end_of_a_settled_log_is_looked_at(void **state)
+{
+    struct leat_error err = {0};
+    struct segment_file *file;
+    struct log *l;
+    char path[256];
+    uint8_t was, is;
+
+    (void)state;
+    assert_int_equal(open_settled(&l, &err), 0);
+    assert_true(segments_torn(l));
+    check(l, GROUPS);
+    uint32_t files = segments_files(l, UINT64_MAX, &file);
+    log_close(l);
+    snprintf(path, sizeof(path), "%s/%s", directory, file[files - 1].name);
+    int fd = open(path, O_RDWR);
+    assert_int_equal(pread(fd, &was, 1, 4096 + 40), 1);
+    is = (uint8_t)(was + 1);
+    assert_int_equal(file_pwrite(fd, &is, 1, 4096 + 40), 0);
+    assert_int_equal(open_settled(&l, &err), LEAT_ECORRUPT);
+    assert_non_null(strstr(err.text, "later ones exist"));
+    l = open_log(directory, true);
+    assert_true(segments_groups(l) < GROUPS);
+    log_close(l);
+    assert_int_equal(file_pwrite(fd, &was, 1, 4096 + 40), 0);
+    assert_int_equal(ftruncate(fd, (off_t)file[files - 1].used), 0);
+    assert_int_equal(ftruncate(fd, (off_t)file[files - 1].size), 0);
+    close(fd);
+    assert_int_equal(open_settled(&l, &err), 0);
+    assert_false(segments_torn(l));
+    check(l, GROUPS);
+    log_close(l);
+    free(file);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(others_read_what_is_there),
         cmocka_unit_test(a_copy_may_end_at_any_group),
         cmocka_unit_test(an_unfinished_end_is_left_alone),
+        cmocka_unit_test(the_end_of_a_settled_log_is_looked_at),
     };
 
     if (mkdtemp(directory) == NULL)
