@@ -115,6 +115,20 @@ static bool chance(uint32_t one_in)
     return one_in > 0 && random_below(&fiber_world.random, one_in) == 0;
 }
 
+/* Does this one of the calls that may fail do so? */
+static bool breaks(uint32_t *errors, uint32_t *skip, enum files_count count)
+{
+    if (*errors == 0)
+        return false;
+    if (*skip > 0) {
+        --*skip;
+        return false;
+    }
+    --*errors;
+    files.count[count]++;
+    return true;
+}
+
 /* ---- Opening ---- */
 
 int call_open(const char *path, int flags, ...)
@@ -171,11 +185,8 @@ static ssize_t read_at(uint32_t file, void *out, size_t size, uint64_t at)
 {
     const struct file *f = &files.file[file];
 
-    if (files.read_errors > 0) {
-        files.read_errors--;
-        files.count[FILES_READ_ERRORS]++;
+    if (breaks(&files.read_errors, &files.read_skip, FILES_READ_ERRORS))
         return fail(EIO);
-    }
     if (at >= f->size)
         return 0;
     size = size < f->size - at ? size : f->size - at;
@@ -234,11 +245,8 @@ static ssize_t write_fault(uint32_t file, size_t size, uint64_t at)
     struct random *r = &fiber_world.random;
 
     files.count[FILES_WRITES]++;
-    if (files.write_errors > 0) {
-        files.write_errors--;
-        files.count[FILES_WRITE_ERRORS]++;
+    if (breaks(&files.write_errors, &files.write_skip, FILES_WRITE_ERRORS))
         return -EIO;
-    }
     if (chance(files.interrupt_one_in)) {
         files.count[FILES_INTERRUPTED]++;
         return -EINTR;
@@ -395,9 +403,7 @@ int call_fdatasync(int fd)
     files.file[file].maps++;
     fiber_sleep(ns);
     files.file[file].maps--;
-    bool failed = files.sync_errors > 0;
-    files.sync_errors -= failed;
-    files.count[FILES_SYNC_ERRORS] += failed;
+    bool failed = breaks(&files.sync_errors, &files.sync_skip, FILES_SYNC_ERRORS);
     files_synced(file, number, failed);
     fiber_trace(file);
     return failed ? fail(EIO) : 0;
@@ -507,7 +513,8 @@ int call_fstatfs(int fd, struct statfs *out)
 
 static void fill_statvfs(struct statvfs *out)
 {
-    uint64_t most = files.capacity_bytes < (uint64_t)1 << 40 ? files.capacity_bytes : (uint64_t)1 << 40;
+    bool told = files.capacity_bytes < (uint64_t)1 << 40 && !files.hides_full;
+    uint64_t most = told ? files.capacity_bytes : (uint64_t)1 << 40;
 
     memset(out, 0, sizeof(*out));
     out->f_bsize = out->f_frsize = 4096;

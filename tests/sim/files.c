@@ -5,6 +5,8 @@
 
 #include <sys/mman.h>
 
+enum { UNSYNCED_NAMES = 64 };
+
 struct files files;
 
 const char *const files_count_name[FILES_COUNTS] = {
@@ -154,6 +156,9 @@ uint32_t files_make(uint32_t parent, const char *name, bool directory)
 {
     uint32_t number = 2;
 
+    /* What nobody syncs is written some time all the same. */
+    if (files.file[parent].changes > UNSYNCED_NAMES)
+        files_synced(parent, files.changes, false);
     while (number < FILES_MOST && files.file[number].used)
         number++;
     leat_assert(number < FILES_MOST);
@@ -207,6 +212,7 @@ void files_write(uint32_t file, const void *bytes, uint64_t size, uint64_t offse
 
     if (offset + size > f->size)
         files_resize(file, offset + size);
+    f->since_sync += size;
     struct files_change *c = change_new(f);
     c->offset = offset;
     c->size = size;
@@ -264,6 +270,8 @@ void files_synced(uint32_t file, uint64_t number, bool failed)
     struct file *f = &files.file[file];
     uint32_t kept = 0;
 
+    f->between_syncs = f->since_sync > f->between_syncs ? f->since_sync : f->between_syncs;
+    f->since_sync = 0;
     for (uint32_t i = 0; i < f->changes; i++)
         if (!failed && f->change[i].size > 0 && f->change[i].number < number && !f->change[i].lost)
             covers_lost(f, i, number);

@@ -64,6 +64,7 @@ struct file {
     bool used, directory;
     uint32_t names, opens, maps;
     uint64_t size, written; /* all bytes from `written` on are zero */
+    uint64_t since_sync, between_syncs; /* bytes written since the last sync; the most between two */
     struct files_entry *entry;
     uint32_t entries;
     struct files_change *change;
@@ -83,9 +84,11 @@ struct files {
     uint64_t changes;         /* numbers given out */
     uint64_t used_bytes;
     uint64_t capacity_bytes;  /* LEAT_ENOSPACE above */
+    bool hides_full;          /* statvfs does not tell (a quota) */
     int64_t sync_ns;          /* what a sync takes, about */
     uint32_t short_one_in, interrupt_one_in; /* writes; 0: never */
-    uint32_t write_errors, sync_errors, read_errors; /* so many next ones fail */
+    uint32_t write_errors, sync_errors, read_errors; /* so many fail, behind so many that do not: */
+    uint32_t write_skip, sync_skip, read_skip;
     uint32_t slow_one_in;     /* syncs that take a hundred times as long */
     uint64_t count[FILES_COUNTS];
 };

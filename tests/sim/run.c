@@ -164,7 +164,7 @@ static bool try_again(int rv, const struct leat_error *err)
 }
 
 /* Rows of a stream behind those that are acknowledged, maybe some of them again. */
-static void do_append(const struct op *op)
+void sim_append(const struct op *op)
 {
     uint32_t depot = (uint32_t)(op->dice % sim_module.client_depots), stream = (op->actor - 1) * MODULE_DEPOTS + depot;
     struct random r;
@@ -221,6 +221,7 @@ static void do_crash(const struct op *op)
 
     random_seed(&r, op->dice);
     sim.crash_with_power = op->kind == OP_POWER;
+    sim.broken_open = (uint32_t)random_below(&r, 12);
     sim.crash_again = random_below(&r, 3) == 0 ? 1 + random_below(&r, range[random_below(&r, 4)]) : 0;
     fiber_world.crash_step = fiber_world.steps + 1 + random_below(&r, range[random_below(&r, 4)]);
 }
@@ -234,15 +235,19 @@ static void do_bad(const struct op *op)
     switch (op->kind) {
     case OP_SYNC_ERROR:
         files.sync_errors = 1;
+        files.sync_skip = below(&r, below(&r, 2) == 0 ? 2 : 50);
         break;
     case OP_WRITE_ERROR:
         files.write_errors = 1 + below(&r, 3);
+        files.write_skip = below(&r, below(&r, 2) == 0 ? 2 : 200);
         break;
     case OP_READ_ERROR:
         files.read_errors = 1;
+        files.read_skip = below(&r, 5);
         break;
     case OP_FULL:
         files.capacity_bytes = files.used_bytes + below(&r, 20000);
+        files.hides_full = below(&r, 2) == 0;
         fiber_sleep((int64_t)random_below(&r, 10 * SECOND));
         files.capacity_bytes = UINT64_MAX;
         break;
@@ -271,7 +276,7 @@ static void do_op(const struct op *op)
     sim.result->counts.ops[op->kind]++;
     switch (op->kind) {
     case OP_APPEND:
-        do_append(op);
+        sim_append(op);
         break;
     case OP_PAUSE:
         fiber_sleep((int64_t)(op->dice % (op->dice % 3 == 0 ? 12 * (uint64_t)SECOND : 100000000)));
@@ -296,6 +301,10 @@ static void *actor(void *context)
 {
     uint32_t number = (uint32_t)(uintptr_t)context;
 
+    if (number == 0 && files.capacity_bytes != UINT64_MAX) {
+        fiber_sleep((int64_t)random_below(&fiber_world.random, 10 * SECOND));
+        files.capacity_bytes = UINT64_MAX;
+    }
     while (sim.next[number] < sim.ops && !stopped()) {
         uint32_t at = sim.next[number];
         const struct op *op = &sim.op[at];
@@ -362,7 +371,9 @@ static void run_end(void)
     if (stopped())
         return;
     check_end();
-    sim.ended = true;
+    if (sim.seed % 4 == 0)
+        check_space();
+    sim.ended = !stopped();
 }
 
 static void *life(void *context)
@@ -397,12 +408,39 @@ static void *life(void *context)
     return NULL;
 }
 
+/* After some crashes the disk is broken when the directory is opened again. */
+static void break_open(void)
+{
+    struct op op = {.dice = random_u64(&fiber_world.random)};
+
+    switch (sim.broken_open) {
+    case 1:
+        op.kind = OP_SYNC_ERROR;
+        break;
+    case 2:
+        op.kind = OP_WRITE_ERROR;
+        break;
+    case 3:
+        op.kind = OP_READ_ERROR;
+        break;
+    case 4:
+        files.capacity_bytes = files.used_bytes + random_below(&fiber_world.random, 100000);
+        files.hides_full = random_below(&fiber_world.random, 2) == 0;
+        sim.excused = true;
+        return;
+    default:
+        return;
+    }
+    do_bad(&op);
+}
+
 static void one_life(void)
 {
     sim_note("life %u", sim.life);
     sim.result->counts.lives++;
     fiber_world.crash_step = sim.crash_again > 0 ? fiber_world.steps + sim.crash_again : 0;
-    sim.crash_again = 0;
+    break_open();
+    sim.crash_again = sim.broken_open = 0;
     sim.leat = NULL;
     switch (fiber_life(life, NULL)) {
     case FIBER_STUCK:

@@ -6,7 +6,7 @@
  * and what is looked at meanwhile and in the end.
  *
  *   run.c     the plan of a seed, its lives, what its actors do
- *   check.c   what must hold
+ *   check.c   what must hold; check_space.c: that logs and views do not keep what nobody needs
  *   main.c    command line, seeds in processes of their own, shrinking, the report */
 
 #include "engine/node.h"
@@ -51,7 +51,7 @@ struct sim_counts {
     uint64_t files[FILES_COUNTS];
     uint64_t ops[OP_KINDS];
     uint64_t lives, recoveries_crashed, crashes_at_open, failed_opens, stops, switches, spurious, stalls, rows, repeats, reads, retries,
-        checkpoints, trimmed;
+        trims_checked;
     int64_t virtual_ns;
 };
 
@@ -91,6 +91,7 @@ struct sim {
     bool excused;                   /* something was done that may stop the engine */
     bool stop;                      /* actors return */
     bool crash_with_power;
+    uint32_t broken_open;           /* what does not work when the next life opens */
     uint64_t crash_again;           /* steps into the next life; 0: none */
     struct sim_result *result;
 };
@@ -102,9 +103,14 @@ void sim_run(uint64_t seed, const bool *dropped, bool verbose, struct sim_result
 void sim_fail(const char *format, ...) LEAT_PRINTF(1, 2) __attribute__((noreturn));
 void sim_note(const char *format, ...) LEAT_PRINTF(1, 2);
 
+/* One append of a client, tried until it is acknowledged or the life ends. */
+void sim_append(const struct op *op);
+
 /* What may be asked at any time. */
 void check_now(void);
 /* All is processed: everything, exactly. */
 void check_end(void);
+/* The same, and then: what nobody needs any more is given back. */
+void check_space(void);
 
 #endif
