@@ -74,6 +74,8 @@ void leat_close(struct leat *l)
     for (uint32_t i = 0; i < l->modules; i++)
         module_stop(l->module[i]);
     for (uint32_t i = 0; i < l->modules; i++)
+        module_settle(l->module[i]);
+    for (uint32_t i = 0; i < l->modules; i++)
         module_close(l->module[i]);
     if (l->lock >= 0)
         close(l->lock);

@@ -76,6 +76,8 @@ static inline struct group *module_group(const struct module *m, uint32_t task)
 int module_launch(struct leat *l, const struct leat_module *module, const struct leat_launch *launch,
                   struct leat_error *err);
 void module_stop(struct module *m);  /* end the threads; groups stay */
+/* Take what has come: before any module is closed, as it may read another's depots. */
+void module_settle(struct module *m);
 void module_close(struct module *m); /* checkpoint and free */
 
 struct query_cache *query_cache_open(struct module *m);

@@ -442,7 +442,7 @@ void module_stop(struct module *m)
 }
 
 /* A group that cannot settle will be closed as it is. */
-static void settle(struct module *m)
+void module_settle(struct module *m)
 {
     struct leat_error err = {0};
 
@@ -456,8 +456,6 @@ static void settle(struct module *m)
 
 void module_close(struct module *m)
 {
-    if (m->launched)
-        settle(m);
     for (uint32_t i = 0; i < m->groups && m->group != NULL; i++) {
         struct leat_error err = {0};
 
