@@ -130,13 +130,22 @@ static int on_line(void *user, const char *section, const char *name, const char
 
 static int read_kept(const char *directory, struct kept *k, struct leat_error *err)
 {
+    struct buffer text;
     char path[4096];
 
     snprintf(path, sizeof(path), "%s/module.ini", directory);
     if (access(path, F_OK) != 0)
         return 0;
-    if (ini_parse(path, on_line, k) != 0 || k->tasks == 0 || k->groups == 0)
-        return leat_fail(err, LEAT_ECORRUPT, "'%s' does not check out", path);
+    buffer_init(&text, 1 << 20);
+    int rv = file_read(path, 1 << 20, &text, err);
+    if (rv == 0) {
+        buffer_u8(&text, 0);
+        if (ini_parse_string((const char *)text.base, on_line, k) != 0 || k->tasks == 0 || k->groups == 0)
+            rv = leat_fail(err, LEAT_ECORRUPT, "'%s' does not check out", path);
+    }
+    buffer_fini(&text);
+    if (rv != 0)
+        return rv;
     snprintf(path, sizeof(path), "%s/module.fingerprint", directory);
     return file_read(path, 16 << 20, &k->fingerprint, err);
 }
