@@ -14,12 +14,12 @@ enum { TOTAL, TIMES };
 
 static int take(struct leat_task *t, const struct leat_batch *in)
 {
-    for (uint32_t i = 0; i < in->rows; i++) {
-        leat_ack_return(t, i, leat_at(in, i, 1));
+    for (uint32_t i = 0; i < in->rows; i++)
         leat_emit(t, i, LEAT_ROW(leat_at(in, i, 1)));
-    }
     return 0;
 }
+
+/* Far from where the row was appended: its answer hops back. */
 
 static int total(struct leat_task *t, const struct leat_batch *in)
 {
@@ -28,6 +28,7 @@ static int total(struct leat_task *t, const struct leat_batch *in)
 
         leat_get(t, TOTAL, LEAT_KEYS(leat_i64(0)), &sum, 1);
         leat_put(t, TOTAL, LEAT_KEYS(leat_i64(0)), LEAT_ROW(leat_i64(sum.as.i + leat_at(in, i, 0).as.i)));
+        leat_ack_return(t, i, leat_at(in, i, 0));
     }
     return 0;
 }
@@ -67,6 +68,18 @@ static const struct leat_module follower = {
     .topologies = TOPOLOGIES({"follow", LEAT_STREAM, NODES(
         {"pass", .from = "source/keyed", .run = pass, .emits = "key: i64, number: i64"},
         {"sum", .from = "pass", .route = LEAT_BY_KEY, .fold = &leat_sum, .into = "sums"})})};
+
+static int nothing(struct leat_task *t, const struct leat_batch *in)
+{
+    (void)t;
+    (void)in;
+    return 0;
+}
+
+static const struct leat_module dropper = {
+    LEAT_ABI, .name = "dropper",
+    .depots = DEPOTS({"rows", "key: i64", .by = "key"}),
+    .topologies = TOPOLOGIES({"drop", LEAT_STREAM, NODES({"drop", .from = "rows", .run = nothing})})};
 
 /* ---- A node ---- */
 
@@ -369,6 +382,39 @@ static void mistakes_are_named(void **state)
     assert_int_equal(leat_depot_columns(n->keyed)->rows, 0);
 }
 
+static void nodes_are_opened_and_launched_once(void **state)
+{
+    static const struct leat_config no_create = {.create = false};
+    struct node *n = *state;
+    struct leat_error err = {0, ""};
+    struct leat *l;
+
+    assert_int_equal(leat_launch(n->leat, &source, NULL, &err), LEAT_EEXISTS);
+    assert_non_null(strstr(err.text, "'source' runs already"));
+    assert_int_equal(leat_open("/tmp/leat-there-is-none", &no_create, &l, &err), LEAT_ENOTFOUND);
+    assert_int_equal(leat_open("", NULL, &l, &err), LEAT_EINVAL);
+    assert_int_equal(leat_open(NULL, NULL, &l, &err), LEAT_EINVAL);
+}
+
+/* ---- Waiting ---- */
+
+/* Nobody takes turns here but the test. */
+static void waits_are_taken_back(void **state)
+{
+    struct leat_test_config config = {.module = &dropper, .groups = 4, .memory = true, .seed = 1};
+    struct leat_error err = {0, ""};
+    struct leat_test *t;
+
+    (void)state;
+    must(leat_test_open(&config, &t, &err));
+    for (int64_t i = 0; i < KEYS; i++)
+        must(leat_test_append(t, "rows", LEAT_ROW(leat_i64(i)), &err));
+    assert_int_equal(leat_wait(leat_test_leat(t), 10, &err), LEAT_ETIMEOUT);
+    must(leat_test_run(t, &err));
+    must(leat_wait(leat_test_leat(t), 10, &err));
+    leat_test_close(t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -377,6 +423,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(clocks_tick, set_up, tear_down),
         cmocka_unit_test_setup_teardown(partitions_are_chosen, set_up, tear_down),
         cmocka_unit_test_setup_teardown(mistakes_are_named, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(nodes_are_opened_and_launched_once, set_up, tear_down),
+        cmocka_unit_test(waits_are_taken_back),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
