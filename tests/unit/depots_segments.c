@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/crc32c.h"
 #include "base/file.h"
 #include "depots/log.h"
 
@@ -232,6 +233,27 @@ static void a_damaged_header_is_reported(void **state)
     file_remove_tree(f.directory, NULL);
 }
 
+static void another_version_is_refused(void **state)
+{
+    struct leat_error err = {0};
+    struct fixture f;
+    struct log *l;
+    uint8_t header[48];
+
+    (void)state;
+    set_up(&f);
+    fill(&f, GROUPS);
+    for (uint32_t i = 0; i < sizeof(header); i++)
+        header[i] = byte_at(&f, i);
+    store_u32(header + 8, load_u32(header + 8) + 1);
+    store_u32(header + 4, crc32c(0, header + 8, sizeof(header) - 8));
+    change(&f, 0, header, sizeof(header));
+    assert_int_equal(log_open(&log_segments, &f.config, &l, &err), LEAT_EFORMAT);
+    assert_non_null(strstr(err.text, "this program reads version"));
+    assert_int_equal(access(f.file, F_OK), 0);
+    file_remove_tree(f.directory, NULL);
+}
+
 static void partitions_may_grow(void **state)
 {
     struct leat_error err = {0};
@@ -316,6 +338,7 @@ int main(void)
         cmocka_unit_test(a_missing_segment_is_reported),
         cmocka_unit_test(a_segment_that_was_being_made_is_dropped),
         cmocka_unit_test(a_damaged_header_is_reported),
+        cmocka_unit_test(another_version_is_refused),
         cmocka_unit_test(partitions_may_grow),
         cmocka_unit_test(groups_larger_than_a_segment_fit),
         cmocka_unit_test(many_segments_need_few_files),

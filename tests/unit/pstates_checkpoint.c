@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/crc32c.h"
 #include "base/file.h"
 #include "base/random.h"
 #include "pstates/pstate.h"
@@ -477,6 +478,40 @@ static void damaged_slots_are_reported(void **state)
     tear_down(&f);
 }
 
+/* A slot of a later program: not passed over, as the pages of the other may be gone. */
+static void slots_of_another_version_are_refused(void **state)
+{
+    int64_t model[KEYS] = {0};
+    struct buffer state_out = {0};
+    struct leat_error err = {0};
+    struct fixture f;
+    struct pstate_view *v;
+    char path[128];
+    uint64_t turn;
+
+    (void)state;
+    set_up(&f);
+    v = open_view(&f, &turn);
+    for (turn = 1; turn <= 2; turn++) {
+        take_turn(v, turn, model);
+        checkpoint(v, turn);
+    }
+    pstate_view_close(v);
+    snprintf(path, sizeof(path), "%s/checkpoint.0", f.directory); /* the second goes there */
+    struct buffer slot = read_file(path);
+    size_t size = 48 + 2 * (size_t)load_u32(slot.base + 12) + load_u64(slot.base + 40);
+    assert_true(size <= slot.size);
+    store_u32(slot.base + 8, load_u32(slot.base + 8) + 1);
+    store_u32(slot.base + 4, crc32c(0, slot.base + 8, size - 8));
+    int fd = open(path, O_RDWR);
+    assert_int_equal(pwrite(fd, slot.base, slot.size, 0), slot.size);
+    close(fd);
+    assert_int_equal(pstate_view_open(&f.config, &v, &turn, &state_out, &err), LEAT_EFORMAT);
+    assert_non_null(strstr(err.text, "this program reads version"));
+    buffer_fini(&slot);
+    tear_down(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -486,6 +521,7 @@ int main(void)
         cmocka_unit_test(any_call_may_fail),
         cmocka_unit_test(a_clean_close_keeps_everything),
         cmocka_unit_test(damaged_slots_are_reported),
+        cmocka_unit_test(slots_of_another_version_are_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
