@@ -151,6 +151,58 @@ static void every_variant_gives_the_same_bits(void **state)
     }
 }
 
+/* Bits of every kind: any at all, few digits (so that sums are ties), close to the least numbers, and plain ones. */
+static float hard(void)
+{
+    uint32_t bits = below(1U << 31) << 1 | below(2);
+    float f;
+
+    switch (below(4)) {
+    case 0: break;
+    case 1: return ldexpf((float)below(4097) - 2048, (int)below(60) - 30);
+    case 2: bits = (bits & 0x800fffff) | below(6) << 23; break;
+    default: return any();
+    }
+    memcpy(&f, &bits, 4);
+    return f;
+}
+
+/* One fused multiply-add of a third number that is often near the product, or about half of its last digit away. */
+static void hard_numbers_are_rounded_once(void **state)
+{
+    enum { TRIES = 20000, ROWS = 32 };
+    uint32_t variants;
+    const struct vector_kernels *const *kernels = vector_kernels_all(&variants);
+    struct vector_matrix m;
+
+    (void)state;
+    assert_int_equal(vector_matrix_new(&m, ROWS, 2), 0);
+    for (int try = 0; try < TRIES; try++) {
+        float rows[ROWS][2], x[2] = {1, hard()}, out[ROWS];
+        const void *vector = x;
+
+        for (uint32_t r = 0; r < ROWS; r++) {
+            float y = hard(), near = (float)((double)x[1] * (double)y);
+            uint32_t what = below(4);
+
+            rows[r][0] = what == 0 ? -near : what == 1 ? ldexpf(near, (int)below(60) - 30) : hard();
+            rows[r][1] = y;
+            vector_matrix_set(&m, r, rows[r]);
+        }
+        for (uint32_t v = 0; v < variants; v++) {
+            kernels[v]->product(&m, &vector, 1, out);
+            for (uint32_t r = 0; r < ROWS; r++) {
+                float wanted = fmaf(x[1], rows[r][1], fmaf(1, rows[r][0], 0));
+
+                if (bits_of(out[r]) != bits_of(wanted) && !(isnan(out[r]) && isnan(wanted)))
+                    fail_msg("%s, seed %u: %a * %a + %a gives %a instead of %a", kernels[v]->name, (unsigned)first_seed,
+                             (double)x[1], (double)rows[r][1], (double)rows[r][0], (double)out[r], (double)wanted);
+            }
+        }
+    }
+    vector_matrix_free(&m);
+}
+
 /* Infinities and NaN come out where they went in, and nowhere else. */
 static void what_is_not_finite_stays_in_its_vector(void **state)
 {
@@ -212,6 +264,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_variant_gives_the_same_bits),
+        cmocka_unit_test(hard_numbers_are_rounded_once),
         cmocka_unit_test(what_is_not_finite_stays_in_its_vector),
         cmocka_unit_test(rows_are_set_one_by_one),
     };
