@@ -91,6 +91,18 @@ static int state_load(struct group *g, struct leat_span bytes, struct leat_error
     return 0;
 }
 
+int group_state_position(struct leat_span state, uint64_t *turn, uint64_t *position)
+{
+    struct reader r = reader_of(state);
+    uint8_t version = reader_u8(&r);
+
+    reader_varint(&r);
+    *turn = reader_varint(&r);
+    reader_u64(&r);
+    *position = reader_varint(&r);
+    return r.error == 0 && version == STATE_VERSION ? 0 : LEAT_EFORMAT;
+}
+
 /* ---- Replay ---- */
 
 /* Does a batch name only what this group has? */
@@ -204,6 +216,7 @@ static struct group *group_new(const struct group_config *config)
     struct group *g = base_alloc(sizeof(*g));
 
     g->config = *config;
+    g->hold.fd = -1;
     g->plan = config->plan;
     number_partitions(g);
     g->arena = arena_open(LIMIT_TURN_MEMORY);
@@ -362,6 +375,8 @@ int group_open(const struct group_config *config, struct group **out, struct lea
     struct group *g = group_new(config);
     buffer_init(&state, LIMIT_BATCH);
     int rv = file_make_directory(config->directory, !config->memory && config->durability == LEAT_FULL, err);
+    if (rv == 0 && !config->memory)
+        rv = hold_open(&g->hold, config->directory, err);
     if (rv == 0)
         rv = open_log(g, "journal", 1, &g->journal, err);
     if (rv == 0)
@@ -540,7 +555,7 @@ static int checkpoint_step(struct group *g, struct leat_error *err)
     if (!g->checkpointing && g->seen_progress.size > 0)
         return 0;
     if (!g->checkpointing)
-        return pstate_checkpoint_due(g->view, now) ? start_checkpoint(g, now, err) : 0;
+        return pstate_checkpoint_due(g->view, now) && hold_checkpoint(&g->hold, now) ? start_checkpoint(g, now, err) : 0;
     rv = pstate_checkpoint_poll(g->view, &turn, &previous, err);
     if (rv == LEAT_EAGAIN)
         return 0;
@@ -580,6 +595,8 @@ int group_step(struct group *g, struct leat_error *err)
     if (rv < 0)
         return rv;
     int checkpoint = checkpoint_step(g, err);
+    if (!g->checkpointing)
+        hold_checkpoint_over(&g->hold);
     if (checkpoint == LEAT_ENOSPACE)
         checkpoint = wait_for_space(g, &g->checkpoint_waits, err);
     return checkpoint != 0 ? checkpoint : rv != 0 || came;
@@ -625,7 +642,8 @@ int group_close_clean(struct group *g, struct leat_error *err)
         rv = leat_fail(err, LEAT_ELIMIT, "the state of group %u is larger than a checkpoint holds", g->config.number);
     if (rv == 0 && g->checkpointing)
         rv = pstate_checkpoint_wait(g->view, err);
-    if (rv == 0 && !g->config.memory) {
+    /* Somebody copies the files: the next start replays the journal instead. */
+    if (rv == 0 && !g->config.memory && hold_checkpoint(&g->hold, INT64_MAX)) {
         struct pstate_view *view = g->view;
 
         intake_close(g->intake);
@@ -651,6 +669,7 @@ void group_close(struct group *g)
         log_close(g->depots);
     if (g->journal != NULL)
         log_close(g->journal);
+    hold_close(&g->hold);
     hops_fini(g);
     if (g->acks != NULL)
         acks_close(g->acks);

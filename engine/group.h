@@ -64,6 +64,8 @@ int64_t group_due(const struct group *g);
 /* Before a clean close, on all groups while none is closed: take in the progress that has come, but no more rows. So what
  * was processed is under way no more when the module starts again. */
 int group_settle(struct group *g, struct leat_error *err);
+/* Turn and journal position in the state of a checkpoint. LEAT_EFORMAT. */
+int group_state_position(struct leat_span state, uint64_t *turn, uint64_t *position);
 /* Checkpoint and close in order; or drop it as a crash would. Peers must not step any more. */
 int group_close_clean(struct group *g, struct leat_error *err);
 void group_close(struct group *g);

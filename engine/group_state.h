@@ -10,6 +10,7 @@
 
 #include "engine/flow.h"
 #include "engine/group.h"
+#include "engine/hold.h"
 #include "engine/journal.h"
 
 #include <pthread.h>
@@ -122,6 +123,7 @@ struct group {
     int64_t settle_ns;            /* when a turn without rows takes the progress that waits; 0: none waits */
     bool closing;                 /* then it takes it at once, and no more rows */
 
+    struct hold hold;
     bool checkpointing;
     int64_t checkpoint_started_ns;
     uint64_t checkpoint_turn[2], checkpoint_position[2]; /* of the last two started: newest first */
