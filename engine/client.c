@@ -421,7 +421,7 @@ int leat_append(struct leat_depot *d, const struct leat_rows *rows, const struct
         return rv;
     timeout_ms = how->timeout_ms > 0 ? how->timeout_ms : 30000;
     struct append *a = append_new(d, rows, how);
-    submit(a, true);
+    submit(a, how->ack != LEAT_NONE); /* who leads syncs */
     append_release(a);
     if (how->ack == LEAT_NONE)
         timeout_ms = 0;

@@ -126,6 +126,32 @@ static void repeats_of_a_session_count_once(void **state)
     remove_directory(directory);
 }
 
+/* Nothing is promised, but a directory that is closed takes what was given in. */
+static void without_acknowledgement(void **state)
+{
+    enum { APPENDS = 500 };
+    struct leat_error err = {0, ""};
+    struct leat_depot *d;
+    struct leat_rows *rows;
+    char directory[64];
+    struct leat *l = open_bank(directory);
+
+    (void)state;
+    must(leat_depot_find(l, "bank_transfer", "deposits", &d, &err));
+    must(leat_rows_new(d, &rows));
+    must(leat_rows_add(rows, LEAT_ROW(leat_str("a"), leat_i64(1)), &err));
+    for (int i = 0; i < APPENDS; i++)
+        must(leat_append(d, rows, &(struct leat_append){.ack = LEAT_NONE}, NULL, &err));
+    leat_rows_free(rows);
+    leat_close(l);
+    must(leat_open(directory, NULL, &l, &err));
+    must(leat_launch(l, &module_bank_transfer, NULL, &err));
+    must(leat_wait(l, 60000, &err));
+    assert_int_equal(balance(l, "a"), APPENDS);
+    leat_close(l);
+    remove_directory(directory);
+}
+
 struct worker {
     struct leat *leat;
     int number;
@@ -273,7 +299,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(returns_come_with_the_ack),      cmocka_unit_test(repeats_of_a_session_count_once),
         cmocka_unit_test(many_clients_read_their_writes), cmocka_unit_test(queries_have_limits),
-        cmocka_unit_test(a_directory_is_opened_once),
+        cmocka_unit_test(a_directory_is_opened_once),     cmocka_unit_test(without_acknowledgement),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
