@@ -399,6 +399,11 @@ static void refused(const struct leat_depot *d, int code, struct leat_error *err
     const struct disk_watch *disk = &d->module->node->disk;
     const char *why = leat_code_text(code);
 
+    for (uint32_t i = 0; i < d->module->groups; i++)
+        if (intake_status(group_intake(d->module->group[i]), err) == code) {
+            base_wrap(err, code, "depot '%s': the rows were not appended", d->plan->name);
+            return;
+        }
     if (code == LEAT_ENOSPACE)
         why = "the disk is full; free some space and append them again";
     if (code == LEAT_ENOSPACE && atomic_load(&disk->refuses))

@@ -349,11 +349,13 @@ static int write_slot(struct pstate_view *v, struct leat_error *err)
 
 static int sync_pages(struct pstate_view *v, struct leat_error *err)
 {
+    char path[4096];
     int fd, rv = 0;
 
     mdb_env_get_fd(v->env, &fd);
+    snprintf(path, sizeof(path), "%s/data.mdb", v->directory);
     if (v->config.durability == LEAT_FULL)
-        rv = file_sync(fd, v->directory, err);
+        rv = file_sync(fd, path, err);
     crash_point("checkpoint.synced");
     return rv;
 }

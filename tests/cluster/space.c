@@ -325,6 +325,55 @@ static void checkpoints_go_on(void **state)
     end(&w);
 }
 
+/* ---- Failed syncs: final for writes, and nothing for reads ---- */
+
+static const struct full broken[] = {
+    {"/depots", {.call = FAULT_SYNC, .at = 1, .number = EIO}},
+    {"/depots", {.call = FAULT_SYNC, .at = 2, .number = ENOSPC}}, /* whatever it says: a sync is not tried again */
+    {"/depots", {.call = FAULT_WRITE, .at = 2, .number = EIO}},
+    {"/journal", {.call = FAULT_SYNC, .at = 1, .number = EIO}},
+    {"/journal", {.call = FAULT_SYNC, .at = 2, .number = EDQUOT}},
+    {"/journal", {.call = FAULT_WRITE, .at = 1, .number = EIO}},
+    {"/view/data.mdb", {.call = FAULT_SYNC, .at = 1, .number = ENOSPC}},
+    {"/view/checkpoint", {.call = FAULT_SYNC, .at = 1, .number = EIO}},
+};
+
+static int append_until_refused(struct world *w, struct leat_error *err)
+{
+    int64_t end = clock_real()->monotonic_ns(clock_real()) + PATIENCE_MS * INT64_C(1000000);
+    int rv = 0;
+
+    while (rv == 0 && clock_real()->monotonic_ns(clock_real()) < end)
+        rv = append(w, LEAT_PROCESSED, err);
+    return rv;
+}
+
+static void a_failed_sync_is_final(void **state)
+{
+    struct leat_error err = {0, ""};
+    struct world w;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(broken) / sizeof(*broken); i++) {
+        begin(&w);
+        fault_begin(broken[i].part, &broken[i].fault);
+        assert_int_equal(append_until_refused(&w, &err), LEAT_EIO);
+        assert_non_null(strstr(err.text, broken[i].part));
+        fault_end(); /* the disk is whole again: that changes nothing */
+        for (int j = 0; j < 3; j++) {
+            assert_int_equal(append(&w, j == 1 ? LEAT_PROCESSED : LEAT_APPENDED, &err), LEAT_EIO);
+            check(&w, false);
+            assert_int_equal(leat_depot_read(w.depot, 0, 0, UINT32_MAX, ignore, NULL, NULL, &err), 0);
+        }
+        stop(&w);
+        start(&w);
+        must(append(&w, LEAT_PROCESSED, &err)); /* again what was refused */
+        wait_for_all(&w);
+        check(&w, true);
+        end(&w);
+    }
+}
+
 /* ---- Marks ---- */
 
 /* Below the mark clients are refused, and what was appended is processed; no session loses what was refused. */
@@ -382,6 +431,7 @@ int main(void)
         cmocka_unit_test(closed_while_full),
         cmocka_unit_test(stops_when_it_cannot_go_on),
         cmocka_unit_test(checkpoints_go_on),
+        cmocka_unit_test(a_failed_sync_is_final),
         cmocka_unit_test(appends_stop_at_the_mark),
         cmocka_unit_test(marks_are_options),
     };
