@@ -17,6 +17,9 @@
 
 enum { WINDOW = 65536, BATCH_ROWS = 1024, BATCH_BYTES = 1 << 20 };
 
+/* Bytes under way: less than the intake of one group takes, which would refuse what is above. */
+enum { MOST_BYTES = LIMIT_PENDING_APPEND / 2 };
+
 struct import {
     struct call *call;
     struct import_file file;
@@ -26,6 +29,7 @@ struct import {
     pthread_mutex_t lock;
     pthread_cond_t cond;
     struct flight *oldest, *newest; /* batches under way, in the order of their rows */
+    size_t bytes;                   /* under way */
     uint64_t new_rows;
     int code;
     double started, printed;
@@ -39,6 +43,7 @@ struct flight {
     struct import *import;
     struct flight *next;
     uint64_t first; /* its first row */
+    size_t bytes;
     bool landed;
 };
 
@@ -66,6 +71,7 @@ static void depart(struct import *im, struct flight *f)
     else
         im->newest->next = f;
     im->newest = f;
+    im->bytes += f->bytes;
     pthread_mutex_unlock(&im->lock);
 }
 
@@ -76,6 +82,7 @@ static void land(struct flight *f, int code, uint64_t new_rows)
 
     pthread_mutex_lock(&im->lock);
     f->landed = true;
+    im->bytes -= f->bytes;
     im->new_rows += new_rows;
     if (im->code == 0)
         im->code = code;
@@ -94,11 +101,11 @@ static void appended(void *context, int code, const struct leat_receipt *receipt
     land(context, code, code == 0 ? receipt->appended : 0);
 }
 
-/* Wait until all rows before this one are appended. */
-static int wait_for(struct import *im, uint64_t row)
+/* Wait until all rows before this one are appended, and there is room for so many bytes. */
+static int wait_for(struct import *im, uint64_t row, size_t bytes)
 {
     pthread_mutex_lock(&im->lock);
-    while (im->oldest != NULL && im->oldest->first < row && im->code == 0)
+    while (im->oldest != NULL && (im->oldest->first < row || (im->bytes > 0 && im->bytes + bytes > MOST_BYTES)) && im->code == 0)
         pthread_cond_wait(&im->cond, &im->lock);
     int code = im->code;
     pthread_mutex_unlock(&im->lock);
@@ -152,10 +159,11 @@ static int check_rows(struct import *im, struct leat_error *err)
     return rv == LEAT_END ? 0 : rv;
 }
 
-/* Fill a batch: up to so many rows or bytes. LEAT_END: the file is at its end. */
-static int fill(struct import *im, struct arena *a, struct leat_rows *rows, struct leat_error *err)
+/* Fill a batch: up to so many rows or bytes. *bytes: no less than they take. LEAT_END: the file is at its end. */
+static int fill(struct import *im, struct arena *a, struct leat_rows *rows, size_t *bytes, struct leat_error *err)
 {
     struct leat_value value[LIMIT_COLUMNS];
+    size_t from = im->file.at;
     int rv = 0;
 
     leat_rows_clear(rows);
@@ -169,18 +177,20 @@ static int fill(struct import *im, struct arena *a, struct leat_rows *rows, stru
         if (rv == 0 && im->file.form != IMPORT_JSONL)
             arena_alloc(a, (size_t)im->file.dims * 4, 1);
     }
+    /* Text is in the file, vectors are in the arena. */
+    *bytes = im->file.at - from + arena_used(a) + leat_rows_count(rows) * 64;
     return rv;
 }
 
-static int send(struct import *im, const struct leat_rows *rows, struct leat_error *err)
+static int send(struct import *im, const struct leat_rows *rows, size_t bytes, struct leat_error *err)
 {
     uint64_t end = im->file.row, first = end - leat_rows_count(rows);
-    int rv = wait_for(im, end > WINDOW ? end - WINDOW : 0);
+    int rv = wait_for(im, end > WINDOW ? end - WINDOW : 0, bytes);
 
     if (rv != 0)
         return rv;
     struct flight *f = base_alloc(sizeof(*f));
-    *f = (struct flight){im, NULL, first, false};
+    *f = (struct flight){im, NULL, first, bytes, false};
     depart(im, f);
     im->how.sequence = first + 1;
     rv = leat_append_start(im->depot, rows, &im->how, appended, f, err);
@@ -193,19 +203,20 @@ static int import_rows(struct import *im, struct leat_error *err)
 {
     struct arena *a = arena_open(SIZE_MAX / 8);
     struct leat_rows *rows;
+    size_t bytes;
     int rv = 0;
 
     leat_rows_new(im->depot, &rows);
     while (rv == 0 && !interrupted) {
-        rv = fill(im, a, rows, err);
+        rv = fill(im, a, rows, &bytes, err);
         if ((rv == 0 || rv == LEAT_END) && leat_rows_count(rows) > 0) {
-            int sent = send(im, rows, err);
+            int sent = send(im, rows, bytes, err);
 
             rv = sent != 0 ? sent : rv;
         }
         print_progress(im, &im->file, "", false);
     }
-    int code = wait_for(im, UINT64_MAX);
+    int code = wait_for(im, UINT64_MAX, 0);
     print_progress(im, &im->file, "", true);
     leat_rows_free(rows);
     arena_close(a);

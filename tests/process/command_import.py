@@ -47,6 +47,12 @@ class Forms(ImportTest):
         self.import_file(self.write('v.jsonl', '{"text": "a"}\n' * 3001), says='3001 rows, 3001 of them new')  # another file
         self.assertEqual(self.counts(), {'a': 6001})
 
+    def test_more_than_may_be_under_way(self):
+        rows, dims = 8000, 4096  # 125 MiB, zeros but for the head
+        path = self.write('v.npy', npy([[0] * dims], header="{'descr': '<f4', 'fortran_order': False, 'shape': (%d, %d), }" % (rows, dims)))
+        os.truncate(path, os.path.getsize(path) + (rows - 1) * dims * 4)
+        self.import_vectors(path, '--groups', 1, dims=dims, says='8000 rows, 8000 of them new')
+
     def test_progress_on_a_terminal(self):
         path = self.write('w.jsonl', '{"text": "a"}\n' * 3000)
         call = command_run.command(['import', path, '--module', 'word_count', '--depot', 'sentences', '--data', self.data])
