@@ -5,6 +5,7 @@
 packages_build=(build-essential pkg-config meson ninja-build python3 liblmdb-dev libxxhash-dev libcjson-dev
     libinih-dev libcmocka-dev zlib1g-dev)
 packages_test=(clang)
+packages_fresh=(mmdebstrap debian-archive-keyring)
 
 package_present() {
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
