@@ -31,32 +31,14 @@ static float dot_portable(const void *a, const void *b, uint32_t dims)
     return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
 
-static float l2_portable(const void *a, const void *b, uint32_t dims)
-{
-    float sum[4] = {0, 0, 0, 0};
-
-    for (uint32_t i = 0; i < dims; i++) {
-        float d = load(a, i) - load(b, i);
-
-        sum[i % 4] += d * d;
-    }
-    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
-}
-
-static void dot_rows_portable(const void *query, const void *rows, size_t stride, uint32_t n, uint32_t dims, float *out)
-{
-    for (uint32_t i = 0; i < n; i++)
-        out[i] = dot_portable(query, (const uint8_t *)rows + i * stride, dims);
-}
-
 static void dot_pointers_portable(const void *query, const void *const *row, uint32_t n, uint32_t dims, float *out)
 {
     for (uint32_t i = 0; i < n; i++)
         out[i] = dot_portable(query, row[i], dims);
 }
 
-static const struct vector_kernels portable = {"portable", dot_portable, l2_portable, dot_rows_portable,
-                                               dot_pointers_portable, vector_product_portable};
+static const struct vector_kernels portable = {"portable", dot_portable, dot_pointers_portable,
+                                               vector_product_portable};
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -65,18 +47,18 @@ static const struct vector_kernels portable = {"portable", dot_portable, l2_port
 #define AVX2 __attribute__((target("avx2,fma")))
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq")))
 
-/* Rows this far ahead are fetched: enough to cover a miss of memory, few enough to stay in the first cache. */
-enum { AHEAD = 4, LINE = 64 };
+/* Products with four rows at once keep as many streams of memory going; the sums of a row are the same whether it comes
+ * alone or with others. Rows this far ahead are fetched meanwhile, a line for each line that is computed with: enough to
+ * cover a miss of memory, few enough to stay in the first cache. */
+enum { TOGETHER = 4, AHEAD = 8 };
 
-static void fetch(const void *row, uint32_t dims)
+static inline void fetch(const void *row, size_t i)
 {
-    for (size_t at = 0; at < 4 * (size_t)dims; at += LINE)
-        __builtin_prefetch((const uint8_t *)row + at);
+    __builtin_prefetch((const uint8_t *)row + 4 * i);
 }
 
-/* Products with several rows at once keep as many streams of memory going; the sums of a row are the same whether it
- * comes alone or with others. n is a constant wherever these are inlined, so that sums are registers: 4 a row. */
-enum { TOGETHER_AVX2 = 2, TOGETHER_AVX512 = 4 };
+/* Below, n is a constant wherever `dots` is inlined, and `ahead` is or is not NULL, so that sums are registers: 2 a row
+ * of 16 with AVX2, 4 of 32 with AVX-512. */
 
 /* ---- AVX2 ---- */
 
@@ -104,90 +86,61 @@ AVX2 static __m256 load_some_avx2(const void *base, size_t i, size_t n)
     return _mm256_maskload_ps((const float *)(const void *)((const uint8_t *)base + 4 * i), lanes_avx2(n));
 }
 
-AVX2 ALWAYS void dots_avx2(const void *query, const void *const *row, uint32_t n, uint32_t dims, float *out)
+/* ahead: rows to fetch meanwhile, or NULL. */
+AVX2 ALWAYS void dots_avx2(const void *query, const void *const *row, const void *const *ahead, uint32_t n,
+                           uint32_t dims, float *out)
 {
-    __m256 sum[TOGETHER_AVX2][4];
+    __m256 sum[TOGETHER][2];
     size_t i = 0;
 
-#pragma GCC unroll 2
-    for (uint32_t r = 0; r < n; r++)
-        sum[r][0] = sum[r][1] = sum[r][2] = sum[r][3] = _mm256_setzero_ps();
-    for (; i + 32 <= dims; i += 32) {
 #pragma GCC unroll 4
-        for (uint32_t part = 0; part < 4; part++) {
-            __m256 q = load_avx2(query, i + 8 * part);
+    for (uint32_t r = 0; r < n; r++)
+        sum[r][0] = sum[r][1] = _mm256_setzero_ps();
+    for (; i + 16 <= dims; i += 16) {
+        __m256 q0 = load_avx2(query, i), q1 = load_avx2(query, i + 8);
 
-#pragma GCC unroll 2
-            for (uint32_t r = 0; r < n; r++)
-                sum[r][part] = _mm256_fmadd_ps(q, load_avx2(row[r], i + 8 * part), sum[r][part]);
+#pragma GCC unroll 4
+        for (uint32_t r = 0; r < n; r++) {
+            if (ahead != NULL)
+                fetch(ahead[r], i);
+            sum[r][0] = _mm256_fmadd_ps(q0, load_avx2(row[r], i), sum[r][0]);
+            sum[r][1] = _mm256_fmadd_ps(q1, load_avx2(row[r], i + 8), sum[r][1]);
         }
     }
     for (; i < dims; i += 8) {
         size_t lanes = dims - i < 8 ? dims - i : 8;
         __m256 q = load_some_avx2(query, i, lanes);
 
-#pragma GCC unroll 2
+#pragma GCC unroll 4
         for (uint32_t r = 0; r < n; r++)
             sum[r][0] = _mm256_fmadd_ps(q, load_some_avx2(row[r], i, lanes), sum[r][0]);
     }
-#pragma GCC unroll 2
+#pragma GCC unroll 4
     for (uint32_t r = 0; r < n; r++)
-        out[r] = sum_avx2(_mm256_add_ps(_mm256_add_ps(sum[r][0], sum[r][1]), _mm256_add_ps(sum[r][2], sum[r][3])));
+        out[r] = sum_avx2(_mm256_add_ps(sum[r][0], sum[r][1]));
 }
 
 AVX2 static float dot_avx2(const void *a, const void *b, uint32_t dims)
 {
     float out;
 
-    dots_avx2(a, &b, 1, dims, &out);
+    dots_avx2(a, &b, NULL, 1, dims, &out);
     return out;
-}
-
-AVX2 static float l2_avx2(const void *a, const void *b, uint32_t dims)
-{
-    __m256 s0 = _mm256_setzero_ps(), s1 = s0;
-    size_t i = 0;
-
-    for (; i + 16 <= dims; i += 16) {
-        __m256 d0 = _mm256_sub_ps(load_avx2(a, i), load_avx2(b, i));
-        __m256 d1 = _mm256_sub_ps(load_avx2(a, i + 8), load_avx2(b, i + 8));
-
-        s0 = _mm256_fmadd_ps(d0, d0, s0);
-        s1 = _mm256_fmadd_ps(d1, d1, s1);
-    }
-    for (; i < dims; i += 8) {
-        size_t n = dims - i < 8 ? dims - i : 8;
-        __m256 d = _mm256_sub_ps(load_some_avx2(a, i, n), load_some_avx2(b, i, n));
-
-        s0 = _mm256_fmadd_ps(d, d, s0);
-    }
-    return sum_avx2(_mm256_add_ps(s0, s1));
-}
-
-AVX2 static void dot_rows_avx2(const void *query, const void *rows, size_t stride, uint32_t n, uint32_t dims,
-                               float *out)
-{
-    for (uint32_t i = 0; i < n; i++)
-        out[i] = dot_avx2(query, (const uint8_t *)rows + i * stride, dims);
 }
 
 AVX2 static void dot_pointers_avx2(const void *query, const void *const *row, uint32_t n, uint32_t dims, float *out)
 {
     uint32_t i = 0;
 
-    for (uint32_t first = 0; first < AHEAD && n > AHEAD; first++)
-        fetch(row[first], dims);
-    for (; i + TOGETHER_AVX2 <= n; i += TOGETHER_AVX2) {
-        for (uint32_t next = i + AHEAD; next < i + AHEAD + TOGETHER_AVX2 && next < n; next++)
-            fetch(row[next], dims);
-        dots_avx2(query, row + i, TOGETHER_AVX2, dims, out + i);
-    }
+    for (; i + TOGETHER + AHEAD <= n; i += TOGETHER)
+        dots_avx2(query, row + i, row + i + AHEAD, TOGETHER, dims, out + i);
+    for (; i + TOGETHER <= n; i += TOGETHER)
+        dots_avx2(query, row + i, NULL, TOGETHER, dims, out + i);
     for (; i < n; i++)
         out[i] = dot_avx2(query, row[i], dims);
 }
 
-static const struct vector_kernels avx2 = {"avx2", dot_avx2, l2_avx2, dot_rows_avx2, dot_pointers_avx2,
-                                           vector_product_avx2};
+static const struct vector_kernels avx2 = {"avx2", dot_avx2, dot_pointers_avx2, vector_product_avx2};
 
 /* ---- AVX-512 ---- */
 
@@ -201,9 +154,10 @@ AVX512 static __m512 load_some_avx512(const void *base, size_t i, __mmask16 mask
     return _mm512_maskz_loadu_ps(mask, (const uint8_t *)base + 4 * i);
 }
 
-AVX512 ALWAYS void dots_avx512(const void *query, const void *const *row, uint32_t n, uint32_t dims, float *out)
+AVX512 ALWAYS void dots_avx512(const void *query, const void *const *row, const void *const *ahead, uint32_t n,
+                               uint32_t dims, float *out)
 {
-    __m512 sum[TOGETHER_AVX512][4];
+    __m512 sum[TOGETHER][4];
     size_t i = 0;
 
 #pragma GCC unroll 4
@@ -215,8 +169,11 @@ AVX512 ALWAYS void dots_avx512(const void *query, const void *const *row, uint32
             __m512 q = load_avx512(query, i + 16 * part);
 
 #pragma GCC unroll 4
-            for (uint32_t r = 0; r < n; r++)
+            for (uint32_t r = 0; r < n; r++) {
+                if (ahead != NULL)
+                    fetch(ahead[r], i + 16 * part);
                 sum[r][part] = _mm512_fmadd_ps(q, load_avx512(row[r], i + 16 * part), sum[r][part]);
+            }
         }
     }
     for (; i < dims; i += 16) {
@@ -224,8 +181,11 @@ AVX512 ALWAYS void dots_avx512(const void *query, const void *const *row, uint32
         __m512 q = load_some_avx512(query, i, mask);
 
 #pragma GCC unroll 4
-        for (uint32_t r = 0; r < n; r++)
+        for (uint32_t r = 0; r < n; r++) {
+            if (ahead != NULL)
+                fetch(ahead[r], i);
             sum[r][0] = _mm512_fmadd_ps(q, load_some_avx512(row[r], i, mask), sum[r][0]);
+        }
     }
 #pragma GCC unroll 4
     for (uint32_t r = 0; r < n; r++)
@@ -237,55 +197,23 @@ AVX512 static float dot_avx512(const void *a, const void *b, uint32_t dims)
 {
     float out;
 
-    dots_avx512(a, &b, 1, dims, &out);
+    dots_avx512(a, &b, NULL, 1, dims, &out);
     return out;
-}
-
-AVX512 static float l2_avx512(const void *a, const void *b, uint32_t dims)
-{
-    __m512 s0 = _mm512_setzero_ps(), s1 = s0;
-    size_t i = 0;
-
-    for (; i + 32 <= dims; i += 32) {
-        __m512 d0 = _mm512_sub_ps(load_avx512(a, i), load_avx512(b, i));
-        __m512 d1 = _mm512_sub_ps(load_avx512(a, i + 16), load_avx512(b, i + 16));
-
-        s0 = _mm512_fmadd_ps(d0, d0, s0);
-        s1 = _mm512_fmadd_ps(d1, d1, s1);
-    }
-    for (; i < dims; i += 16) {
-        __mmask16 mask = (__mmask16)(dims - i < 16 ? (1U << (dims - i)) - 1 : 0xffff);
-        __m512 d = _mm512_sub_ps(load_some_avx512(a, i, mask), load_some_avx512(b, i, mask));
-
-        s0 = _mm512_fmadd_ps(d, d, s0);
-    }
-    return _mm512_reduce_add_ps(_mm512_add_ps(s0, s1));
-}
-
-AVX512 static void dot_rows_avx512(const void *query, const void *rows, size_t stride, uint32_t n, uint32_t dims,
-                                   float *out)
-{
-    for (uint32_t i = 0; i < n; i++)
-        out[i] = dot_avx512(query, (const uint8_t *)rows + i * stride, dims);
 }
 
 AVX512 static void dot_pointers_avx512(const void *query, const void *const *row, uint32_t n, uint32_t dims, float *out)
 {
     uint32_t i = 0;
 
-    for (uint32_t first = 0; first < AHEAD && n > AHEAD; first++)
-        fetch(row[first], dims);
-    for (; i + TOGETHER_AVX512 <= n; i += TOGETHER_AVX512) {
-        for (uint32_t next = i + AHEAD; next < i + AHEAD + TOGETHER_AVX512 && next < n; next++)
-            fetch(row[next], dims);
-        dots_avx512(query, row + i, TOGETHER_AVX512, dims, out + i);
-    }
+    for (; i + TOGETHER + AHEAD <= n; i += TOGETHER)
+        dots_avx512(query, row + i, row + i + AHEAD, TOGETHER, dims, out + i);
+    for (; i + TOGETHER <= n; i += TOGETHER)
+        dots_avx512(query, row + i, NULL, TOGETHER, dims, out + i);
     for (; i < n; i++)
         out[i] = dot_avx512(query, row[i], dims);
 }
 
-static const struct vector_kernels avx512 = {"avx512", dot_avx512, l2_avx512, dot_rows_avx512, dot_pointers_avx512,
-                                             vector_product_avx512};
+static const struct vector_kernels avx512 = {"avx512", dot_avx512, dot_pointers_avx512, vector_product_avx512};
 #endif
 
 /* ---- The choice ---- */

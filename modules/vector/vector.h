@@ -14,11 +14,8 @@ struct vector_kernels {
     const char *name;
     /* Sum of a[i] * b[i], i < dims. */
     float (*dot)(const void *a, const void *b, uint32_t dims);
-    /* Sum of (a[i] - b[i])^2. */
-    float (*l2)(const void *a, const void *b, uint32_t dims);
-    /* out[i] = dot(query, rows + i * stride), i < n. */
-    void (*dot_rows)(const void *query, const void *rows, size_t stride, uint32_t n, uint32_t dims, float *out);
-    /* out[i] = dot(query, row[i]). Rows ahead are fetched while one is computed, except in a handful. */
+    /* out[i] = dot(query, row[i]). Some rows are computed together, and of more than a dozen those ahead are fetched
+     * meanwhile: rows may lie anywhere. What lies in several long streams goes fastest four rows a call, one of each. */
     void (*dot_pointers)(const void *query, const void *const *row, uint32_t n, uint32_t dims, float *out);
     /* out[v * width + r] = dot(vector[v], row r of the matrix), v < n; the same bits everywhere: product.h. */
     void (*product)(const struct vector_matrix *m, const void *const *vector, uint32_t n, float *out);
