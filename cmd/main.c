@@ -37,6 +37,8 @@ const struct command commands[] = {
     {"module check", "M", "check a module with these options", "leat module check lsh --set bits=14\n", " set= ", 1, 1, cmd_module_check},
     {"stats", "--data DIR", "figures of a directory, also while another process has it open", "leat stats --data ./data\n", " data= ",
      0, 0, cmd_stats},
+    {"doctor", "[M] --data DIR", "look for damage in every file of a directory, and change nothing",
+     "leat doctor --data ./data\nleat doctor word_count --data ./data --scratch /var/tmp\n", " data= scratch= ", 0, 1, cmd_doctor},
     {"bench", "[NAME] [--option=value ...]", "run a benchmark; without a name, list them", "leat bench\nleat bench query\n", "*", 0, 30,
      cmd_bench},
     {"version", "", "the version", "leat version\n", " ", 0, 0, cmd_version},
@@ -68,6 +70,7 @@ static const struct {
     {"limit", " N", "so many at most"},
     {"reverse", "", "from the last key of each task down"},
     {"timeout", " MS", "give up after so many milliseconds"},
+    {"scratch", " DIR", "where copies of views may be made (beside the data directory)"},
     {"keep", "", "keep the directory that was made"},
     {"dot", "", "as Graphviz"},
 };

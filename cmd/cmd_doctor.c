@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cmd/cmd.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "engine/checkup.h"
+
+/* leat doctor: looks at everything in a data directory and changes nothing. One line a finding. */
+
+static const char *const weights[] = {"note", "warning", "damage"};
+
+struct doctor {
+    struct call *call;
+    struct table *table;   /* JSON lines */
+    struct checkup checkup;
+    enum checkup_weight worst;
+    uint32_t findings;
+    char scratch[3072];
+};
+
+static volatile sig_atomic_t stopped;
+
+static void on_signal(int number)
+{
+    stopped = number;
+}
+
+static void tell(struct doctor *d, const char *weight, const char *where, const char *what, const char *advice)
+{
+    if (d->table != NULL)
+        table_row(d->table, (const char *const[]){weight, where, what, advice});
+    else
+        printf("%-8s %s: %s%s%s\n", weight, where, what, advice[0] != '\0' ? "\n         what to do: " : "", advice);
+    fflush(stdout);
+}
+
+static void found(void *context, enum checkup_weight weight, const char *where, const char *what, const char *advice)
+{
+    struct doctor *d = context;
+
+    d->findings++;
+    d->worst = weight > d->worst ? weight : d->worst;
+    tell(d, weights[weight], where, what, advice);
+}
+
+/* ---- A view is checked in a process of its own: a damaged file may end it ---- */
+
+struct message {
+    int weight; /* -1: the last one */
+    uint64_t elements;
+    char where[5000], what[1200], advice[300];
+};
+
+static void send_message(int to, const struct message *m)
+{
+    for (size_t sent = 0; sent < sizeof(*m);) {
+        ssize_t n = write(to, (const char *)m + sent, sizeof(*m) - sent);
+
+        if (n < 0 && errno != EINTR)
+            _exit(1);
+        sent += n > 0 ? (size_t)n : 0;
+    }
+}
+
+static void send_finding(void *context, enum checkup_weight weight, const char *where, const char *what, const char *advice)
+{
+    struct message m = {.weight = (int)weight};
+
+    snprintf(m.where, sizeof(m.where), "%s", where);
+    snprintf(m.what, sizeof(m.what), "%s", what);
+    snprintf(m.advice, sizeof(m.advice), "%s", advice);
+    send_message(*(const int *)context, &m);
+}
+
+_Noreturn static void view_process(const struct doctor *d, const struct layout *l, uint32_t group, int to)
+{
+    char scratch[4096];
+    int null = open("/dev/null", O_WRONLY);
+
+    signal(SIGINT, SIG_DFL);
+    signal(SIGTERM, SIG_DFL);
+    dup2(null, STDERR_FILENO); /* what LMDB or a sanitizer would say of damage is told in our words */
+    snprintf(scratch, sizeof(scratch), "%s/view", d->scratch);
+    struct checkup c = {.found = send_finding, .context = &to, .settled = true, .scratch = scratch};
+    checkup_view(l, group, &c);
+    struct message last = {.weight = -1, .elements = c.elements};
+    send_message(to, &last);
+    _exit(0);
+}
+
+static bool receive_message(int from, struct message *m)
+{
+    for (size_t got = 0; got < sizeof(*m);) {
+        ssize_t n = read(from, (char *)m + got, sizeof(*m) - got);
+
+        if (n == 0 || (n < 0 && errno != EINTR))
+            return false;
+        got += n > 0 ? (size_t)n : 0;
+    }
+    return true;
+}
+
+static void check_view(struct doctor *d, const struct layout *l, uint32_t group)
+{
+    struct message m = {.weight = 0};
+    char path[4096];
+    int ends[2], status = 0;
+
+    layout_path(l, group, "view", path, sizeof(path));
+    if (pipe(ends) != 0) {
+        found(d, CHECKUP_WARNING, path, "not checked: no pipe can be made", "try again");
+        return;
+    }
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        close(ends[0]);
+        view_process(d, l, group, ends[1]);
+    }
+    close(ends[1]);
+    while (child > 0 && receive_message(ends[0], &m) && m.weight >= 0)
+        found(d, (enum checkup_weight)m.weight, m.where, m.what, m.advice);
+    close(ends[0]);
+    while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR)
+        ;
+    if (m.weight == -1)
+        d->checkup.elements += m.elements;
+    else if (!stopped)
+        found(d, CHECKUP_DAMAGE, path, "reading it ended the process: pages of data.mdb are damaged",
+              "remove this directory if the group's journal begins at offset 0; else put the module's directory back from a backup");
+    snprintf(path, sizeof(path), "%s/view", d->scratch);
+    file_remove_tree(path, NULL);
+}
+
+/* ---- Modules ---- */
+
+static void check_module(struct doctor *d, const char *data, const char *module)
+{
+    struct leat_error err = {0};
+    struct layout *l;
+    char what[256], path[4096];
+
+    snprintf(path, sizeof(path), "%s/%s", data, module);
+    if (layout_open(data, module, &l, &err) != 0) {
+        found(d, CHECKUP_DAMAGE, path, err.text, "put module.ini, module.fingerprint and module.streams back from a backup; they never change");
+        return;
+    }
+    d->checkup.segments = d->checkup.records = d->checkup.batches = d->checkup.bytes = d->checkup.elements = 0;
+    checkup_logs(l, &d->checkup);
+    for (uint32_t i = 0; i < l->groups && d->checkup.settled && !stopped; i++)
+        check_view(d, l, i);
+    snprintf(what, sizeof(what), "%u groups, %llu segments with %llu MiB, %llu records, %llu turns, %llu elements of views", l->groups,
+             (unsigned long long)d->checkup.segments, (unsigned long long)d->checkup.bytes >> 20, (unsigned long long)d->checkup.records,
+             (unsigned long long)d->checkup.batches, (unsigned long long)d->checkup.elements);
+    tell(d, "checked", path, what, "");
+    layout_close(l);
+}
+
+static bool is_module(const char *data, const char *name)
+{
+    char path[4096];
+    struct stat st;
+
+    snprintf(path, sizeof(path), "%s/%s", data, name);
+    if (name[0] == '.' || stat(path, &st) != 0 || !S_ISDIR(st.st_mode))
+        return false;
+    snprintf(path, sizeof(path), "%s/%s/module.ini", data, name);
+    if (access(path, F_OK) == 0)
+        return true;
+    snprintf(path, sizeof(path), "%s/%s/module.fingerprint", data, name);
+    return access(path, F_OK) == 0;
+}
+
+/* How many. */
+static uint32_t check_all(struct doctor *d, const char *data)
+{
+    struct dirent **entry = NULL;
+    int count = scandir(data, &entry, NULL, alphasort);
+    uint32_t modules = 0;
+
+    for (int i = 0; i < count; i++) {
+        if (is_module(data, entry[i]->d_name) && !stopped) {
+            check_module(d, data, entry[i]->d_name);
+            modules++;
+        }
+        free(entry[i]);
+    }
+    free(entry);
+    return modules;
+}
+
+/* ---- The directory ---- */
+
+/* Keep others out while we look, without a trace. -1: somebody has it open. */
+static int lock_directory(const char *data, bool *settled)
+{
+    char path[4096];
+
+    snprintf(path, sizeof(path), "%s/leat.lock", data);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    *settled = fd < 0 || flock(fd, LOCK_EX | LOCK_NB) == 0;
+    return fd;
+}
+
+/* A place for copies of views: beside the data, as there is most likely space. */
+static int make_scratch(struct doctor *d, const char *data)
+{
+    const char *given = call_option(d->call, "scratch"), *tmp = getenv("TMPDIR");
+    size_t size = strlen(data);
+
+    while (size > 1 && data[size - 1] == '/')
+        size--;
+    if (given != NULL)
+        snprintf(d->scratch, sizeof(d->scratch), "%s/leat-doctor-XXXXXX", given);
+    else
+        snprintf(d->scratch, sizeof(d->scratch), "%.*s.doctor-XXXXXX", (int)size, data);
+    if (mkdtemp(d->scratch) != NULL)
+        return 0;
+    snprintf(d->scratch, sizeof(d->scratch), "%s/leat-doctor-XXXXXX", tmp != NULL ? tmp : "/tmp");
+    if (given == NULL && mkdtemp(d->scratch) != NULL)
+        return 0;
+    fprintf(stderr, "leat: no directory for copies of views can be made; name a place with --scratch DIR\n");
+    return EXIT_FAILED;
+}
+
+static int verdict(const struct doctor *d)
+{
+    if (stopped) {
+        fprintf(stderr, "stopped: not everything was looked at\n");
+        return EXIT_FAILED;
+    }
+    if (d->worst == CHECKUP_NOTE)
+        return EXIT_FINE;
+    fprintf(stderr, "leat: %u findings, the worst is %s\n", d->findings, d->worst == CHECKUP_DAMAGE ? "damage" : "a warning");
+    return d->worst == CHECKUP_DAMAGE ? EXIT_FAILED : EXIT_NO;
+}
+
+static int check_directory(struct doctor *d, const char *data)
+{
+    struct sigaction act = {.sa_handler = on_signal};
+    uint32_t modules = 1;
+
+    sigaction(SIGINT, &act, NULL);
+    sigaction(SIGTERM, &act, NULL);
+    if (!d->checkup.settled)
+        found(d, CHECKUP_NOTE, data, "a process has it open: views, checkpoints and the ends of logs were not checked",
+              "stop that process and run this again");
+    if (d->call->arguments > 0)
+        check_module(d, data, d->call->argument[0]);
+    else
+        modules = check_all(d, data);
+    if (modules == 0)
+        found(d, CHECKUP_WARNING, data, "it holds no data of any module", "look whether it is the right directory");
+    return verdict(d);
+}
+
+int cmd_doctor(struct call *c)
+{
+    static const char *const columns[] = {"weight", "where", "what", "advice"};
+    const char *data = call_option(c, "data");
+    struct doctor d = {.call = c};
+    struct stat st;
+
+    if (data == NULL)
+        return call_usage(c, "say where the data is: --data DIR");
+    if (stat(data, &st) != 0 || !S_ISDIR(st.st_mode)) {
+        fprintf(stderr, "leat: there is no directory '%s'\n", data);
+        return EXIT_OPEN;
+    }
+    if (c->arguments > 0 && !is_module(data, c->argument[0])) {
+        fprintf(stderr, "leat: there is no data of module '%s' in '%s'\n", c->argument[0], data);
+        return EXIT_NO;
+    }
+    d.checkup = (struct checkup){.found = found, .context = &d};
+    int lock = lock_directory(data, &d.checkup.settled);
+    int rv = make_scratch(&d, data);
+    if (rv == 0) {
+        d.table = c->json ? table_open(c, columns, LENGTH_OF(columns), 0) : NULL;
+        rv = check_directory(&d, data);
+        if (d.table != NULL)
+            table_close(d.table);
+        file_remove_tree(d.scratch, NULL);
+    }
+    if (lock >= 0)
+        close(lock);
+    return rv;
+}

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""leat doctor: whole directories, those of killed processes, and each kind of damage.
+usage: command_doctor.py LEAT [TEST ...]"""
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+
+import command_run
+from command_run import CommandTest
+
+
+def bytes_of(folder):
+    """Every file with its content."""
+    found = {}
+    for path, _, names in os.walk(folder):
+        for name in names:
+            with open(os.path.join(path, name), 'rb') as f:
+                found[os.path.relpath(os.path.join(path, name), folder)] = hashlib.md5(f.read()).hexdigest()
+    return found
+
+
+class Doctor(CommandTest):
+    def setUp(self):
+        super().setUp()
+        self.append(*[{'text': f'word{i % 37} a leat b{i % 11}'} for i in range(300)], more=('--ack', 'processed', '--groups', '2'))
+
+    def doctor(self, *arguments, code=0, says=None):
+        before, beside = bytes_of(self.data), os.listdir(self.folder)
+        rows = self.rows('doctor', *arguments, '--data', self.data, code=code, says=says)
+        self.assertEqual(bytes_of(self.data), before)
+        self.assertEqual(os.listdir(self.folder), beside)
+        for row in rows:
+            self.assertEqual(list(row), ['weight', 'where', 'what', 'advice'])
+        return rows
+
+    def file(self, *parts):
+        return os.path.join(self.data, 'word_count', *parts)
+
+    def segment(self, name, group=0):
+        return self.file(f'group-00{group}', name, '0' * 16 + '.seg')
+
+    def change(self, path, at, content):
+        with open(path, 'r+b') as f:
+            f.seek(at)
+            f.write(content)
+
+    def weights(self, rows):
+        return [row['weight'] for row in rows]
+
+    def expect(self, where, what, **more):
+        rows = self.doctor(code=5, says='worst is damage', **more)
+        self.assertTrue([r for r in rows if r['weight'] == 'damage' and where in r['where'] and what in r['what']], rows)
+        return rows
+
+    def test_a_whole_directory(self):
+        rows = self.doctor()
+        self.assertEqual(self.weights(rows), ['checked'])
+        self.assertIn('2 groups, 4 segments', rows[0]['what'])
+        self.assertIn('300 records', rows[0]['what'])
+        self.assertEqual(self.doctor('word_count'), rows)
+        self.assertEqual(self.run_leat('doctor', '--data', self.data, '--format', 'table')[:7], 'checked')
+
+    def test_what_is_not_there(self):
+        self.run_leat('doctor', code=2, says='say where')
+        self.run_leat('doctor', '--data', self.path('nothing'), code=3, says='no directory')
+        self.run_leat('doctor', 'lsh', '--data', self.data, code=1, says="no data of module 'lsh'")
+        os.mkdir(self.path('empty'))
+        self.run_leat('doctor', '--data', self.path('empty'), code=1, says='worst is a warning')
+        self.run_leat('doctor', '--data', self.data, '--scratch', self.path('nothing'), code=5, says='--scratch')
+
+    def test_while_it_is_open(self):
+        with open(os.path.join(self.data, 'leat.lock'), 'rb') as f:
+            fcntl.flock(f, fcntl.LOCK_EX)
+            rows = self.doctor()
+        self.assertEqual(self.weights(rows), ['note', 'checked'])
+        self.assertIn('a process has it open', rows[0]['what'])
+        self.assertIn('300 records', rows[1]['what'])
+
+    def test_after_a_kill(self):
+        big = self.write('big.jsonl', ''.join(json.dumps({'text': f'w{i % 1000} x{i % 77}'}) + '\n' for i in range(100000)))
+        process = subprocess.Popen(command_run.command(
+            ['import', big, '--module', 'word_count', '--depot', 'sentences', '--data', self.data]), stderr=subprocess.DEVNULL)
+        with open(self.segment('journal'), 'rb') as f:
+            while process.poll() is None and f.read(1) in (b'', b'\0'):
+                f.seek(1 << 18)
+        process.kill()
+        process.wait()
+        rows = self.doctor()
+        self.assertNotIn('damage', self.weights(rows))
+        self.assertNotIn('warning', self.weights(rows))
+
+    def test_records(self):
+        self.change(self.segment('depots'), 4200, b'X')
+        self.expect('depots', 'records were lost')
+
+    def test_a_record_before_others(self):
+        self.append(*[{'text': 'more'}] * 300)
+        self.change(self.segment('depots'), 4096 + 32 + 32 + 8, b'XX')
+        self.expect('depots', 'later ones exist')
+
+    def test_the_journal(self):
+        self.change(self.segment('journal', 1), 4096 + 80, b'XXXX')
+        self.expect('group-001/journal', '')
+
+    def test_a_segment_is_missing(self):
+        os.remove(self.segment('journal'))
+        self.expect('journal', 'but the checkpoint')
+
+    def test_a_group_is_missing(self):
+        shutil.rmtree(self.file('group-001'))
+        self.expect('group-001', '')
+
+    def test_one_group_of_another_time(self):
+        kept = self.path('kept')
+        shutil.copytree(self.file('group-001'), kept)
+        self.append(*[{'text': f'later{i}'} for i in range(200)])
+        shutil.rmtree(self.file('group-001'))
+        shutil.move(kept, self.file('group-001'))
+        self.expect('group-001/journal', 'has taken its outputs')
+
+    def test_checkpoints(self):
+        for name in os.listdir(self.file('group-000', 'view')):
+            if name.startswith('checkpoint'):
+                self.change(self.file('group-000', 'view', name), 60, b'XXXX')
+        rows = self.doctor(code=5 if os.path.exists(self.file('group-000', 'view', 'checkpoint.0')) else 0)
+        self.assertIn('checked', self.weights(rows))
+
+    def test_one_checkpoint(self):
+        self.append({'text': 'again'})  # the second slot
+        self.change(self.file('group-000', 'view', 'checkpoint.0'), 60, b'XXXX')
+        rows = self.doctor(code=1, says='a warning')
+        self.assertIn("checkpoint.0' does not check out", rows[0]['what'])
+
+    def test_pages_of_a_view(self):
+        with open(self.file('group-000', 'view', 'data.mdb'), 'r+b') as f:
+            f.seek(2 * 4096)
+            f.write(bytes(self.random.randrange(256) for _ in range(os.path.getsize(f.name) - 2 * 4096)))
+        self.expect('group-000/view', '')
+
+    def test_a_value(self):
+        path = self.file('group-000', 'view', 'data.mdb')
+        with open(path, 'rb') as f:
+            content = f.read()
+        self.assertGreater(content.count(b'word1'), 0)
+        at = content.find(b'word1')
+        while at >= 0:  # a key of another task
+            self.change(path, at - 3, b'\x0f\xff')
+            at = content.find(b'word1', at + 1)
+        self.expect('group-000/view', 'none of this group')
+
+    def test_the_files_of_the_module(self):
+        for name, content, what in (('module.ini', '[module]\ntasks = 63\ngroups = 2\n', 'does not check out'),
+                                    ('module.fingerprint', 'tasks 64\nnonsense\n', "begins with 'nonsense'"),
+                                    ('module.fingerprint', 'tasks 32\n', 'tasks here'),
+                                    ('module.streams', 'stream a b\n', 'not that of a node')):
+            with open(self.file(name)) as f:
+                kept = f.read()
+            self.write(self.file(name), content)
+            self.expect('word_count', what)
+            self.write(self.file(name), kept)
+        os.remove(self.file('module.fingerprint'))
+        self.expect('word_count', 'is missing')
+
+
+if __name__ == '__main__':
+    command_run.main()
