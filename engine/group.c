@@ -551,8 +551,9 @@ static int checkpoint_step(struct group *g, struct leat_error *err)
 
     if (g->config.memory || waits(g, &g->checkpoint_waits))
         return 0;
-    /* Progress seen but not journaled must not get into a checkpoint: a replay behind it would count it twice. */
-    if (!g->checkpointing && g->seen_progress.size > 0)
+    /* Progress seen but not journaled must not get into a checkpoint: a replay behind it would count it twice. Nor must
+     * the position behind a turn that is held: a replay would pass over it. */
+    if (!g->checkpointing && (g->held != NULL || g->seen_progress.size > 0))
         return 0;
     if (!g->checkpointing)
         return pstate_checkpoint_due(g->view, now) && hold_checkpoint(&g->hold, now) ? start_checkpoint(g, now, err) : 0;
@@ -642,8 +643,8 @@ int group_close_clean(struct group *g, struct leat_error *err)
         rv = leat_fail(err, LEAT_ELIMIT, "the state of group %u is larger than a checkpoint holds", g->config.number);
     if (rv == 0 && g->checkpointing)
         rv = pstate_checkpoint_wait(g->view, err);
-    /* Somebody copies the files: the next start replays the journal instead. */
-    if (rv == 0 && !g->config.memory && hold_checkpoint(&g->hold, INT64_MAX)) {
+    /* Somebody copies the files, or the view lacks a turn: the next start replays the journal instead. */
+    if (rv == 0 && !g->config.memory && g->held == NULL && hold_checkpoint(&g->hold, INT64_MAX)) {
         struct pstate_view *view = g->view;
 
         intake_close(g->intake);
