@@ -24,7 +24,7 @@ __attribute__((constructor)) static void begin(void)
 
     if (fd < 0)
         return;
-    void *map = (void *)syscall(SYS_mmap, NULL, sizeof(*control), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    void *map = (void *)syscall(SYS_mmap, NULL, sizeof(*control), PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)0);
     if (map != MAP_FAILED)
         control = map;
     syscall(SYS_close, fd);
@@ -127,7 +127,7 @@ ssize_t shim_writev(int fd, const struct iovec *part, int parts)
 ssize_t shim_pwritev(int fd, const struct iovec *part, int parts, off_t offset)
 {
     if (!file_fails(SHIM_WRITE, fd))
-        return syscall(SYS_pwritev, fd, part, parts, offset, 0);
+        return syscall(SYS_pwritev, fd, part, parts, offset, 0L);
     return errno != 0 ? -1 : syscall(SYS_pwrite64, fd, part[0].iov_base, shortened(part[0].iov_len), offset);
 }
 

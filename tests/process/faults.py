@@ -128,6 +128,10 @@ class Faults(CommandTest):
               f'{", new directories" if fresh else ""})', flush=True)
         self.assertGreater(hits, 0)
 
+    def skip(self, why):
+        print(f'{self.id()} is skipped: {why}', flush=True)
+        self.skipTest(why)
+
     def new_directory(self):
         self.data = self.path(f'data{self.files}')
         self.expected.clear()
@@ -282,7 +286,7 @@ class Faults(CommandTest):
     def test_a_full_disk_can_be_read(self):
         disk = self.mount(160)
         if disk is None:
-            self.skipTest('no small disk can be mounted here')
+            self.skip('no small disk can be mounted here')
         self.data = os.path.join(disk, 'data')
         for _ in range(2):
             self.life('room', WRITE, 0, 0, 0)
@@ -299,7 +303,7 @@ class Memory(Faults):
         self.shim.set(MALLOC)
         self.run_shimmed('version')
         if self.shim.seen() == 0:
-            self.skipTest('a sanitizer has its own malloc here')
+            self.skip('a sanitizer has its own malloc here')
         for fresh in (False, True):
             for every in (0, 1):
                 self.sweep('malloc', MALLOC, errno.ENOMEM, every, 25, fresh)
@@ -312,7 +316,7 @@ class Memory(Faults):
         self.run_shimmed(*scan)
         seen = self.shim.seen()
         if seen == 0:
-            self.skipTest('a sanitizer has its own malloc here')
+            self.skip('a sanitizer has its own malloc here')
         points = seen if LONG else min(25, seen)
         for i in range(points):
             self.shim.set(MALLOC, 1 + i * seen // points, 0, errno.ENOMEM)
