@@ -140,12 +140,27 @@ const char *check_suggest_source(const struct plan *p, struct plan_edge at, cons
 
 /* ---- Options and depots ---- */
 
+/* Values are kept in an INI file, and must be the same when they are read there: blanks at the ends are cut, a ';'
+ * behind a blank begins a comment, and lines have less than 200 bytes. */
+static bool can_be_kept(const char *value)
+{
+    size_t size = strlen(value);
+
+    if (size > 128 || (size > 0 && (value[0] == ' ' || value[size - 1] == ' ')))
+        return false;
+    for (size_t i = 0; i < size; i++)
+        if ((uint8_t)value[i] < ' ' || (value[i] == ';' && (i == 0 || value[i - 1] == ' ')))
+            return false;
+    return true;
+}
+
 int check_option(const struct plan *p, const struct plan_option *o, const char *value, struct leat_error *err)
 {
     char *end;
 
-    if (value == NULL || strlen(value) > 256 || strpbrk(value, "\n\r") != NULL)
-        return check_fail(p, err, "option '%s': its value is missing, longer than 256 bytes, or has line breaks", o->name);
+    if (value == NULL || !can_be_kept(value))
+        return check_fail(p, err, "option '%s': its value is missing, longer than 128 bytes, or has blanks at its ends, control characters, or a ';' behind a blank",
+                          o->name);
     strtoll(o->value, &end, 10);
     bool whole = *o->value != '\0' && *end == '\0';
     strtod(o->value, &end);

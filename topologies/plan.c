@@ -63,8 +63,10 @@ static int make_options(struct plan *p, const struct leat_option *given, struct 
             rv = check_fail(p, err, "option '%s' is there twice", declared[i].name);
         if (rv == 0 && declared[i].value == NULL)
             rv = check_fail(p, err, "option '%s' has no default", declared[i].name);
+        struct plan_option o = {declared[i].name, declared[i].value};
+        rv = rv == 0 ? check_option(p, &o, o.value, err) : rv;
         if (rv == 0)
-            p->option[p->options++] = (struct plan_option){declared[i].name, declared[i].value};
+            p->option[p->options++] = o;
     }
     for (uint32_t i = 0; given != NULL && given[i].name != NULL && rv == 0; i++) {
         struct plan_option *o = NULL;

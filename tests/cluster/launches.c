@@ -86,11 +86,70 @@ static void a_first_launch_that_fails(void **unused)
     file_remove_tree(directory, NULL);
 }
 
+/* ---- Options ---- */
+
+static const struct leat_module wordy = {
+    LEAT_ABI, .name = "wordy", .options = OPTIONS({"a_name_of_forty_eight_bytes_which_is_the_most_ye", "text"}, {"o", "text"}),
+    .depots = DEPOTS({"d", "n: i64", .partitioner = LEAT_RANDOM})};
+
+/* Launch with a value, and again without: 0, or what the first launch says. */
+static int launch_twice(const char *directory, const char *value)
+{
+    struct leat_option given[] = {{wordy.options[0].name, value}, {"o", value}, {NULL, NULL}};
+    struct leat_launch first = {.options = given, .tasks = 2, .groups = 1};
+    struct leat_error err = {0, ""};
+    struct leat *l;
+
+    must(leat_open(directory, NULL, &l, &err));
+    int rv = leat_launch(l, &wordy, &first, &err);
+    leat_close(l);
+    for (int i = 0; i < 2 && rv == 0; i++) {
+        must(leat_open(directory, NULL, &l, &err));
+        must(leat_launch(l, &wordy, i == 0 ? NULL : &first, &err));
+        leat_close(l);
+    }
+    file_remove_tree(directory, NULL);
+    return rv;
+}
+
+/* Whatever value a launch takes, it does not lock the directory. */
+static void values_of_options_come_back(void **unused)
+{
+    static const char letters[] = "ab;#= \"[:\\\x01\t\xc3";
+    char directory[] = "/tmp/leat-launches-XXXXXX", value[300];
+    uint64_t seed = getenv("LEAT_SEED") != NULL ? strtoull(getenv("LEAT_SEED"), NULL, 10) : 7;
+    int taken = 0, refused = 0;
+
+    (void)unused;
+    assert_non_null(mkdtemp(directory));
+    print_message("seed %llu\n", (unsigned long long)seed);
+    for (int i = 0; i < 60; i++) {
+        size_t size = i % 6 == 0 ? next_random(&seed) % (sizeof(value) - 1) : next_random(&seed) % 6;
+
+        for (size_t j = 0; j < size; j++)
+            value[j] = i % 6 == 0 ? 'x' : letters[next_random(&seed) % (sizeof(letters) - 1)];
+        value[size] = '\0';
+        if (launch_twice(directory, value) == 0)
+            taken++;
+        else
+            refused++;
+    }
+    assert_true(taken > 10 && refused > 10);
+    for (const char *const *good = (const char *const[]){"", "a b", "a;b", "#", "a = b", "\"", NULL}; *good != NULL; good++)
+        assert_int_equal(launch_twice(directory, *good), 0);
+    memset(value, 'x', 128);
+    value[128] = '\0';
+    assert_int_equal(launch_twice(directory, value), 0);
+    strcat(value, "x");
+    assert_int_equal(launch_twice(directory, value), LEAT_EMODULE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_most_groups_there_can_be),
         cmocka_unit_test(a_first_launch_that_fails),
+        cmocka_unit_test(values_of_options_come_back),
     };
 
     return cmocka_run_group_tests_name("cluster_launches", tests, NULL, NULL);

@@ -317,6 +317,11 @@ static void test_option_rules(void **state)
         {{"dims", "9223372036854775808"}, "option 'dims' is '9223372036854775808', but a whole number is wanted"},
         {{"rate", "half"}, "option 'rate' is 'half', but a number is wanted, like its default 0.5"},
         {{"mode", NULL}, "option 'mode': its value is missing"},
+        {{"mode", " a"}, "blanks at its ends"},
+        {{"mode", "a "}, "blanks at its ends"},
+        {{"mode", ";"}, "a ';' behind a blank"},
+        {{"mode", "a ;b"}, "a ';' behind a blank"},
+        {{"mode", "a\tb"}, "control characters"},
     };
 
     (void)state;
@@ -331,6 +336,8 @@ static void test_option_rules(void **state)
     refuse(&m, NULL, "option 'a' is there twice");
     m.options = OPTIONS({"a", NULL});
     refuse(&m, NULL, "option 'a' has no default");
+    m.options = OPTIONS({"a", "b ; c"});
+    refuse(&m, NULL, "option 'a': its value");
     m.options = OPTIONS({"Big", "1"});
     refuse(&m, NULL, "option 'Big': a name is");
 }
