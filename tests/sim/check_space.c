@@ -74,6 +74,8 @@ void check_space(void)
         for (uint32_t i = 0; i < m->groups; i++)
             check_journal(m->group[i], &before[i]);
     }
+    if (!sim_settle())
+        return;
     for (uint32_t i = 0; i < m->groups; i++)
         check_view(m->group[i]);
     check_end();

@@ -98,6 +98,12 @@ static bool stopped(void)
     return sim.stop || atomic_load(&sim.leat->module[0]->failed) != 0;
 }
 
+/* Was something done that explains an error? A disk that fails explains nothing that is said to be damaged. */
+static bool excuse(int code)
+{
+    return sim.excused && code != LEAT_ECORRUPT && code != LEAT_EFORMAT && code != LEAT_EINTERNAL;
+}
+
 /* Something broke that only a new life can mend. */
 static void stop(const char *why)
 {
@@ -150,7 +156,7 @@ static bool try_again(int rv, const struct leat_error *err)
     if (sim.stop)
         return false;
     if (stopped() || leat_code_class(rv) == LEAT_CLASS_FATAL || rv == LEAT_ECLOSED) {
-        if (!sim.excused)
+        if (!excuse(rv))
             sim_fail("an append fails without a reason: %s", err->text);
         stop(err->text);
         return false;
@@ -353,22 +359,26 @@ static void run_actors(void)
         pthread_join(thread[i], NULL);
 }
 
-/* All rows are processed; and so are those that nodes appended, and dead letters are there, which no wait covers. */
-static void run_end(void)
+bool sim_settle(void)
 {
     struct leat_error err = {0};
 
-    fiber_world.crash_step = 0;
-    heal();
     for (uint32_t i = 0; i < sim_module.depots + 2 && !stopped(); i++) {
         if (leat_wait(sim.leat, 600000, &err) != 0) {
-            if (!sim.excused)
+            if (!excuse(err.code))
                 sim_fail("not everything is processed in 600 s: %s", err.text);
             stop(err.text);
         }
         fiber_sleep(SECOND);
     }
-    if (stopped())
+    return !stopped();
+}
+
+static void run_end(void)
+{
+    fiber_world.crash_step = 0;
+    heal();
+    if (!sim_settle())
         return;
     check_end();
     if (sim.seed % 4 == 0)
@@ -386,7 +396,7 @@ static void *life(void *context)
     if (!open_all(&err)) {
         sim.result->counts.failed_opens++;
         sim_note("does not open: %s", err.text);
-        if (!sim.excused)
+        if (!excuse(err.code))
             sim_fail("the directory does not open: %s", err.text);
         return NULL;
     }
@@ -400,7 +410,7 @@ static void *life(void *context)
     if (atomic_load(&sim.leat->module[0]->failed) != 0) {
         sim.result->counts.stops++;
         sim_note("stopped: %s", sim.leat->module[0]->why.text);
-        if (!sim.excused)
+        if (!excuse(sim.leat->module[0]->why.code))
             sim_fail("the module stops without a reason: %s", sim.leat->module[0]->why.text);
     }
     leat_close(sim.leat);

@@ -106,6 +106,10 @@ void sim_note(const char *format, ...) LEAT_PRINTF(1, 2);
 /* One append of a client, tried until it is acknowledged or the life ends. */
 void sim_append(const struct op *op);
 
+/* Wait until all is processed: also what nodes appended, and until dead letters are there, which no wait covers. false:
+ * the life ends. */
+bool sim_settle(void);
+
 /* What may be asked at any time. */
 void check_now(void);
 /* All is processed: everything, exactly. */
