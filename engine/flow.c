@@ -273,6 +273,14 @@ static bool memory_passed(struct flow *f)
     return true;
 }
 
+/* Memory, and what the owner looks at: deadlines. */
+int flow_check(struct flow *f)
+{
+    if (memory_passed(f))
+        return f->err.code;
+    return f->hooks->check != NULL ? f->hooks->check(f, &f->err) : 0;
+}
+
 /* The row that stands in scratch, as long as the arena lives. */
 static struct leat_span scratch_row(struct flow *f)
 {
@@ -374,10 +382,8 @@ static int run_rows(struct flow *f, struct flow_node *n, const struct flow_rows 
             rv = flow_fail(f, rv, "a row does not fit its schema");
         else
             rv = run_batch(f, n, rows->task, &in, rows->tag + first);
-        if (rv == 0 && memory_passed(f))
-            rv = f->err.code;
-        if (rv == 0 && f->hooks->check != NULL)
-            rv = f->hooks->check(f, &f->err);
+        if (rv == 0)
+            rv = flow_check(f);
         if (rv != 0) {
             f->failed_node = n->plan;
             f->failed_task = rows->task;

@@ -150,6 +150,8 @@ int flow_fold_step(struct flow *f, struct flow_node *n, uint32_t task, const str
                    const struct flow_tag *tag);
 /* Finish the states of a fold node: into its PState, its readers, or away to the tasks that own them. */
 int flow_fold_finish(struct flow *f, struct flow_node *n);
+/* Is it to go on? After each batch of rows and each state that is finished. */
+int flow_check(struct flow *f);
 /* Emit a row of a node to all that read it, or into the reply. */
 void flow_emit(struct flow *f, const struct flow_node *n, uint32_t task, struct leat_row row, struct flow_tag tag);
 void flow_task_init(struct flow *f, struct leat_task *t, const struct flow_node *n, uint32_t task);

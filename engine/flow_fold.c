@@ -376,6 +376,8 @@ int flow_fold_finish(struct flow *f, struct flow_node *n)
             entry_send(f, n, e);
         if (rv == 0)
             rv = f->err.code;
+        if (rv == 0)
+            rv = flow_check(f);
     }
     if (rv != 0)
         f->failed_node = n->plan;

@@ -176,8 +176,6 @@ static int64_t now_ns(void)
 
 static void worker_begin(struct worker *w, uint32_t topology, const struct leat_query *how, int64_t asked_ns)
 {
-    int64_t now = now_ns();
-
     w->replies = w->reply_capacity = 0;
     w->reply = NULL;
     w->reply_node = NULL;
@@ -186,7 +184,7 @@ static void worker_begin(struct worker *w, uint32_t topology, const struct leat_
     w->cancel = how->cancel;
     arena_limit(w->arena, how->memory_max > 0 ? how->memory_max : (size_t)256 << 20);
     w->flow->topology = topology;
-    flow_begin(w->flow, w->arena, now / 1000, (uint64_t)now);
+    flow_begin(w->flow, w->arena, clock_real()->wall_us(clock_real()), (uint64_t)now_ns());
 }
 
 /* The answer in memory of its own. */
@@ -268,23 +266,19 @@ int leat_query(struct leat *l, const char *module, const char *query, struct lea
 
     if (rv != 0)
         return rv;
-    /* Most requests fit here; the buffer moves to the heap when one does not. */
-    struct buffer bytes = {.limit = LIMIT_ROW + 4096};
-    size_t estimate = 64;
-    for (uint32_t i = 0; i < request.count; i++)
-        estimate += 16 + (request.value[i].type >= LEAT_STR ? request.value[i].as.bytes.size : 0);
-    bool borrowed = estimate < sizeof(small);
-    if (borrowed) {
-        bytes.base = small;
-        bytes.capacity = sizeof(small);
-        bytes.limit = sizeof(small);
-    }
-    rv = row_encode(&m->plan->topology[topology].takes, request, &bytes, err);
+    /* Most requests fit here; what does not goes to the heap. */
+    struct buffer bytes = {.base = small, .capacity = sizeof(small), .limit = sizeof(small)};
+    rv = row_encode(&m->plan->topology[topology].takes, request, &bytes, NULL);
+    bool large = rv == LEAT_ELIMIT;
+    if (large)
+        buffer_init(&bytes, LIMIT_ROW + 4096);
+    if (rv != 0)
+        rv = row_encode(&m->plan->topology[topology].takes, request, &bytes, err);
     if (rv == 0)
         rv = run(m, topology, buffer_bytes(&bytes), how != NULL ? how : &no_wishes, now_ns(), out, err);
     else
         base_wrap(err, rv, "the request of query '%s.%s'", module, query);
-    if (!borrowed)
+    if (large)
         buffer_fini(&bytes);
     return rv;
 }
@@ -393,8 +387,10 @@ static int enqueue(struct query_pool *p, struct job *j, struct leat_error *err)
     int rv = 0;
 
     pthread_mutex_lock(&p->lock);
-    if (p->closed || p->threads == 0)
+    if (p->closed)
         rv = leat_fail(err, LEAT_ECLOSED, "no query can begin: the directory is closing");
+    else if (p->threads == 0)
+        rv = leat_fail(err, LEAT_ENOMEM, "no query can begin: there was no thread to be had when the directory was opened");
     else if (p->waiting >= WAITING_MOST)
         rv = leat_fail(err, LEAT_EFULL, "%d queries wait already; ask again later", WAITING_MOST);
     if (rv == 0) {

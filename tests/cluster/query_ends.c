@@ -24,11 +24,12 @@ static int fail_so(struct leat_task *t, const struct leat_batch *in)
     int64_t how = leat_at(leat_request(t), 0, 0).as.i;
 
     for (uint32_t i = 0; i < in->rows; i++) {
-        leat_emit(t, i, how == FAIL_COLUMNS ? LEAT_ROW(leat_str("so")) : LEAT_ROW(leat_u32(how == FAIL_TASK ? TASKS : 0), leat_i64(how == FAIL_FOLD ? INT64_MAX : 1)));
-        if (how == FAIL_SENTENCE)
-            return leat_task_fail(t, LEAT_EINVAL, "no luck %lld", (long long)how);
         if (how == FAIL_REJECT)
             leat_reject(t, i, "not this row");
+        else
+            leat_emit(t, i, how == FAIL_COLUMNS ? LEAT_ROW(leat_str("so")) : LEAT_ROW(leat_u32(how == FAIL_TASK ? TASKS : 0), leat_i64(how == FAIL_FOLD ? INT64_MAX : 1)));
+        if (how == FAIL_SENTENCE)
+            return leat_task_fail(t, LEAT_EINVAL, "no luck %lld", (long long)how);
         if (how == FAIL_READ)
             leat_get(t, ITEMS, LEAT_KEYS(leat_str("a word")), NULL, 0);
     }
