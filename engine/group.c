@@ -349,7 +349,8 @@ static int open_intake(struct group *g, struct leat_error *err)
         .readable = depots_readable,
         .context = g,
     };
-    return intake_open(&config, &g->intake);
+    rv = intake_open(&config, &g->intake);
+    return rv == 0 ? 0 : leat_fail(err, rv, "group %u: a thread for its appends cannot be started", g->config.number);
 }
 
 /* Frontiers as they are; a depot that nobody reads is processed as soon as it is appended. */

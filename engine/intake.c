@@ -426,6 +426,25 @@ static void *intake_thread(void *context)
 
 /* ---- From outside ---- */
 
+static void intake_free(struct intake *in)
+{
+    for (uint32_t i = 0; i < in->config.partitions; i++)
+        session_fini(&in->config.sessions[i]);
+    free(in->config.sessions);
+    free(in->fresh);
+    free(in->offset);
+    free(in->target);
+    free(in->target_offset);
+    free(in->touched);
+    free(in->undo);
+    refused_fini(&in->refused);
+    free(in->end);
+    pthread_mutex_destroy(&in->lock);
+    pthread_cond_destroy(&in->led);
+    pthread_cond_destroy(&in->work);
+    free(in);
+}
+
 int intake_open(const struct intake_config *config, struct intake **out)
 {
     struct intake *in = base_alloc(sizeof(*in));
@@ -443,10 +462,7 @@ int intake_open(const struct intake_config *config, struct intake **out)
     pthread_cond_init(&in->led, NULL);
     pthread_cond_init(&in->work, NULL);
     if (pthread_create(&in->thread, NULL, intake_thread, in) != 0) {
-        free(in->target_offset);
-        free(in->touched);
-        free(in->end);
-        free(in);
+        intake_free(in);
         return LEAT_ENOMEM;
     }
     *out = in;
@@ -472,21 +488,7 @@ void intake_close(struct intake *in)
     pthread_cond_broadcast(&in->work);
     pthread_mutex_unlock(&in->lock);
     pthread_join(in->thread, NULL);
-    for (uint32_t i = 0; i < in->config.partitions; i++)
-        session_fini(&in->config.sessions[i]);
-    free(in->config.sessions);
-    free(in->fresh);
-    free(in->offset);
-    free(in->target);
-    free(in->target_offset);
-    free(in->touched);
-    free(in->undo);
-    refused_fini(&in->refused);
-    free(in->end);
-    pthread_mutex_destroy(&in->lock);
-    pthread_cond_destroy(&in->led);
-    pthread_cond_destroy(&in->work);
-    free(in);
+    intake_free(in);
 }
 
 static size_t share_bytes(const struct intake_share *share)
