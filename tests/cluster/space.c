@@ -197,12 +197,36 @@ static void begin(struct world *w)
     wait_for_all(w);
 }
 
+static void found(void *context, const char *where, const char *what)
+{
+    (void)context;
+    fail_msg("%s: %s", where, what);
+}
+
+/* Whatever was tried again, no view holds anything that its schemas do not say. */
+static void check_views(struct world *w)
+{
+    struct module *m = w->leat->module[0];
+
+    for (uint32_t i = 0; i < m->groups; i++) {
+        struct pstate_check look = {.tasks = m->plan->tasks, .group = i, .groups = m->groups, .found = found};
+        struct leat_error err = {0, ""};
+        struct pstate_reader *r;
+
+        must(pstate_snapshot_open(group_view(m->group[i]), &r, &err));
+        must(pstate_view_check(r, &look, &err));
+        assert_int_equal(look.findings, 0);
+        pstate_snapshot_close(r);
+    }
+}
+
 static void end(struct world *w)
 {
     stop(w);
     start(w);
     wait_for_all(w);
     check(w, true);
+    check_views(w);
     stop(w);
     file_remove_tree(w->directory, NULL);
 }
