@@ -10,7 +10,7 @@ typedef unsigned long long big;
 /* A task cannot be read: LMDB refuses all once a write of its meta page has failed. */
 static void unreadable(uint32_t task)
 {
-    if (atomic_load(&sim.leat->module[0]->failed) == 0)
+    if (sim_failed_module() == NULL)
         sim_fail("task %u cannot be read", task);
 }
 
@@ -41,6 +41,40 @@ static bool totals_of(struct leat_view *v, const struct sim_node *n, uint64_t *o
     }
     *out = total;
     return true;
+}
+
+/* The same by a query over all tasks. */
+static bool total_by_query(uint64_t *out)
+{
+    struct leat_error err = {0};
+    struct leat_result *r;
+
+    /* One at a time: the engine keeps memory by thread for a query, and all fibers are one thread. */
+    if (sim.querying)
+        return false;
+    sim.querying = true;
+    int rv = leat_query(sim.leat, "sim", "total", LEAT_ROW(), NULL, &r, &err);
+    sim.querying = false;
+    if (rv != 0 && rv != LEAT_ETIMEOUT && sim_failed_module() == NULL)
+        sim_fail("a query fails: %s", err.text);
+    if (rv != 0)
+        return false;
+    sim.result->counts.queries++;
+    const struct leat_batch *rows = leat_result_rows(r);
+    *out = rows->rows == 1 ? leat_at(rows, 0, 0).as.u : 0;
+    leat_result_free(r);
+    return true;
+}
+
+/* Between what must be seen and what may be. */
+static void check_total(uint32_t node, uint64_t total, uint64_t least)
+{
+    if (total < least)
+        sim_fail("node n%u shows %llu rows; %llu were seen there or acknowledged as processed", node, (big)total, (big)least);
+    if (total > sim.high.rows[node])
+        sim_fail("node n%u shows %llu rows; only %llu were ever sent", node, (big)total, (big)sim.high.rows[node]);
+    if (total > sim.seen[node])
+        sim.seen[node] = total;
 }
 
 /* Frontiers do not go back within a life. */
@@ -76,15 +110,13 @@ void check_now(void)
 
         if (sim_module.node[i].keep != KEEP_TOTALS || !totals_of(v, &sim_module.node[i], &total))
             continue;
-        if (total < least[i])
-            sim_fail("node n%u shows %llu rows; %llu were seen there, and %llu acknowledged as processed", i, (big)total,
-                     (big)sim.seen[i], (big)sim.low.rows[i]);
-        if (total > sim.high.rows[i])
-            sim_fail("node n%u shows %llu rows; only %llu were ever sent", i, (big)total, (big)sim.high.rows[i]);
-        if (total > sim.seen[i])
-            sim.seen[i] = total;
+        check_total(i, total, least[i]);
     }
     leat_view_close(v);
+    uint32_t node = sim_module.query_node;
+    uint64_t total, before = node < sim_module.nodes ? sim.seen[node] : 0;
+    if (node < sim_module.nodes && total_by_query(&total))
+        check_total(node, total, before > least[node] ? before : least[node]);
     check_progress();
 }
 
@@ -93,6 +125,7 @@ void check_now(void)
 struct reading {
     struct model *model;
     uint32_t depot, partition;
+    struct model_part *follower; /* by key: rows of depot 0 */
     bool *found[SIM_STREAMS];
     uint64_t last[SIM_STREAMS]; /* of the partition: sequence + 1 */
     uint64_t rows, hash;
@@ -119,6 +152,8 @@ static int client_record(void *context, const struct leat_record *record, const 
         return 0; /* a repeat: the consuming turn drops it */
     r->last[stream] = number + 1;
     r->found[stream][number] = true;
+    if (r->depot == 0)
+        model_part_add(&r->follower[row.key], &row);
     model_row(r->model, r->depot, r->partition, &row);
     return 0;
 }
@@ -400,6 +435,28 @@ static void check_node(struct leat_view *v, const struct model *m, uint32_t at)
     free(all);
 }
 
+/* The second module has all rows of depot d0, each key at its task. */
+static void check_follower(const struct model_part *should)
+{
+    struct leat_error err = {0};
+    struct leat_view *v;
+
+    if (leat_view_open(sim.leat, "follower", &v, &err) != 0)
+        sim_fail("no view: %s", err.text);
+    for (uint32_t k = 0; k < sim_module.keys; k++) {
+        struct leat_value key = leat_u32(k), is[3] = {leat_i64(0), leat_i64(0), leat_u64(0)}, count = leat_i64(0);
+        struct leat_task *t = leat_view_owner(v, &key);
+
+        leat_get(t, 0, LEAT_KEYS(key), is, 3);
+        leat_get(t, 1, LEAT_KEYS(key), &count, 1);
+        if (is[0].as.u != should[k].count || is[1].as.i != should[k].sum || is[2].as.u != should[k].hash ||
+            count.as.u != should[k].count)
+            sim_fail("the module that follows has %llu and %llu rows of key %u; %llu belong there", (big)is[0].as.u,
+                     (big)count.as.u, k, (big)should[k].count);
+    }
+    leat_view_close(v);
+}
+
 void check_end(void)
 {
     struct leat_error err = {0};
@@ -407,6 +464,7 @@ void check_end(void)
     struct model model;
     struct reading r = {.model = &model};
 
+    r.follower = base_alloc(sim_module.keys * sizeof(*r.follower));
     model_init(&model, &sim_module);
     read_clients(&r);
     check_depots(&r);
@@ -416,6 +474,11 @@ void check_end(void)
         if (sim_module.node[i].pstate >= 0)
             check_node(v, &model, i);
     leat_view_close(v);
+    if (sim.follower.tasks > 0)
+        check_follower(r.follower);
+    for (uint32_t key = 0; key < sim_module.keys; key++)
+        free(r.follower[key].row);
+    free(r.follower);
     model_fini(&model);
     check_now();
 }

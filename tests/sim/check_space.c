@@ -65,7 +65,7 @@ void check_space(void)
     struct floor before[GROUPS] = {{0}};
 
     leat_assert(m->groups <= GROUPS);
-    for (uint32_t round = 0; round < ROUNDS && atomic_load(&m->failed) == 0; round++) {
+    for (uint32_t round = 0; round < ROUNDS && sim_failed_module() == NULL; round++) {
         for (uint32_t i = 0; i < m->groups; i++)
             before[i] = floor_of(m->group[i]);
         for (uint32_t client = 1; client <= sim.clients; client++)

@@ -67,6 +67,19 @@ bool sim_poisons(const struct sim_node *n, const struct sim_row *row)
     return n->poison_in > 0 && sim_mix(row->id, 8) % n->poison_in == 0;
 }
 
+bool sim_returns(const struct sim_module *m, uint32_t depot, const struct sim_row *row)
+{
+    const struct sim_node *n = &m->node[m->return_node];
+
+    if (m->return_node == m->nodes || n->depot[0] != depot || sim_rejects(n, row) || sim_poisons(n, row))
+        return false;
+    for (uint32_t i = 0; i < m->nodes && !m->forced; i++)
+        for (uint32_t d = 0; d < m->node[i].depots; d++)
+            if (m->node[i].depot[d] == depot && sim_poisons(&m->node[i], row))
+                return false;
+    return true;
+}
+
 bool sim_clears(const struct sim_node *n, const struct sim_row *row)
 {
     return n->ordered && n->keep == KEEP_LIST && sim_mix(row->id, 9) % 20 == 0;
@@ -301,6 +314,8 @@ static int run(struct leat_task *t, const struct leat_batch *in, uint32_t number
             continue;
         }
         keep_row(t, n, &row);
+        if (number == sim_module.return_node)
+            leat_ack_return(t, i, leat_u64(row.id));
         uint32_t count = sim_rule(&sim_module, number, &row, out);
         for (uint32_t j = 0; j < count; j++)
             leat_emit(t, i, LEAT_ROW(leat_u32(out[j].key), leat_i64(out[j].value), leat_u64(out[j].id)));
@@ -312,6 +327,23 @@ static int run(struct leat_task *t, const struct leat_batch *in, uint32_t number
 RUN(0) RUN(1) RUN(2) RUN(3) RUN(4) RUN(5) RUN(6) RUN(7) RUN(8) RUN(9) RUN(10) RUN(11) RUN(12) RUN(13)
 static leat_run *const runs[MODULE_NODES] = {run_0, run_1, run_2, run_3, run_4, run_5, run_6,
                                              run_7, run_8, run_9, run_10, run_11, run_12, run_13};
+
+/* Rows that the totals of one task tell of. */
+static int total(struct leat_task *t, const struct leat_batch *in)
+{
+    struct leat_value key, value[3];
+    struct leat_scan *scan;
+    int64_t count = 0;
+
+    (void)in;
+    if (leat_scan_open(t, (uint32_t)sim_module.node[sim_module.query_node].pstate, LEAT_KEYS(), NULL, &scan) != 0)
+        return leat_task_error(t);
+    while (leat_scan_next(scan, &key, value, 3) == 0)
+        count += value[0].as.i;
+    leat_scan_close(scan);
+    leat_emit(t, 0, LEAT_ROW(leat_i64(count)));
+    return leat_task_error(t);
+}
 
 static const char *const keep_schema[KEEPS] = {
     [KEEP_TOTALS] = "map<u32, struct{count: i64, sum: i64, hash: u64}>",
@@ -378,6 +410,11 @@ static void describe_node(struct sim_module *m, uint32_t at)
         m->pstate_list[n->pstate + 1] = (struct leat_pstate_declaration){text(m, "p%d", n->pstate + 1), "map<u32, i64>"};
 }
 
+static bool may_return(const struct sim_module *m, const struct sim_node *n)
+{
+    return n->keep < KEEP_RUNS && n->depots == 1 && n->parents == 0 && n->route != LEAT_ALL && m->depot[n->depot[0]].client;
+}
+
 static void describe(struct sim_module *m)
 {
     for (uint32_t i = 0; i < m->depots; i++) {
@@ -390,6 +427,15 @@ static void describe(struct sim_module *m)
     for (uint32_t i = 0; i < m->nodes; i++)
         describe_node(m, i);
     m->topology_list[0] = (struct leat_topology){.name = "flow", .kind = LEAT_STREAM, .nodes = m->node_list};
+    while (m->return_node < m->nodes && !may_return(m, &m->node[m->return_node]))
+        m->return_node++;
+    while (m->query_node < m->nodes && m->node[m->query_node].keep != KEEP_TOTALS)
+        m->query_node++;
+    if (m->query_node < m->nodes) {
+        m->query_list[0] = (struct leat_node){.name = "each", .from = "request", .route = LEAT_ALL, .run = total, .emits = "count: i64"};
+        m->query_list[1] = (struct leat_node){.name = "sum", .from = "each", .route = LEAT_TO_ORIGIN, .fold = &leat_sum, .into = "reply"};
+        m->topology_list[1] = (struct leat_topology){.name = "total", .kind = LEAT_QUERY, .takes = "", .nodes = m->query_list};
+    }
     m->module = (struct leat_module){.abi = LEAT_ABI, .name = "sim", .depots = m->depot_list,
                                      .pstates = m->pstate_list, .topologies = m->topology_list};
 }

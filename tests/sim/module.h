@@ -82,13 +82,15 @@ struct sim_module {
     uint32_t depots, client_depots;
     struct sim_node node[MODULE_NODES];
     uint32_t nodes, pstates;
+    uint32_t return_node; /* it sends the ids of its rows back with the acknowledgement; `nodes`: there is none */
+    uint32_t query_node; /* the query "total" counts what it keeps; `nodes`: there is none */
 
     /* as the engine wants it */
     struct leat_module module;
     struct leat_depot_declaration depot_list[MODULE_DEPOTS + 1];
     struct leat_pstate_declaration pstate_list[2 * MODULE_NODES + 1];
-    struct leat_topology topology_list[2];
-    struct leat_node node_list[MODULE_NODES + 1];
+    struct leat_topology topology_list[3];
+    struct leat_node node_list[MODULE_NODES + 1], query_list[3];
     char text[MODULE_TEXT];
     size_t text_size;
 };
@@ -110,6 +112,8 @@ void sim_module_print(const struct sim_module *m);
 struct sim_row sim_client_row(const struct sim_module *m, uint32_t client, uint64_t number);
 
 uint64_t sim_mix(uint64_t a, uint64_t b);
+/* Does the acknowledgement of a client's row bring its id back? */
+bool sim_returns(const struct sim_module *m, uint32_t depot, const struct sim_row *row);
 /* What node n sends on for a row; how many. */
 enum { RULE_MOST = 3 };
 uint32_t sim_rule(const struct sim_module *m, uint32_t n, const struct sim_row *in, struct sim_row out[RULE_MOST]);

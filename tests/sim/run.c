@@ -2,6 +2,7 @@
 #include "tests/sim/sim.h"
 
 #include "base/log.h"
+#include "tests/sim/follower.h"
 
 #include <pthread.h>
 #include <stdarg.h>
@@ -74,6 +75,8 @@ static void draw_plan(struct random *r)
     sim.clients = 1 + below(r, SIM_CLIENTS);
     sim.groups = 1U << below(r, 3);
     sim.groups = sim.groups > tasks ? tasks : sim.groups;
+    if (below(r, 3) == 0)
+        sim.follower = (struct leat_launch){.tasks = 4U << below(r, 3), .groups = 1U << below(r, 3)};
     sim.cut_rows = cuts[below(r, LENGTH_OF(cuts))];
     sim.force_hops = sim_module.forced = below(r, 4) == 0;
     sim.segment_size = UINT64_C(4096) << below(r, 5);
@@ -93,9 +96,17 @@ static void draw_plan(struct random *r)
 
 /* ---- Clients ---- */
 
+struct module *sim_failed_module(void)
+{
+    for (uint32_t i = 0; i < sim.leat->modules; i++)
+        if (atomic_load(&sim.leat->module[i]->failed) != 0)
+            return sim.leat->module[i];
+    return NULL;
+}
+
 static bool stopped(void)
 {
-    return sim.stop || atomic_load(&sim.leat->module[0]->failed) != 0;
+    return sim.stop || sim_failed_module() != NULL;
 }
 
 /* Was something done that explains an error? A disk that fails explains nothing that is said to be damaged. */
@@ -169,6 +180,31 @@ static bool try_again(int rv, const struct leat_error *err)
     return true;
 }
 
+/* What came back with the acknowledgement of an append that was made once, of new rows only. */
+static void check_returns(uint32_t stream, uint64_t from, uint64_t to, const struct leat_receipt *receipt)
+{
+    uint32_t wanted = 0;
+
+    if (receipt->appended != to - from)
+        return;
+    for (uint64_t i = from; i < to; i++) {
+        struct sim_row row = sim_client_row(&sim_module, stream, i);
+
+        if (!sim_returns(&sim_module, stream % MODULE_DEPOTS, &row))
+            continue;
+        if (wanted < receipt->returned && receipt->value[wanted].as.u != row.id)
+            sim_fail("the acknowledgement of rows %llu to %llu of stream %u brings a wrong value back", (unsigned long long)from,
+                     (unsigned long long)to, stream);
+        wanted++;
+    }
+    sim.result->counts.returns += wanted;
+    if (wanted != receipt->returned)
+        sim_fail("the acknowledgement of rows %llu to %llu of stream %u brings %u values back, not %u",
+                 (unsigned long long)from, (unsigned long long)to, stream, receipt->returned, wanted);
+}
+
+static const char *const told[] = {[LEAT_APPENDED] = "appended", [LEAT_PROCESSED] = "processed", [LEAT_NONE] = "sent"};
+
 /* Rows of a stream behind those that are acknowledged, maybe some of them again. */
 void sim_append(const struct op *op)
 {
@@ -182,7 +218,8 @@ void sim_append(const struct op *op)
     random_seed(&r, op->dice);
     uint64_t acked = sim.stream[stream].acked, again = random_below(&r, 4) == 0 ? random_below(&r, 8) : 0;
     uint64_t from = acked > again ? acked - again : 0, to = acked + 1 + random_below(&r, random_below(&r, 5) == 0 ? 200 : 12);
-    struct leat_append how = {.ack = random_below(&r, 3) == 0 ? LEAT_PROCESSED : LEAT_APPENDED, .session = stream + 1,
+    static const enum leat_ack acks[] = {LEAT_APPENDED, LEAT_APPENDED, LEAT_APPENDED, LEAT_PROCESSED, LEAT_PROCESSED, LEAT_NONE};
+    struct leat_append how = {.ack = acks[random_below(&r, LENGTH_OF(acks))], .session = stream + 1,
                               .sequence = from, .partition = stream % sim_module.tasks};
     snprintf(name, sizeof(name), "d%u", depot);
     if (to > SIM_ROWS)
@@ -192,17 +229,21 @@ void sim_append(const struct op *op)
     add_rows(rows, stream, from, to);
     note_submitted(stream, to);
     sim.result->counts.rows += to - from;
-    for (;;) {
+    for (bool first = true;;) {
         struct leat_receipt receipt = {0};
         int rv = leat_append(d, rows, &how, &receipt, &err);
 
         if (rv == 0) {
             sim_note("client %u: rows %llu to %llu of depot %s are %s", op->actor, (unsigned long long)from,
-                     (unsigned long long)to, name, how.ack == LEAT_PROCESSED ? "processed" : "appended");
-            note_acked(stream, from, to, how.ack == LEAT_PROCESSED);
+                     (unsigned long long)to, name, told[how.ack]);
+            if (how.ack != LEAT_NONE)
+                note_acked(stream, from, to, how.ack == LEAT_PROCESSED);
+            if (how.ack == LEAT_PROCESSED && first)
+                check_returns(stream, from, to, &receipt);
             leat_receipt_fini(&receipt);
             break;
         }
+        first = false;
         if (!try_again(rv, &err))
             break;
     }
@@ -342,7 +383,8 @@ static bool open_all(struct leat_error *err)
     sim.leat->force_hops = sim.force_hops;
     sim.leat->segment_size = sim.segment_size;
     sim.leat->checkpoint_bytes = sim.checkpoint_bytes;
-    if (leat_launch(sim.leat, &sim_module.module, &launch, err) == 0)
+    if (leat_launch(sim.leat, &sim_module.module, &launch, err) == 0 &&
+        (sim.follower.tasks == 0 || leat_launch(sim.leat, &follower_module, &sim.follower, err) == 0))
         return true;
     leat_close(sim.leat);
     sim.leat = NULL;
@@ -391,7 +433,7 @@ static void *life(void *context)
     struct leat_error err = {0};
 
     (void)context;
-    sim.stop = false;
+    sim.stop = sim.querying = false;
     memset(sim.frontier, 0, sizeof(sim.frontier));
     if (!open_all(&err)) {
         sim.result->counts.failed_opens++;
@@ -407,11 +449,12 @@ static void *life(void *context)
         done = done && sim.next[i] == sim.ops;
     if (done)
         run_end();
-    if (atomic_load(&sim.leat->module[0]->failed) != 0) {
+    const struct module *failed = sim_failed_module();
+    if (failed != NULL) {
         sim.result->counts.stops++;
-        sim_note("stopped: %s", sim.leat->module[0]->why.text);
-        if (!excuse(sim.leat->module[0]->why.code))
-            sim_fail("the module stops without a reason: %s", sim.leat->module[0]->why.text);
+        sim_note("stopped: %s", failed->why.text);
+        if (!excuse(failed->why.code))
+            sim_fail("a module stops without a reason: %s", failed->why.text);
     }
     leat_close(sim.leat);
     sim.leat = NULL;

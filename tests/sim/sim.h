@@ -50,7 +50,7 @@ struct stream {
 struct sim_counts {
     uint64_t files[FILES_COUNTS];
     uint64_t ops[OP_KINDS];
-    uint64_t lives, recoveries_crashed, crashes_at_open, failed_opens, stops, switches, spurious, stalls, rows, repeats, reads, retries,
+    uint64_t lives, recoveries_crashed, crashes_at_open, failed_opens, stops, switches, spurious, stalls, rows, repeats, reads, queries, returns, retries,
         trims_checked;
     int64_t virtual_ns;
 };
@@ -74,6 +74,7 @@ struct sim {
     uint32_t ops;
     uint32_t next[SIM_CLIENTS + 1]; /* by actor: its next op */
     uint32_t clients, groups;
+    struct leat_launch follower;    /* tasks 0: it does not run */
     uint32_t cut_rows;
     bool force_hops;
     uint64_t segment_size, checkpoint_bytes;
@@ -89,6 +90,7 @@ struct sim {
     uint64_t frontier[MODULE_DEPOTS][SIM_TASKS]; /* processed, by depot and partition, in this life */
     bool ended;                     /* all ops are done: nothing goes wrong any more */
     bool excused;                   /* something was done that may stop the engine */
+    bool querying;
     bool stop;                      /* actors return */
     bool crash_with_power;
     uint32_t broken_open;           /* what does not work when the next life opens */
@@ -106,6 +108,8 @@ void sim_note(const char *format, ...) LEAT_PRINTF(1, 2);
 /* One append of a client, tried until it is acknowledged or the life ends. */
 void sim_append(const struct op *op);
 
+/* A module that has stopped; NULL: none. */
+struct module *sim_failed_module(void);
 /* Wait until all is processed: also what nodes appended, and until dead letters are there, which no wait covers. false:
  * the life ends. */
 bool sim_settle(void);
