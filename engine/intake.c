@@ -125,10 +125,10 @@ static uint32_t depot_of(const struct intake *in, const struct intake_share *sha
     return share->record[0].partition / in->config.depot_partitions;
 }
 
-/* Under the lock. */
+/* Under the lock. Who asked for no acknowledgement does not learn that there is something to send again. */
 static void note_refusal(struct intake *in, const struct intake_share *share)
 {
-    if (!is_pipelined(share))
+    if (!is_pipelined(share) || share->ack == LEAT_NONE)
         return;
     refused_add(&in->refused, depot_of(in, share), share->record, share->count);
     atomic_store(&in->refuses, true);

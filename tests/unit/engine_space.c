@@ -198,6 +198,22 @@ static void nothing_overtakes_what_was_refused(void **unused)
     check_log(1 + ROWS);
 }
 
+/* Who asks for no acknowledgement does not learn of the refusal, and could not send the rows again. */
+static void nothing_waits_for_what_nobody_asked_about(void **unused)
+{
+    (void)unused;
+    fill_disk();
+    assert_int_equal(append(LEAT_NONE, 1, ROWS, BODY), LEAT_ENOSPACE);
+    fault_end();
+    assert_int_equal(append(LEAT_APPENDED, 1 + ROWS, 1, 1), 0);
+    fill_disk();
+    assert_int_equal(append(LEAT_APPENDED, 2 + ROWS, ROWS, BODY), LEAT_ENOSPACE);
+    fault_end();
+    assert_int_equal(append(LEAT_NONE, 2 + 2 * ROWS, 1, 1), LEAT_EAGAIN);
+    assert_int_equal(append(LEAT_APPENDED, 2 + ROWS, ROWS, BODY), 0);
+    assert_int_equal(append(LEAT_APPENDED, 3 + 2 * ROWS, 1, 1), 0);
+}
+
 /* A full intake refuses without a round: here while a sync of more than it may hold is under way. */
 static void nothing_overtakes_what_found_no_room(void **unused)
 {
@@ -342,6 +358,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_refused_session_is_unknown, setup, teardown),
         cmocka_unit_test_setup_teardown(nothing_overtakes_what_was_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(nothing_overtakes_what_found_no_room, setup, teardown),
+        cmocka_unit_test_setup_teardown(nothing_waits_for_what_nobody_asked_about, setup, teardown),
         cmocka_unit_test_setup_teardown(pipelined, setup, teardown),
     };
 
