@@ -9,7 +9,7 @@
 /* Opening, closing and checkpointing a group. The state that follows from the journal goes into each checkpoint of
  * the view as bytes: restore both, replay what the journal has behind, and the group is where it was. */
 
-enum { STATE_VERSION = 1, REPLAY_BATCHES = 1024 };
+enum { STATE_VERSION = 2, REPLAY_BATCHES = 1024 };
 
 /* Pauses while the disk is full: from the first to the longest. */
 #define SPACE_FIRST_NS 20000000LL
@@ -54,6 +54,7 @@ static void state_save(const struct group *g, struct buffer *out)
     buffer_varint(out, g->plan->depots);
     for (uint32_t i = 0; i < g->plan->depots; i++)
         buffer_u64(out, (uint64_t)g->tick_next_us[i]);
+    unread_save(g, out);
 }
 
 static int state_load(struct group *g, struct leat_span bytes, struct leat_error *err)
@@ -86,6 +87,8 @@ static int state_load(struct group *g, struct leat_span bytes, struct leat_error
         if (i < g->plan->depots)
             g->tick_next_us[i] = next;
     }
+    if (rv == 0)
+        rv = unread_load(g, &r);
     if (rv != 0 || r.error != 0)
         return leat_fail(err, LEAT_ECORRUPT, "group %u: the state in its checkpoint does not check out", g->config.number);
     return 0;
@@ -232,6 +235,7 @@ static struct group *group_new(const struct group_config *config)
     g->session = base_alloc((g->own_partitions + 1) * sizeof(*g->session));
     for (uint32_t i = 0; i < g->own_partitions; i++)
         g->session[i].limit = session_limit(g->own_partitions);
+    unread_open(g);
     g->tick_next_us = base_alloc((g->plan->depots + 1) * sizeof(*g->tick_next_us));
     g->end = base_alloc((g->partitions + 1) * sizeof(*g->end));
     pthread_mutex_init(&g->inbox_lock, NULL);
@@ -285,12 +289,13 @@ static int open_view(struct group *g, struct buffer *state, struct leat_error *e
 static int check_cursors(struct group *g, struct leat_error *err)
 {
     for (uint32_t i = 0; i < g->own_partitions; i++) {
-        uint64_t first, next, cursor = progress_cursor(g->progress, i);
+        const struct unread *u = unread_of(g, i);
+        uint64_t first, next, cursor = u != NULL ? u->next : progress_cursor(g->progress, i);
 
         log_bounds(g->depots, i, &first, &next);
         if (cursor > next)
             return leat_fail(err, LEAT_ECORRUPT,
-                             "group %u: %llu records of a depot (partition %u of its log) were processed, but the log ends at %llu: "
+                             "group %u: %llu records of a depot (partition %u of its log) were there, but the log ends at %llu: "
                              "records were lost. Restore the depots directory, or remove the module's directory and append anew",
                              g->config.number, (unsigned long long)cursor, i, (unsigned long long)next);
     }
@@ -300,23 +305,16 @@ static int check_cursors(struct group *g, struct leat_error *err)
 /* What was appended but not consumed must also be known to the sessions of the intake. */
 static int appended_sessions(struct group *g, struct session_table *appended, struct leat_error *err)
 {
-    struct log_slice slice;
+    int rv = unread_follow(g, 1, err);
 
-    for (uint32_t i = 0; i < g->own_partitions; i++) {
-        uint64_t at = progress_cursor(g->progress, i);
-        int rv;
+    for (uint32_t i = 0; i < g->own_partitions && rv == 0; i++) {
+        const struct unread *u = unread_of(g, i);
+        uint64_t at = u != NULL ? u->next : progress_cursor(g->progress, i);
 
-        session_copy(&appended[i], &g->session[i]);
-        while ((rv = log_read(g->depots, i, at, 4096, 4 << 20, &slice, err)) == 0) {
-            for (uint32_t j = 0; j < slice.count; j++)
-                session_accept(&appended[i], slice.entry[j].session, slice.entry[j].sequence, slice.entry[j].time_us);
-            at = slice.next;
-            log_release(g->depots, &slice);
-        }
-        if (rv != LEAT_EAGAIN)
-            return base_wrap(err, rv, "group %u looks for sessions in its depots", g->config.number);
+        session_copy(&appended[i], u != NULL ? &u->sessions : &g->session[i]);
+        rv = unread_sessions(g, i, &at, &appended[i], err);
     }
-    return 0;
+    return rv;
 }
 
 static void depots_readable(void *context)
@@ -535,6 +533,7 @@ static int start_checkpoint(struct group *g, int64_t now, struct leat_error *err
         return rv;
     g->checkpointing = true;
     g->checkpoint_started_ns = now;
+    g->followed = 0;
     if (g->checkpoint_turn[0] != g->turn) {
         g->checkpoint_turn[1] = g->checkpoint_turn[0];
         g->checkpoint_position[1] = g->checkpoint_position[0];
@@ -557,7 +556,7 @@ static int checkpoint_step(struct group *g, struct leat_error *err)
     if (!g->checkpointing && (g->held != NULL || g->seen_progress.size > 0))
         return 0;
     if (!g->checkpointing)
-        return pstate_checkpoint_due(g->view, now) && hold_checkpoint(&g->hold, now) ? start_checkpoint(g, now, err) : 0;
+        return (pstate_checkpoint_due(g->view, now) || unread_due(g)) && hold_checkpoint(&g->hold, now) ? start_checkpoint(g, now, err) : 0;
     rv = pstate_checkpoint_poll(g->view, &turn, &previous, err);
     if (rv == LEAT_EAGAIN)
         return 0;
@@ -592,6 +591,8 @@ int group_step(struct group *g, struct leat_error *err)
     /* What is seen now would be taken for part of a turn that is held. */
     if (g->held == NULL)
         rv = hops_poll(g, &came, err);
+    if (rv == 0)
+        rv = unread_step(g, err);
     if (rv == 0)
         rv = turn_step(g, err);
     if (rv < 0)
@@ -636,11 +637,11 @@ int group_settle(struct group *g, struct leat_error *err)
 int group_close_clean(struct group *g, struct leat_error *err)
 {
     struct buffer state;
-    int rv = 0;
+    int rv = unread_follow(g, 1, err);
 
     buffer_init(&state, LIMIT_BATCH);
     state_save(g, &state);
-    if (state.error != 0)
+    if (rv == 0 && state.error != 0)
         rv = leat_fail(err, LEAT_ELIMIT, "the state of group %u is larger than a checkpoint holds", g->config.number);
     if (rv == 0 && g->checkpointing)
         rv = pstate_checkpoint_wait(g->view, err);
@@ -679,6 +680,7 @@ void group_close(struct group *g)
     progress_close(g->progress);
     for (uint32_t i = 0; i < g->own_partitions; i++)
         session_fini(&g->session[i]);
+    unread_close(g);
     buffer_fini(&g->ops);
     buffer_fini(&g->record);
     buffer_fini(&g->seen_progress);

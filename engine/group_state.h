@@ -6,6 +6,7 @@
  *   group.c        open (restore, replay), close, checkpoints, figures
  *   hops.c         outputs of peers: pushes, gaps read from their journals, progress seen
  *   turn.c         one turn: gather, run, commit, apply, release
+ *   unread.c       sessions in depots that nobody reads
  *   turn_output.c  what nodes send away in a turn: rows, states, appends, dead letters, ack returns */
 
 #include "engine/flow.h"
@@ -50,6 +51,12 @@ struct foreign_input {
     uint32_t count;
 };
 
+/* A partition of a depot that nobody reads. */
+struct unread {
+    struct session_table sessions;
+    uint64_t next;    /* up to where they are in the table */
+};
+
 /* One input of a turn, to know a poisonous one again. */
 struct turn_input {
     bool hop;
@@ -90,6 +97,8 @@ struct group {
     struct hop_peer *peer;        /* by group */
     uint64_t *sent;               /* by group: last turn with an output to it */
     struct session_table *session; /* by own partition: consumed */
+    struct unread *unread;        /* by own partition; empty where somebody reads */
+    uint64_t followed;            /* records of those since the last checkpoint */
     int64_t *tick_next_us;        /* by depot; 0: not set */
 
     /* Numbering of partitions: depot * (tasks / groups) + partition / groups, then the foreign ones. */
@@ -160,6 +169,21 @@ void group_input(const struct group *g, uint32_t partition, struct group_input *
 /* What follows from a batch for the group's state: the same after a commit and in a replay. false: it is of a turn that
  * is not open, so the batch is another group's. */
 bool turn_apply_state(struct group *g, const struct batch *b);
+
+/* ---- unread.c ---- */
+
+void unread_open(struct group *g);
+void unread_close(struct group *g);
+/* NULL: the depot of this partition is read. */
+const struct unread *unread_of(const struct group *g, uint32_t partition);
+/* Take the sessions of a partition from *at to its end into a table. */
+int unread_sessions(struct group *g, uint32_t partition, uint64_t *at, struct session_table *t, struct leat_error *err);
+/* Follow the partitions that are at least so many records ahead. */
+int unread_follow(struct group *g, uint64_t lag, struct leat_error *err);
+int unread_step(struct group *g, struct leat_error *err); /* when logs have grown, those that are far ahead */
+bool unread_due(const struct group *g);                   /* so much was followed that a start would notice */
+void unread_save(const struct group *g, struct buffer *out);
+int unread_load(struct group *g, struct reader *in);
 
 /* ---- turn_output.c ---- */
 

@@ -193,6 +193,127 @@ static void an_idle_group_settles(void **state)
     leat_test_close(t);
 }
 
+/* ---- Depots that nobody reads ---- */
+
+static const struct leat_module no_readers = COUNTER({.name = NULL});
+
+/* 0: every row was a repeat. */
+static uint32_t append_in_session(struct leat *l, uint64_t sequence)
+{
+    struct leat_error err = {0, ""};
+    struct leat_depot *d;
+    struct leat_rows *rows;
+    struct leat_receipt receipt;
+    struct leat_append how = {.session = 77, .sequence = sequence};
+
+    must(leat_depot_find(l, "counter", "names", &d, &err));
+    must(leat_rows_new(d, &rows));
+    for (int i = 0; i < NAMES; i++) {
+        char name[16];
+
+        snprintf(name, sizeof(name), "n%d", i);
+        must(leat_rows_add(rows, LEAT_ROW(leat_str(name)), &err));
+    }
+    must(leat_append(d, rows, &how, &receipt, &err));
+    uint32_t appended = receipt.appended;
+    leat_receipt_fini(&receipt);
+    leat_rows_free(rows);
+    return appended;
+}
+
+static int ignore(void *context, const struct leat_record *record, const struct leat_batch *row)
+{
+    (void)context, (void)record, (void)row;
+    return 0;
+}
+
+static struct leat *open_with_small_segments(void)
+{
+    struct leat_error err = {0, ""};
+    struct leat *l;
+
+    must(leat_open(directory, NULL, &l, &err));
+    l->segment_size = 8 << 10;
+    must(leat_launch(l, &no_readers, &(struct leat_launch){.tasks = 8, .groups = 4}, &err));
+    return l;
+}
+
+/* Then a start has no need to read them, be they large or damaged, and yet knows what sessions sent. */
+static void what_nobody_reads_is_not_read_at_a_start(void **state)
+{
+    enum { APPENDS = 60 };
+    struct leat_error err = {0, ""};
+    struct leat_depot *d;
+    struct leat *l = open_with_small_segments();
+    int rv = 0;
+
+    (void)state;
+    for (uint64_t i = 0; i < APPENDS; i++)
+        assert_int_equal(append_in_session(l, 1 + i * NAMES), NAMES);
+    leat_close(l);
+    /* The first record of each log: behind the headers of segment, group and run. */
+    shell("for f in $D/counter/group-*/depots/*0.seg; do printf X | dd of=$f bs=1 seek=$((4096 + 32 + 32 + 12)) conv=notrunc 2>$D/dd; done");
+    l = open_with_small_segments();
+    assert_int_equal(append_in_session(l, 1 + (APPENDS - 1) * NAMES), 0);
+    must(leat_depot_find(l, "counter", "names", &d, &err));
+    for (uint32_t p = 0; p < leat_depot_partitions(d) && rv != LEAT_ECORRUPT; p++)
+        rv = leat_depot_read(d, p, 0, 100, ignore, NULL, NULL, &err);
+    assert_int_equal(rv, LEAT_ECORRUPT);
+    leat_close(l);
+}
+
+/* Much was appended and no turn was taken: a checkpoint is taken all the same, so that a start after a crash has little
+ * to read. */
+static void appends_alone_are_worth_a_checkpoint(void **state)
+{
+    struct leat_error err = {0, ""};
+    struct leat_test *t = open_module(&no_readers, 0);
+
+    (void)state;
+    assert_int_equal(append_in_session(leat_test_leat(t), 1), NAMES);
+    for (int i = 0; i < 4; i++) {
+        struct group *g = leat_test_leat(t)->module[0]->group[i];
+
+        must(unread_follow(g, 1, &err));
+        g->followed += 1 << 20;
+        must(leat_test_run(t, &err));
+        assert_int_equal(g->followed, 0);
+    }
+    must(leat_test_restart(t, &err));
+    uint64_t known = 0;
+    for (uint32_t i = 0; i < 8; i++) {
+        struct group *g = module_group(leat_test_leat(t)->module[0], i);
+
+        known += unread_of(g, group_partition(g, 0, i))->next;
+    }
+    assert_int_equal(known, NAMES);
+    assert_int_equal(append_in_session(leat_test_leat(t), 1), 0);
+    leat_test_close(t);
+}
+
+static void who_comes_to_read_begins_at_the_first_record(void **state)
+{
+    struct leat_error err = {0, ""};
+    struct leat_test *t = open_module(&no_readers, 0);
+
+    (void)state;
+    assert_int_equal(append_in_session(leat_test_leat(t), 1), NAMES);
+    leat_test_close(t);
+    t = open_module(&first, 0);
+    assert_int_equal(append_in_session(leat_test_leat(t), 1), 0);
+    must(leat_test_run(t, &err));
+    check_counts(t, 1);
+    leat_test_close(t);
+    t = open_module(&no_readers, 0); /* and goes, and comes back */
+    assert_int_equal(append_in_session(leat_test_leat(t), 1), 0);
+    append_names(t);
+    leat_test_close(t);
+    t = open_module(&first, 0);
+    must(leat_test_run(t, &err));
+    check_counts(t, 2);
+    leat_test_close(t);
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -212,6 +333,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(streams_change_only_when_nothing_is_under_way, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_group_from_another_time_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_idle_group_settles, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_nobody_reads_is_not_read_at_a_start, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(appends_alone_are_worth_a_checkpoint, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(who_comes_to_read_begins_at_the_first_record, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
