@@ -5,7 +5,8 @@
 /* Benchmarks: `leat bench NAME`. Each prints one line a figure: name, value, unit, and beside it what it is compared with in
  * the same run. Times are medians of several runs.
  *
- *   bench.c          shared: time, medians, directories, the disk's own speed
+ *   bench.c          all in one run; shared: time, medians, directories, the speed of disk and memory
+ *   bench_machine.c  what it runs on
  *   bench_append.c   append; processed; turns
  *   bench_words.c    word_count
  *   bench_query.c    query; restart
@@ -22,6 +23,11 @@ struct bench {
 
 extern const struct bench bench_table[]; /* ended by a zero row */
 
+/* Name machine and program, measure the disk, and run it. */
+int bench_run(const struct bench *b, int argc, char **argv);
+
+void bench_machine(void); /* two lines */
+double bench_disk(void);  /* f: bench_fsync, and a line of it */
 double bench_now(void); /* seconds */
 /* Seconds of this thread on a processor: what else the machine does in between does not count. */
 double bench_busy(void);
@@ -35,7 +41,7 @@ char *bench_directory(void);
 void bench_remove(char *directory);
 /* p50 in seconds of writing and syncing one page to a preallocated file there. */
 double bench_fsync(const char *directory);
-/* Bytes a second that one thread reads from memory far larger than the caches. */
+/* Bytes a second that one thread reads from memory far larger than the caches, in one stream or in four. */
 double bench_bandwidth(void);
 /* An option "--name=value" among the arguments; NULL when it is not there. */
 const char *bench_option(int argc, char **argv, const char *name);
@@ -50,5 +56,9 @@ int bench_query(int argc, char **argv);
 int bench_restart(int argc, char **argv);
 int bench_lsh(int argc, char **argv);
 int bench_kernels(int argc, char **argv);
+int bench_all(int argc, char **argv);
+
+/* Is what bench_lsh reads there? Says what is missing when it is not. */
+bool bench_lsh_ready(int argc, char **argv);
 
 #endif

@@ -173,7 +173,7 @@ int bench_processed(int argc, char **argv)
         alone(LEAT_PROCESS, &fast50[i], &fast99[i]);
     }
     double sync = bench_median(f, 5);
-    bench_line("f: write and fdatasync, p50", sync, "ms", "one page, preallocated file");
+    bench_line("f, measured between these", sync, "ms", "median of 5");
     bench_line("PROCESSED over a hop, full, p50", bench_median(full50, 5), "ms", "wanted: 5 f + 0.3 = %.3f", 5 * sync + 0.3);
     bench_line("PROCESSED over a hop, full, p99", bench_median(full99, 5), "ms", "wanted: 15 f + 1 = %.3f", 15 * sync + 1);
     bench_line("PROCESSED over a hop, process, p50", bench_median(fast50, 5), "ms", "wanted: 0.3");

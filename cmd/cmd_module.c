@@ -31,7 +31,7 @@ int cmd_bench(struct call *c)
         b++;
     if (b->name == NULL)
         return call_usage(c, "there is no benchmark '%s'; 'leat bench' lists them", c->argument[0]);
-    return b->run(c->arguments - 1, c->argument + 1) == 0 ? 0 : EXIT_FAILED;
+    return bench_run(b, c->arguments - 1, c->argument + 1) == 0 ? 0 : EXIT_FAILED;
 }
 
 int cmd_module_list(struct call *c)
