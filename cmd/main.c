@@ -13,10 +13,11 @@ const struct command commands[] = {
      "append a file (jsonl, .npy, .fvecs, .bvecs); killed and run again, it goes on where it stopped",
      "leat import base.fvecs --module lsh --depot vectors --data ./data --set dims=128\n"
      "leat import words.jsonl --module word_count --depot sentences --data ./data --ack processed\n",
-     " module= depot= data= ack= input= id-prefix= set= tasks= groups= ", 1, 1, cmd_import},
+     " module= depot= data= ack= input= id-prefix= set= tasks= groups= disk-full= ", 1, 1, cmd_import},
     {"depot append", "M DEPOT [JSON ...] --data DIR", "append rows, or the lines of standard input: all of them or none",
      "leat depot append word_count sentences '{\"text\": \"a leat\"}' --data ./data\n"
-     "leat depot append word_count sentences --data ./data <words.jsonl\n", " data= ack= set= tasks= groups= ", 2, 60, cmd_depot_append},
+     "leat depot append word_count sentences --data ./data <words.jsonl\n", " data= ack= set= tasks= groups= disk-full= ", 2, 60,
+     cmd_depot_append},
     {"depot tail", "M DEPOT --data DIR", "the last records of each partition, or those from an offset on",
      "leat depot tail word_count sentences --data ./data -n 5\n", " data= partition= offset= n= ", 2, 2, cmd_depot_tail},
     {"depot info", "M [DEPOT] --data DIR", "offsets of each partition that holds records", "leat depot info word_count --data ./data\n",
@@ -61,6 +62,7 @@ static const struct {
     {"set", " NAME=VALUE", "an option of the module, as often as needed; fixed when the directory is made"},
     {"tasks", " N", "a power of two; fixed when the directory is made (64)"},
     {"groups", " N", "threads that work, a power of two; fixed when the directory is made"},
+    {"disk-full", " MIB", "append nothing when less is free on the disk (a fiftieth of it, at most 1024)"},
     {"partition", " P", "only this one"},
     {"offset", " O", "from this one on"},
     {"n", " N", "so many of each partition (10)"},

@@ -287,6 +287,18 @@ class Faults(CommandTest):
         self.count(rows)
         self.check_counts()
 
+    def test_mark(self):
+        """Less free space than wished: nothing is appended, and what is there can be read."""
+        self.life('first', WRITE, 0, 0, 0)
+        path, rows = self.make_file()
+        self.run_leat(*self.arguments(path, 'appended'), '--disk-full', 1 << 40, code=5, says='free space is too little(.|\n)*the disk is full')
+        row = json.dumps({'text': 'refused'})
+        self.run_leat('depot', 'append', 'word_count', 'sentences', row, '--data', self.data, '--disk-full', 1 << 40, code=5, says='disk_full')
+        self.check_counts()
+        self.run_leat(*self.arguments(path, 'processed'), '--disk-full', 1)
+        self.count(rows)
+        self.check_counts()
+
     def test_a_full_disk_can_be_read(self):
         disk = self.mount(160)
         if disk is None:
