@@ -40,6 +40,8 @@ const struct command commands[] = {
      0, 0, cmd_stats},
     {"doctor", "[M] --data DIR", "look for damage in every file of a directory, and change nothing",
      "leat doctor --data ./data\nleat doctor word_count --data ./data --scratch /var/tmp\n", " data= scratch= ", 0, 1, cmd_doctor},
+    {"trace", "M DEPOT PARTITION OFFSET --data DIR", "what one record caused, turn by turn; ~ marks what may be due to others too",
+     "leat trace word_count sentences 3 0 --data ./data\n", " data= limit= ", 4, 4, cmd_trace},
     {"bench", "[NAME] [--option=value ...]", "run a benchmark; without a name, list them", "leat bench\nleat bench query\n", "*", 0, 30,
      cmd_bench},
     {"version", "", "the version", "leat version\n", " ", 0, 0, cmd_version},

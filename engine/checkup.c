@@ -211,6 +211,27 @@ static void look_at_slots(const struct layout *l, struct look *k, struct checkup
     buffer_fini(&state);
 }
 
+bool checkup_cursor(const struct layout *l, uint32_t group, uint32_t log_partition, uint64_t *cursor)
+{
+    struct look k = {.group = group, .hop = base_alloc(l->groups * sizeof(*k.hop)), .sent = base_alloc(l->groups * sizeof(*k.sent)),
+                     .cursor = base_alloc((layout_partitions(l) + 1) * sizeof(*k.cursor))};
+    struct pstate_slot slot[2];
+    struct buffer state;
+    char path[4096];
+    uint64_t turn;
+
+    layout_path(l, group, "view", path, sizeof(path));
+    buffer_init(&state, LIMIT_BATCH);
+    pstate_slots(path, slot, &state);
+    bool known = state.size > 0 && read_state(l, &k, buffer_bytes(&state), &turn);
+    *cursor = known ? k.cursor[log_partition] : 0;
+    buffer_fini(&state);
+    free(k.hop);
+    free(k.sent);
+    free(k.cursor);
+    return known;
+}
+
 /* ---- Journals ---- */
 
 static void misfit(struct log_walk *w, const struct log_entry *e, const char *what)

@@ -27,6 +27,8 @@ void checkup_logs(const struct layout *l, struct checkup *c);
 /* One group's view, element by element, as a start would have it: the live file when a clean stop left it, else a copy,
  * put back to its checkpoint and with the journal applied. Damage in LMDB's file may end the process. */
 void checkup_view(const struct layout *l, uint32_t group, struct checkup *c);
+/* Up to where the newest checkpoint of a group has consumed a partition of its depot log. false: there is none. */
+bool checkup_cursor(const struct layout *l, uint32_t group, uint32_t log_partition, uint64_t *cursor);
 /* The view that checkup_view looks at; close it with pstate_view_close. */
 int checkup_view_open(const struct layout *l, uint32_t group, const char *scratch, struct pstate_view **out, struct leat_error *err);
 

@@ -296,7 +296,7 @@ int pstate_explain(const struct pstate_schema *schema, uint32_t schemas, struct 
         int known = element_of(schema, schemas, met, key, &e);
         if (known == 0 && op == OP_PUT)
             element_meet(&e, value, met);
-        if (e.system)
+        if (e.system || each == NULL)
             continue;
         buffer_clear(&name);
         buffer_clear(&json);

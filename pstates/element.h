@@ -61,7 +61,7 @@ struct pstate_explained {
 };
 
 typedef void pstate_explain_each(void *context, const struct pstate_explained *e);
-/* Call each for the operations of one turn. Collections that they make are met. LEAT_ECORRUPT: the bytes are none. */
+/* Call each (may be NULL) for the operations of one turn. Collections that they make are met. LEAT_ECORRUPT: the bytes are none. */
 int pstate_explain(const struct pstate_schema *schema, uint32_t schemas, struct references *met, struct leat_span ops,
                    pstate_explain_each *each, void *context);
 
