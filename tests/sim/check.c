@@ -435,6 +435,42 @@ static void check_node(struct leat_view *v, const struct model *m, uint32_t at)
     free(all);
 }
 
+struct ticks {
+    uint64_t wanted, count, chain;
+    int64_t last;
+};
+
+static int tick_record(void *context, const struct leat_record *record, const struct leat_batch *batch)
+{
+    struct ticks *t = context;
+    int64_t time = leat_at(batch, 0, 0).as.i;
+
+    (void)record;
+    if (time < t->last)
+        sim_fail("time goes back: a tick of %lld comes behind one of %lld", (long long)time, (long long)t->last);
+    t->last = time;
+    if (t->count++ < t->wanted)
+        t->chain = sim_mix(t->chain, (uint64_t)time);
+    return 0;
+}
+
+/* They go on: what the view shows is a beginning of what the depot has. */
+static void check_ticks(struct leat_view *v)
+{
+    struct leat_value is[2] = {leat_i64(0), leat_u64(0)};
+    struct leat_error err = {0};
+    struct leat_depot *d;
+
+    leat_get(leat_view_task(v, 0), (uint32_t)sim_module.tick_pstate, LEAT_KEYS(leat_u32(0)), is, 2);
+    struct ticks t = {.wanted = is[0].as.u};
+    if (leat_depot_find(sim.leat, "sim", "ticks", &d, &err) != 0 ||
+        leat_depot_read(d, 0, 0, UINT32_MAX, tick_record, &t, NULL, &err) != 0)
+        sim_fail("the ticks cannot be read: %s", err.text);
+    sim.result->counts.ticks += t.count;
+    if (t.count < t.wanted || t.chain != is[1].as.u)
+        sim_fail("%llu ticks were counted, not the first of the %llu in the depot", (big)t.wanted, (big)t.count);
+}
+
 /* The second module has all rows of depot d0, each key at its task. */
 static void check_follower(const struct model_part *should)
 {
@@ -473,6 +509,8 @@ void check_end(void)
     for (uint32_t i = 0; i < sim_module.nodes; i++)
         if (sim_module.node[i].pstate >= 0)
             check_node(v, &model, i);
+    if (sim_module.tick_ms > 0)
+        check_ticks(v);
     leat_view_close(v);
     if (sim.follower.tasks > 0)
         check_follower(r.follower);

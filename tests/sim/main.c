@@ -140,6 +140,7 @@ static void print_report(double seconds)
     print_count("appends tried again", c->retries);
     print_count("reads checked", c->reads);
     print_count("queries checked", c->queries);
+    print_count("ticks", c->ticks);
     print_count("values sent back", c->returns);
     print_count("journals seen to be trimmed", c->trims_checked);
     print_count("switches of threads", c->switches);

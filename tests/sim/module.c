@@ -345,6 +345,20 @@ static int total(struct leat_task *t, const struct leat_batch *in)
     return leat_task_error(t);
 }
 
+/* How many ticks there were, and a chain of their times. */
+static int tick(struct leat_task *t, const struct leat_batch *in)
+{
+    for (uint32_t i = 0; i < in->rows; i++) {
+        struct leat_value was[2] = {leat_i64(0), leat_u64(0)};
+        uint32_t p = (uint32_t)sim_module.tick_pstate;
+
+        leat_get(t, p, LEAT_KEYS(leat_u32(0)), was, 2);
+        leat_put(t, p, LEAT_KEYS(leat_u32(0)),
+                 LEAT_ROW(leat_i64(was[0].as.i + 1), leat_u64(sim_mix(was[1].as.u, leat_at(in, i, 0).as.u))));
+    }
+    return 0;
+}
+
 static const char *const keep_schema[KEEPS] = {
     [KEEP_TOTALS] = "map<u32, struct{count: i64, sum: i64, hash: u64}>",
     [KEEP_CHAIN] = "map<u32, u64>",
@@ -426,7 +440,16 @@ static void describe(struct sim_module *m)
     }
     for (uint32_t i = 0; i < m->nodes; i++)
         describe_node(m, i);
-    m->topology_list[0] = (struct leat_topology){.name = "flow", .kind = LEAT_STREAM, .nodes = m->node_list};
+    struct leat_topology *topology = m->topology_list;
+    if (m->tick_ms > 0) {
+        m->depot_list[m->depots] = (struct leat_depot_declaration){.name = "ticks", .tick_ms = m->tick_ms};
+        m->tick_pstate = (int)m->pstates++;
+        m->pstate_list[m->tick_pstate] =
+            (struct leat_pstate_declaration){"ticks", "map<u32, struct{count: i64, chain: u64}>"};
+        m->tick_list[0] = (struct leat_node){.name = "tick", .from = "ticks", .run = tick};
+        *topology++ = (struct leat_topology){.name = "clock", .kind = LEAT_STREAM, .nodes = m->tick_list};
+    }
+    *topology++ = (struct leat_topology){.name = "flow", .kind = LEAT_STREAM, .nodes = m->node_list};
     while (m->return_node < m->nodes && !may_return(m, &m->node[m->return_node]))
         m->return_node++;
     while (m->query_node < m->nodes && m->node[m->query_node].keep != KEEP_TOTALS)
@@ -434,7 +457,7 @@ static void describe(struct sim_module *m)
     if (m->query_node < m->nodes) {
         m->query_list[0] = (struct leat_node){.name = "each", .from = "request", .route = LEAT_ALL, .run = total, .emits = "count: i64"};
         m->query_list[1] = (struct leat_node){.name = "sum", .from = "each", .route = LEAT_TO_ORIGIN, .fold = &leat_sum, .into = "reply"};
-        m->topology_list[1] = (struct leat_topology){.name = "total", .kind = LEAT_QUERY, .takes = "", .nodes = m->query_list};
+        *topology++ = (struct leat_topology){.name = "total", .kind = LEAT_QUERY, .takes = "", .nodes = m->query_list};
     }
     m->module = (struct leat_module){.abi = LEAT_ABI, .name = "sim", .depots = m->depot_list,
                                      .pstates = m->pstate_list, .topologies = m->topology_list};
@@ -458,6 +481,7 @@ void sim_module_make(struct random *r, uint32_t tasks, struct sim_module *m)
     m->tasks = tasks;
     m->keys = 1 + below(r, below(r, 2) == 0 ? 3 : 30);
     m->values = 1 + below(r, 8);
+    m->tick_ms = below(r, 4) == 0 ? 50U << below(r, 8) : 0;
     make_depots(r, m);
     uint32_t wanted = 1 + below(r, MODULE_NODES);
     for (; m->nodes < wanted; m->nodes++) {
@@ -489,6 +513,8 @@ void sim_module_print(const struct sim_module *m)
 
     for (uint32_t i = 0; i < m->depots; i++)
         printf("  d%u %s%s\n", i, partitioners[m->depot[i].partitioner], m->depot[i].client ? "" : ", filled by nodes");
+    if (m->tick_ms > 0)
+        printf("  a tick each %u ms\n", m->tick_ms);
     for (uint32_t i = 0; i < m->nodes; i++) {
         const struct sim_node *n = &m->node[i];
 

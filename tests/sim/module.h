@@ -78,6 +78,8 @@ struct sim_module {
     bool forced;        /* every hop goes through the journal */
     uint32_t keys;      /* of the clients' rows */
     uint32_t values;
+    uint32_t tick_ms;   /* of the depot "ticks"; 0: there is none */
+    int tick_pstate;
     struct sim_depot depot[MODULE_DEPOTS];
     uint32_t depots, client_depots;
     struct sim_node node[MODULE_NODES];
@@ -87,10 +89,10 @@ struct sim_module {
 
     /* as the engine wants it */
     struct leat_module module;
-    struct leat_depot_declaration depot_list[MODULE_DEPOTS + 1];
-    struct leat_pstate_declaration pstate_list[2 * MODULE_NODES + 1];
-    struct leat_topology topology_list[3];
-    struct leat_node node_list[MODULE_NODES + 1], query_list[3];
+    struct leat_depot_declaration depot_list[MODULE_DEPOTS + 2];
+    struct leat_pstate_declaration pstate_list[2 * MODULE_NODES + 2];
+    struct leat_topology topology_list[4];
+    struct leat_node node_list[MODULE_NODES + 1], query_list[3], tick_list[2];
     char text[MODULE_TEXT];
     size_t text_size;
 };

@@ -79,6 +79,7 @@ static void draw_plan(struct random *r)
         sim.follower = (struct leat_launch){.tasks = 4U << below(r, 3), .groups = 1U << below(r, 3)};
     sim.cut_rows = cuts[below(r, LENGTH_OF(cuts))];
     sim.force_hops = sim_module.forced = below(r, 4) == 0;
+    sim.durability = below(r, 8) == 0 ? LEAT_PROCESS : LEAT_FULL;
     sim.segment_size = UINT64_C(4096) << below(r, 5);
     sim.checkpoint_bytes = UINT64_C(4096) << below(r, 8);
     fiber_world.switch_one_in = switches[below(r, LENGTH_OF(switches))];
@@ -267,7 +268,7 @@ static void do_crash(const struct op *op)
     uint64_t range[] = {20, 200, 2000, 20000};
 
     random_seed(&r, op->dice);
-    sim.crash_with_power = op->kind == OP_POWER;
+    sim.crash_with_power = op->kind == OP_POWER && sim.durability == LEAT_FULL;
     sim.broken_open = (uint32_t)random_below(&r, 12);
     sim.crash_again = random_below(&r, 3) == 0 ? 1 + random_below(&r, range[random_below(&r, 4)]) : 0;
     fiber_world.crash_step = fiber_world.steps + 1 + random_below(&r, range[random_below(&r, 4)]);
@@ -372,7 +373,7 @@ static void *actor(void *context)
 
 static bool open_all(struct leat_error *err)
 {
-    struct leat_config config = {.durability = LEAT_FULL, .query_threads = 1, .create = true};
+    struct leat_config config = {.durability = sim.durability, .query_threads = 1, .create = true};
     struct leat_launch launch = {.tasks = sim_module.tasks, .groups = sim.groups};
 
     if (leat_open(FILES_ROOT "/data", &config, &sim.leat, err) != 0) {

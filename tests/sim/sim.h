@@ -50,7 +50,7 @@ struct stream {
 struct sim_counts {
     uint64_t files[FILES_COUNTS];
     uint64_t ops[OP_KINDS];
-    uint64_t lives, recoveries_crashed, crashes_at_open, failed_opens, stops, switches, spurious, stalls, rows, repeats, reads, queries, returns, retries,
+    uint64_t lives, recoveries_crashed, crashes_at_open, failed_opens, stops, switches, spurious, stalls, rows, repeats, reads, ticks, queries, returns, retries,
         trims_checked;
     int64_t virtual_ns;
 };
@@ -77,6 +77,7 @@ struct sim {
     struct leat_launch follower;    /* tasks 0: it does not run */
     uint32_t cut_rows;
     bool force_hops;
+    enum leat_durability durability; /* LEAT_PROCESS: no power is lost */
     uint64_t segment_size, checkpoint_bytes;
     uint64_t least_capacity;
 
