@@ -410,6 +410,15 @@ int group_open(const struct group_config *config, struct group **out, struct lea
     return 0;
 }
 
+/* Has an earlier depot the same intakes? */
+static bool hears(const struct group *g, uint32_t foreign)
+{
+    for (uint32_t i = 0; i < foreign; i++)
+        if (g->foreign[i].from.group == g->foreign[foreign].from.group)
+            return true;
+    return false;
+}
+
 void group_connect(struct group *g, struct group *const *peers, const struct group_foreign *foreign)
 {
     for (uint32_t i = 0; i < g->config.groups; i++)
@@ -417,11 +426,19 @@ void group_connect(struct group *g, struct group *const *peers, const struct gro
     for (uint32_t i = 0; i < g->plan->foreigns; i++) {
         g->foreign[i].from = foreign[i];
         for (uint32_t j = 0; j < foreign[i].groups && !g->connected; j++)
-            if (foreign[i].group[j] != NULL)
+            if (foreign[i].group[j] != NULL && !hears(g, i))
                 intake_listen(foreign[i].group[j]->intake, depots_readable, g);
     }
     g->connected = true;
     atomic_store(&g->dirty, true);
+}
+
+void group_disconnect(struct group *g)
+{
+    for (uint32_t i = 0; i < g->plan->foreigns && g->connected; i++)
+        for (uint32_t j = 0; j < g->foreign[i].from.groups; j++)
+            if (g->foreign[i].from.group[j] != NULL)
+                intake_unlisten(g->foreign[i].from.group[j]->intake, g);
 }
 
 /* A log that is shorter than what was consumed of it: lost by a crash of the system under durability process, or put

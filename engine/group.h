@@ -50,6 +50,8 @@ struct group_foreign {
 /* Tell it its peers (all groups of the module, by number, itself included), and whom it reads from: foreign[i] for
  * plan->foreign[i]. Once, before the first step. */
 void group_connect(struct group *g, struct group *const *peers, const struct group_foreign *foreign);
+/* Before it is closed while those it reads from live on. */
+void group_disconnect(struct group *g);
 /* Once all are connected: LEAT_ECORRUPT when it has consumed what the logs it reads from do not have. */
 int group_check_sources(const struct group *g, struct leat_error *err);
 /* Before the first step: has every output of its peers been consumed? */

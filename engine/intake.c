@@ -30,8 +30,8 @@ struct intake {
     struct intake_share *first, *last;
     size_t bytes;                 /* waiting */
     bool leading, closed;
-    struct listener listener[LIMIT_GROUPS];
-    _Atomic uint32_t listeners;
+    struct listener *listener;    /* changed under the lock while nobody leads; who leads reads it */
+    uint32_t listeners, listener_capacity;
     struct log_record *fresh;     /* records of one share that are no repeats; the leader's */
     uint64_t *offset;
     uint32_t fresh_capacity;
@@ -251,7 +251,7 @@ static int append_share(struct intake *in, struct round *r, struct intake_share 
 static void tell(struct intake *in)
 {
     in->config.readable(in->config.context);
-    for (uint32_t i = 0; i < atomic_load(&in->listeners); i++)
+    for (uint32_t i = 0; i < in->listeners; i++)
         in->listener[i].readable(in->listener[i].context);
 }
 
@@ -438,6 +438,7 @@ static void intake_free(struct intake *in)
     free(in->touched);
     free(in->undo);
     refused_fini(&in->refused);
+    free(in->listener);
     free(in->end);
     pthread_mutex_destroy(&in->lock);
     pthread_cond_destroy(&in->led);
@@ -469,12 +470,18 @@ int intake_open(const struct intake_config *config, struct intake **out)
     return 0;
 }
 
-/* Not while somebody leads: of the waits of a round, those whose rows are not synced are the round's. */
-void intake_stop(struct intake *in, int code)
+/* Take the lock when nobody leads. */
+static void lock_idle(struct intake *in)
 {
     pthread_mutex_lock(&in->lock);
     while (in->leading)
         pthread_cond_wait(&in->led, &in->lock);
+}
+
+/* Not while somebody leads: of the waits of a round, those whose rows are not synced are the round's. */
+void intake_stop(struct intake *in, int code)
+{
+    lock_idle(in);
     if (atomic_load(&in->failed) == 0)
         atomic_store(&in->failed, code);
     pthread_mutex_unlock(&in->lock);
@@ -589,9 +596,7 @@ int intake_append(struct intake *in, const struct log_record *records, uint32_t 
 bool intake_session(struct intake *in, uint32_t partition, uint64_t session, uint64_t *sequence)
 {
     leat_assert(partition < in->config.partitions);
-    pthread_mutex_lock(&in->lock);
-    while (in->leading)
-        pthread_cond_wait(&in->led, &in->lock);
+    lock_idle(in);
     const struct session_entry *e = session_find(&in->config.sessions[partition], session);
     if (e != NULL)
         *sequence = e->sequence;
@@ -601,11 +606,25 @@ bool intake_session(struct intake *in, uint32_t partition, uint64_t session, uin
 
 void intake_listen(struct intake *in, void (*readable)(void *context), void *context)
 {
-    uint32_t at = atomic_load(&in->listeners);
+    lock_idle(in);
+    if (in->listeners == in->listener_capacity) {
+        in->listener_capacity = in->listener_capacity == 0 ? 4 : in->listener_capacity * 2;
+        in->listener = base_realloc(in->listener, in->listener_capacity * sizeof(*in->listener));
+    }
+    in->listener[in->listeners++] = (struct listener){readable, context};
+    pthread_mutex_unlock(&in->lock);
+}
 
-    leat_assert(at < LENGTH_OF(in->listener));
-    in->listener[at] = (struct listener){readable, context};
-    atomic_store(&in->listeners, at + 1);
+void intake_unlisten(struct intake *in, void *context)
+{
+    uint32_t left = 0;
+
+    lock_idle(in);
+    for (uint32_t i = 0; i < in->listeners; i++)
+        if (in->listener[i].context != context)
+            in->listener[left++] = in->listener[i];
+    in->listeners = left;
+    pthread_mutex_unlock(&in->lock);
 }
 
 int intake_status(struct intake *in, struct leat_error *err)

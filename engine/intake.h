@@ -65,6 +65,8 @@ bool intake_session(struct intake *in, uint32_t partition, uint64_t session, uin
 
 /* Also call readable(context) after each sync: groups of other modules that read this depot. */
 void intake_listen(struct intake *in, void (*readable)(void *context), void *context);
+/* No more to this context: when this returns, no call to it is under way. */
+void intake_unlisten(struct intake *in, void *context);
 
 /* Why the intake refuses for good (0: it does not): a failed disk. */
 int intake_status(struct intake *in, struct leat_error *err);

@@ -18,6 +18,14 @@ struct module *node_module(struct leat *l, const char *name)
     return found;
 }
 
+uint32_t node_modules(struct leat *l)
+{
+    pthread_mutex_lock(&l->mutex);
+    uint32_t count = l->modules;
+    pthread_mutex_unlock(&l->mutex);
+    return count;
+}
+
 static int open_directory(struct leat *l, const char *directory, struct leat_error *err)
 {
     char path[4096];
@@ -52,6 +60,7 @@ int leat_open(const char *directory, const struct leat_config *config, struct le
         return rv;
     }
     pthread_mutex_init(&l->mutex, NULL);
+    pthread_mutex_init(&l->launching, NULL);
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     l->pool = query_pool_open(l->config.query_threads > 0 ? l->config.query_threads : cores > 0 ? (uint32_t)cores : 1);
     l->disk.directory = l->directory;
@@ -82,7 +91,18 @@ void leat_close(struct leat *l)
     if (l->temporary)
         file_remove_tree(l->directory, NULL);
     pthread_mutex_destroy(&l->mutex);
+    pthread_mutex_destroy(&l->launching);
     free(l);
+}
+
+static int launch_one(struct leat *l, const struct leat_module *module, const struct leat_launch *launch,
+                      struct leat_error *err)
+{
+    if (module->name != NULL && node_module(l, module->name) != NULL)
+        return leat_fail(err, LEAT_EEXISTS, "module '%s' runs already", module->name);
+    if (node_modules(l) == LENGTH_OF(l->module))
+        return leat_fail(err, LEAT_ELIMIT, "%zu modules run already", LENGTH_OF(l->module));
+    return module_launch(l, module, launch, err);
 }
 
 int leat_launch(struct leat *l, const struct leat_module *module, const struct leat_launch *launch,
@@ -90,11 +110,10 @@ int leat_launch(struct leat *l, const struct leat_module *module, const struct l
 {
     static const struct leat_launch defaults = {0};
 
-    if (module->name != NULL && node_module(l, module->name) != NULL)
-        return leat_fail(err, LEAT_EEXISTS, "module '%s' runs already", module->name);
-    if (l->modules == LENGTH_OF(l->module))
-        return leat_fail(err, LEAT_ELIMIT, "%u modules run already", l->modules);
-    return module_launch(l, module, launch != NULL ? launch : &defaults, err);
+    pthread_mutex_lock(&l->launching);
+    int rv = launch_one(l, module, launch != NULL ? launch : &defaults, err);
+    pthread_mutex_unlock(&l->launching);
+    return rv;
 }
 
 int leat_check(const struct leat_module *module, const struct leat_option *options, struct leat_error *err)
@@ -169,9 +188,9 @@ static bool wait_until(struct wait_all *all, const struct timespec *deadline)
 }
 
 /* Other modules' readers of a depot: their frontiers are looked at, as they have no acks of ours. */
-static bool foreigners_there(struct leat *l)
+static bool foreigners_there(struct leat *l, uint32_t modules)
 {
-    for (uint32_t i = 0; i < l->modules; i++) {
+    for (uint32_t i = 0; i < modules; i++) {
         struct module *m = l->module[i];
 
         for (uint32_t f = 0; f < m->plan->foreigns; f++)
@@ -187,9 +206,9 @@ static bool foreigners_there(struct leat *l)
     return true;
 }
 
-static bool foreigners_reached(struct leat *l, const struct timespec *deadline)
+static bool foreigners_reached(struct leat *l, uint32_t modules, const struct timespec *deadline)
 {
-    while (!foreigners_there(l)) {
+    while (!foreigners_there(l, modules)) {
         struct timespec now = clock_deadline(0);
 
         if (now.tv_sec > deadline->tv_sec || (now.tv_sec == deadline->tv_sec && now.tv_nsec >= deadline->tv_nsec))
@@ -217,27 +236,27 @@ int leat_wait(struct leat *l, uint32_t timeout_ms, struct leat_error *err)
 {
     struct timespec deadline = clock_deadline(timeout_ms);
     struct wait_all all = {.left = 0};
-    uint32_t count = 0, groups = 0;
+    uint32_t count = 0, groups = 0, modules = node_modules(l);
 
-    for (uint32_t i = 0; i < l->modules; i++)
+    for (uint32_t i = 0; i < modules; i++)
         groups += l->module[i]->groups;
     struct wait_one *one = base_alloc((groups + 1) * sizeof(*one));
     pthread_mutex_init(&all.lock, NULL);
     clock_condition(&all.cond);
-    for (uint32_t i = 0; i < l->modules; i++)
+    for (uint32_t i = 0; i < modules; i++)
         for (uint32_t j = 0; j < l->module[i]->groups; j++)
             wait_for_group(l->module[i]->group[j], l->module[i]->plan, l->module[i]->groups, &one[count++], &all);
     bool reached = wait_until(&all, &deadline);
     if (!reached)
         take_back(&all, one, count);
     else
-        reached = !all.stopped && foreigners_reached(l, &deadline);
+        reached = !all.stopped && foreigners_reached(l, modules, &deadline);
     for (uint32_t i = 0; i < count; i++)
         buffer_fini(&one[i].wait.returns); /* of appends that nobody else waits for */
     pthread_mutex_destroy(&all.lock);
     pthread_cond_destroy(&all.cond);
     free(one);
-    for (uint32_t i = 0; i < l->modules && !reached; i++)
+    for (uint32_t i = 0; i < modules && !reached; i++)
         if (module_status(l->module[i], err) != 0)
             return err != NULL ? err->code : LEAT_EIO;
     return reached ? 0 : leat_fail(err, LEAT_ETIMEOUT, "not everything was processed within %u ms", timeout_ms);

@@ -49,7 +49,8 @@ struct leat {
     struct leat_config config;
     char directory[2048];
     int lock;
-    pthread_mutex_t mutex;         /* the list of modules; launches */
+    pthread_mutex_t launching;     /* held over a launch */
+    pthread_mutex_t mutex;         /* the list of modules */
     struct module *module[64];
     uint32_t modules;
     struct query_pool *pool;
@@ -65,6 +66,8 @@ struct leat {
 };
 
 struct module *node_module(struct leat *l, const char *name);
+/* How many modules run. They stay where they are in the list until all are closed. */
+uint32_t node_modules(struct leat *l);
 /* Why a module does not run any more; 0 when it does. */
 int module_status(struct module *m, struct leat_error *err);
 /* The group of a task or partition. */

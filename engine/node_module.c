@@ -420,6 +420,9 @@ int module_launch(struct leat *l, const struct leat_module *module, const struct
     arena_close(k.arena);
     if (rv != 0) {
         module_stop(m);
+        for (uint32_t i = 0; i < m->groups && m->group != NULL; i++)
+            if (m->group[i] != NULL)
+                group_disconnect(m->group[i]);
         module_close(m);
         return rv;
     }
