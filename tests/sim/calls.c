@@ -239,6 +239,19 @@ off_t call_lseek(int fd, off_t offset, int from)
 
 /* ---- Writing ---- */
 
+static int64_t disk_ns(void)
+{
+    return files.sync_ns / 2 + (int64_t)random_below(&fiber_world.random, (uint64_t)files.sync_ns + 1);
+}
+
+/* Others go on; the file stays, whatever they do. */
+static void sleep_with(uint32_t file, int64_t ns)
+{
+    files.file[file].maps++;
+    fiber_sleep(ns);
+    files.file[file].maps--;
+}
+
 /* How much of a write is done; negative: errno. A process that dies at the coming step dies inside it. */
 static ssize_t write_fault(uint32_t file, size_t size, uint64_t at)
 {
@@ -270,6 +283,10 @@ static ssize_t write_at(int fd, const void *bytes, size_t size, uint64_t at)
         files_write(file, bytes, 1 + random_below(&fiber_world.random, size - 1), at);
     }
     begin(fd);
+    if (chance(files.wait_one_in)) {
+        files.count[FILES_SLOW_WRITES]++;
+        sleep_with(file, disk_ns());
+    }
     ssize_t done = write_fault(file, size, at);
     if (done < 0)
         return fail((int)-done);
@@ -393,16 +410,14 @@ int call_fdatasync(int fd)
         return (int)syscall(SYS_fdatasync, fd);
     uint32_t file = begin(fd);
     uint64_t number = files.changes;
-    int64_t ns = files.sync_ns / 2 + (int64_t)random_below(&fiber_world.random, (uint64_t)files.sync_ns + 1);
+    int64_t ns = disk_ns();
 
     files.count[FILES_SYNCS]++;
     if (chance(files.slow_one_in)) {
         files.count[FILES_SLOW_SYNCS]++;
         ns *= 100;
     }
-    files.file[file].maps++;
-    fiber_sleep(ns);
-    files.file[file].maps--;
+    sleep_with(file, ns);
     bool failed = breaks(&files.sync_errors, &files.sync_skip, FILES_SYNC_ERRORS);
     files_synced(file, number, failed);
     fiber_trace(file);

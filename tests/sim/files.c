@@ -27,6 +27,7 @@ const char *const files_count_name[FILES_COUNTS] = {
     [FILES_READ_ERRORS] = "reads that failed",
     [FILES_FULL] = "calls on a full disk",
     [FILES_SLOW_SYNCS] = "slow syncs",
+    [FILES_SLOW_WRITES] = "slow writes",
 };
 
 uint8_t *files_bytes(uint32_t file)

@@ -2,7 +2,9 @@
 /* Whole clusters in one thread, with virtual time, on a disk that loses what was not synced.
  *
  *   leat-sim --seed S [--drop LIST] [--verbose]   one seed, without some of its operations
- *   leat-sim --seeds N [--from S]                 N seeds from S (1) on; ends at the first that fails, made small
+ *   leat-sim [--seeds N] [--from S]               N seeds (200; 10,000 with LEAT_LONG=1) from S (1) on; ends at the first
+ *                                                 that fails, made small
+ *   leat-sim --same [--seeds N]                   run them twice: is the trace the same?
  *
  * A seed decides everything: the module, the clients, the schedule, what goes wrong. A failure prints how to run it again. */
 
@@ -18,13 +20,16 @@
 #include "tests/sim/commit.h"
 
 /* What a crash left lying in memory is not freed: a process runs some seeds only. */
-enum { PATIENCE_S = 60, SEEDS_EACH = 100 };
+enum { PATIENCE_S = 60, SEEDS_EACH = 100, SEEDS = 200, SEEDS_LONG = 10000 };
 
 struct options {
     uint64_t seed, seeds;
     bool one, verbose, check;
     bool dropped[SIM_OPS];
 };
+
+/* There when lines are counted. */
+void __gcov_dump(void) __attribute__((weak));
 
 static struct sim_result *result; /* shared with the process that runs */
 
@@ -51,6 +56,8 @@ static void run_child(uint64_t from, uint64_t count, const bool *dropped, bool v
             sim_run(from + i, dropped, verbose, result);
             result->done++;
         }
+        if (__gcov_dump != NULL)
+            __gcov_dump();
         _exit(0);
     }
     if (pid < 0 || waitpid(pid, &status, 0) != pid) {
@@ -175,7 +182,9 @@ static void parse_drop(const char *list, bool *dropped)
 
 static void parse(int count, char **argument, struct options *o)
 {
-    *o = (struct options){.seed = 1, .seeds = 1};
+    const char *many = getenv("LEAT_LONG");
+
+    *o = (struct options){.seed = 1, .seeds = many != NULL && many[0] == '1' ? SEEDS_LONG : SEEDS};
     for (int i = 1; i < count; i++) {
         const char *value = i + 1 < count ? argument[i + 1] : NULL;
 
@@ -197,7 +206,10 @@ static void parse(int count, char **argument, struct options *o)
             o->seeds = strtoull(value, NULL, 10);
         else if (strcmp(argument[i], "--drop") == 0)
             parse_drop(value, o->dropped);
-        o->one = o->one || strcmp(argument[i], "--seed") == 0;
+        if (strcmp(argument[i], "--seed") == 0) {
+            o->one = true;
+            o->seeds = 1;
+        }
         i++;
     }
 }

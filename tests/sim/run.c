@@ -78,7 +78,7 @@ static void draw_plan(struct random *r)
     if (below(r, 3) == 0)
         sim.follower = (struct leat_launch){.tasks = 4U << below(r, 3), .groups = 1U << below(r, 3)};
     sim.cut_rows = cuts[below(r, LENGTH_OF(cuts))];
-    sim.force_hops = sim_module.forced = below(r, 4) == 0;
+    sim.force_hops = sim_module.forced = below(r, 3) == 0;
     sim.durability = below(r, 8) == 0 ? LEAT_PROCESS : LEAT_FULL;
     sim.segment_size = UINT64_C(4096) << below(r, 5);
     sim.checkpoint_bytes = UINT64_C(4096) << below(r, 8);
@@ -87,6 +87,7 @@ static void draw_plan(struct random *r)
     fiber_world.stall_ns = (int64_t)1000000 << below(r, 7);
     fiber_world.spurious_one_in = below(r, 2) == 0 ? 20 : 0;
     files.sync_ns = 20000 + below(r, 1000000);
+    files.wait_one_in = stalls[below(r, LENGTH_OF(stalls))];
     sim.ops = 4 + below(r, SIM_OPS - 4);
     for (uint32_t i = 0; i < sim.ops; i++) {
         uint32_t actor = below(r, 3) == 0 ? 0 : 1 + below(r, sim.clients);
