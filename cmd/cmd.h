@@ -9,7 +9,7 @@
  *   cmd_data.c      depot, pstate, query, export; cmd_import.c: import
  *   cmd_module.c    module, stats, version
  *   cmd_demo.c      demo
- *   cmd_doctor.c    doctor; cmd_trace.c: trace
+ *   cmd_doctor.c    doctor; cmd_trace.c: trace; cmd_top.c, top.h: top
  *   import.h        readers of jsonl, .npy, .fvecs, .bvecs
  *   output.c        tables on a terminal, JSON lines in a pipe
  *
@@ -98,6 +98,7 @@ int cmd_module_check(struct call *c);
 int cmd_stats(struct call *c);
 int cmd_doctor(struct call *c);
 int cmd_trace(struct call *c);
+int cmd_top(struct call *c);
 int cmd_version(struct call *c);
 int cmd_demo(struct call *c);
 int cmd_bench(struct call *c);

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""leat top: once, and on a terminal.
+usage: command_top.py LEAT [TEST ...]"""
+import fcntl
+import json
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import termios
+import time
+
+import command_run
+from command_run import CommandTest
+
+DEADLINE = 60
+
+
+class Terminal:
+    """A command on a terminal of 80 by 24."""
+
+    def __init__(self, arguments):
+        self.main, other = pty.openpty()
+        fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 80, 0, 0))
+        self.before = termios.tcgetattr(self.main)
+        self.process = subprocess.Popen(command_run.command(arguments), stdin=other, stdout=other, stderr=subprocess.PIPE)
+        os.close(other)
+        self.seen = b''
+
+    def wait_for(self, what):
+        end = time.monotonic() + DEADLINE
+        while what not in self.seen:
+            if time.monotonic() > end or not select.select([self.main], [], [], 1)[0] and self.process.poll() is not None:
+                raise AssertionError(f'{what} is not in {self.seen}')
+            try:
+                self.seen += os.read(self.main, 65536)
+            except OSError:
+                break
+
+    def end(self):
+        code = self.process.wait(timeout=DEADLINE)
+        error = self.process.stderr.read().decode()
+        self.process.stderr.close()
+        return code, error
+
+
+class Top(CommandTest):
+    def setUp(self):
+        super().setUp()
+        self.append(*[{'text': f'word{i % 37} a'} for i in range(300)], more=('--ack', 'processed', '--groups', '2'))
+
+    def test_once(self):
+        text = self.run_leat('top', '--data', self.data, '--once', '--format', 'table')
+        for what in ('leat top ', 'disk: ', 'word_count', 'group 1', 'sentences', '300'):
+            self.assertIn(what, text)
+        self.assertNotIn('\x1b', text)
+        self.assertLessEqual(max(len(line) for line in text.splitlines()), 80)
+        rows = self.rows('top', '--data', self.data)
+        self.assertEqual([r['rows'] for r in rows if r['object'] == 'depot sentences'], [300])
+
+    def test_mistakes(self):
+        self.run_leat('top', code=2, says='say where')
+        self.run_leat('top', '--data', self.path('nothing'), code=3, says='no figures')
+
+    def test_rates_while_it_runs(self):
+        big = self.write('big.jsonl', ''.join(json.dumps({'text': f'w{i % 1000} x{i % 77} ' * 20}) + '\n' for i in range(200000)))
+        process = subprocess.Popen(command_run.command(
+            ['import', big, '--module', 'word_count', '--depot', 'sentences', '--data', self.data]), stderr=subprocess.DEVNULL)
+        most = 0
+        while process.poll() is None and most == 0:
+            rows = self.rows('top', '--data', self.data, '--once')
+            most = max([r['appended_per_s'] or 0 for r in rows if 'appended_per_s' in r])
+        process.kill()
+        process.wait()
+        self.assertGreater(most, 0)
+
+    def on_terminal(self, end):
+        t = Terminal(['top', '--data', self.data])
+        self.addCleanup(os.close, t.main)
+        t.wait_for(b'count_words') if self.ran_nodes() else t.wait_for(b'sentences')
+        self.assertIn(b'\x1b[?1049h', t.seen)
+        end(t)
+        self.assertEqual(t.end(), (0, ''))
+        t.wait_for(b'\x1b[?1049l')
+        self.assertEqual(termios.tcgetattr(t.main), t.before)
+
+    def ran_nodes(self):
+        return any('run_p50_s' in r for r in self.rows('top', '--data', self.data, '--once'))
+
+    def test_q_ends_it(self):
+        self.on_terminal(lambda t: os.write(t.main, b'q'))
+
+    def test_a_signal_ends_it(self):
+        self.on_terminal(lambda t: t.process.send_signal(signal.SIGTERM))
+
+
+if __name__ == '__main__':
+    command_run.main()
