@@ -34,6 +34,7 @@ enum {
     LIMIT_PENDING_APPEND = 64 << 20,      /* bytes of appends not yet durable, a group */
     LIMIT_OPEN_TURNS = 1024,              /* source turns not yet processed, a group */
     LIMIT_OPEN_BYTES = 64 << 20,          /* their input */
+    LIMIT_VIEW_MS = 60000,                /* age of a view's oldest snapshot */
     LIMIT_SEGMENT = 64 << 20              /* bytes of one segment file */
 };
 

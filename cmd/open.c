@@ -131,7 +131,8 @@ int call_open(const struct call *c, const char *module, bool create, struct leat
 {
     const char *data = call_option(c, "data");
     const struct leat_module *m = call_module(module);
-    struct leat_config config = {.create = create, .disk_full = call_number(c, "disk-full", 0, UINT64_MAX >> 20) << 20};
+    /* A view may be written into a pager that somebody reads at leisure: nothing else runs here that would want its pages. */
+    struct leat_config config = {.create = create, .view_limit_ms = UINT32_MAX, .disk_full = call_number(c, "disk-full", 0, UINT64_MAX >> 20) << 20};
     struct leat_error err = {0};
 
     if (m == NULL)

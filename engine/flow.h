@@ -175,8 +175,13 @@ struct leat_task {
     struct arena *arena;           /* the flow's, or the view's */
     void (*fold_emit)(struct leat_task *t, struct leat_row row); /* where leat_fold_emit goes */
     void *fold_context;
-    /* leat_view tasks: how to find the reader */
-    struct pstate_reader *(*find_reader)(struct leat_task *t, struct leat_error *err);
 };
+
+/* ---- Tasks of views, which have no flow (view.c) ---- */
+
+/* Between these two a view's snapshots stay. false: it is too old, and t's error says so. */
+bool view_enter(struct leat_task *t);
+void view_leave(struct leat_task *t);
+struct pstate_reader *view_reader(struct leat_task *t);
 
 #endif

@@ -40,6 +40,9 @@ struct module {
     struct histogram *query_ns;    /* by topology */
     _Atomic bool failing;          /* the first to set it says why */
     _Atomic int failed;
+    pthread_mutex_t views_lock;
+    struct leat_view *views;       /* that are open */
+    _Atomic int64_t views_due_ns;  /* when to look for old ones */
     bool launched;
     bool made;                     /* its directory, by the launch that is under way */
     struct leat_error why;         /* set before failed */
@@ -82,6 +85,9 @@ void module_stop(struct module *m);  /* end the threads; groups stay */
 /* Take what has come: before any module is closed, as it may read another's depots. */
 void module_settle(struct module *m);
 void module_close(struct module *m); /* checkpoint and free */
+
+/* Let go of the snapshots of views that are too old, now and then; any thread. */
+void views_expire(struct module *m);
 
 struct query_cache *query_cache_open(struct module *m);
 void query_cache_close(struct query_cache *c);

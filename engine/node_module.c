@@ -79,6 +79,7 @@ static void *runner_main(void *context)
     int rv = 0;
 
     while (!runner_stopped(r)) {
+        views_expire(r->module);
         rv = group_step(r->group, &err);
         if (rv < 0) {
             module_failed(r->module, rv, &err);
@@ -396,6 +397,7 @@ int module_launch(struct leat *l, const struct leat_module *module, const struct
     int rv;
 
     m->node = l;
+    pthread_mutex_init(&m->views_lock, NULL);
     buffer_init(&k.fingerprint, 16 << 20);
     snprintf(m->directory, sizeof(m->directory), "%s/%s", l->directory, module->name != NULL ? module->name : "");
     bool fresh = access(m->directory, F_OK) != 0;
@@ -484,6 +486,7 @@ void module_close(struct module *m)
         pthread_mutex_destroy(&m->runner[i].lock);
         pthread_cond_destroy(&m->runner[i].cond);
     }
+    pthread_mutex_destroy(&m->views_lock);
     plan_close(m->plan);
     free(m->runner);
     free(m->group);

@@ -186,49 +186,56 @@ void leat_rows_remove_last(struct leat_task *t, uint32_t pstate, struct leat_row
 
 /* ---- Reading ---- */
 
-static struct pstate_reader *task_reader(struct leat_task *t)
+/* NULL: the error sticks to t. Else ended by read_end. */
+static struct pstate_reader *read_begin(struct leat_task *t)
 {
+    if (t->flow == NULL && !view_enter(t))
+        return NULL;
     if (t->reader == NULL)
-        t->reader = t->flow != NULL ? t->flow->hooks->reader(t->flow, t->number, t->err) : t->find_reader(t, t->err);
+        t->reader = t->flow != NULL ? t->flow->hooks->reader(t->flow, t->number, t->err) : view_reader(t);
+    if (t->reader == NULL && t->flow == NULL)
+        view_leave(t);
     return t->reader;
 }
 
 /* Keep an error; what is merely not there is none. */
-static int stick(struct leat_task *t, int rv, struct leat_error *why)
+static int read_end(struct leat_task *t, int rv, struct leat_error *why)
 {
     if (rv < 0 && rv != LEAT_ENOTFOUND && t->err->code == 0) {
         *t->err = *why;
         t->err->code = rv;
     }
+    if (t->flow == NULL)
+        view_leave(t);
     return rv;
 }
 
 int leat_get(struct leat_task *t, uint32_t pstate, struct leat_row keys, struct leat_value *out, uint32_t fields)
 {
-    struct pstate_reader *r = task_reader(t);
+    struct pstate_reader *r = read_begin(t);
     struct leat_error why;
 
     why.text[0] = '\0';
     if (r == NULL)
         return t->err->code;
-    return stick(t, pstate_get(r, t->number, pstate, keys, out, fields, &why), &why);
+    return read_end(t, pstate_get(r, t->number, pstate, keys, out, fields, &why), &why);
 }
 
 int leat_size(struct leat_task *t, uint32_t pstate, struct leat_row keys, uint64_t *out)
 {
-    struct pstate_reader *r = task_reader(t);
+    struct pstate_reader *r = read_begin(t);
     struct leat_error why;
 
     why.text[0] = '\0';
     if (r == NULL)
         return t->err->code;
-    return stick(t, pstate_size(r, t->number, pstate, keys, out, &why), &why);
+    return read_end(t, pstate_size(r, t->number, pstate, keys, out, &why), &why);
 }
 
 int leat_scan_open(struct leat_task *t, uint32_t pstate, struct leat_row keys, const struct leat_range *range,
                    struct leat_scan **out)
 {
-    struct pstate_reader *r = task_reader(t);
+    struct pstate_reader *r = read_begin(t);
     struct leat_error why;
 
     why.text[0] = '\0';
@@ -239,7 +246,7 @@ int leat_scan_open(struct leat_task *t, uint32_t pstate, struct leat_row keys, c
     int rv = pstate_scan_open(r, t->number, pstate, keys, range, &scan->scan, &why);
     if (rv == 0)
         *out = scan;
-    return stick(t, rv, &why);
+    return read_end(t, rv, &why);
 }
 
 int leat_scan_next(struct leat_scan *scan, struct leat_value *key, struct leat_value *out, uint32_t fields)
@@ -247,36 +254,41 @@ int leat_scan_next(struct leat_scan *scan, struct leat_value *key, struct leat_v
     struct leat_error why;
 
     why.text[0] = '\0';
-    return stick(scan->task, pstate_scan_next(scan->scan, key, out, fields, &why), &why);
+    if (scan->task->flow == NULL && !view_enter(scan->task))
+        return scan->task->err->code;
+    return read_end(scan->task, pstate_scan_next(scan->scan, key, out, fields, &why), &why);
 }
 
 void leat_scan_close(struct leat_scan *scan)
 {
-    if (scan != NULL)
-        pstate_scan_close(scan->scan);
+    if (scan == NULL || (scan->task->flow == NULL && !view_enter(scan->task)))
+        return;
+    pstate_scan_close(scan->scan);
+    if (scan->task->flow == NULL)
+        view_leave(scan->task);
 }
 
 int leat_rows_block(struct leat_task *t, uint32_t pstate, struct leat_row keys, uint64_t number, struct leat_block *out)
 {
-    struct pstate_reader *r = task_reader(t);
+    struct pstate_reader *r = read_begin(t);
     struct leat_error why;
 
     why.text[0] = '\0';
     if (r == NULL)
         return t->err->code;
-    return stick(t, pstate_rows_block(r, t->number, pstate, keys, number, out, &why), &why);
+    return read_end(t, pstate_rows_block(r, t->number, pstate, keys, number, out, &why), &why);
 }
 
 int leat_rows_pointers(struct leat_task *t, uint32_t pstate, struct leat_row keys, const uint32_t *numbers,
                        uint32_t count, const void **out)
 {
-    struct pstate_reader *r = task_reader(t);
+    struct pstate_reader *r = read_begin(t);
     struct leat_error why;
 
     why.text[0] = '\0';
     if (r == NULL)
         return t->err->code;
-    return stick(t, pstate_rows_pointers(r, t->number, pstate, keys, numbers, count, out, &why), &why);
+    return read_end(t, pstate_rows_pointers(r, t->number, pstate, keys, numbers, count, out, &why), &why);
 }
 
 uint32_t leat_rows_field(const struct leat_task *t, uint32_t pstate, uint32_t field)

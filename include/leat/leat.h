@@ -481,6 +481,7 @@ struct leat_config {
     /* Free bytes of the disk below which there is a warning, and below which appends are refused (LEAT_ENOSPACE) while
      * what was appended is processed. 0: a tenth of the disk but at most 4 GiB, and a fiftieth but at most 1 GiB. */
     uint64_t disk_low, disk_full;
+    uint32_t view_limit_ms; /* the longest that a leat_view stays at its snapshots; 0: 60,000 */
 };
 
 /* Open a directory, or make one. Locked against a second process (LEAT_EBUSY names its pid).
@@ -594,7 +595,8 @@ LEAT_API int leat_wait(struct leat *l, uint32_t timeout_ms, struct leat_error *e
 /* -- reading PStates -- */
 
 /* Committed state, one snapshot for each group from first touch on. One thread; holds old pages back, so keep
- * it short (limit: 60 s). */
+ * it short. When the first snapshot is older than view_limit_ms of struct leat_config, all are given up: reads answer
+ * LEAT_ETIMEOUT from then on, and what was borrowed is not what it was. Close it then, and open another one. */
 LEAT_API int leat_view_open(struct leat *l, const char *module, struct leat_view **out, struct leat_error *err);
 LEAT_API void leat_view_close(struct leat_view *v);
 /* The number of a PState by name; LEAT_ENOTFOUND. */
