@@ -77,7 +77,38 @@ static int make(struct pstate_reader *r, struct place *p, struct leat_error *err
     return rv;
 }
 
+/* Put bytes at an element whose key is known. */
+static int put_element(struct pstate_view *v, const struct key *k, struct leat_span value, struct leat_error *err)
+{
+    if (value.size > LIMIT_VALUE)
+        return leat_fail(err, LEAT_ELIMIT, "a value of %zu bytes; at most %d are possible", value.size, LIMIT_VALUE);
+    op_record(v, OP_PUT, span_of(k->bytes, k->size), value);
+    return raw_put(v, k->bytes, k->size, value, err);
+}
+
+static int put_header(struct pstate_view *v, const struct place *p, uint64_t count, struct leat_error *err)
+{
+    uint8_t header[16];
+
+    store_u64(header, p->reference);
+    store_u64(header + 8, count);
+    return put_element(v, &p->key, span_of(header, 16), err);
+}
+
 static const struct leat_column index_column = {.name = "index", .type = LEAT_U64, .stride = 8};
+
+/* Writing goes to elements that are there, or makes the collection behind the last; a value is pushed. */
+static int reach(struct pstate_reader *r, const struct place *list, uint64_t index, struct leat_error *err)
+{
+    bool nested = level_is_collection(list->level->below);
+
+    if (index < list->count)
+        return 0;
+    if (nested && index == list->count)
+        return put_header(r->view, list, index + 1, err);
+    return leat_fail(err, LEAT_ENOTFOUND, "the list has %llu elements%s", (unsigned long long)list->count,
+                     nested ? "; only the one behind the last can be made" : "; use a push to add one");
+}
 
 /* One key further down. */
 static int descend(struct pstate_reader *r, struct place *p, const struct leat_value *key, bool make_missing,
@@ -96,6 +127,8 @@ static int descend(struct pstate_reader *r, struct place *p, const struct leat_v
     leat_assert(p->found);
     place_prefix(p, &next);
     rv = key_value(&next, level->shape == PSTATE_LIST ? &index_column : &level->key, key, err);
+    if (rv == 0 && level->shape == PSTATE_LIST && make_missing)
+        rv = reach(r, p, key->as.u, err);
     if (rv != 0)
         return rv;
     p->key = next;
@@ -194,15 +227,6 @@ static int encode_fields(struct pstate_view *v, const struct pstate_level *level
     return rv != 0 ? rv : leat_fail(err, LEAT_ESCHEMA, "a value does not fit the schema");
 }
 
-/* Put bytes at an element whose key is known. */
-static int put_element(struct pstate_view *v, const struct key *k, struct leat_span value, struct leat_error *err)
-{
-    if (value.size > LIMIT_VALUE)
-        return leat_fail(err, LEAT_ELIMIT, "a value of %zu bytes; at most %d are possible", value.size, LIMIT_VALUE);
-    op_record(v, OP_PUT, span_of(k->bytes, k->size), value);
-    return raw_put(v, k->bytes, k->size, value, err);
-}
-
 static int wrap(struct pstate_view *v, uint32_t pstate, int rv, struct leat_error *err)
 {
     return rv == 0 ? 0 : base_wrap(err, rv, "PState '%s'", v->config.schema[pstate].name);
@@ -221,8 +245,6 @@ static int parent_of(struct pstate_view *v, uint32_t task, uint32_t pstate, stru
     int rv = place_find(&v->writer, task, pstate, (struct leat_row){keys.value, keys.count - 1}, true, p, err);
     if (rv == 0 && p->level == NULL)
         rv = leat_fail(err, LEAT_ESCHEMA, "more keys than levels");
-    if (rv == 0 && p->level->shape == PSTATE_LIST && (keys.value[keys.count - 1].type == LEAT_I64 || keys.value[keys.count - 1].as.u >= p->count))
-        rv = leat_fail(err, LEAT_ENOTFOUND, "the list has %llu elements; use a push to add one", (unsigned long long)p->count);
     return rv == 0 ? descend(&v->writer, p, &keys.value[keys.count - 1], true, err) : rv;
 }
 
@@ -251,7 +273,6 @@ int pstate_push(struct pstate_view *v, uint32_t task, uint32_t pstate, struct le
                 uint64_t *index, struct leat_error *err)
 {
     struct place p;
-    uint8_t header[16];
     int rv = place_find(&v->writer, task, pstate, keys, true, &p, err);
 
     if (rv == 0 && (p.level == NULL || p.level->shape != PSTATE_LIST || level_is_collection(p.level->below)))
@@ -266,10 +287,8 @@ int pstate_push(struct pstate_view *v, uint32_t task, uint32_t pstate, struct le
     rv = encode_fields(v, p.level->below, row, err);
     if (rv == 0)
         rv = put_element(v, &element, buffer_bytes(&v->scratch), err);
-    store_u64(header, p.reference);
-    store_u64(header + 8, p.count + 1);
     if (rv == 0)
-        rv = put_element(v, &p.key, span_of(header, 16), err);
+        rv = put_header(v, &p, p.count + 1, err);
     if (rv == 0 && index != NULL)
         *index = p.count;
     return wrap(v, pstate, rv, err);

@@ -392,7 +392,7 @@ LEAT_API int leat_task_error(const struct leat_task *t);
 /* -- writing: stream topologies only, own task only; errors stick to t -- */
 
 /* Set what keys lead to. row: the fields of a struct leaf, the one value of another leaf, nothing for the
- * element of a set. Missing collections on the way are made. */
+ * element of a set. Missing collections on the way are made; in a list of collections only the one behind the last. */
 LEAT_API void leat_put(struct leat_task *t, uint32_t pstate, struct leat_row keys, struct leat_row row);
 /* Remove a leaf, an element, or a whole collection (unlinked at once, swept later). Absent: nothing happens. */
 LEAT_API void leat_delete(struct leat_task *t, uint32_t pstate, struct leat_row keys);

@@ -62,7 +62,7 @@ static double set_element(uint64_t inner)
     return ((double)inner - INNER / 2) * 0.75;
 }
 
-static void open_view(struct view *view, struct arena *a, struct pstate_schema *schema)
+static void open_view_of(struct view *view, struct arena *a, struct pstate_schema *schema, const char *const *text)
 {
     struct pstate_config config = {.directory = view->directory, .schema = schema, .schemas = PSTATES, .map_size = 256 << 20,
                                    .durability = LEAT_PROCESS};
@@ -71,13 +71,18 @@ static void open_view(struct view *view, struct arena *a, struct pstate_schema *
     uint64_t turn;
 
     for (int i = 0; i < PSTATES; i++)
-        assert_int_equal(pstate_schema_parse(a, "p", schema_text[i], NULL, NULL, &schema[i], &err), 0);
+        assert_int_equal(pstate_schema_parse(a, "p", text[i], NULL, NULL, &schema[i], &err), 0);
     snprintf(view->directory, sizeof(view->directory), "/tmp/leat-access-XXXXXX");
     assert_non_null(mkdtemp(view->directory));
     if (pstate_view_open(&config, &view->v, &turn, &state, &err) != 0)
         fail_msg("%s", err.text);
     assert_int_equal(turn, 0);
     buffer_fini(&state);
+}
+
+static void open_view(struct view *view, struct arena *a, struct pstate_schema *schema)
+{
+    open_view_of(view, a, schema, schema_text);
 }
 
 static void close_view(struct view *view)
@@ -412,9 +417,103 @@ static void test_refused(void **unused)
     arena_close(a);
 }
 
+/* ---- Lists of collections: an element is made by the first that goes into it ---- */
+
+enum { MAPS_IN_LIST, SETS_IN_LIST, LISTS_IN_LIST, ROWS_IN_LIST };
+
+static const char *const nested_text[PSTATES] = {"list<map<str, i64>>", "map<str, list<set<i64>>>", "list<list<i64>>",
+                                                 "list<rows<i64>>"};
+
+/* Put something into element `index`. */
+static int reach(struct pstate_view *v, uint32_t pstate, struct leat_value index, struct leat_error *err)
+{
+    struct leat_value one = leat_i64(1);
+
+    switch (pstate) {
+    case MAPS_IN_LIST:
+        return pstate_put(v, 0, pstate, LEAT_KEYS(index, leat_str("k")), LEAT_ROW(one), err);
+    case SETS_IN_LIST:
+        return pstate_put(v, 0, pstate, LEAT_KEYS(leat_str("o"), index, one), LEAT_ROW(), err);
+    case LISTS_IN_LIST:
+        return pstate_push(v, 0, pstate, LEAT_KEYS(index), LEAT_ROW(one), NULL, err);
+    default:
+        return pstate_rows_append(v, 0, pstate, LEAT_KEYS(index), LEAT_ROW(one), &(uint64_t){0}, err);
+    }
+}
+
+static struct leat_row list_of(uint32_t pstate)
+{
+    static const struct leat_value outer = {.type = LEAT_STR, .as.bytes = {"o", 1}};
+
+    return pstate == SETS_IN_LIST ? (struct leat_row){&outer, 1} : (struct leat_row){NULL, 0};
+}
+
+static void check_elements(struct pstate_reader *r, uint32_t pstate, uint64_t count)
+{
+    struct leat_row list = list_of(pstate);
+    struct leat_value key;
+    struct pstate_scan *s;
+    uint64_t n;
+
+    assert_int_equal(pstate_size(r, 0, pstate, list, &n, NULL), 0);
+    assert_int_equal(n, count);
+    assert_int_equal(pstate_scan_open(r, 0, pstate, list, NULL, &s, NULL), 0);
+    for (uint64_t i = 0; i < count; i++) {
+        struct leat_value keys[2] = {list.count > 0 ? list.value[0] : leat_u64(i), leat_i64((int64_t)i)};
+
+        assert_int_equal(pstate_scan_next(s, &key, NULL, 0, NULL), 0);
+        assert_int_equal(key.as.u, i);
+        assert_int_equal(pstate_size(r, 0, pstate, (struct leat_row){keys, list.count + 1}, &n, NULL), 0);
+        assert_int_equal(n, pstate == MAPS_IN_LIST || pstate == SETS_IN_LIST ? 1 : 2);
+    }
+    assert_int_equal(pstate_scan_next(s, &key, NULL, 0, NULL), LEAT_END);
+    pstate_scan_close(s);
+}
+
+static void test_lists_of_collections(void **unused)
+{
+    enum { LENGTH = 5 };
+    struct arena *a = arena_open(1 << 20);
+    struct pstate_schema schema[2][PSTATES];
+    struct view one, two;
+    struct buffer ops;
+    struct pstate_reader *r;
+
+    (void)unused;
+    buffer_init(&ops, 1 << 20);
+    open_view_of(&one, a, schema[0], nested_text);
+    open_view_of(&two, a, schema[1], nested_text);
+    assert_int_equal(pstate_view_begin(one.v, &ops, NULL), 0);
+    for (uint32_t p = 0; p < PSTATES; p++)
+        for (uint64_t i = 0; i < LENGTH; i++) {
+            struct leat_error err = {0};
+
+            assert_int_equal(reach(one.v, p, leat_u64(i + 1), &err), LEAT_ENOTFOUND);
+            assert_non_null(strstr(err.text, "elements"));
+            assert_int_equal(reach(one.v, p, leat_i64(-1), &err), LEAT_ESCHEMA);
+            assert_int_equal(reach(one.v, p, leat_str("0"), &err), LEAT_ESCHEMA);
+            assert_int_equal(reach(one.v, p, i % 2 == 0 ? leat_u64(i) : leat_i64((int64_t)i), &err), 0);
+            assert_int_equal(reach(one.v, p, leat_u64(i), &err), 0); /* it is there now */
+        }
+    assert_int_equal(pstate_view_commit(one.v, 1, NULL), 0);
+    apply(two.v, 1, buffer_bytes(&ops), 0);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(pstate_snapshot_open(i == 0 ? one.v : two.v, &r, NULL), 0);
+        for (uint32_t p = 0; p < PSTATES; p++)
+            check_elements(r, p, LENGTH);
+        assert_int_equal(pstate_size(r, 0, MAPS_IN_LIST, LEAT_KEYS(leat_u64(LENGTH)), &(uint64_t){0}, NULL), 0);
+        pstate_snapshot_close(r);
+    }
+    buffer_fini(&ops);
+    close_view(&one);
+    close_view(&two);
+    arena_close(a);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_model), cmocka_unit_test(test_refused)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_model), cmocka_unit_test(test_refused),
+                                       cmocka_unit_test(test_lists_of_collections)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
