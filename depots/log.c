@@ -61,3 +61,15 @@ uint64_t log_bytes(struct log *l)
 {
     return l->ops->bytes(l);
 }
+
+bool log_chunk(struct log *l, uint32_t index, uint32_t first, uint32_t count, struct log_chunk *out, uint64_t *end)
+{
+    leat_assert(first + count <= l->partitions);
+    return l->ops->chunk(l, index, first, count, out, end);
+}
+
+void log_usage(struct log *l, uint32_t first, uint32_t count, struct log_usage *out)
+{
+    leat_assert(first + count <= l->partitions);
+    l->ops->usage(l, first, count, out);
+}

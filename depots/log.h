@@ -15,8 +15,8 @@
  *  - Offsets of one partition strictly increase by one from 0 here; readers must accept gaps.
  *  - append puts records in order behind what is there; they are readable once a sync that started after it
  *    returned 0: a log's readable end is its durable end. What was readable is never lost.
- *  - One thread appends and syncs at a time (callers lock); reads and bounds may come from any thread, also
- *    meanwhile.
+ *  - One thread appends and syncs at a time (callers lock), one thread trims; reads and all that only looks may come
+ *    from any thread, also meanwhile.
  *  - Progress is the reader's business: a log stores no reader positions.
  *  - A sync that finds no space (LEAT_ENOSPACE) forgets what was appended since the last one: append
  *    it again later.
@@ -61,6 +61,19 @@ struct log_slice {
     void *memory;   /* the backend's */
 };
 
+/* The part of a log that goes next, as a whole or not at all: of some partitions, how young it is and how much there is
+ * behind it. */
+struct log_chunk {
+    int64_t newest_us;  /* no record in it or before is younger, as far as clocks go up; INT64_MIN: it has none of theirs */
+    uint64_t behind;    /* bytes of their records behind it */
+};
+
+/* What there is of some partitions. */
+struct log_usage {
+    uint64_t bytes;
+    int64_t oldest_us;  /* time of the oldest record; INT64_MAX: none */
+};
+
 struct log {
     const struct log_ops *ops;
     uint32_t partitions;
@@ -78,6 +91,8 @@ struct log_ops {
     void (*bounds)(struct log *l, uint32_t partition, uint64_t *first, uint64_t *next);
     int (*trim)(struct log *l, uint32_t partition, uint64_t before, struct leat_error *err);
     uint64_t (*bytes)(struct log *l);
+    bool (*chunk)(struct log *l, uint32_t index, uint32_t first, uint32_t count, struct log_chunk *out, uint64_t *end);
+    void (*usage)(struct log *l, uint32_t first, uint32_t count, struct log_usage *out);
 };
 
 extern const struct log_ops log_memory;
@@ -100,10 +115,14 @@ int log_read(struct log *l, uint32_t partition, uint64_t offset, uint32_t record
 void log_release(struct log *l, struct log_slice *slice);
 /* First readable offset and the one behind the last durable one. */
 void log_bounds(struct log *l, uint32_t partition, uint64_t *first, uint64_t *next);
-/* Records of the partition before this offset may be dropped, when convenient (whole segments, once all partitions
- * in them allow it). */
+/* Records of the partition before this offset, and no others, may be dropped, when convenient (whole segments, once all
+ * partitions in them allow it). The last word on a partition counts. */
 int log_trim(struct log *l, uint32_t partition, uint64_t before, struct leat_error *err);
 /* Bytes on disk or in memory. */
 uint64_t log_bytes(struct log *l);
+/* The index-th chunk from the oldest on, as `count` partitions from `first` on see it; end: by partition, the offset behind
+ * it. false: there are fewer. What is appended to is none: it never goes. */
+bool log_chunk(struct log *l, uint32_t index, uint32_t first, uint32_t count, struct log_chunk *out, uint64_t *end);
+void log_usage(struct log *l, uint32_t first, uint32_t count, struct log_usage *out);
 
 #endif

@@ -198,6 +198,32 @@ static uint64_t memory_bytes(struct log *l)
     return bytes;
 }
 
+/* Any record can go by itself, so nothing is a chunk. */
+static bool memory_chunk(struct log *l, uint32_t index, uint32_t first, uint32_t count, struct log_chunk *out,
+                         uint64_t *end)
+{
+    (void)l, (void)index, (void)first, (void)count, (void)out, (void)end;
+    return false;
+}
+
+static void memory_usage(struct log *l, uint32_t first, uint32_t count, struct log_usage *out)
+{
+    struct memory_log *m = (struct memory_log *)l;
+
+    *out = (struct log_usage){0, INT64_MAX};
+    pthread_mutex_lock(&m->lock);
+    for (uint32_t i = first; i < first + count; i++) {
+        const struct memory_partition *p = &m->partition[i];
+
+        for (uint64_t at = p->trimmed - p->base; at < p->durable; at++) {
+            out->bytes += p->record[at]->entry.body.size;
+            if (p->record[at]->entry.time_us < out->oldest_us)
+                out->oldest_us = p->record[at]->entry.time_us;
+        }
+    }
+    pthread_mutex_unlock(&m->lock);
+}
+
 const struct log_ops log_memory = {
     .name = "memory",
     .open = memory_open,
@@ -209,4 +235,6 @@ const struct log_ops log_memory = {
     .bounds = memory_bounds,
     .trim = memory_trim,
     .bytes = memory_bytes,
+    .chunk = memory_chunk,
+    .usage = memory_usage,
 };

@@ -279,9 +279,18 @@ static int wipe(const struct segments *s, struct segment *g, struct leat_error *
     return 0;
 }
 
+/* The one that is written to: whoever trims moves the others, never this one. */
+static struct segment *last_segment(struct segments *s)
+{
+    pthread_mutex_lock(&s->lock);
+    struct segment *last = s->segment[s->segments - 1];
+    pthread_mutex_unlock(&s->lock);
+    return last;
+}
+
 static int store_group(struct segments *s, struct leat_error *err)
 {
-    struct segment *g = s->segment[s->segments - 1];
+    struct segment *g = last_segment(s);
     int rv = 0;
 
     make_group(s);
@@ -289,7 +298,7 @@ static int store_group(struct segments *s, struct leat_error *err)
         rv = wipe(s, g, err);
         if (rv == 0)
             rv = segment_create(s, s->out.size, err);
-        g = s->segment[s->segments - 1];
+        g = last_segment(s);
     }
     if (rv == 0)
         rv = write_group(s, g, err);
@@ -459,7 +468,7 @@ static void forget_trimmed(struct segments *s)
 static bool may_go(const struct segments *s, const struct segment *next)
 {
     for (uint32_t i = 0; i < s->log.partitions; i++)
-        if (s->partition[i].trim < segment_next(next, i))
+        if (s->partition[i].trim < segment_next(next, i) && s->partition[i].first < segment_next(next, i))
             return false;
     return true;
 }
@@ -521,8 +530,7 @@ static int segments_trim(struct log *l, uint32_t partition, uint64_t before, str
     int rv = 0;
 
     pthread_mutex_lock(&s->lock);
-    if (before > s->partition[partition].trim)
-        s->partition[partition].trim = before;
+    s->partition[partition].trim = before;
     pthread_mutex_unlock(&s->lock);
     while (rv == 0 && find_trimmed(s, &number, path, sizeof(path))) {
         if (unlink(path) != 0 && errno != ENOENT)
@@ -548,6 +556,63 @@ static uint64_t segments_bytes(struct log *l)
     return bytes;
 }
 
+/* ---- How much there is, and how old ---- */
+
+static int64_t run_time(const struct run *r)
+{
+    return (int64_t)load_u64(r->segment->map + r->position + 24);
+}
+
+/* The index-th segment that is there and has a successor; the successor. */
+static const struct segment *chunk_successor(const struct segments *s, uint32_t index)
+{
+    uint32_t i = 0;
+
+    while (i < s->segments && s->segment[i]->trimmed)
+        i++;
+    return i + index + 1 < s->segments ? s->segment[i + index + 1] : NULL;
+}
+
+static bool segments_chunk(struct log *l, uint32_t index, uint32_t first, uint32_t count, struct log_chunk *out,
+                           uint64_t *end)
+{
+    struct segments *s = (struct segments *)l;
+
+    *out = (struct log_chunk){INT64_MIN, 0};
+    pthread_mutex_lock(&s->lock);
+    const struct segment *next = chunk_successor(s, index);
+    for (uint32_t i = 0; i < count && next != NULL; i++) {
+        const struct segment_partition *p = &s->partition[first + i];
+        uint64_t offset = segment_next(next, first + i);
+        uint32_t at = find_run(p, offset);
+
+        end[i] = offset > p->first ? offset : p->first;
+        out->behind += at < p->runs ? p->bytes - p->run[at].before : 0;
+        if (at > 0 && run_time(&p->run[at - 1]) > out->newest_us)
+            out->newest_us = run_time(&p->run[at - 1]);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return next != NULL;
+}
+
+static void segments_usage(struct log *l, uint32_t first, uint32_t count, struct log_usage *out)
+{
+    struct segments *s = (struct segments *)l;
+
+    *out = (struct log_usage){0, INT64_MAX};
+    pthread_mutex_lock(&s->lock);
+    for (uint32_t i = first; i < first + count; i++) {
+        const struct segment_partition *p = &s->partition[i];
+
+        if (p->runs == 0)
+            continue;
+        out->bytes += p->bytes - p->run[0].before;
+        if (run_time(&p->run[0]) < out->oldest_us)
+            out->oldest_us = run_time(&p->run[0]);
+    }
+    pthread_mutex_unlock(&s->lock);
+}
+
 const struct log_ops log_segments = {
     .name = "segments",
     .open = segments_open,
@@ -559,4 +624,6 @@ const struct log_ops log_segments = {
     .bounds = segments_bounds,
     .trim = segments_trim,
     .bytes = segments_bytes,
+    .chunk = segments_chunk,
+    .usage = segments_usage,
 };

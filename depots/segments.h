@@ -48,12 +48,14 @@ struct run {
     uint32_t length;
     struct segment *segment;
     uint64_t position; /* of its header in the file */
+    uint64_t before;   /* bytes of the partition's earlier runs, those trimmed since the open among them */
     bool checked;      /* its CRC was seen to be right */
 };
 
 struct segment_partition {
     struct run *run; /* ascending */
     uint32_t runs, capacity;
+    uint64_t bytes;        /* of all runs since the open */
     uint64_t first, next;  /* durable and readable */
     uint64_t pending_next;
     uint64_t trim;

@@ -89,7 +89,9 @@ static int write_segment(struct segments *s, struct segment *g, const struct buf
 
 int segment_create(struct segments *s, uint64_t size_min, struct leat_error *err)
 {
+    pthread_mutex_lock(&s->lock);
     struct segment *last = s->segments > 0 ? s->segment[s->segments - 1] : NULL;
+    pthread_mutex_unlock(&s->lock);
     struct segment *g = segment_new(s, last != NULL ? last->number + 1 : 0);
     struct buffer header;
 
@@ -115,9 +117,9 @@ int segment_create(struct segments *s, uint64_t size_min, struct leat_error *err
         s->segment = base_realloc(s->segment, s->capacity * sizeof(struct segment *));
     }
     s->segment[s->segments++] = g;
-    pthread_mutex_unlock(&s->lock);
-    if (last != NULL)
+    if (last != NULL) /* from now on it may be trimmed */
         segment_end_writing(last);
+    pthread_mutex_unlock(&s->lock);
     return 0;
 }
 

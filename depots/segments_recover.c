@@ -112,7 +112,9 @@ static void add_run(struct segment_partition *p, const struct run *r)
         p->capacity = p->capacity == 0 ? 8 : p->capacity * 2;
         p->run = base_realloc(p->run, p->capacity * sizeof(*p->run));
     }
-    p->run[p->runs++] = *r;
+    p->run[p->runs] = *r;
+    p->run[p->runs++].before = p->bytes;
+    p->bytes += r->length;
     p->next = r->first + r->count;
     p->pending_next = p->next;
 }
