@@ -540,6 +540,11 @@ int leat_depot_read(struct leat_depot *d, uint32_t partition, uint64_t offset, u
         log_release(group_depots(g), &slice);
     }
     arena_close(a);
+    if (rv == LEAT_ETRIMMED) {
+        uint64_t end;
+
+        log_bounds(group_depots(g), group_partition(g, d->number, partition), &at, &end);
+    }
     if (next != NULL)
         *next = at;
     return rv == LEAT_EAGAIN ? 0 : rv;

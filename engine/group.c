@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "engine/retain.h"
 
 #include <stdio.h>
 
@@ -244,6 +245,7 @@ static struct group *group_new(const struct group_config *config)
     if (config->cut_rows > 0)
         g->budget = 1 + (uint32_t)random_below(&g->random, config->cut_rows);
     atomic_store(&g->dirty, true);
+    g->retain = retain_open(g);
     return g;
 }
 
@@ -551,6 +553,7 @@ static int start_checkpoint(struct group *g, int64_t now, struct leat_error *err
     g->checkpointing = true;
     g->checkpoint_started_ns = now;
     g->followed = 0;
+    retain_checkpointed(g);
     if (g->checkpoint_turn[0] != g->turn) {
         g->checkpoint_turn[1] = g->checkpoint_turn[0];
         g->checkpoint_position[1] = g->checkpoint_position[0];
@@ -560,20 +563,28 @@ static int start_checkpoint(struct group *g, int64_t now, struct leat_error *err
     return 0;
 }
 
+static bool wants_checkpoint(const struct group *g, int64_t now)
+{
+    return pstate_checkpoint_due(g->view, now) || unread_due(g) || retain_wants_checkpoint(g);
+}
+
 static int checkpoint_step(struct group *g, struct leat_error *err)
 {
     int64_t now = g->config.clock->monotonic_ns(g->config.clock);
     uint64_t turn, previous;
     int rv;
 
-    if (g->config.memory || waits(g, &g->checkpoint_waits))
+    if (g->config.memory)
         return 0;
+    rv = retain_step(g, now, err);
+    if (rv != 0 || waits(g, &g->checkpoint_waits))
+        return rv;
     /* Progress seen but not journaled must not get into a checkpoint: a replay behind it would count it twice. Nor must
      * the position behind a turn that is held: a replay would pass over it. */
     if (!g->checkpointing && (g->held != NULL || g->seen_progress.size > 0))
         return 0;
     if (!g->checkpointing)
-        return (pstate_checkpoint_due(g->view, now) || unread_due(g)) && hold_checkpoint(&g->hold, now) ? start_checkpoint(g, now, err) : 0;
+        return wants_checkpoint(g, now) && hold_checkpoint(&g->hold, now) ? start_checkpoint(g, now, err) : 0;
     rv = pstate_checkpoint_poll(g->view, &turn, &previous, err);
     if (rv == LEAT_EAGAIN)
         return 0;
@@ -581,6 +592,7 @@ static int checkpoint_step(struct group *g, struct leat_error *err)
         return base_wrap(err, rv, "group %u takes a checkpoint", g->config.number);
     found_space(g, &g->checkpoint_waits);
     g->checkpointing = false;
+    retain_hurry(g);
     histogram_add(&g->stats.checkpoint_ns, (uint64_t)(now - g->checkpoint_started_ns));
     return trim_journal(g, previous, err);
 }
@@ -691,6 +703,7 @@ void group_close(struct group *g)
         log_close(g->journal);
     hold_close(&g->hold);
     hops_fini(g);
+    retain_close(g->retain);
     if (g->acks != NULL)
         acks_close(g->acks);
     flow_close(g->flow);

@@ -35,6 +35,8 @@ struct group_config {
     void *context;
     struct stats_node *nodes;     /* by topology and node in order; shared by the module's groups */
     const uint32_t *foreign_tasks; /* by plan->foreign: tasks of that module */
+    const struct plan_retain *retain; /* by depot; NULL: all is kept */
+    const char *module_directory;
 };
 
 /* Open: restore the view, replay the journal. */
@@ -46,6 +48,7 @@ struct group_foreign {
     uint32_t groups;
     uint32_t depot;
     uint32_t tasks;
+    const char *directory;      /* of that module */
 };
 /* Tell it its peers (all groups of the module, by number, itself included), and whom it reads from: foreign[i] for
  * plan->foreign[i]. Once, before the first step. */

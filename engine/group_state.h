@@ -136,6 +136,7 @@ struct group {
     bool checkpointing;
     int64_t checkpoint_started_ns;
     uint64_t checkpoint_turn[2], checkpoint_position[2]; /* of the last two started: newest first */
+    struct retain *retain;
     bool connected;
     struct stats_group stats;
 };

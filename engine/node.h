@@ -3,7 +3,7 @@
 #define ENGINE_NODE_H
 
 /* A node: one open directory, the modules that run in it, and their threads.
- *   node.c      open, close; node_module.c: launch, threads of groups
+ *   node.c      open, close; node_module.c: launch, threads of groups; node_retain.c
  *   client.c    depots: appends and reads; client_rows.c: rows to append
  *   query.c     query topologies; view.c: reading PStates
  *   stats.c     figures; testing.c: leat/testing.h */
@@ -36,6 +36,7 @@ struct module {
     uint32_t *foreign_tasks;
     struct group_foreign *foreign; /* by plan->foreign */
     struct leat_depot *depot;      /* by depot */
+    struct plan_retain *retain;    /* by depot: as it holds now */
     struct query_cache *queries;
     struct histogram *query_ns;    /* by topology */
     _Atomic bool failing;          /* the first to set it says why */
@@ -81,6 +82,8 @@ static inline struct group *module_group(const struct module *m, uint32_t task)
 
 int module_launch(struct leat *l, const struct leat_module *module, const struct leat_launch *launch,
                   struct leat_error *err);
+/* How long depots keep their records: what is declared, said before, or given now. */
+int module_retain(struct module *m, const struct leat_option *given, struct leat_error *err);
 void module_stop(struct module *m);  /* end the threads; groups stay */
 /* Take what has come: before any module is closed, as it may read another's depots. */
 void module_settle(struct module *m);

@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "engine/retain.h"
 
 #include <errno.h>
 #include <ini.h>
@@ -328,6 +329,7 @@ static int open_groups(struct leat *l, struct module *m, struct leat_error *err)
                                       .cut_rows = l->cut_rows, .force_hops = l->force_hops,
                                       .step_checkpoints = l->manual, .wake = runner_wake, .context = &m->runner[i],
                                       .nodes = m->nodes, .foreign_tasks = m->foreign_tasks,
+                                      .retain = m->retain, .module_directory = m->directory,
                                       .segment_size = l->segment_size, .checkpoint_bytes = l->checkpoint_bytes};
 
         snprintf(path, sizeof(path), "%s/group-%03u", m->directory, i);
@@ -351,7 +353,7 @@ static void find_foreign(struct leat *l, struct module *m)
         m->foreign_tasks[i] = other->plan->tasks;
         m->foreign[i] = (struct group_foreign){other->group, other->groups,
                                                (uint32_t)plan_depot_find(other->plan, m->plan->foreign[i].depot),
-                                               other->plan->tasks};
+                                               other->plan->tasks, other->directory};
     }
 }
 
@@ -377,6 +379,8 @@ static int start(struct module *m, struct leat_error *err)
         group_connect(m->group[i], m->group, m->foreign);
     for (uint32_t i = 0; i < m->groups && rv == 0; i++)
         rv = group_check_sources(m->group[i], err);
+    for (uint32_t i = 0; i < m->groups && rv == 0; i++)
+        rv = retain_connect(m->group[i], err);
     if (rv == 0)
         rv = check_streams(m, err);
     for (uint32_t i = 0; i < m->groups && rv == 0 && !m->node->manual; i++) {
@@ -409,6 +413,8 @@ int module_launch(struct leat *l, const struct leat_module *module, const struct
         rv = file_make_directory(m->directory, !l->config.memory && l->config.durability == LEAT_FULL, err);
     if (rv == 0)
         rv = check_kept(m, &k, err);
+    if (rv == 0)
+        rv = module_retain(m, launch->retain, err);
     if (rv == 0) {
         find_foreign(l, m);
         rv = open_groups(l, m, err);
@@ -494,6 +500,7 @@ void module_close(struct module *m)
     free(m->query_ns);
     free(m->foreign);
     free(m->foreign_tasks);
+    free(m->retain);
     free(m->depot);
     free(m);
 }

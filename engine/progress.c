@@ -202,6 +202,18 @@ bool progress_xor(struct progress *p, uint64_t turn, uint64_t delta)
     return true;
 }
 
+void progress_skip(struct progress *p, uint32_t partition, uint64_t offset)
+{
+    leat_assert(partition < p->partitions);
+    struct partition *of = &p->partition[partition];
+
+    if (offset <= of->cursor)
+        return;
+    of->cursor = offset;
+    if (of->first == NULL && p->moved != NULL)
+        p->moved(p->context, partition, offset);
+}
+
 bool progress_record(const struct progress *p, uint64_t turn, uint32_t index, uint32_t *partition, uint64_t *offset)
 {
     const struct open_turn *t = find(p, turn);

@@ -36,6 +36,8 @@ bool progress_xor(struct progress *p, uint64_t turn, uint64_t delta);
 uint64_t progress_frontier(const struct progress *p, uint32_t partition);
 /* Where the next turn reads the partition. */
 uint64_t progress_cursor(const struct progress *p, uint32_t partition);
+/* The records before an offset are none of ours: the next turn reads from there, unless it is further already. */
+void progress_skip(struct progress *p, uint32_t partition, uint64_t offset);
 /* The record that had an index in an open turn; false: not open, or no such record. */
 bool progress_record(const struct progress *p, uint64_t turn, uint32_t index, uint32_t *partition, uint64_t *offset);
 

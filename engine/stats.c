@@ -72,6 +72,24 @@ static void group_figures(struct sink *s, struct group *g)
     number(s, "view_free_pages", LEAT_GAUGE, (double)view.free_pages);
 }
 
+/* Bytes of the records that are there, and the age of the oldest. */
+static void kept_figures(struct sink *s, struct module *m, uint32_t depot)
+{
+    int64_t oldest = INT64_MAX, now = clock_real()->wall_us(clock_real());
+    uint32_t each = m->plan->tasks / m->groups;
+    uint64_t bytes = 0;
+
+    for (uint32_t g = 0; g < m->groups; g++) {
+        struct log_usage u;
+
+        log_usage(group_depots(m->group[g]), depot * each, each, &u);
+        bytes += u.bytes;
+        oldest = u.oldest_us < oldest ? u.oldest_us : oldest;
+    }
+    number(s, "kept_bytes", LEAT_GAUGE, (double)bytes);
+    number(s, "oldest_seconds", LEAT_GAUGE, oldest < now ? (double)(now - oldest) * 1e-6 : 0);
+}
+
 static void depot_figures(struct sink *s, struct module *m, uint32_t depot)
 {
     uint64_t rows = 0, lag = 0;
@@ -86,6 +104,7 @@ static void depot_figures(struct sink *s, struct module *m, uint32_t depot)
     }
     number(s, "rows", LEAT_GAUGE, (double)rows);
     number(s, "lag_rows", LEAT_GAUGE, (double)lag);
+    kept_figures(s, m, depot);
 }
 
 static void node_figures(struct sink *s, struct module *m)

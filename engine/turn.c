@@ -2,6 +2,7 @@
 #include "engine/group_state.h"
 
 #include "base/log.h"
+#include "engine/retain.h"
 
 #include <stdio.h>
 
@@ -235,7 +236,9 @@ static int gather_partition(struct turn *t, uint32_t partition, size_t bytes_max
 
     group_input(g, partition, &in);
     int rv = log_read(in.log, in.log_partition, cursor, g->budget - t->inputs, bytes_max, &slice, err);
-    if (rv == LEAT_EAGAIN)
+    if (rv == LEAT_ETRIMMED && !in.own)
+        retain_passed(g, partition);
+    if (rv == LEAT_EAGAIN || (rv == LEAT_ETRIMMED && !in.own))
         return 0;
     if (rv != 0)
         return base_wrap(err, rv, "group %u reads a depot", g->config.number);

@@ -104,6 +104,8 @@ static int make_depot(struct plan *p, const struct leat_depot_declaration *d, st
         return check_wrap(p, err, "depot '%s'", d->name);
     if (to->schema.columns == 0)
         return check_fail(p, err, "depot '%s': its schema has no columns", d->name);
+    if (d->retain != NULL && plan_retain_parse(d->retain, &to->retain, err) != 0)
+        return check_wrap(p, err, "depot '%s'", d->name);
     rv = check_by(p, d, to, err);
     if (rv == 0)
         p->depots++;

@@ -7,6 +7,7 @@
  *
  *   plan.c    the plan and how it is made; check.c: every rule, with its sentence
  *   folds.c   the folds that come with Leat (folds_*.c: top-k, collections)
+ *   retain.c  how long depots keep what they have
  *   draw.c    a module as text and as Graphviz
  *
  * Plans are read-only after plan_open; any thread may use them. */
@@ -24,12 +25,19 @@ struct plan_option {
     const char *value;
 };
 
+/* How long records are kept, and how many bytes of them: what is older, or too much, may go. */
+struct plan_retain {
+    int64_t age_us;         /* 0: however old */
+    uint64_t bytes;         /* 0: however many */
+};
+
 struct plan_depot {
     const char *name;
     struct row_schema schema;
     enum leat_partitioner partitioner;
     uint32_t by;            /* column, LEAT_BY_FIELD */
     uint32_t tick_ms;
+    struct plan_retain retain;
     bool dead_letters;      /* the built-in depot "dead_letters", the last one of every plan */
     /* Nodes that read it: (topology, node). */
     struct plan_edge *edge;
@@ -134,6 +142,8 @@ int plan_topology_find(const struct plan *p, const char *name);
 void plan_fingerprint(const struct plan *p, struct buffer *out);
 /* The same of what may change only while no rows are under way between groups: the nodes of the streams. */
 void plan_streams(const struct plan *p, struct buffer *out);
+/* "7d", "10GiB", "7d,10GiB" or "forever". LEAT_EINVAL says what is wrong with it. */
+int plan_retain_parse(const char *text, struct plan_retain *out, struct leat_error *err);
 /* The module as an indented text, and as Graphviz. */
 void plan_draw_text(const struct plan *p, struct buffer *out);
 void plan_draw_dot(const struct plan *p, struct buffer *out);

@@ -243,6 +243,7 @@ struct leat_depot_declaration {
     const char *by;
     enum leat_partitioner partitioner;
     uint32_t tick_ms;   /* not 0: a tick depot, one row {time: i64} each period on task 0; schema NULL */
+    const char *retain; /* "7d", "10GiB", "7d,10GiB": what is older, or more, goes; NULL or "forever": all is kept */
 };
 
 struct leat_pstate_declaration {
@@ -495,6 +496,8 @@ struct leat_launch {
     uint32_t tasks;                   /* power of two, fixed at the first launch; 0: 64 or what it is */
     uint32_t groups;                  /* power of two up to tasks; 0: cores rounded down, or what it is */
     const struct leat_option *options; /* ended by a zero row; NULL: defaults, or what they are */
+    const struct leat_option *retain;  /* by depot, "*" for all, as in leat_depot_declaration; holds until it is said otherwise;
+                                          ended by a zero row; NULL: as declared, or what it is */
 };
 
 /* Launch a module, or go on with it: logs are replayed, turns begin. The module must outlive l.
@@ -584,7 +587,8 @@ struct leat_record {
     uint64_t sequence;
 };
 /* Read records from an offset on, at most max, calling each(context, record, one-row batch). Both are borrowed
- * for the call; a non-zero return stops and is returned. *next (may be NULL) is where to go on. */
+ * for the call; a non-zero return stops and is returned. *next (may be NULL) is where to go on. LEAT_ETRIMMED: the records
+ * at the offset are gone; *next is the first that is there. */
 typedef int leat_record_each(void *context, const struct leat_record *record, const struct leat_batch *row);
 LEAT_API int leat_depot_read(struct leat_depot *d, uint32_t partition, uint64_t offset, uint32_t max,
                              leat_record_each *each, void *context, uint64_t *next, struct leat_error *err);
