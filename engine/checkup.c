@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "depots/segments.h"
+#include "engine/group.h"
 #include "engine/journal.h"
 
 #include <stdarg.h>
@@ -173,7 +174,7 @@ static bool read_state(const struct layout *l, struct look *k, struct leat_span 
         if (i < layout_partitions(l))
             k->cursor[i] = cursor;
     }
-    return version == 1 && r.error == 0;
+    return version == GROUP_STATE_VERSION && r.error == 0;
 }
 
 static void tell_slots(const struct pstate_slot slot[2], const char *path, struct checkup *c)
@@ -202,7 +203,10 @@ static void look_at_slots(const struct layout *l, struct look *k, struct checkup
     if (newest != NULL) {
         tell_slots(slot, path, c);
         k->stands = read_state(l, k, buffer_bytes(&state), &turn) && turn == newest->turn;
-        if (!k->stands)
+        if (!k->stands && state.size > 0 && state.base[0] != GROUP_STATE_VERSION)
+            found(c, CHECKUP_DAMAGE, path, "use the version of Leat that wrote it", "checkpoint.%d is of another version of Leat: its state has version %u, this program reads %d",
+                  newest == &slot[1], state.base[0], GROUP_STATE_VERSION);
+        else if (!k->stands)
             found(c, CHECKUP_DAMAGE, path, put_all_back, "the state in checkpoint.%d does not check out", newest == &slot[1]);
     } else if (!none) {
         found(c, CHECKUP_DAMAGE, path, "remove this directory if the journal begins at offset 0; else put the module back from a backup",

@@ -10,7 +10,7 @@
 /* Opening, closing and checkpointing a group. The state that follows from the journal goes into each checkpoint of
  * the view as bytes: restore both, replay what the journal has behind, and the group is where it was. */
 
-enum { STATE_VERSION = 2, REPLAY_BATCHES = 1024 };
+enum { REPLAY_BATCHES = 1024 };
 
 /* Pauses while the disk is full: from the first to the longest. */
 #define SPACE_FIRST_NS 20000000LL
@@ -37,7 +37,7 @@ bool group_crashes(const struct group *g, const char *point)
 
 static void state_save(const struct group *g, struct buffer *out)
 {
-    buffer_u8(out, STATE_VERSION);
+    buffer_u8(out, GROUP_STATE_VERSION);
     buffer_varint(out, g->epoch);
     buffer_varint(out, g->turn);
     buffer_u64(out, (uint64_t)g->now_us);
@@ -64,9 +64,9 @@ static int state_load(struct group *g, struct leat_span bytes, struct leat_error
     uint8_t version = reader_u8(&r);
     int rv;
 
-    if (version != STATE_VERSION)
+    if (version != GROUP_STATE_VERSION)
         return leat_fail(err, LEAT_EFORMAT, "group %u: its checkpoint has state version %u, this program reads %d",
-                         g->config.number, version, STATE_VERSION);
+                         g->config.number, version, GROUP_STATE_VERSION);
     g->epoch = reader_varint(&r);
     g->turn = reader_varint(&r);
     g->now_us = (int64_t)reader_u64(&r);
@@ -104,7 +104,7 @@ int group_state_position(struct leat_span state, uint64_t *turn, uint64_t *posit
     *turn = reader_varint(&r);
     reader_u64(&r);
     *position = reader_varint(&r);
-    return r.error == 0 && version == STATE_VERSION ? 0 : LEAT_EFORMAT;
+    return r.error == 0 && version == GROUP_STATE_VERSION ? 0 : LEAT_EFORMAT;
 }
 
 /* ---- Replay ---- */
@@ -173,6 +173,7 @@ static int replay(struct group *g, struct leat_error *err)
                          "group %u: its journal ends at offset %llu, but the view has seen %llu; the journal was cut or "
                          "is another one's: put the right one back",
                          g->config.number, (unsigned long long)next, (unsigned long long)g->journal_next);
+    uint64_t from = g->journal_next;
     while (rv == 0 && g->journal_next < next) {
         rv = log_read(g->journal, 0, g->journal_next, REPLAY_BATCHES, 32 << 20, &slice, err);
         if (rv != 0)
@@ -180,6 +181,9 @@ static int replay(struct group *g, struct leat_error *err)
         rv = replay_slice(g, &slice, err);
         log_release(g->journal, &slice);
     }
+    if (rv == 0)
+        log_print(LOG_INFO, "engine", "module %s, group %u stands at turn %llu; %llu batches of its journal were replayed",
+                  g->plan->module->name, g->config.number, (unsigned long long)g->turn, (unsigned long long)(next - from));
     return rv == 0 ? 0 : base_wrap(err, rv, "group %u replays its journal", g->config.number);
 }
 
@@ -594,6 +598,8 @@ static int checkpoint_step(struct group *g, struct leat_error *err)
     g->checkpointing = false;
     retain_hurry(g);
     histogram_add(&g->stats.checkpoint_ns, (uint64_t)(now - g->checkpoint_started_ns));
+    log_print(LOG_DEBUG, "engine", "module %s, group %u has a checkpoint of turn %llu after %lld ms", g->plan->module->name,
+              g->config.number, (unsigned long long)turn, (long long)(now - g->checkpoint_started_ns) / 1000000);
     return trim_journal(g, previous, err);
 }
 

@@ -14,6 +14,8 @@
 
 struct group;
 
+enum { GROUP_STATE_VERSION = 2 }; /* of a group's state in its checkpoints */
+
 struct group_config {
     const struct plan *plan;
     const char *directory;        /* of this group; made when absent */

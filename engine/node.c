@@ -2,6 +2,7 @@
 #include "engine/node.h"
 
 #include "base/file.h"
+#include "base/log.h"
 
 #include <stdio.h>
 #include <unistd.h>
@@ -70,6 +71,7 @@ int leat_open(const char *directory, const struct leat_config *config, struct le
         disk_look(&l->disk);
     if (!l->config.memory)
         l->stats = stats_writer_open(l);
+    log_print(LOG_INFO, "engine", "'%s' is open", l->directory);
     *out = l;
     return 0;
 }
@@ -86,6 +88,7 @@ void leat_close(struct leat *l)
         module_settle(l->module[i]);
     for (uint32_t i = 0; i < l->modules; i++)
         module_close(l->module[i]);
+    log_print(LOG_INFO, "engine", "'%s' is closed", l->directory);
     if (l->lock >= 0)
         close(l->lock);
     if (l->temporary)
