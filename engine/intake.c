@@ -590,6 +590,8 @@ int intake_append(struct intake *in, const struct log_record *records, uint32_t 
     pthread_cond_destroy(&own.cond);
     free(own.share.offset);
     rv = rv == 0 ? own.share.code : rv;
+    if (rv != 0 && intake_status(in, err) == rv)
+        return base_wrap(err, rv, "rows for a depot cannot be appended");
     return rv == 0 ? 0 : leat_fail(err, rv, "rows for a depot cannot be appended: %s", leat_code_text(rv));
 }
 

@@ -21,19 +21,42 @@ static int store(struct leat_task *t, const struct leat_batch *in)
 {
     for (uint32_t i = 0; i < in->rows; i++) {
         leat_push(t, SEEN, LEAT_KEYS(leat_at(in, i, 0)), LEAT_ROW(leat_at(in, i, 1)), NULL);
-        leat_emit(t, i, LEAT_ROW(leat_at(in, i, 0), leat_at(in, i, 1)));
+        leat_emit(t, i, LEAT_ROW(leat_at(in, i, 1), leat_at(in, i, 0)));
     }
+    return 0;
+}
+
+/* The key of a copy, which lies elsewhere: by its number. */
+static int key_of(struct leat_task *t, const struct leat_batch *in)
+{
+    for (uint32_t i = 0; i < in->rows; i++)
+        leat_emit(t, i, LEAT_ROW(leat_at(in, i, 1)));
+    return 0;
+}
+
+static int keep(struct leat_task *t, const struct leat_batch *in)
+{
+    for (uint32_t i = 0; i < in->rows; i++)
+        leat_push(t, SEEN, LEAT_KEYS(leat_at(in, i, 0)), LEAT_ROW(leat_at(in, i, 1)), NULL);
     return 0;
 }
 
 static const struct leat_module module = {
     LEAT_ABI, .name = "copier",
-    .depots = DEPOTS({"numbers", "key: i64, number: i64", .by = "key"}, {"copies", "key: i64, number: i64", .by = "key"}),
+    .depots = DEPOTS({"numbers", "key: i64, number: i64", .by = "key"}, {"copies", "number: i64, key: i64", .by = "number"}),
     .pstates = PSTATES([SEEN] = {"seen", "map<i64, list<i64>>"}, [COUNTS] = {"counts", "map<i64, i64>"}),
     .topologies = TOPOLOGIES({"store", LEAT_STREAM, NODES(
-        {"store", .from = "numbers", .run = store, .emits = "key: i64, number: i64"},
+        {"store", .from = "numbers", .run = store, .emits = "number: i64, key: i64"},
         {"copy", .from = "store", .route = LEAT_BY_KEY, .into = "copies"})},
-        {"count", LEAT_STREAM, NODES({"count", .from = "copies", .route = LEAT_BY_KEY, .fold = &leat_count, .into = "counts"})})};
+        {"count", LEAT_STREAM, NODES(
+        {"key", .from = "copies", .run = key_of, .emits = "key: i64"},
+        {"count", .from = "key", .route = LEAT_BY_KEY, .fold = &leat_count, .into = "counts"})})};
+
+/* Another module that reads the first one's depot: its slices must not outlast that. */
+static const struct leat_module reader = {
+    LEAT_ABI, .name = "reader",
+    .pstates = PSTATES({"seen", "map<i64, list<i64>>"}),
+    .topologies = TOPOLOGIES({"store", LEAT_STREAM, NODES({"store", .from = "copier/numbers", .run = keep})})};
 
 /* ---- Lives ---- */
 
@@ -43,6 +66,8 @@ struct world {
     struct leat_depot *depot;
     int64_t appended;  /* numbers below this */
     int64_t processed; /* of these all effects in "seen" must show */
+    bool read;         /* by the other module too */
+    uint32_t timeout_ms;
 };
 
 static void start(struct world *w)
@@ -53,6 +78,8 @@ static void start(struct world *w)
     w->leat->segment_size = 16 << 10;
     w->leat->checkpoint_bytes = 8 << 10;
     must(leat_launch(w->leat, &module, &(struct leat_launch){.tasks = 8, .groups = 2}, &err));
+    if (w->read)
+        must(leat_launch(w->leat, &reader, &(struct leat_launch){.tasks = 8, .groups = 2}, &err));
     must(leat_depot_find(w->leat, module.name, "numbers", &w->depot, &err));
 }
 
@@ -64,7 +91,7 @@ static void stop(struct world *w)
 
 static int append(struct world *w, enum leat_ack ack, struct leat_error *err)
 {
-    struct leat_append how = {.ack = ack, .session = SESSION, .sequence = (uint64_t)w->appended};
+    struct leat_append how = {.ack = ack, .session = SESSION, .sequence = (uint64_t)w->appended, .timeout_ms = w->timeout_ms};
     struct leat_rows *rows;
 
     must_with(leat_rows_new(w->depot, &rows), err);
@@ -112,6 +139,15 @@ static void check(struct world *w, bool all)
             continue;
         assert_int_equal(n, w->appended / KEYS);
         assert_int_equal(count.as.i, n);
+    }
+    leat_view_close(v);
+    if (!w->read)
+        return;
+    must(leat_view_open(w->leat, reader.name, &v, &err));
+    for (int64_t key = 0; key < KEYS; key++) {
+        int64_t n = check_list(v, key);
+
+        assert_true(all ? n == w->appended / KEYS : n <= w->appended / KEYS + BATCH / KEYS);
     }
     leat_view_close(v);
 }
@@ -184,17 +220,23 @@ static const struct full fulls[] = {
 };
 enum { CHECKPOINTS = 5 };
 
-static void begin(struct world *w)
+static void begin_with(struct world *w, bool read)
 {
     struct leat_error err = {0, ""};
 
     memset(w, 0, sizeof(*w));
+    w->read = read;
     snprintf(w->directory, sizeof(w->directory), "/tmp/leat-space-XXXXXX");
     assert_non_null(mkdtemp(w->directory));
     start(w);
     for (int i = 0; i < 5; i++)
         must(append(w, LEAT_PROCESSED, &err));
     wait_for_all(w);
+}
+
+static void begin(struct world *w)
+{
+    begin_with(w, false);
 }
 
 static void found(void *context, const char *where, const char *what)
@@ -327,6 +369,75 @@ static void stops_when_it_cannot_go_on(void **state)
     assert_true(stopped > 0);
 }
 
+static void append_lists(struct leat_test *t, int64_t *n, int count)
+{
+    struct leat_error err = {0, ""};
+
+    for (int i = 0; i < count; i++, ++*n)
+        must(leat_test_append(t, "numbers", LEAT_ROW(leat_i64(*n), leat_i64(*n)), &err));
+}
+
+/* Each number is alone in the list of its own key. */
+static void check_lists(struct leat_test *t, int64_t n)
+{
+    struct leat_error err = {0, ""};
+    struct leat_view *v;
+
+    must(leat_view_open(leat_test_leat(t), module.name, &v, &err));
+    for (int64_t i = 0; i < n; i++) {
+        struct leat_value key = leat_i64(i), got = leat_i64(-1);
+        struct leat_task *task = leat_view_owner(v, &key);
+        uint64_t size = 0;
+
+        assert_int_equal(leat_size(task, SEEN, LEAT_KEYS(key), &size), 0);
+        assert_int_equal(size, 1);
+        leat_get(task, SEEN, LEAT_KEYS(key, leat_u64(0)), &got, 1);
+        assert_int_equal(got.as.i, i);
+        assert_int_equal(value_of(t, module.name, "counts", key, 0), 1);
+    }
+    leat_view_close(v);
+}
+
+/* A turn that is held is followed by nothing in its group: progress that comes meanwhile belongs to the next turn, and must be
+ * in its batch, or a crash forgets it, and what it was of is never processed. References that it gave to new lists are given
+ * to no others. */
+static void progress_waits_for_a_held_turn(void **state)
+{
+    struct fault f = {.call = FAULT_WRITE, .at = 1, .number = ENOSPC, .lasting = true};
+    struct leat_error err = {0, ""};
+
+    (void)state;
+    for (uint64_t seed = 1; seed < 6; seed++) {
+        struct way way = {seed, 2, 0, seed % 2 == 0, false};
+        struct leat_test *t = open_way(&module, &way, NULL);
+        struct module *m = leat_test_leat(t)->module[0];
+        int64_t n = 0;
+
+        append_lists(t, &n, 20);
+        assert_int_equal(group_step(m->group[0], &err), 1);
+        append_lists(t, &n, 20);
+        fault_begin("/group-000/view/data.mdb", &f);
+        assert_true(group_step(m->group[0], &err) >= 0);
+        assert_true(group_stats(m->group[0])->waits_for_space);
+        for (int i = 0; i < 10; i++) {
+            assert_true(group_step(m->group[1], &err) >= 0);
+            assert_int_equal(group_step(m->group[0], &err), 0);
+        }
+        fault_end();
+        while (group_stats(m->group[0])->waits_for_space)
+            assert_true(group_step(m->group[0], &err) >= 0);
+        append_lists(t, &n, 20);
+        if (seed % 2 == 0)
+            must(leat_test_restart(t, &err));
+        must(leat_test_run(t, &err));
+        check_lists(t, n);
+        must(leat_test_restart(t, &err));
+        must(leat_test_run(t, &err));
+        check_lists(t, n);
+        leat_test_close(t);
+    }
+}
+
 /* Checkpoints are taken again once there is space: the journal does not grow for ever. */
 static void checkpoints_go_on(void **state)
 {
@@ -398,6 +509,74 @@ static void a_failed_sync_is_final(void **state)
     }
 }
 
+/* ---- Anything at any time ---- */
+
+/* In order, or as a crash would, before or after the disk is repaired. */
+static void end_life(struct world *w, uint64_t how)
+{
+    if (how % 2 == 0)
+        fault_end();
+    for (uint32_t i = 0; how / 2 % 2 == 0 && i < w->leat->modules; i++)
+        atomic_store(&w->leat->module[i]->failed, LEAT_ECANCELED);
+    stop(w);
+    fault_end();
+}
+
+/* One append, until it is taken; between attempts the disk may be repaired, or the directory closed and opened. */
+static void append_through(struct world *w, uint64_t *seed, uint32_t *restarts)
+{
+    for (int attempt = 0;; attempt++) {
+        struct leat_error err = {0, ""};
+        int rv = append(w, next_random(seed) % 3 == 0 ? LEAT_PROCESSED : LEAT_APPENDED, &err);
+
+        if (rv == 0)
+            return;
+        assert_true(rv == LEAT_ENOSPACE || rv == LEAT_EIO || rv == LEAT_ETIMEOUT);
+        if (rv == LEAT_EIO || attempt > 3 || next_random(seed) % 2 == 0)
+            fault_end();
+        if (rv == LEAT_EIO || next_random(seed) % 4 == 0) {
+            end_life(w, next_random(seed));
+            start(w);
+            ++*restarts;
+        }
+    }
+}
+
+static void random_faults(void **state)
+{
+    enum { ROUNDS = 150 };
+    static const char *const parts[] = {"/journal", "/depots", "/view/data.mdb", "/view/checkpoint", "/copier/group-000", "/copier", "/reader", "leat-space"};
+    static const enum fault_call calls[] = {FAULT_WRITE, FAULT_ALLOCATE, FAULT_WRITE, FAULT_SYNC};
+    const char *text = getenv("LEAT_SEED");
+    uint64_t seed = text != NULL ? strtoull(text, NULL, 10) : (uint64_t)clock_real()->wall_us(clock_real());
+    uint32_t restarts = 0;
+    struct world w;
+
+    (void)state;
+    print_message("seed %llu\n", (unsigned long long)seed);
+    begin_with(&w, true);
+    w.timeout_ms = 300;
+    for (int round = 0; round < ROUNDS; round++) {
+        enum fault_call call = calls[next_random(&seed) % 4];
+        struct fault f = {.call = call, .at = 1 + (uint32_t)(next_random(&seed) % 6), .lasting = next_random(&seed) % 2 == 0,
+                          .number = call == FAULT_SYNC || next_random(&seed) % 8 == 0 ? EIO : ENOSPC};
+
+        fault_begin(parts[next_random(&seed) % (sizeof(parts) / sizeof(*parts))], &f);
+        for (int i = (int)(next_random(&seed) % 6); i >= 0; i--)
+            append_through(&w, &seed, &restarts);
+        fault_end();
+        if (round % 10 != 9)
+            continue;
+        end_life(&w, next_random(&seed)); /* a module that stopped stays so until then */
+        start(&w);
+        append_through(&w, &seed, &restarts);
+        wait_for_all(&w);
+        check(&w, true);
+    }
+    assert_true(restarts > 0);
+    end(&w);
+}
+
 /* ---- Marks ---- */
 
 /* Below the mark clients are refused, and what was appended is processed; no session loses what was refused. */
@@ -454,8 +633,10 @@ int main(void)
         cmocka_unit_test(goes_on_by_itself),
         cmocka_unit_test(closed_while_full),
         cmocka_unit_test(stops_when_it_cannot_go_on),
+        cmocka_unit_test(progress_waits_for_a_held_turn),
         cmocka_unit_test(checkpoints_go_on),
         cmocka_unit_test(a_failed_sync_is_final),
+        cmocka_unit_test(random_faults),
         cmocka_unit_test(appends_stop_at_the_mark),
         cmocka_unit_test(marks_are_options),
     };
