@@ -96,8 +96,12 @@ static bool item_fits(const struct group *g, const struct output_item *item)
     if (item->kind == OUTPUT_APPEND)
         return item->depot < g->plan->depots && item->partition < g->plan->tasks &&
                GROUP_OF(g, item->partition) == g->config.number;
-    return item->stream < g->plan->streams && item->node < g->plan->topology[g->plan->stream[item->stream]].nodes &&
-           (item->kind != OUTPUT_ROW || (item->task < g->plan->tasks && GROUP_OF(g, item->task) == g->config.number));
+    if (item->stream >= g->plan->streams || item->node >= g->plan->topology[g->plan->stream[item->stream]].nodes)
+        return false;
+    const struct plan_node *node = &g->plan->topology[g->plan->stream[item->stream]].node[item->node];
+    if (item->kind == OUTPUT_STATE)
+        return node->keyed && node->fold->merge != NULL;
+    return item->task < g->plan->tasks && GROUP_OF(g, item->task) == g->config.number;
 }
 
 /* Items of one output of a peer, from where the last turn stopped. done: all of them. */

@@ -193,6 +193,28 @@ static void an_idle_group_settles(void **state)
     leat_test_close(t);
 }
 
+/* Only the batch's CRC stands before such an output: it is refused, not an abort. */
+static void a_state_for_a_node_without_one_is_refused(void **state)
+{
+    struct leat_test_config config = {.module = &first, .tasks = 8, .groups = 4, .directory = directory, .seed = 5};
+    struct leat_test *t;
+    struct output_source source = {1, 1, 1};
+    struct output_item item = {.kind = OUTPUT_STATE, .node = 1, .sources = 1};
+    struct output o = {.source = &source, .sources = 1, .item = &item, .items = 1};
+    struct leat_error err = {0, ""};
+    struct buffer body = {0};
+
+    (void)state;
+    must(leat_test_open(&config, &t, &err));
+    must(leat_test_run(t, &err));
+    struct group *g = leat_test_leat(t)->module[0]->group[0];
+    output_encode(&o, &body);
+    hop_push(g, 1, g->peer[1].seen, g->peer[1].seen + 1, 0, buffer_bytes(&body));
+    assert_int_equal(group_step(g, &err), LEAT_ECORRUPT);
+    buffer_fini(&body);
+    leat_test_close(t);
+}
+
 /* ---- Depots that nobody reads ---- */
 
 static const struct leat_module no_readers = COUNTER({.name = NULL});
@@ -333,6 +355,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(streams_change_only_when_nothing_is_under_way, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_group_from_another_time_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_idle_group_settles, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_state_for_a_node_without_one_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_nobody_reads_is_not_read_at_a_start, set_up, tear_down),
         cmocka_unit_test_setup_teardown(appends_alone_are_worth_a_checkpoint, set_up, tear_down),
         cmocka_unit_test_setup_teardown(who_comes_to_read_begins_at_the_first_record, set_up, tear_down),
