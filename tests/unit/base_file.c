@@ -277,6 +277,41 @@ static void test_lock(void **state)
     assert_told(file_lock(in_root("none/lock"), &fd, &err), LEAT_ENOTFOUND, &err, in_root("none/lock"), "open");
 }
 
+/* Space is there before the bytes are, and what is there stays. */
+static void test_reserve(void **state)
+{
+    struct leat_error err = {0};
+    struct stat st;
+
+    (void)state;
+    assert_int_equal(file_reserve(in_root("new"), 20000, &err), 0);
+    assert_int_equal(stat(in_root("new"), &st), 0);
+    assert_int_equal(st.st_size, 0);
+    write_file(in_root("old"), "bytes");
+    assert_int_equal(file_reserve(in_root("old"), 20000, &err), 0);
+    assert_int_equal(stat(in_root("old"), &st), 0);
+    assert_int_equal(st.st_size, 5);
+    assert_int_equal(file_reserve(in_root("nowhere/file"), 20000, &err), LEAT_ENOTFOUND);
+    assert_non_null(strstr(err.text, "nowhere/file"));
+}
+
+/* A sync that fails is final, whatever the reason. */
+static void test_failed_sync(void **state)
+{
+    struct leat_error err = {0};
+    int fd = open(root, O_RDONLY), pipes[2];
+
+    (void)state;
+    assert_int_equal(file_sync(fd, root, &err), 0);
+    close(fd);
+    assert_int_equal(pipe(pipes), 0);
+    assert_int_equal(file_sync(pipes[0], "the pipe", &err), LEAT_EIO); /* EINVAL */
+    assert_non_null(strstr(err.text, "the pipe"));
+    close(pipes[0]);
+    close(pipes[1]);
+    assert_false(file_disk_full("/nowhere/at/all"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -289,6 +324,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_read, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_pwrite, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_lock, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_reserve, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_failed_sync, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
