@@ -544,10 +544,10 @@ static void append_through(struct world *w, uint64_t *seed, uint32_t *restarts)
 
 static void random_faults(void **state)
 {
-    enum { ROUNDS = 150 };
     static const char *const parts[] = {"/journal", "/depots", "/view/data.mdb", "/view/checkpoint", "/copier/group-000", "/copier", "/reader", "leat-space"};
     static const enum fault_call calls[] = {FAULT_WRITE, FAULT_ALLOCATE, FAULT_WRITE, FAULT_SYNC};
-    const char *text = getenv("LEAT_SEED");
+    const char *text = getenv("LEAT_SEED"), *lasting = getenv("LEAT_LONG");
+    int rounds = lasting != NULL && strcmp(lasting, "1") == 0 ? 3000 : 60;
     uint64_t seed = text != NULL ? strtoull(text, NULL, 10) : (uint64_t)clock_real()->wall_us(clock_real());
     uint32_t restarts = 0;
     struct world w;
@@ -556,7 +556,7 @@ static void random_faults(void **state)
     print_message("seed %llu\n", (unsigned long long)seed);
     begin_with(&w, true);
     w.timeout_ms = 300;
-    for (int round = 0; round < ROUNDS; round++) {
+    for (int round = 0; round < rounds; round++) {
         enum fault_call call = calls[next_random(&seed) % 4];
         struct fault f = {.call = call, .at = 1 + (uint32_t)(next_random(&seed) % 6), .lasting = next_random(&seed) % 2 == 0,
                           .number = call == FAULT_SYNC || next_random(&seed) % 8 == 0 ? EIO : ENOSPC};
