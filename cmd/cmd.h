@@ -8,6 +8,7 @@
  *   open.c          modules, options and data directories of a call
  *   cmd_data.c      depot, pstate, query, export; cmd_import.c: import
  *   cmd_module.c    module, stats, version
+ *   cmd_consumer.c  depot consumer
  *   cmd_demo.c      demo
  *   cmd_doctor.c    doctor; cmd_trace.c: trace; cmd_top.c, top.h: top
  *   import.h        readers of jsonl, .npy, .fvecs, .bvecs
@@ -61,6 +62,7 @@ int call_usage(const struct call *c, const char *format, ...) LEAT_PRINTF(2, 3);
 int call_open(const struct call *c, const char *module, bool create, struct leat **out);
 /* The options of --set, ended by a zero row; borrowed until exit. NULL after printing a mistake. */
 const struct leat_option *call_settings(const struct call *c);
+const struct leat_option *call_retains(const struct call *c);    /* of --retain, likewise */
 const struct leat_module *call_module(const char *name); /* NULL after printing */
 /* A module with --set, checked. 0, or an exit code with the sentence printed. */
 int call_plan(const struct call *c, const char *module, struct plan **out);
@@ -69,6 +71,11 @@ int call_plan(const struct call *c, const char *module, struct plan **out);
 int call_target(const struct call *c, const char *module, const char *depot, struct plan **out, uint32_t *number);
 int call_directory(const char *data);                            /* refuse one that holds files of others */
 int call_depot_missing(const char *module, const char *depot);   /* prints; EXIT_NO */
+
+struct consumer;
+/* Where --consumer reads on; and where next time, once what was printed is written. */
+int export_begin(const struct call *c, struct consumer *at, struct leat_error *err);
+int export_end(const struct call *c, const struct consumer *at, struct leat_error *err);
 
 /* ---- output.c ---- */
 
@@ -87,6 +94,7 @@ int cmd_import(struct call *c);
 int cmd_depot_append(struct call *c);
 int cmd_depot_tail(struct call *c);
 int cmd_depot_info(struct call *c);
+int cmd_depot_consumer(struct call *c);
 int cmd_pstate_get(struct call *c);
 int cmd_pstate_scan(struct call *c);
 int cmd_pstate_info(struct call *c);

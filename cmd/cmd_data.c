@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/codec.h"
+#include "engine/consumer.h"
 #include "engine/node.h"
 
 /* ---- depot ---- */
@@ -653,17 +654,28 @@ static int export_record(void *context, const struct leat_record *record, const 
 
 static int export_depot(struct call *c, struct leat *l, struct leat_error *err)
 {
+    bool consumes = call_option(c, "consumer") != NULL;
+    struct consumer at = {0};
     struct leat_depot *d;
     uint64_t rows = 0;
     int rv = find_depot(c, l, call_option(c, "depot"), &d, err);
 
-    for (uint32_t p = 0; rv == 0 && p < leat_depot_partitions(d); p++) {
+    at.partitions = rv == 0 ? leat_depot_partitions(d) : 0;
+    at.position = base_alloc((at.partitions + 1) * sizeof(uint64_t));
+    if (rv == 0 && consumes)
+        rv = export_begin(c, &at, err);
+    for (uint32_t p = 0; rv == 0 && p < at.partitions; p++) {
         struct leat_bounds b;
 
         leat_depot_bounds(d, p, &b);
-        if (b.next > b.first)
-            rv = leat_depot_read(d, p, b.first, UINT32_MAX, export_record, &rows, NULL, err);
+        if (at.position[p] < b.first || at.position[p] == CONSUMER_NONE)
+            at.position[p] = b.first;
+        if (b.next > at.position[p])
+            rv = leat_depot_read(d, p, at.position[p], UINT32_MAX, export_record, &rows, &at.position[p], err);
     }
+    if (rv == 0 && consumes)
+        rv = export_end(c, &at, err);
+    free(at.position);
     if (rv == 0 && !c->quiet && !ferror(stdout))
         fprintf(stderr, "%llu record%s\n", (unsigned long long)rows, rows == 1 ? "" : "s");
     return ferror(stdout) ? 0 : rv; /* main() says that it could not be written */
@@ -678,6 +690,8 @@ int cmd_export(struct call *c)
 
     if ((pstate == NULL) == (depot == NULL))
         return call_usage(c, "say what to export: --depot D or --pstate P");
+    if (pstate != NULL && call_option(c, "consumer") != NULL)
+        return call_usage(c, "--consumer goes with --depot only");
     c->json = true;
     if (pstate != NULL) {
         c->argument[1] = (char *)(uintptr_t)pstate;

@@ -13,15 +13,18 @@ const struct command commands[] = {
      "append a file (jsonl, .npy, .fvecs, .bvecs); killed and run again, it goes on where it stopped",
      "leat import base.fvecs --module lsh --depot vectors --data ./data --set dims=128\n"
      "leat import words.jsonl --module word_count --depot sentences --data ./data --ack processed\n",
-     " module= depot= data= ack= input= id-prefix= set= tasks= groups= disk-full= ", 1, 1, cmd_import},
+     " module= depot= data= ack= input= id-prefix= set= tasks= groups= retain= disk-full= ", 1, 1, cmd_import},
     {"depot append", "M DEPOT [JSON ...] --data DIR", "append rows, or the lines of standard input: all of them or none",
      "leat depot append word_count sentences '{\"text\": \"a leat\"}' --data ./data\n"
-     "leat depot append word_count sentences --data ./data <words.jsonl\n", " data= ack= set= tasks= groups= disk-full= ", 2, 60,
+     "leat depot append word_count sentences --data ./data <words.jsonl\n", " data= ack= set= tasks= groups= retain= disk-full= ", 2, 60,
      cmd_depot_append},
     {"depot tail", "M DEPOT --data DIR", "the last records of each partition, or those from an offset on",
      "leat depot tail word_count sentences --data ./data -n 5\n", " data= partition= offset= n= ", 2, 2, cmd_depot_tail},
     {"depot info", "M [DEPOT] --data DIR", "offsets of each partition that holds records", "leat depot info word_count --data ./data\n",
      " data= ", 1, 2, cmd_depot_info},
+    {"depot consumer", "(add | remove) M DEPOT NAME --data DIR, or list M DEPOT --data DIR", "who else reads a depot: what they have not read is kept",
+     "leat depot consumer add word_count sentences backup --data ./data\nleat depot consumer list word_count sentences --data ./data\n", " data= ",
+     1, 4, cmd_depot_consumer},
     {"pstate get", "M PSTATE KEY ... --data DIR", "what keys lead to", "leat pstate get word_count counts leat --data ./data\n",
      " data= task= ", 3, 12, cmd_pstate_get},
     {"pstate scan", "M PSTATE [KEY ...] --data DIR", "elements of a collection, task by task",
@@ -31,7 +34,9 @@ const struct command commands[] = {
     {"query invoke", "M QUERY [JSON] --data DIR", "run a query topology",
      "leat query invoke word_count count '{\"word\": \"leat\"}' --data ./data\n", " data= timeout= ", 2, 3, cmd_query},
     {"export", "M (--depot D | --pstate P) --data DIR", "all of a depot or PState as JSON lines",
-     "leat export word_count --pstate counts --data ./data >counts.jsonl\n", " data= depot= pstate= ", 1, 1, cmd_export},
+     "leat export word_count --pstate counts --data ./data >counts.jsonl\n"
+     "leat export word_count --depot sentences --consumer backup --data ./data >>sentences.jsonl\n", " data= depot= pstate= consumer= ", 1, 1,
+     cmd_export},
     {"module list", "", "the modules that come with Leat", "leat module list\n", " ", 0, 0, cmd_module_list},
     {"module show", "M", "depots, PStates and topologies of a module", "leat module show lsh\nleat module show lsh --dot >lsh.dot\n",
      " set= dot ", 1, 1, cmd_module_show},
@@ -66,6 +71,8 @@ static const struct {
     {"set", " NAME=VALUE", "an option of the module, as often as needed; fixed when the directory is made"},
     {"tasks", " N", "a power of two; fixed when the directory is made (64)"},
     {"groups", " N", "threads that work, a power of two; fixed when the directory is made"},
+    {"retain", " DEPOT=FOR", "keep records for so long, or so many: 7d, 10GiB, 7d,10GiB or forever; DEPOT '*' is all; holds on"},
+    {"consumer", " NAME", "only what is new for it since the last time ('leat depot consumer')"},
     {"disk-full", " MIB", "append nothing when less is free on the disk (a fiftieth of it, at most 1024)"},
     {"partition", " P", "only this one"},
     {"offset", " O", "from this one on"},
@@ -263,7 +270,7 @@ static int help_all(FILE *to)
 {
     fprintf(to, "leat: partitioned logs, indexed views and the streams between them\n\n");
     for (const struct command *k = commands; k->name != NULL; k++)
-        fprintf(to, "  %-14s %s\n", k->name, k->about);
+        fprintf(to, "  %-15s %s\n", k->name, k->about);
     fprintf(to, "\nexamples:\n  leat demo\n  leat module show lsh\n  leat help import\n");
     return 0;
 }

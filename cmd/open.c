@@ -18,20 +18,20 @@ const struct leat_module *call_module(const char *name)
     return m;
 }
 
-const struct leat_option *call_settings(const struct call *c)
+/* name=value of an option that may be given often. */
+static const struct leat_option *pairs(const struct call *c, const char *option, struct leat_option settings[ARGUMENTS + 1])
 {
-    static struct leat_option settings[ARGUMENTS + 1];
     int count = 0;
 
     if (settings[0].name != NULL) /* they were cut in two before */
         return settings;
     for (int i = 0; i < c->options; i++) {
-        if (strcmp(c->option[i].name, "set") != 0)
+        if (strcmp(c->option[i].name, option) != 0)
             continue;
         char *text = (char *)(uintptr_t)c->option[i].value, *equals = strchr(text, '=');
 
         if (equals == NULL) {
-            call_usage(c, "--set wants name=value, not '%s'", text);
+            call_usage(c, "--%s wants name=value, not '%s'", option, text);
             return NULL;
         }
         *equals = '\0';
@@ -39,6 +39,20 @@ const struct leat_option *call_settings(const struct call *c)
     }
     settings[count] = (struct leat_option){NULL, NULL};
     return settings;
+}
+
+const struct leat_option *call_settings(const struct call *c)
+{
+    static struct leat_option settings[ARGUMENTS + 1];
+
+    return pairs(c, "set", settings);
+}
+
+const struct leat_option *call_retains(const struct call *c)
+{
+    static struct leat_option retains[ARGUMENTS + 1];
+
+    return pairs(c, "retain", retains);
 }
 
 int call_plan(const struct call *c, const char *module, struct plan **out)
@@ -144,8 +158,8 @@ int call_open(const struct call *c, const char *module, bool create, struct leat
         return rv;
     struct leat_launch launch = {.tasks = (uint32_t)call_number(c, "tasks", 0, LIMIT_TASKS),
                                  .groups = (uint32_t)call_number(c, "groups", 0, LIMIT_GROUPS),
-                                 .options = call_settings(c)};
-    if (launch.options == NULL)
+                                 .options = call_settings(c), .retain = call_retains(c)};
+    if (launch.options == NULL || launch.retain == NULL)
         return EXIT_USAGE;
     if (leat_open(data, &config, out, &err) != 0) {
         call_error(&err);

@@ -13,7 +13,7 @@ import termios
 import command_run
 from command_run import CommandTest
 
-COMMANDS = ['demo', 'import', 'depot append', 'depot tail', 'depot info', 'pstate get', 'pstate scan', 'pstate info',
+COMMANDS = ['demo', 'import', 'depot append', 'depot tail', 'depot info', 'depot consumer', 'pstate get', 'pstate scan', 'pstate info',
             'query invoke', 'export', 'module list', 'module show', 'module check', 'stats', 'top', 'doctor', 'trace', 'bench', 'version', 'help']
 WORDS = [{'text': 'a leat a b'}, {'text': 'b c'}]
 
@@ -54,7 +54,7 @@ class Help(CommandTest):
                 self.assertIn('\n  ' + option, page)
 
     def test_groups(self):
-        for group, commands in (('depot', 3), ('pstate', 3), ('module', 3), ('query', 1)):
+        for group, commands in (('depot', 4), ('pstate', 3), ('module', 3), ('query', 1)):
             for page in (self.run_leat(group, '--help'), self.run_leat('help', group)):
                 self.assertEqual(len(page.splitlines()), commands)
         self.run_leat('depot', code=2, says='leat depot append')
@@ -424,6 +424,84 @@ class Modules(CommandTest):
         shown = self.rows('module', 'show', 'lsh', '--set', 'dims=16', '--set', 'bits=4')
         self.assertEqual([r['schema'] for r in shown if r['name'] in ('dims', 'bits')], ['16', '4'])
         self.assertIn('f32[16]', next(r['schema'] for r in shown if r['kind'] == 'depot'))
+
+
+class Consumers(CommandTest):
+    WHERE = ['word_count', 'sentences']
+
+    def consumer(self, does, *name, **more):
+        return self.run_leat('depot', 'consumer', does, *self.WHERE, *name, '--data', self.data, **more)
+
+    def left(self):
+        return {r['consumer']: r['records_left'] for r in self.rows('depot', 'consumer', 'list', *self.WHERE, '--data', self.data)}
+
+    def export(self, name, **more):
+        return self.rows('export', 'word_count', '--depot', 'sentences', '--consumer', name, '--data', self.data, **more)
+
+    def test_exports_go_on(self):
+        self.append(*WORDS)
+        self.assertEqual(self.left(), {})
+        self.consumer('add', 'backup')
+        self.consumer('add', 'other-1')
+        self.assertEqual(self.left(), {'backup': 2, 'other-1': 2})
+        in_order = lambda rows: sorted(rows, key=str)
+        self.assertEqual(in_order(self.export('backup')), in_order(WORDS))
+        self.assertEqual(self.left(), {'backup': 0, 'other-1': 2})
+        self.assertEqual(self.export('backup'), [])
+        self.append({'text': 'd'})
+        self.assertEqual(self.export('backup'), [{'text': 'd'}])
+        self.assertEqual(in_order(self.export('other-1')), in_order(WORDS + [{'text': 'd'}]))
+        self.assertEqual(in_order(self.rows('export', 'word_count', '--depot', 'sentences', '--data', self.data)),
+                         in_order(WORDS + [{'text': 'd'}]))
+        self.consumer('remove', 'backup')
+        self.assertEqual(self.left(), {'other-1': 0})
+
+    def test_an_export_that_was_not_written_is_not_past(self):
+        self.append(*WORDS)
+        self.consumer('add', 'backup')
+        with open('/dev/full', 'w') as full:
+            self.run_leat('export', 'word_count', '--depot', 'sentences', '--consumer', 'backup', '--data', self.data, stdout=full, code=5)
+        self.assertEqual(self.left(), {'backup': 2})
+
+    def test_what_is_refused(self):
+        self.append(*WORDS)
+        self.consumer('add', 'backup')
+        self.consumer('add', 'backup', code=4, says='already')
+        self.consumer('add', 'Backup', code=4, says='no name')
+        self.consumer('add', '../x', code=4, says='no name')
+        self.consumer('remove', 'nobody', code=1, says="no consumer 'nobody'")
+        self.consumer('remove', '../../module.ini', code=1, says='no consumer')
+        self.consumer('list', 'backup', code=2, says='wants M and DEPOT')
+        self.consumer('add', code=2, says='wants M, DEPOT and NAME')
+        self.consumer('move', 'x', code=2, says="not 'move'")
+        self.run_leat('depot', 'consumer', 'list', 'word_count', 'nothing', '--data', self.data, code=1, says='no depot')
+        self.run_leat('depot', 'consumer', 'list', 'nothing', 'x', '--data', self.data, code=1)
+        self.run_leat('depot', 'consumer', 'list', *self.WHERE, code=2, says='say where')
+        self.run_leat('export', 'word_count', '--depot', 'sentences', '--consumer', 'nobody', '--data', self.data, code=1,
+                      says='consumer add')
+        self.run_leat('export', 'word_count', '--pstate', 'counts', '--consumer', 'backup', '--data', self.data, code=2, says='--depot only')
+        self.assertEqual(self.left(), {'backup': 2})
+
+    def test_retention_holds_on(self):
+        kept = os.path.join(self.data, 'word_count', 'module.retain')
+        self.append(*WORDS)
+        self.assertFalse(os.path.exists(kept))
+        self.append(*WORDS, more=['--retain', 'sentences=7d,10GiB', '--retain', 'dead_letters=30d'])
+        self.append(*WORDS)
+        with open(kept) as f:
+            self.assertEqual(f.read(), 'sentences = 7d,10GiB\ndead_letters = 30d\n')
+        self.append(*WORDS, more=['--retain', '*=forever'])
+        with open(kept) as f:
+            self.assertEqual(f.read(), '* = forever\n')
+        stats = self.rows('stats', '--data', self.data)
+        figures = {s['name']: s['value'] for s in stats if s.get('object') == 'depot sentences' and 'value' in s}
+        self.assertEqual(figures['rows'], 8)
+        self.assertGreater(figures['kept_bytes'], 8 * 4)
+        self.assertGreaterEqual(figures['oldest_seconds'], 0)
+        row = ['depot', 'append', 'word_count', 'sentences', json.dumps(WORDS[0]), '--data', self.data]
+        self.run_leat(*row, '--retain', 'sentences=7', code=4, says="'7'")
+        self.run_leat(*row, '--retain', 'nothing=7d', code=1, says="depot 'nothing'")
+        self.run_leat(*row, '--retain', '7d', code=2, says='name=value')
 
 
 class Tables(CommandTest):
