@@ -116,7 +116,8 @@ uint32_t group_crc(const uint8_t *group);
 /* Add the runs of a group at a position to the index. group: its bytes, in the map or wherever they are at hand. */
 void segments_index(struct segments *s, struct segment *g, uint64_t position, const uint8_t *group);
 
-/* ---- segments_files.c: a log as files, for copies of it; `log` must be of this backend ---- */
+/* ---- segments_files.c: a log as files, for copies of it; `log` must be of this backend, and nobody appends to it (it is
+ * read-only, or the caller is who appends) ---- */
 
 struct segment_file {
     char name[32];
@@ -131,6 +132,8 @@ bool segments_torn(struct log *log);
 uint64_t segments_groups(struct log *log);
 /* The number of the group that holds a record; UINT64_MAX: no such record. */
 uint64_t segments_group_of(struct log *log, uint32_t partition, uint64_t offset);
+/* The next offset of a partition as it was before a group. */
+uint64_t segments_next_before(struct log *log, uint32_t partition, uint64_t before_group);
 /* The files that hold the groups before one. *out is the caller's, to be freed. */
 uint32_t segments_files(struct log *log, uint64_t before_group, struct segment_file **out);
 

@@ -73,3 +73,24 @@ uint32_t segments_files(struct log *log, uint64_t before_group, struct segment_f
     }
     return count;
 }
+
+uint64_t segments_next_before(struct log *log, uint32_t partition, uint64_t before_group)
+{
+    const struct segments *s = of(log);
+
+    leat_assert(partition < log->partitions);
+    const struct segment_partition *p = &s->partition[partition];
+    for (uint32_t i = 0; i < s->segments; i++) {
+        const struct segment *g = s->segment[i];
+        bool last = i + 1 == s->segments || s->segment[i + 1]->first_group > before_group;
+
+        if (!last)
+            continue;
+        uint64_t position = end_before(g, before_group);
+        for (uint32_t r = 0; r < p->runs; r++)
+            if (p->run[r].segment->number > g->number || (p->run[r].segment == g && p->run[r].position >= position))
+                return p->run[r].first;
+        break;
+    }
+    return p->next;
+}

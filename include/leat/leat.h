@@ -596,6 +596,26 @@ LEAT_API int leat_depot_read(struct leat_depot *d, uint32_t partition, uint64_t 
 /* Wait until everything appended before the call is PROCESSED, in all modules. LEAT_ETIMEOUT. */
 LEAT_API int leat_wait(struct leat *l, uint32_t timeout_ms, struct leat_error *err);
 
+/* ---- Backups, from any process ---- */
+
+struct leat_backup {
+    uint32_t keep;             /* afterwards remove the oldest backups beyond so many; 0: keep all */
+    uint64_t bytes_per_second; /* copy no faster; 0: as fast as it goes */
+    uint32_t timeout_ms;       /* for checkpoints under way to end; 0: 60,000 */
+    void (*progress)(void *context, uint64_t done, uint64_t all); /* bytes; NULL: none */
+    void *context;
+};
+
+/* Copy a data directory into a new folder of the directory `to` (made when absent), named by the time; while other threads or
+ * processes work in it, too: they go on, only their checkpoints wait. The copy is of one moment over all modules and groups, after
+ * the call began, and opens like the directory after a crash: all that was acknowledged before is there. Files that the newest backup in
+ * `to` has already are linked. name (may be NULL): the folder's. how may be NULL. An error leaves no backup. */
+LEAT_API int leat_backup(const char *directory, const char *to, const struct leat_backup *how, char name[64],
+                         struct leat_error *err);
+/* Copy a backup (name NULL: the newest) into a directory that is not there or empty, checking every byte against the
+ * manifest. LEAT_ECORRUPT, LEAT_ENOTFOUND, LEAT_EEXISTS: then there is no directory afterwards, as before. */
+LEAT_API int leat_restore(const char *backups, const char *name, const char *directory, struct leat_error *err);
+
 /* -- reading PStates -- */
 
 /* Committed state, one snapshot for each group from first touch on. One thread; holds old pages back, so keep

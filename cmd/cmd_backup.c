@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cmd/cmd.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+/* backup and restore: what leat_backup and leat_restore do, with a line of progress. */
+
+static double now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+struct progress {
+    double started, printed;
+    uint64_t all;
+    bool shown;
+};
+
+static void show(void *context, uint64_t done, uint64_t all)
+{
+    struct progress *p = context;
+    double at = now();
+
+    p->all = all;
+    if (!p->shown || at - p->printed < 0.2)
+        return;
+    p->printed = at;
+    double rate = (double)done / (at - p->started);
+    fprintf(stderr, "\r%.1f of %.1f MB, %.0f MB/s, %.0f s left ", (double)done * 1e-6, (double)all * 1e-6, rate * 1e-6,
+            rate > 0 ? (double)(all - done) / rate : 0.0);
+}
+
+static int list(struct call *c, const char *to)
+{
+    static const char *const columns[] = {"backup"};
+    struct dirent **entry;
+    int count = scandir(to, &entry, NULL, alphasort);
+
+    if (count < 0) {
+        fprintf(stderr, "leat: there is no directory '%s'\n", to);
+        return EXIT_NO;
+    }
+    struct table *t = table_open(c, columns, LENGTH_OF(columns), 0);
+    for (int i = 0; i < count; i++) {
+        char path[4096];
+
+        snprintf(path, sizeof(path), "%s/%s/MANIFEST", to, entry[i]->d_name);
+        if (access(path, F_OK) == 0 && strstr(entry[i]->d_name, ".partial") == NULL)
+            table_row(t, (const char *const[]){entry[i]->d_name});
+        free(entry[i]);
+    }
+    free(entry);
+    table_close(t);
+    return 0;
+}
+
+int cmd_backup(struct call *c)
+{
+    struct progress p = {.started = now(), .shown = isatty(STDERR_FILENO) && !c->quiet};
+    struct leat_backup how = {.keep = (uint32_t)call_number(c, "most", 0, UINT32_MAX), .progress = show, .context = &p,
+                              .bytes_per_second = call_number(c, "rate", 0, UINT32_MAX) * 1000000};
+    static const char *const columns[] = {"backup", "bytes", "seconds"};
+    struct leat_error err = {0};
+    char name[64], bytes[32], seconds[32];
+
+    if (call_option(c, "list") != NULL)
+        return list(c, c->argument[0]);
+    if (call_option(c, "data") == NULL)
+        return call_usage(c, "say where the data is: --data DIR");
+    int rv = leat_backup(call_option(c, "data"), c->argument[0], &how, name, &err);
+    if (p.shown)
+        fprintf(stderr, "\r\033[K");
+    if (rv != 0)
+        return call_error(&err);
+    snprintf(bytes, sizeof(bytes), "%llu", (unsigned long long)p.all);
+    snprintf(seconds, sizeof(seconds), "%.2f", now() - p.started);
+    struct table *t = table_open(c, columns, LENGTH_OF(columns), 1U << 1 | 1U << 2);
+    table_row(t, (const char *const[]){name, bytes, seconds});
+    table_close(t);
+    return 0;
+}
+
+int cmd_restore(struct call *c)
+{
+    const char *data = call_option(c, "data");
+    double started = now();
+    struct leat_error err = {0};
+
+    if (data == NULL)
+        return call_usage(c, "say where to put it: --data DIR, a new directory");
+    if (leat_restore(c->argument[0], call_option(c, "name"), data, &err) != 0)
+        return call_error(&err);
+    if (!c->quiet)
+        fprintf(stderr, "restored and checked in %.2f s; '%s' is ready to be opened\n", now() - started, data);
+    return 0;
+}

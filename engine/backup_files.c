@@ -1,0 +1,498 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/backup.h"
+
+#include "base/base.h"
+#include "base/clock.h"
+#include "base/crc32c.h"
+#include "base/file.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+/* A backup is whole when its folder has its name: until then it is called NAME.partial. The manifest is text: a line for
+ * each file {crc, size, used bytes, sealed, inode and change time of the source, path}, at its end their number and the CRC of
+ * all before. */
+
+static const char magic[] = "leat-backup 1\n", partial[] = ".partial", manifest[] = "MANIFEST";
+
+enum { PIECE = 1 << 20, PATH = 4096, JOINED = 3 * PATH, MANIFEST_MOST = 64 << 20 };
+
+void backup_list_add(struct backup_list *l, char *path, uint64_t size, uint64_t used, bool sealed)
+{
+    if (l->files == l->capacity) {
+        l->capacity = l->capacity * 2 + 64;
+        l->file = base_realloc(l->file, l->capacity * sizeof(*l->file));
+    }
+    l->file[l->files++] = (struct backup_file){.path = path, .size = size, .used = used, .sealed = sealed};
+}
+
+void backup_list_free(struct backup_list *l)
+{
+    for (size_t i = 0; i < l->files; i++)
+        free(l->file[i].path);
+    free(l->file);
+    *l = (struct backup_list){0};
+}
+
+/* ---- The manifest ---- */
+
+static void manifest_encode(const struct backup_list *l, struct buffer *out)
+{
+    char line[PATH + 256];
+
+    buffer_put(out, magic, strlen(magic));
+    for (size_t i = 0; i < l->files; i++) {
+        const struct backup_file *f = &l->file[i];
+        int n = snprintf(line, sizeof(line), "%08x %llu %llu %d %llu %lld %s\n", f->crc, (unsigned long long)f->size,
+                         (unsigned long long)f->used, f->sealed, (unsigned long long)f->inode, (long long)f->changed_ns, f->path);
+
+        leat_assert(n > 0 && n < (int)sizeof(line));
+        buffer_put(out, line, (size_t)n);
+    }
+    snprintf(line, sizeof(line), "end %zu %08x\n", l->files, crc32c(0, out->base, out->size));
+    buffer_put(out, line, strlen(line));
+}
+
+static bool parse_line(const char *line, struct backup_list *out)
+{
+    unsigned long long size, used, inode;
+    long long changed;
+    int sealed, at = 0;
+    unsigned crc;
+
+    if (sscanf(line, "%8x %llu %llu %d %llu %lld %n", &crc, &size, &used, &sealed, &inode, &changed, &at) != 6 || at == 0)
+        return false;
+    /* Paths stay below the directory. */
+    if (line[at] == '/' || line[at] == '\0' || strstr(line + at, "..") != NULL)
+        return false;
+    backup_list_add(out, base_strdup(line + at), size, used, sealed != 0);
+    struct backup_file *f = &out->file[out->files - 1];
+    f->inode = inode;
+    f->changed_ns = changed;
+    f->crc = crc;
+    return true;
+}
+
+static bool parse_manifest(char *text, size_t size, struct backup_list *out)
+{
+    char *line, *rest = NULL, *end = strstr(text, "\nend ");
+    unsigned crc;
+    size_t files;
+
+    if (strncmp(text, magic, strlen(magic)) != 0 || end == NULL || sscanf(end, "\nend %zu %8x", &files, &crc) != 2)
+        return false;
+    leat_assert((size_t)(end - text) < size);
+    if (crc32c(0, text, (size_t)(end + 1 - text)) != crc)
+        return false;
+    *end = '\0';
+    for (line = strtok_r(text + strlen(magic), "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest))
+        if (!parse_line(line, out))
+            return false;
+    return out->files == files;
+}
+
+static int read_manifest(const char *backup, struct backup_list *out, struct leat_error *err)
+{
+    struct buffer text;
+    char path[PATH];
+
+    *out = (struct backup_list){0};
+    snprintf(path, sizeof(path), "%s/%s", backup, manifest);
+    buffer_init(&text, MANIFEST_MOST);
+    int rv = file_read(path, MANIFEST_MOST - 1, &text, err);
+    if (rv == 0) {
+        buffer_u8(&text, 0);
+        if (!parse_manifest((char *)text.base, text.size, out))
+            rv = leat_fail(err, LEAT_ECORRUPT, "'%s' does not check out: this backup cannot be used", path);
+    }
+    buffer_fini(&text);
+    if (rv != 0)
+        backup_list_free(out);
+    return rv;
+}
+
+/* ---- Names ---- */
+
+static bool is_backup(const char *to, const char *name)
+{
+    size_t size = strlen(name);
+    char path[PATH];
+
+    if (name[0] == '.' || (size > strlen(partial) && strcmp(name + size - strlen(partial), partial) == 0))
+        return false;
+    snprintf(path, sizeof(path), "%s/%s/%s", to, name, manifest);
+    return access(path, F_OK) == 0;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Names of whole backups, oldest first; free each and all. */
+static size_t list_backups(const char *to, char ***out)
+{
+    DIR *d = opendir(to);
+    size_t count = 0, capacity = 0;
+
+    *out = NULL;
+    for (struct dirent *e = d != NULL ? readdir(d) : NULL; e != NULL; e = readdir(d)) {
+        if (!is_backup(to, e->d_name))
+            continue;
+        if (count == capacity) {
+            capacity = capacity * 2 + 16;
+            *out = base_realloc(*out, capacity * sizeof(**out));
+        }
+        (*out)[count++] = base_strdup(e->d_name);
+    }
+    if (d != NULL)
+        closedir(d);
+    if (count > 1)
+        qsort(*out, count, sizeof(**out), compare_names);
+    return count;
+}
+
+static void free_names(char **names, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        free(names[i]);
+    free(names);
+}
+
+/* Left by a process that died: nobody else is at work in here, as we have the lock. */
+static void remove_partial(const char *to)
+{
+    DIR *d = opendir(to);
+
+    for (struct dirent *e = d != NULL ? readdir(d) : NULL; e != NULL; e = readdir(d)) {
+        size_t size = strlen(e->d_name);
+        char path[PATH];
+
+        snprintf(path, sizeof(path), "%s/%s", to, e->d_name);
+        if (size > strlen(partial) && strcmp(e->d_name + size - strlen(partial), partial) == 0)
+            file_remove_tree(path, NULL);
+    }
+    if (d != NULL)
+        closedir(d);
+}
+
+/* By the second; a second one in it gets a number behind. */
+static int make_folder(const char *to, char name[64], char *folder, size_t size, struct leat_error *err)
+{
+    time_t now = time(NULL);
+    struct tm date;
+    char when[32];
+
+    gmtime_r(&now, &date);
+    strftime(when, sizeof(when), "%Y%m%dT%H%M%SZ", &date);
+    for (int number = 0; number < 1000; number++) {
+        char path[PATH];
+
+        snprintf(name, 64, number == 0 ? "%s" : "%s-%03d", when, number);
+        snprintf(path, sizeof(path), "%s/%s", to, name);
+        if (access(path, F_OK) == 0)
+            continue;
+        if (snprintf(folder, size, "%s%s", path, partial) >= (int)size)
+            return leat_fail(err, LEAT_EINVAL, "the path '%s' is too long", to);
+        return file_make_directory(folder, true, err);
+    }
+    return leat_fail(err, LEAT_EEXISTS, "'%s' has a thousand backups of this second", to);
+}
+
+/* ---- Copying ---- */
+
+struct work {
+    const struct leat_backup *how;
+    uint64_t done, all;
+    int64_t start_ns;
+};
+
+static int64_t now_ns(void)
+{
+    return clock_real()->monotonic_ns(clock_real());
+}
+
+static void went_on(struct work *w, uint64_t bytes)
+{
+    w->done += bytes;
+    if (w->how->progress != NULL)
+        w->how->progress(w->how->context, w->done, w->all);
+    if (w->how->bytes_per_second == 0)
+        return;
+    int64_t due = w->start_ns + (int64_t)((double)w->done / (double)w->how->bytes_per_second * 1e9), now = now_ns();
+    if (due > now)
+        nanosleep(&(struct timespec){(due - now) / 1000000000, (due - now) % 1000000000}, NULL);
+}
+
+static int copy_bytes(int in, int out, uint64_t size, uint32_t *crc, struct work *w, const char *path, struct leat_error *err)
+{
+    uint8_t *piece = base_alloc(PIECE);
+    uint64_t at = 0;
+    int rv = 0;
+
+    *crc = 0;
+    while (at < size && rv == 0) {
+        ssize_t n = pread(in, piece, size - at < PIECE ? size - at : PIECE, (off_t)at);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) {
+            rv = n < 0 ? base_errno(err, errno, "read", path) : leat_fail(err, LEAT_EIO, "'%s' is shorter than it was", path);
+            break;
+        }
+        if (file_pwrite(out, piece, (size_t)n, at) != 0)
+            rv = base_errno(err, errno, "copy", path);
+        *crc = crc32c(*crc, piece, (size_t)n);
+        at += (uint64_t)n;
+        went_on(w, (uint64_t)n);
+    }
+    free(piece);
+    return rv;
+}
+
+static int make_parent(const char *path, struct leat_error *err)
+{
+    char parent[JOINED];
+
+    snprintf(parent, sizeof(parent), "%s", path);
+    *strrchr(parent, '/') = '\0';
+    return file_make_directory(parent, true, err);
+}
+
+/* full: as large as the source, so that a log can write on in it. */
+static int copy_file(const char *from, const char *to, const struct backup_file *f, bool full, uint32_t *crc, struct work *w,
+                     struct leat_error *err)
+{
+    int in = open(from, O_RDONLY | O_CLOEXEC), out = -1, rv = make_parent(to, err);
+
+    if (rv == 0 && in < 0)
+        rv = base_errno(err, errno, "open", from);
+    if (rv == 0 && (out = open(to, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600)) < 0)
+        rv = base_errno(err, errno, "make", to);
+    if (rv == 0)
+        rv = copy_bytes(in, out, f->used, crc, w, from, err);
+    if (rv == 0 && f->size > f->used) {
+        int number = full ? posix_fallocate(out, 0, (off_t)f->size) : ftruncate(out, (off_t)f->size) != 0 ? errno : 0;
+
+        rv = number == 0 ? 0 : base_errno(err, number, "make room in", to);
+    }
+    if (rv == 0 && fdatasync(out) != 0)
+        rv = base_errno(err, errno, "sync", to);
+    if (in >= 0)
+        close(in);
+    if (out >= 0)
+        close(out);
+    return rv;
+}
+
+static int compare_files(const void *a, const void *b)
+{
+    return strcmp(((const struct backup_file *)a)->path, ((const struct backup_file *)b)->path);
+}
+
+static void sort(struct backup_list *l)
+{
+    if (l->files > 1)
+        qsort(l->file, l->files, sizeof(*l->file), compare_files);
+}
+
+/* Link what the backup before has, if it is the same file. */
+static bool link_file(const char *before, const struct backup_list *had, const char *folder, struct backup_file *f)
+{
+    const struct backup_file *old = had->files > 0 ? bsearch(f, had->file, had->files, sizeof(*f), compare_files) : NULL;
+    char from[JOINED], to[JOINED];
+
+    if (!f->sealed || old == NULL || !old->sealed || old->inode != f->inode || old->changed_ns != f->changed_ns ||
+        old->used != f->used || old->size != f->size)
+        return false;
+    snprintf(from, sizeof(from), "%s/%s", before, f->path);
+    snprintf(to, sizeof(to), "%s/%s", folder, f->path);
+    if (make_parent(to, NULL) != 0 || link(from, to) != 0)
+        return false;
+    f->crc = old->crc;
+    return true;
+}
+
+static int write_file(const char *from, const char *before, const struct backup_list *had, const char *folder, struct backup_file *f,
+                      struct work *w, struct leat_error *err)
+{
+    char source[JOINED], to[JOINED];
+    struct stat st;
+
+    snprintf(source, sizeof(source), "%s/%s", from, f->path);
+    snprintf(to, sizeof(to), "%s/%s", folder, f->path);
+    if (stat(source, &st) != 0)
+        return base_errno(err, errno, "look at", source);
+    f->inode = st.st_ino;
+    f->changed_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
+    if (link_file(before, had, folder, f)) {
+        went_on(w, f->used);
+        return 0;
+    }
+    return copy_file(source, to, f, false, &f->crc, w, err);
+}
+
+/* ---- Writing ---- */
+
+static int finish(const char *to, const char *folder, const char *name, const struct backup_list *l, struct leat_error *err)
+{
+    struct buffer text;
+    char path[JOINED];
+
+    buffer_init(&text, MANIFEST_MOST);
+    manifest_encode(l, &text);
+    snprintf(path, sizeof(path), "%s/%s", folder, manifest);
+    int rv = text.error != 0 ? leat_fail(err, LEAT_ELIMIT, "a backup of %zu files", l->files) : file_replace(path, buffer_bytes(&text), err);
+    buffer_fini(&text);
+    snprintf(path, sizeof(path), "%s/%s", to, name);
+    if (rv == 0 && rename(folder, path) != 0)
+        rv = base_errno(err, errno, "name", path);
+    return rv == 0 ? file_sync_directory(to, err) : rv;
+}
+
+static int remove_oldest(const char *to, uint32_t keep, struct leat_error *err)
+{
+    char **name;
+    size_t count = list_backups(to, &name);
+    int rv = 0;
+
+    for (size_t i = 0; keep > 0 && i + keep < count && rv == 0; i++) {
+        char path[PATH], gone[PATH + 16];
+
+        /* Half removed it must not look whole. */
+        snprintf(path, sizeof(path), "%s/%s", to, name[i]);
+        snprintf(gone, sizeof(gone), "%s%s", path, partial);
+        rv = rename(path, gone) == 0 ? file_remove_tree(gone, err) : base_errno(err, errno, "remove", path);
+    }
+    free_names(name, count);
+    return rv;
+}
+
+static int write_all(const char *from, const char *to, const char *folder, struct backup_list *l, const struct leat_backup *how,
+                     struct leat_error *err)
+{
+    struct backup_list had = {0};
+    char before[PATH] = "", **name;
+    size_t names = list_backups(to, &name);
+    struct work w = {.how = how, .start_ns = now_ns()};
+    int rv = 0;
+
+    if (names > 0) {
+        snprintf(before, sizeof(before), "%s/%s", to, name[names - 1]);
+        read_manifest(before, &had, NULL); /* damaged: then everything is copied */
+        sort(&had);
+    }
+    free_names(name, names);
+    for (size_t i = 0; i < l->files; i++)
+        w.all += l->file[i].used;
+    for (size_t i = 0; i < l->files && rv == 0; i++)
+        rv = write_file(from, before, &had, folder, &l->file[i], &w, err);
+    backup_list_free(&had);
+    return rv;
+}
+
+int backup_write(const char *from, const char *to, struct backup_list *l, const struct leat_backup *how, char name[64],
+                 struct leat_error *err)
+{
+    char folder[PATH], path[PATH];
+    int lock = -1, rv = file_make_directory(to, true, err);
+
+    snprintf(path, sizeof(path), "%s/lock", to);
+    if (rv == 0)
+        rv = file_lock(path, &lock, err);
+    if (rv != 0)
+        return rv;
+    remove_partial(to);
+    rv = make_folder(to, name, folder, sizeof(folder), err);
+    if (rv == 0) {
+        rv = write_all(from, to, folder, l, how, err);
+        if (rv == 0)
+            rv = finish(to, folder, name, l, err);
+        if (rv != 0)
+            file_remove_tree(folder, NULL);
+    }
+    if (rv == 0)
+        rv = remove_oldest(to, how->keep, err);
+    close(lock);
+    return rv;
+}
+
+/* ---- Restoring ---- */
+
+static int find_backup(const char *backups, const char *name, char *out, size_t size, struct leat_error *err)
+{
+    char **names;
+    size_t count = list_backups(backups, &names);
+    int rv = 0;
+
+    if (name != NULL && !is_backup(backups, name))
+        rv = leat_fail(err, LEAT_ENOTFOUND, "there is no backup '%s' in '%s'", name, backups);
+    else if (name == NULL && count == 0)
+        rv = leat_fail(err, LEAT_ENOTFOUND, "there is no whole backup in '%s'", backups);
+    else
+        snprintf(out, size, "%s/%s", backups, name != NULL ? name : names[count - 1]);
+    free_names(names, count);
+    return rv;
+}
+
+static int restore_file(const char *backup, const char *folder, const struct backup_file *f, struct work *w, struct leat_error *err)
+{
+    char from[JOINED], to[JOINED];
+    uint32_t crc;
+
+    snprintf(from, sizeof(from), "%s/%s", backup, f->path);
+    snprintf(to, sizeof(to), "%s/%s", folder, f->path);
+    int rv = copy_file(from, to, f, true, &crc, w, err);
+    if (rv == 0 && crc != f->crc)
+        rv = leat_fail(err, LEAT_ECORRUPT, "'%s' does not check out: it is not as it was copied; use another backup", from);
+    return rv;
+}
+
+/* By which a data directory is known. */
+static int make_lock(const char *folder, struct leat_error *err)
+{
+    char path[JOINED];
+
+    snprintf(path, sizeof(path), "%s/leat.lock", folder);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return base_errno(err, errno, "make", path);
+    close(fd);
+    return file_sync_directory(folder, err);
+}
+
+int leat_restore(const char *backups, const char *name, const char *directory, struct leat_error *err)
+{
+    static const struct leat_backup quiet = {0};
+    struct work w = {.how = &quiet, .start_ns = now_ns()};
+    struct backup_list l;
+    char backup[PATH], folder[PATH];
+
+    if (rmdir(directory) != 0 && errno != ENOENT)
+        return errno == ENOTEMPTY || errno == EEXIST
+                   ? leat_fail(err, LEAT_EEXISTS, "'%s' is not empty: restore into a new directory, then put it in its place", directory)
+                   : base_errno(err, errno, "replace", directory);
+    int rv = find_backup(backups, name, backup, sizeof(backup), err);
+    if (rv != 0 || (rv = read_manifest(backup, &l, err)) != 0)
+        return rv;
+    snprintf(folder, sizeof(folder), "%s%s", directory, partial);
+    rv = file_remove_tree(folder, err);
+    if (rv == 0)
+        rv = file_make_directory(folder, true, err);
+    for (size_t i = 0; i < l.files && rv == 0; i++)
+        rv = restore_file(backup, folder, &l.file[i], &w, err);
+    if (rv == 0)
+        rv = make_lock(folder, err);
+    if (rv == 0 && rename(folder, directory) != 0)
+        rv = base_errno(err, errno, "name", directory);
+    if (rv != 0)
+        file_remove_tree(folder, NULL);
+    backup_list_free(&l);
+    return rv;
+}

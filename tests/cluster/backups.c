@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/cluster/cluster.h"
+
+#include "base/file.h"
+#include "engine/node.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Backups are taken while rows come in, go through two groups' journals, into a depot by a topology, and on to another
+ * module. What is restored counts every row once at each place, and has all that was acknowledged before. */
+
+enum { DIRECT, THROUGH };
+enum { SEEN };
+enum { BATCH = 20 };
+
+static int count_into(struct leat_task *t, const struct leat_batch *in, uint32_t pstate)
+{
+    for (uint32_t i = 0; i < in->rows; i++) {
+        struct leat_value id = leat_at(in, i, 0), n = leat_i64(0);
+
+        leat_get(t, pstate, LEAT_KEYS(id), &n, 1);
+        leat_put(t, pstate, LEAT_KEYS(id), LEAT_ROW(leat_i64(n.as.i + 1)));
+    }
+    return 0;
+}
+
+static int count_direct(struct leat_task *t, const struct leat_batch *in)
+{
+    return count_into(t, in, DIRECT);
+}
+
+static int count_through(struct leat_task *t, const struct leat_batch *in)
+{
+    return count_into(t, in, THROUGH);
+}
+
+static int count_seen(struct leat_task *t, const struct leat_batch *in)
+{
+    return count_into(t, in, SEEN);
+}
+
+static int pass(struct leat_task *t, const struct leat_batch *in)
+{
+    for (uint32_t i = 0; i < in->rows; i++)
+        leat_emit(t, i, LEAT_ROW(leat_at(in, i, 0)));
+    return 0;
+}
+
+static const struct leat_module giver = {
+    LEAT_ABI, .name = "giver",
+    .depots = DEPOTS({"rows", "id: i64", .partitioner = LEAT_RANDOM},
+                     {"derived", "id: i64", .partitioner = LEAT_BY_FIELD, .by = "id"}),
+    .pstates = PSTATES([DIRECT] = {"direct", "map<i64, i64>"}, [THROUGH] = {"through", "map<i64, i64>"}),
+    .topologies = TOPOLOGIES(
+        {"count", LEAT_STREAM, NODES(
+            {"pass", .from = "rows", .run = pass, .emits = "id: i64"},
+            {"count", .from = "pass", .route = LEAT_BY_KEY, .run = count_direct},
+            {"derive", .from = "pass", .into = "derived"})},
+        {"again", LEAT_STREAM, NODES({"count", .from = "derived", .run = count_through})})};
+
+static const struct leat_module taker = {
+    LEAT_ABI, .name = "taker",
+    .pstates = PSTATES([SEEN] = {"seen", "map<i64, i64>"}),
+    .topologies = TOPOLOGIES({"count", LEAT_STREAM, NODES(
+        {"pass", .from = "giver/derived", .run = pass, .emits = "id: i64"},
+        {"count", .from = "pass", .route = LEAT_BY_KEY, .run = count_seen})})};
+
+static char directory[64], backups[80], restored[80];
+
+static struct leat *open_both(const char *where)
+{
+    struct leat_launch four = {.tasks = 8, .groups = 4}, two = {.tasks = 8, .groups = 2};
+    struct leat_error err = {0, ""};
+    struct leat *l;
+
+    must(leat_open(where, NULL, &l, &err));
+    l->segment_size = 16 << 10;
+    l->checkpoint_bytes = 64 << 10;
+    must(leat_launch(l, &giver, &four, &err));
+    must(leat_launch(l, &taker, &two, &err));
+    return l;
+}
+
+struct load {
+    struct leat *leat;
+    _Atomic int64_t appended;
+    _Atomic bool stop;
+};
+
+/* Ids from 0 on, appended in batches with one session. */
+static void append_some(struct leat *l, int64_t from, int64_t count)
+{
+    struct leat_append how = {.ack = LEAT_APPENDED};
+    struct leat_error err = {0, ""};
+    struct leat_depot *d;
+    struct leat_rows *rows;
+
+    must(leat_depot_find(l, "giver", "rows", &d, &err));
+    must(leat_rows_new(d, &rows));
+    for (int64_t i = 0; i < count; i++)
+        must(leat_rows_add(rows, LEAT_ROW(leat_i64(from + i)), &err));
+    must(leat_append(d, rows, &how, NULL, &err));
+    leat_rows_free(rows);
+}
+
+static void *load_main(void *context)
+{
+    struct load *load = context;
+
+    while (!load->stop && load->appended < 400000) {
+        append_some(load->leat, load->appended, BATCH);
+        load->appended += BATCH;
+    }
+    return NULL;
+}
+
+/* Every id below some number, once: returns the number. Of a batch under way a part may be there. */
+static int64_t check_counts(struct leat *l, const char *module, const char *pstate, int64_t *missing)
+{
+    struct leat_error err = {0, ""};
+    struct leat_view *v;
+    int64_t entries = 0, most = -1;
+    uint32_t number;
+
+    must(leat_view_open(l, module, &v, &err));
+    must(leat_view_pstate(v, pstate, &number));
+    for (uint32_t task = 0; task < 8; task++) {
+        struct leat_value key, n;
+        struct leat_scan *s;
+
+        must(leat_scan_open(leat_view_task(v, task), number, LEAT_KEYS(), NULL, &s));
+        while (leat_scan_next(s, &key, &n, 1) == 0) {
+            assert_int_equal(n.as.i, 1);
+            entries++;
+            most = key.as.i > most ? key.as.i : most;
+        }
+        leat_scan_close(s);
+    }
+    leat_view_close(v);
+    assert_in_range(most + 1 - entries, 0, BATCH - 1);
+    *missing = most + 1 - entries;
+    return most + 1;
+}
+
+static int64_t check_all(struct leat *l)
+{
+    struct leat_error err = {0, ""};
+
+    for (int i = 0; i < 3; i++)
+        must(leat_wait(l, 60000, &err));
+    int64_t missing[3], rows = check_counts(l, "giver", "direct", &missing[0]);
+    assert_int_equal(check_counts(l, "giver", "through", &missing[1]), rows);
+    assert_int_equal(check_counts(l, "taker", "seen", &missing[2]), rows);
+    assert_true(missing[0] == missing[1] && missing[0] == missing[2]);
+    return rows;
+}
+
+/* Restore, count, go on, count again. */
+static void check_backup(const char *name, int64_t least)
+{
+    struct leat_error err = {0, ""};
+
+    must(leat_restore(backups, name, restored, &err));
+    struct leat *l = open_both(restored);
+    int64_t rows = check_all(l);
+    assert_true(rows >= least);
+    append_some(l, rows, 500);
+    assert_int_equal(check_all(l), rows + 500);
+    leat_close(l);
+    must(file_remove_tree(restored, &err));
+}
+
+static void while_rows_come_in(void **state)
+{
+    enum { BACKUPS = 4 };
+    struct load load = {.leat = open_both(directory)};
+    struct leat_error err = {0, ""};
+    char name[BACKUPS][64];
+    int64_t least[BACKUPS];
+    pthread_t thread;
+
+    (void)state;
+    assert_int_equal(pthread_create(&thread, NULL, load_main, &load), 0);
+    for (int i = 0; i < BACKUPS; i++) {
+        while (load.appended < 2000 * (i + 1))
+            sched_yield();
+        least[i] = load.appended;
+        must(leat_backup(directory, backups, NULL, name[i], &err));
+    }
+    load.stop = true;
+    pthread_join(thread, NULL);
+    assert_int_equal(check_all(load.leat), load.appended);
+    leat_close(load.leat);
+    for (int i = 0; i < BACKUPS; i++)
+        check_backup(name[i], least[i]);
+}
+
+/* Somebody who crashed leaves what a backup can be made of as well; so does a clean stop. */
+static void of_a_directory_at_rest(void **state)
+{
+    struct leat_error err = {0, ""};
+    struct leat *l = open_both(directory);
+
+    (void)state;
+    append_some(l, 0, 3000);
+    leat_close(l);
+    must(leat_backup(directory, backups, NULL, NULL, &err));
+    check_backup(NULL, 3000);
+    l = open_both(directory);
+    append_some(l, 3000, 3000);
+    for (uint32_t i = 0; i < l->modules; i++)
+        atomic_store(&l->module[i]->failed, LEAT_ECANCELED); /* close as a crash would */
+    leat_close(l);
+    must(leat_backup(directory, backups, NULL, NULL, &err));
+    check_backup(NULL, 6000);
+}
+
+/* ---- Linking, keeping, damage ---- */
+
+static uint64_t inode_of(const char *name, const char *file)
+{
+    char path[512];
+    struct stat st;
+
+    snprintf(path, sizeof(path), "%s/%s/giver/group-000/depots/%s", backups, name, file);
+    return stat(path, &st) == 0 ? st.st_ino : 0;
+}
+
+static int folders(void)
+{
+    DIR *d = opendir(backups);
+    int count = 0;
+
+    assert_non_null(d);
+    for (struct dirent *e = readdir(d); e != NULL; e = readdir(d))
+        count += e->d_name[0] == '2';
+    closedir(d);
+    return count;
+}
+
+static void full_segments_are_linked(void **state)
+{
+    struct leat_backup two = {.keep = 2};
+    struct leat_error err = {0, ""};
+    struct leat *l = open_both(directory);
+    char name[3][64];
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        for (int64_t row = 0; row < 4000; row += 500)
+            append_some(l, i * 4000 + row, 500);
+        must(leat_backup(directory, backups, &two, name[i], &err));
+    }
+    leat_close(l);
+    assert_int_equal(folders(), 2);
+    assert_true(inode_of(name[1], "0000000000000000.seg") > 0);
+    assert_true(inode_of(name[1], "0000000000000000.seg") == inode_of(name[2], "0000000000000000.seg"));
+    check_backup(name[1], 8000);
+    check_backup(name[2], 12000);
+    assert_int_equal(leat_restore(backups, name[0], restored, &err), LEAT_ENOTFOUND);
+}
+
+static void flip(const char *name, const char *file, off_t at)
+{
+    char path[512];
+    uint8_t byte;
+
+    snprintf(path, sizeof(path), "%s/%s/%s", backups, name, file);
+    int fd = open(path, O_RDWR);
+    assert_true(fd >= 0 && pread(fd, &byte, 1, at) == 1);
+    byte ^= 16;
+    assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+    close(fd);
+}
+
+static void damage_is_seen(void **state)
+{
+    static const char *const files[] = {"MANIFEST", "giver/module.ini", "giver/group-001/depots/0000000000000000.seg",
+                                        "taker/group-000/view/data.mdb"};
+    struct leat_error err = {0, ""};
+    struct leat *l = open_both(directory);
+    char name[64];
+
+    (void)state;
+    append_some(l, 0, 2000);
+    must(leat_wait(l, 60000, &err));
+    leat_close(l);
+    must(leat_backup(directory, backups, NULL, name, &err));
+    for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
+        flip(name, files[i], 40);
+        assert_int_equal(leat_restore(backups, name, restored, &err), LEAT_ECORRUPT);
+        assert_non_null(strstr(err.text, files[i]));
+        assert_int_not_equal(access(restored, F_OK), 0);
+        flip(name, files[i], 40);
+    }
+    assert_int_equal(leat_restore(backups, name, directory, &err), LEAT_EEXISTS);
+    assert_int_equal(leat_restore(backups, "nothing", restored, &err), LEAT_ENOTFOUND);
+    assert_int_equal(leat_restore(directory, NULL, restored, &err), LEAT_ENOTFOUND);
+    assert_int_equal(leat_backup("/nowhere/at/all", backups, NULL, NULL, &err), LEAT_ENOTFOUND);
+    check_backup(name, 2000);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    snprintf(directory, sizeof(directory), "/tmp/leat-backup-XXXXXX");
+    if (mkdtemp(directory) == NULL)
+        return 1;
+    snprintf(backups, sizeof(backups), "%s-kept", directory);
+    snprintf(restored, sizeof(restored), "%s-restored", directory);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    return file_remove_tree(directory, NULL) | file_remove_tree(backups, NULL) | file_remove_tree(restored, NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(while_rows_come_in, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(of_a_directory_at_rest, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(full_segments_are_linked, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(damage_is_seen, set_up, tear_down),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""leat backup and restore: at rest, beside an import that goes on, and when told wrongly.
+usage: command_backup.py LEAT [TEST ...]"""
+import os
+import re
+import subprocess
+
+import command_run
+from command_run import CommandTest, command
+
+
+class Backup(CommandTest):
+    def setUp(self):
+        super().setUp()
+        self.to, self.back = self.path('backups'), self.path('back')
+
+    def backup(self, *more):
+        (row,) = self.rows('backup', self.to, '--data', self.data, *more)
+        self.assertEqual(list(row), ['backup', 'bytes', 'seconds'])
+        self.assertRegex(row['backup'], r'^\d{8}T\d{6}Z(-\d{3})?$')
+        return row['backup']
+
+    def restored(self, *more):
+        self.run_leat('restore', self.to, '--data', self.back, *more, says='restored and checked')
+        there, self.data = self.data, self.back
+        counts = self.counts()
+        self.data = there
+        subprocess.run(['rm', '-r', self.back], check=True)
+        return counts
+
+    def test_backups_are_listed_kept_and_restored(self):
+        names = []
+        for i in range(4):
+            self.append({'text': f'a b{i}'})
+            names.append(self.backup('--most', '3'))
+        listed = [row['backup'] for row in self.rows('backup', self.to, '--list')]
+        self.assertEqual(listed, names[1:])
+        self.assertEqual(self.restored(), {'a': 4, 'b0': 1, 'b1': 1, 'b2': 1, 'b3': 1})
+        self.assertEqual(self.restored('--name', names[1]), {'a': 2, 'b0': 1, 'b1': 1})
+        self.run_leat('restore', self.to, '--data', self.back, '--name', names[0], code=1, says='no backup')
+
+    def test_an_import_goes_on_meanwhile(self):
+        """What is restored is the beginning of the file, each row once, and the import can be taken up from there."""
+        rows, file = 200000, self.path('words.jsonl')
+        with open(file, 'w') as f:
+            f.writelines('{"text": "all w%d"}\n' % (i % 1000) for i in range(rows))
+        arguments = ['import', file, '--module', 'word_count', '--depot', 'sentences', '--groups', '2']
+        running = subprocess.Popen(command(arguments + ['--data', self.data, '--quiet']), stdout=subprocess.DEVNULL)
+        while not os.path.exists(os.path.join(self.data, 'word_count', 'module.streams')):
+            self.assertIsNone(running.poll())
+        names = []
+        while running.poll() is None:
+            names.append(self.backup())
+        self.assertEqual(running.returncode, 0)
+        for name in names[:3] + names[-1:]:
+            self.run_leat('restore', self.to, '--data', self.back, '--name', name)
+            self.run_leat(*arguments, '--data', self.back, '--ack', 'processed', '--quiet')
+            there, self.data = self.data, self.back
+            self.assertEqual(self.counts(), {'all': rows} | {f'w{i}': rows // 1000 for i in range(1000)})
+            self.data = there
+            subprocess.run(['rm', '-r', self.back], check=True)
+
+    def test_what_is_wrong_is_said(self):
+        self.run_leat('backup', self.to, '--data', self.data, code=1, says='no directory')
+        self.append({'text': 'a'})
+        self.run_leat('backup', self.to, code=2, says='--data DIR')
+        self.run_leat('restore', self.to, '--data', self.back, code=1, says='no whole backup')
+        name = self.backup()
+        self.run_leat('restore', self.to, '--data', self.data, code=4, says='not empty')
+        manifest = os.path.join(self.to, name, 'MANIFEST')
+        with open(manifest, 'r+') as f:
+            text = f.read()
+            f.seek(0)
+            f.write(re.sub('module.ini', 'modulf.ini', text))
+        self.run_leat('restore', self.to, '--data', self.back, code=5, says='does not check out')
+        self.assertFalse(os.path.exists(self.back))
+
+
+if __name__ == '__main__':
+    command_run.main()
