@@ -41,9 +41,8 @@ struct checkpointer {
     uint64_t turn;          /* of the last whole one */
     uint64_t previous;      /* of the one before: the other slot */
     uint64_t next_turn;
-    uint64_t done_commits, done_pages;
+    uint64_t done_commits, done_bytes; /* as the last one began: commits, and the file's size */
     int64_t done_ns;
-    uint64_t count;
     struct buffer slot;     /* the bytes being written */
     pthread_t thread;
     bool running;
@@ -74,6 +73,15 @@ static int64_t now_ns(void)
 
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* Up to the last page in use. */
+static uint64_t file_bytes(const struct pstate_view *v)
+{
+    struct pstate_figures figures;
+
+    pstate_view_figures(v, &figures);
+    return figures.file_bytes;
 }
 
 /* ---- Slots: magic, crc (of all behind it), version, page size, sequence u64, turn u64, LMDB version u32, 0 u32,
@@ -270,6 +278,7 @@ int checkpointer_open(struct pstate_view *v, uint64_t sequence, uint64_t turn, s
     c->sequence = sequence;
     c->turn = turn;
     c->previous = 0;
+    c->done_bytes = file_bytes(v);
     c->done_ns = now_ns();
     buffer_init(&c->slot, LIMIT_BATCH + (2 << 20));
     return sequence > 0 ? pin(v, &c->pin, err) : 0;
@@ -401,6 +410,7 @@ static int begin(struct pstate_view *v, struct leat_span state, struct leat_erro
     c->next_turn = v->turn;
     rv = make_slot(v, state, err);
     c->done_commits = v->commits;
+    c->done_bytes = file_bytes(v);
     c->done_ns = now_ns();
     v->written = 0;
     return rv;
@@ -416,7 +426,6 @@ static void finish(struct pstate_view *v)
     c->next_pin = NULL;
     c->previous = c->turn;
     c->turn = c->next_turn;
-    c->count++;
     crash_point("checkpoint.done");
 }
 
@@ -438,7 +447,7 @@ bool pstate_checkpoint_due(const struct pstate_view *v, int64_t monotonic_ns)
     if (c == NULL || c->running || v->commits == c->done_commits)
         return false;
     uint64_t due = v->config.checkpoint_bytes > 0 ? v->config.checkpoint_bytes : DUE_BYTES;
-    return v->written >= due || monotonic_ns - c->done_ns >= DUE_NS;
+    return v->written >= due || file_bytes(v) >= c->done_bytes + due || monotonic_ns - c->done_ns >= DUE_NS;
 }
 
 static int run(struct pstate_view *v, struct leat_error *err)

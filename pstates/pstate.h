@@ -69,7 +69,7 @@ struct pstate_config {
     enum leat_durability durability; /* process: checkpoints without fdatasync */
     bool volatile_view;             /* no checkpoints at all: memory mode */
     bool step_checkpoints;          /* tests: no thread writes a checkpoint, each poll does a part of it */
-    uint64_t checkpoint_bytes;      /* written since the last checkpoint: the next is due; 0: 128 MiB */
+    uint64_t checkpoint_bytes;      /* written since the last checkpoint, or grown: the next is due; 0: 128 MiB */
 };
 
 /* Open. After a clean close the view is as it was; after anything else it is put back to its last checkpoint.
@@ -94,7 +94,8 @@ int pstate_view_apply(struct pstate_view *v, struct leat_span ops, struct leat_e
  * Says how many it deleted. */
 int pstate_view_sweep(struct pstate_view *v, uint32_t max, uint32_t *deleted, struct leat_error *err);
 
-/* Is it time? (128 MB dirtied, or file growth of as much, or 10 s since the last and something was committed.) */
+/* Is it time? (Something was committed, and since the last one checkpoint_bytes were put, or the file has grown by as
+ * much, or 10 s have passed.) */
 bool pstate_checkpoint_due(const struct pstate_view *v, int64_t monotonic_ns);
 /* Start one of the last commit, on a helper thread; state (copied) is kept with it. At most one at a time: LEAT_EBUSY. */
 int pstate_checkpoint_start(struct pstate_view *v, struct leat_span state, struct leat_error *err);
@@ -108,9 +109,9 @@ int pstate_checkpoint_wait(struct pstate_view *v, struct leat_error *err);
 void pstate_crash_hook(void (*hook)(void *context, const char *point), void *context);
 
 struct pstate_figures {
-    uint64_t file_bytes, used_pages, free_pages, commits, checkpoints, unswept;
+    uint64_t file_bytes, used_pages, free_pages, commits, unswept;
 };
-void pstate_view_figures(struct pstate_view *v, struct pstate_figures *out);
+void pstate_view_figures(const struct pstate_view *v, struct pstate_figures *out);
 
 /* The reader of the open turn: sees its own writes. Borrowed until commit or abort. */
 struct pstate_reader *pstate_view_turn(struct pstate_view *v);

@@ -79,16 +79,6 @@ int raw_put(struct pstate_view *v, const void *key, size_t size, struct leat_spa
     return rc == 0 ? 0 : view_error(err, rc, "write", v);
 }
 
-int raw_reserve(struct pstate_view *v, const void *key, size_t size, size_t length, void **out, struct leat_error *err)
-{
-    MDB_val k = {size, (void *)(uintptr_t)key}, d = {length, NULL};
-    int rc = mdb_put(v->writer.txn, v->dbi, &k, &d, MDB_RESERVE);
-
-    v->written += length + 512;
-    *out = d.mv_data;
-    return rc == 0 ? 0 : view_error(err, rc, "write", v);
-}
-
 int raw_delete(struct pstate_view *v, const void *key, size_t size, struct leat_error *err)
 {
     MDB_val k = {size, (void *)(uintptr_t)key};
@@ -455,7 +445,7 @@ uint64_t pstate_reader_turn(const struct pstate_reader *r)
     return r->turn;
 }
 
-void pstate_view_figures(struct pstate_view *v, struct pstate_figures *out)
+void pstate_view_figures(const struct pstate_view *v, struct pstate_figures *out)
 {
     MDB_envinfo info;
     MDB_stat stat;

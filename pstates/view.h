@@ -58,8 +58,6 @@ int view_error(struct leat_error *err, int rc, const char *doing, const struct p
 /* 0, LEAT_ENOTFOUND or an error. The value points into the map. */
 int raw_get(const struct pstate_reader *r, const void *key, size_t size, struct leat_span *out, struct leat_error *err);
 int raw_put(struct pstate_view *v, const void *key, size_t size, struct leat_span value, struct leat_error *err);
-/* Room for a value of `length` bytes, to be filled before the next call. */
-int raw_reserve(struct pstate_view *v, const void *key, size_t size, size_t length, void **out, struct leat_error *err);
 int raw_delete(struct pstate_view *v, const void *key, size_t size, struct leat_error *err); /* absent: 0 */
 
 /* A reference id that was never given out. Inside a turn. */

@@ -352,6 +352,37 @@ static void test_bad_elements(void **state)
     pstate_view_abort(v);
 }
 
+/* Few bytes in many places dirty many pages, which a pinned checkpoint keeps: the file grows by them. */
+static void test_growth_is_worth_a_checkpoint(void **state)
+{
+    enum { KEYS = 20000, TURNS = 400 };
+    struct fixture *f = *state;
+    struct buffer bytes = {0};
+    uint64_t turn;
+
+    pstate_view_close(f->v);
+    f->config.checkpoint_bytes = 2 << 20;
+    assert_int_equal(pstate_view_open(&f->config, &f->v, &turn, &bytes, NULL), 0);
+    begin(f->v, NULL);
+    for (int64_t i = 0; i < KEYS; i++)
+        put(f->v, i, i);
+    commit(f->v, 1);
+    assert_true(pstate_checkpoint_due(f->v, 0));
+    assert_int_equal(pstate_checkpoint_start(f->v, span_text(""), NULL), 0);
+    assert_int_equal(pstate_checkpoint_wait(f->v, NULL), 0);
+    begin(f->v, NULL);
+    put(f->v, 0, 1);
+    commit(f->v, 2);
+    assert_false(pstate_checkpoint_due(f->v, 0));
+    for (turn = 3; turn < 3 + TURNS; turn++) {
+        begin(f->v, NULL);
+        put(f->v, (int64_t)(turn * 7919 % KEYS), -1);
+        commit(f->v, turn);
+    }
+    assert_true(f->v->written < f->config.checkpoint_bytes);
+    assert_true(pstate_checkpoint_due(f->v, 0));
+}
+
 /* ---- Sweeping ---- */
 
 static uint64_t entries(struct pstate_view *v)
@@ -443,6 +474,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_refused_operations, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_bad_headers, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_bad_elements, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_growth_is_worth_a_checkpoint, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_sweep, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_sweep_goes_on, set_up, tear_down),
     };
