@@ -395,7 +395,9 @@ LEAT_API int leat_task_error(const struct leat_task *t);
 /* Set what keys lead to. row: the fields of a struct leaf, the one value of another leaf, nothing for the
  * element of a set. Missing collections on the way are made; in a list of collections only the one behind the last. */
 LEAT_API void leat_put(struct leat_task *t, uint32_t pstate, struct leat_row keys, struct leat_row row);
-/* Remove a leaf, an element, or a whole collection (unlinked at once, swept later). Absent: nothing happens. */
+/* Remove a leaf, an element, or a whole collection (unlinked at once, swept later). Absent: nothing happens. Without keys:
+ * the elements of a map or set at the PState's top, each in this turn, so that no more of them go than a batch holds
+ * (64 MiB); what may be large and is to go at once is kept one level down. */
 LEAT_API void leat_delete(struct leat_task *t, uint32_t pstate, struct leat_row keys);
 /* Add one value to the end of a list<..>; *index (may be NULL) is its place. */
 LEAT_API void leat_push(struct leat_task *t, uint32_t pstate, struct leat_row keys, struct leat_row row, uint64_t *index);
