@@ -8,6 +8,7 @@
  *   open.c          modules, options and data directories of a call
  *   cmd_data.c      depot, pstate, query, export; cmd_import.c: import
  *   cmd_module.c    module, stats, version
+ *   cmd_backup.c    backup, restore, rebuild
  *   cmd_consumer.c  depot consumer
  *   cmd_demo.c      demo
  *   cmd_doctor.c    doctor; cmd_trace.c: trace; cmd_top.c, top.h: top
@@ -104,6 +105,9 @@ int cmd_module_list(struct call *c);
 int cmd_module_show(struct call *c);
 int cmd_module_check(struct call *c);
 int cmd_stats(struct call *c);
+int cmd_backup(struct call *c);
+int cmd_restore(struct call *c);
+int cmd_rebuild(struct call *c);
 int cmd_doctor(struct call *c);
 int cmd_trace(struct call *c);
 int cmd_top(struct call *c);

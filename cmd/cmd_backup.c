@@ -6,7 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* backup and restore: what leat_backup and leat_restore do, with a line of progress. */
+/* backup, restore and rebuild: what the functions of leat.h do, with a line of progress. */
 
 static double now(void)
 {
@@ -98,5 +98,40 @@ int cmd_restore(struct call *c)
         return call_error(&err);
     if (!c->quiet)
         fprintf(stderr, "restored and checked in %.2f s; '%s' is ready to be opened\n", now() - started, data);
+    return 0;
+}
+
+static void show_rebuilt(void *context, uint64_t done, uint64_t all)
+{
+    struct progress *p = context;
+
+    p->all = all;
+    if (p->shown)
+        fprintf(stderr, "\r%llu of %llu records, %.0f records/s ", (unsigned long long)done, (unsigned long long)all,
+                (double)done / (now() - p->started));
+}
+
+int cmd_rebuild(struct call *c)
+{
+    const struct leat_module *module = call_module(c->argument[0]);
+    struct progress p = {.started = now(), .shown = isatty(STDERR_FILENO) && !c->quiet};
+    struct leat_rebuild how = {.groups = (uint32_t)call_number(c, "groups", 0, LIMIT_GROUPS), .partial = call_option(c, "partial") != NULL,
+                               .progress = show_rebuilt, .context = &p};
+    struct leat_error err = {0};
+
+    if (module == NULL)
+        return EXIT_NO;
+    if (call_option(c, "data") == NULL)
+        return call_usage(c, "say where the data is: --data DIR");
+    how.options = call_settings(c);
+    if (how.options == NULL)
+        return EXIT_USAGE;
+    int rv = leat_rebuild(call_option(c, "data"), module, &how, &err);
+    if (p.shown)
+        fprintf(stderr, "\r\033[K");
+    if (rv != 0)
+        return call_error(&err);
+    if (!c->quiet)
+        fprintf(stderr, "rebuilt from %llu records in %.2f s\n", (unsigned long long)p.all, now() - p.started);
     return 0;
 }

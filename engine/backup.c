@@ -395,33 +395,42 @@ static char *join(const char *a, const char *b, const char *c)
     return path;
 }
 
-/* Plain files of a folder, but those that belong to a running process. */
-static int list_plain(struct copy *c, const char *below, struct leat_error *err)
+static bool is_left_out(const char *name)
 {
-    static const char *const not[] = {"leat.lock", "stats.jsonl", "hold"};
+    static const char *const those[] = {"leat.lock", "stats.jsonl", ".", ".."};
+    const char *dot = strrchr(name, '.');
+    bool out = (dot != NULL && strcmp(dot, ".tmp") == 0) || strncmp(name, "group-", 6) == 0 || strncmp(name, ".rebuild", 8) == 0;
+
+    for (size_t i = 0; i < LENGTH_OF(those); i++)
+        out = out || strcmp(name, those[i]) == 0;
+    return out;
+}
+
+/* Plain files of a folder, deep: and of those in it, but none that belong to a running process. */
+static int list_plain(struct copy *c, const char *below, bool deep, struct leat_error *err)
+{
     char *path = join(c->directory, below, "");
     DIR *d = opendir(path);
+    int rv = d == NULL ? base_errno(err, errno, "list", path) : 0;
 
-    if (d == NULL) {
-        base_errno(err, errno, "list", path);
-        free(path);
-        return LEAT_EIO;
-    }
-    for (struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
-        char *file = join(path, e->d_name, "");
-        const char *dot = strrchr(e->d_name, '.');
+    for (struct dirent *e = d != NULL ? readdir(d) : NULL; e != NULL && rv == 0; e = readdir(d)) {
+        char *file = join(path, e->d_name, ""), *name = join(below, e->d_name, "");
         struct stat st;
-        bool skip = dot != NULL && strcmp(dot, ".tmp") == 0;
 
-        for (size_t i = 0; i < LENGTH_OF(not); i++)
-            skip = skip || strcmp(e->d_name, not[i]) == 0;
-        if (!skip && lstat(file, &st) == 0 && S_ISREG(st.st_mode))
-            backup_list_add(&c->list, join(below, e->d_name, ""), (uint64_t)st.st_size, (uint64_t)st.st_size, false);
+        if (is_left_out(e->d_name) || lstat(file, &st) != 0)
+            st.st_mode = 0;
+        if (deep && S_ISDIR(st.st_mode))
+            rv = list_plain(c, name, true, err);
+        if (S_ISREG(st.st_mode))
+            backup_list_add(&c->list, name, (uint64_t)st.st_size, (uint64_t)st.st_size, false);
+        else
+            free(name);
         free(file);
     }
-    closedir(d);
+    if (d != NULL)
+        closedir(d);
     free(path);
-    return 0;
+    return rv;
 }
 
 static void list_log(struct copy *c, const char *folder, struct log *log, uint64_t groups)
@@ -476,10 +485,10 @@ static int list_group(struct copy *c, uint32_t at, struct leat_error *err)
 
 static int list_files(struct copy *c, struct leat_error *err)
 {
-    int rv = list_plain(c, "", err);
+    int rv = list_plain(c, "", false, err);
 
     for (uint32_t i = 0; i < c->modules && rv == 0; i++)
-        rv = list_plain(c, c->module[i].layout->module, err);
+        rv = list_plain(c, c->module[i].layout->module, true, err);
     for (uint32_t i = 0; i < c->groups && rv == 0; i++)
         rv = list_group(c, i, err);
     return rv;

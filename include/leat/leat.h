@@ -610,13 +610,31 @@ struct leat_backup {
 
 /* Copy a data directory into a new folder of the directory `to` (made when absent), named by the time; while other threads or
  * processes work in it, too: they go on, only their checkpoints wait. The copy is of one moment over all modules and groups, after
- * the call began, and opens like the directory after a crash: all that was acknowledged before is there. Files that the newest backup in
- * `to` has already are linked. name (may be NULL): the folder's. how may be NULL. An error leaves no backup. */
+ * the call began, and opens like the directory after a crash: all that was acknowledged before is there. Files that the
+ * newest backup in `to` has already are linked. name (may be NULL): the folder's. how may be NULL. An error leaves no backup. */
 LEAT_API int leat_backup(const char *directory, const char *to, const struct leat_backup *how, char name[64],
                          struct leat_error *err);
 /* Copy a backup (name NULL: the newest) into a directory that is not there or empty, checking every byte against the
  * manifest. LEAT_ECORRUPT, LEAT_ENOTFOUND, LEAT_EEXISTS: then there is no directory afterwards, as before. */
 LEAT_API int leat_restore(const char *backups, const char *name, const char *directory, struct leat_error *err);
+
+/* ---- Rebuilding ---- */
+
+struct leat_rebuild {
+    const struct leat_option *options; /* over those that hold; ended by a zero row; NULL: as they are */
+    uint32_t groups;                   /* 0: as many as there are */
+    bool partial;                      /* go on although records were trimmed */
+    void (*progress)(void *context, uint64_t done, uint64_t all); /* records; NULL: none */
+    void *context;
+};
+
+/* Make all PStates of a module again from its depots, perhaps with other options or other code: what clients appended is
+ * processed from its beginning in a directory beside, which then takes the place of the old one at once. Nobody may have the
+ * directory open (LEAT_EBUSY). Schemas of depots stay; times, sessions and, in depots that only clients append to, offsets
+ * too. What topologies appended, ticks and dead letters come anew. LEAT_ETRIMMED: unless partial. An error leaves all as
+ * it was. */
+LEAT_API int leat_rebuild(const char *directory, const struct leat_module *module, const struct leat_rebuild *how,
+                          struct leat_error *err);
 
 /* -- reading PStates -- */
 

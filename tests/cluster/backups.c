@@ -305,6 +305,92 @@ static void damage_is_seen(void **state)
     check_backup(name, 2000);
 }
 
+/* ---- Rebuilding ---- */
+
+static struct leat *open_giver(uint32_t groups)
+{
+    struct leat_launch launch = {.tasks = 8, .groups = groups};
+    struct leat_error err = {0, ""};
+    struct leat *l;
+
+    must(leat_open(directory, NULL, &l, &err));
+    l->segment_size = 16 << 10;
+    must(leat_launch(l, &giver, &launch, &err));
+    return l;
+}
+
+static void append_once(struct leat *l, int64_t id, uint64_t sequence)
+{
+    struct leat_append how = {.ack = LEAT_APPENDED, .session = 5, .sequence = sequence};
+    struct leat_error err = {0, ""};
+    struct leat_depot *d;
+    struct leat_rows *rows;
+
+    must(leat_depot_find(l, "giver", "rows", &d, &err));
+    must(leat_rows_new(d, &rows));
+    must(leat_rows_add(rows, LEAT_ROW(leat_i64(id)), &err));
+    must(leat_append(d, rows, &how, NULL, &err));
+    leat_rows_free(rows);
+}
+
+static void check_giver(struct leat *l, int64_t rows)
+{
+    struct leat_error err = {0, ""};
+    int64_t missing;
+
+    for (int i = 0; i < 2; i++)
+        must(leat_wait(l, 60000, &err));
+    assert_int_equal(check_counts(l, "giver", "direct", &missing), rows);
+    assert_int_equal(missing, 0);
+    assert_int_equal(check_counts(l, "giver", "through", &missing), rows);
+    assert_int_equal(missing, 0);
+}
+
+static void a_rebuild_is_what_the_depots_say(void **state)
+{
+    struct leat_rebuild two = {.groups = 2}, odd = {.groups = 3};
+    struct leat_error err = {0, ""};
+    struct leat *l = open_giver(4);
+
+    (void)state;
+    append_some(l, 0, 3000);
+    for (int64_t id = 3000; id < 3100; id++)
+        append_once(l, id, (uint64_t)id);
+    check_giver(l, 3100);
+    assert_int_equal(leat_rebuild(directory, &giver, &two, &err), LEAT_EBUSY);
+    leat_close(l);
+    assert_int_equal(leat_rebuild(directory, &giver, &odd, &err), LEAT_EINVAL);
+    assert_int_equal(leat_rebuild(directory, &taker, NULL, &err), LEAT_ENOTFOUND);
+    assert_int_equal(leat_rebuild("/nowhere/at/all", &giver, NULL, &err), LEAT_ENOTFOUND);
+    must(leat_rebuild(directory, &giver, &two, &err));
+    l = open_giver(2);
+    check_giver(l, 3100);
+    for (int64_t id = 3000; id < 3100; id++)
+        append_once(l, id, (uint64_t)id); /* repeats are still known */
+    append_some(l, 3100, 100);
+    check_giver(l, 3200);
+    leat_close(l);
+}
+
+/* The other module stands at offsets of a depot whose rows come anew. */
+static void who_reads_what_comes_anew_is_not_led_astray(void **state)
+{
+    struct leat_error err = {0, ""};
+    struct leat *l = open_both(directory);
+
+    (void)state;
+    append_some(l, 0, 500);
+    assert_int_equal(check_all(l), 500);
+    leat_close(l);
+    assert_int_equal(leat_rebuild(directory, &giver, NULL, &err), LEAT_EBUSY);
+    assert_non_null(strstr(err.text, "derived"));
+    assert_int_equal(leat_rebuild(directory, &taker, NULL, &err), LEAT_EINVAL);
+    l = open_both(directory);
+    append_some(l, 500, 500);
+    assert_int_equal(check_all(l), 1000);
+    leat_close(l);
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -329,6 +415,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(of_a_directory_at_rest, set_up, tear_down),
         cmocka_unit_test_setup_teardown(full_segments_are_linked, set_up, tear_down),
         cmocka_unit_test_setup_teardown(damage_is_seen, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_rebuild_is_what_the_depots_say, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(who_reads_what_comes_anew_is_not_led_astray, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """leat backup and restore: at rest, beside an import that goes on, and when told wrongly.
 usage: command_backup.py LEAT [TEST ...]"""
+import json
 import os
 import re
 import subprocess
@@ -74,6 +75,37 @@ class Backup(CommandTest):
             f.write(re.sub('module.ini', 'modulf.ini', text))
         self.run_leat('restore', self.to, '--data', self.back, code=5, says='does not check out')
         self.assertFalse(os.path.exists(self.back))
+
+
+class Rebuild(CommandTest):
+    def tree(self):
+        return sorted(os.path.join(p, n) for p, _, names in os.walk(self.data) for n in names)
+
+    def test_views_come_again_with_other_options_and_groups(self):
+        rows = [{'id': f'v{i}', 'vec': [i % 7 + 1, i % 5, i % 3, 1], 'body': {'n': i}} for i in range(60)]
+        options = ('--set', 'dims=4', '--set', 'bits=4', '--set', 'tables=2', '--ack', 'processed', '--groups', '2')
+        self.append(*rows, depot='vectors', module='lsh', more=options)
+        ask = ('query', 'invoke', 'lsh', 'exact', json.dumps({'vec': [1, 2, 3, 4]}), '--data', self.data)
+        before = self.rows(*ask)
+        self.run_leat('rebuild', 'lsh', '--data', self.data, '--set', 'bits=6', '--set', 'tables=3', '--groups', '4',
+                      says='rebuilt from 60 records')
+        self.assertEqual(self.rows(*ask), before)
+        with open(os.path.join(self.data, 'lsh', 'module.ini')) as f:
+            text = f.read()
+        for line in ('bits = 6', 'tables = 3', 'dims = 4', 'groups = 4', 'tasks = 64'):
+            self.assertIn(line, text)
+        self.append({'id': 'v0', 'vec': None, 'body': None}, depot='vectors', module='lsh', more=('--ack', 'processed'))
+        self.assertNotIn('v0', [r['id'] for r in self.rows(*ask)])
+
+    def test_an_error_leaves_all_as_it_was(self):
+        self.append({'id': 'a', 'vec': [1, 2], 'body': None}, depot='vectors', module='lsh', more=('--set', 'dims=2'))
+        before = self.tree()
+        self.run_leat('rebuild', 'lsh', '--data', self.data, '--set', 'dims=3', code=4, says='rows of another form')
+        self.run_leat('rebuild', 'lsh', '--data', self.data, '--set', 'bits=99', code=4, says='bits')
+        self.run_leat('rebuild', 'lsh', '--data', self.data, '--groups', '3', code=4, says='power of two')
+        self.run_leat('rebuild', 'word_count', '--data', self.data, code=1, says='no data of module')
+        self.run_leat('rebuild', 'nothing', '--data', self.data, code=1, says='no module')
+        self.assertEqual(self.tree(), before)
 
 
 if __name__ == '__main__':

@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/node.h"
+
+#include "base/file.h"
+#include "engine/consumer.h"
+#include "engine/layout.h"
+#include "engine/session.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+/* Views from logs. What clients appended is copied into the depots of a new directory beside, with sessions, sequences and
+ * times; the module runs there from offset 0 until all is processed; then both directories change places at once.
+ * What topologies appended is left out: they append it again. */
+
+enum { HELD_MOST = 4096, HELD_BYTES = 16 << 20, WAIT_MS = 1000, PATH = 4096 };
+
+struct rebuild {
+    const char *directory;
+    const struct leat_rebuild *how;
+    struct layout *from;
+    uint32_t groups;
+    char beside[2048];                   /* the new data directory */
+    struct log *to[LIMIT_GROUPS];
+    struct log *source[HELD_MOST];       /* slices whose records are not synced yet */
+    struct log_slice slice[HELD_MOST];
+    uint32_t slices;
+    size_t bytes;
+    bool moved[LIMIT_DEPOTS + 1];        /* by depot: offsets are not what they were */
+    uint64_t trimmed;
+};
+
+/* ---- Copying the depots ---- */
+
+static int settle(struct rebuild *r, struct leat_error *err)
+{
+    int rv = 0;
+
+    for (uint32_t i = 0; i < r->groups && rv == 0; i++)
+        rv = log_sync(r->to[i], err);
+    for (uint32_t i = 0; i < r->slices; i++)
+        log_release(r->source[i], &r->slice[i]);
+    r->slices = 0;
+    r->bytes = 0;
+    return rv;
+}
+
+static int copy_slice(struct rebuild *r, const struct log_slice *slice, uint32_t depot, uint32_t partition, uint32_t to_partition,
+                      struct leat_error *err)
+{
+    struct log *to = r->to[partition & (r->groups - 1)];
+    int rv = 0;
+
+    for (uint32_t i = 0; i < slice->count && rv == 0; i++) {
+        const struct log_entry *e = &slice->entry[i];
+        struct log_record record = {to_partition, e->time_us, e->session, e->sequence, e->body};
+        uint64_t offset;
+
+        if (e->session >= SESSION_GROUPS) {
+            r->moved[depot] = true;
+            continue;
+        }
+        rv = log_append(to, &record, 1, &offset);
+        if (rv == LEAT_EFULL && (rv = log_sync(to, err)) == 0)
+            rv = log_append(to, &record, 1, &offset);
+        r->moved[depot] = r->moved[depot] || offset != e->offset;
+        r->bytes += e->body.size + 64;
+    }
+    return rv;
+}
+
+static int copy_partition(struct rebuild *r, struct log *from, uint32_t group, uint32_t log_partition, struct leat_error *err)
+{
+    uint32_t depot, partition;
+    uint64_t offset, next;
+    int rv = 0;
+
+    layout_partition_of(r->from, group, log_partition, &depot, &partition);
+    log_bounds(from, log_partition, &offset, &next);
+    r->trimmed += offset;
+    r->moved[depot] = r->moved[depot] || offset > 0;
+    uint32_t to_partition = depot * (r->from->tasks / r->groups) + partition / r->groups;
+    while (rv == 0 && offset < next) {
+        struct log_slice *slice = &r->slice[r->slices];
+
+        rv = log_read(from, log_partition, offset, 65536, HELD_BYTES, slice, err);
+        if (rv != 0)
+            break;
+        offset = slice->next;
+        r->source[r->slices++] = from;
+        rv = copy_slice(r, slice, depot, partition, to_partition, err);
+        if (rv == 0 && (r->slices == HELD_MOST || r->bytes >= HELD_BYTES))
+            rv = settle(r, err);
+    }
+    return rv;
+}
+
+static int copy_group(struct rebuild *r, uint32_t group, struct leat_error *err)
+{
+    struct log *from;
+    int rv = layout_log(r->from, group, "depots", true, &from, err);
+
+    if (rv != 0)
+        return rv;
+    for (uint32_t i = 0; i < from->partitions && i < layout_partitions(r->from) && rv == 0; i++)
+        rv = copy_partition(r, from, group, i, err);
+    int settled = settle(r, rv == 0 ? err : NULL);
+    log_close(from);
+    return rv != 0 ? rv : settled;
+}
+
+static int copy_depots(struct rebuild *r, struct leat_error *err)
+{
+    int rv = 0;
+
+    for (uint32_t i = 0; i < r->groups && rv == 0; i++) {
+        char path[PATH];
+
+        snprintf(path, sizeof(path), "%s/%s/group-%03u/depots", r->beside, r->from->module, i);
+        struct log_config config = {.directory = path, .partitions = r->from->depots * (r->from->tasks / r->groups)};
+        rv = log_open(&log_segments, &config, &r->to[i], err);
+    }
+    for (uint32_t i = 0; i < r->from->groups && rv == 0; i++)
+        rv = copy_group(r, i, err);
+    for (uint32_t i = 0; i < r->groups; i++)
+        if (r->to[i] != NULL)
+            log_close(r->to[i]);
+    if (rv == 0 && r->trimmed > 0 && !r->how->partial)
+        rv = leat_fail(err, LEAT_ETRIMMED, "%llu records were trimmed: what is rebuilt would lack them; say that this is fine, or restore a backup",
+                       (unsigned long long)r->trimmed);
+    return rv;
+}
+
+/* ---- Who stands at offsets ---- */
+
+struct depot_user {
+    const char *depot;
+};
+
+static int refuse(void *context, const char *name, struct leat_error *err)
+{
+    const struct depot_user *user = context;
+
+    return leat_fail(err, LEAT_EBUSY, "'%s' reads depot '%s', whose offsets change; remove that consumer first, or rebuild into a directory of its own",
+                     name, user->depot);
+}
+
+/* Consumers and modules that read depots stand at offsets: those must be what they were. */
+static int check_consumers(const struct rebuild *r, struct leat_error *err)
+{
+    int rv = 0;
+
+    for (uint32_t i = 0; i < r->from->depots && rv == 0; i++) {
+        struct depot_user user = {r->from->depot[i].name};
+        char path[PATH];
+
+        consumer_directory(r->from->directory, user.depot, path, sizeof(path));
+        if (r->moved[i])
+            rv = consumer_list(path, refuse, &user, err);
+    }
+    return rv;
+}
+
+/* ---- Running it ---- */
+
+static const struct leat_option *merge(const struct rebuild *r, struct leat_option *out)
+{
+    uint32_t count = r->from->options;
+
+    memcpy(out, r->from->option, count * sizeof(*out));
+    for (const struct leat_option *o = r->how->options; o != NULL && o->name != NULL; o++) {
+        uint32_t at = 0;
+
+        while (at < count && strcmp(out[at].name, o->name) != 0)
+            at++;
+        if (at < LIMIT_OPTIONS)
+            out[at] = *o;
+        count = at == count && at < LIMIT_OPTIONS ? count + 1 : count;
+    }
+    out[count] = (struct leat_option){NULL, NULL};
+    return out;
+}
+
+static uint64_t lag(struct leat *l)
+{
+    uint64_t sum = 0;
+
+    for (uint32_t i = 0; i < l->module[0]->groups; i++)
+        sum += group_lag(l->module[0]->group[i]);
+    return sum;
+}
+
+/* Until nothing is left, also of what topologies have appended meanwhile. */
+static int process(struct rebuild *r, struct leat *l, struct leat_error *err)
+{
+    uint64_t all = lag(l), left = all;
+    int rv = 0;
+
+    while (left > 0 && (rv == 0 || rv == LEAT_ETIMEOUT)) {
+        rv = leat_wait(l, WAIT_MS, err);
+        left = lag(l);
+        all = left > all ? left : all;
+        if (r->how->progress != NULL)
+            r->how->progress(r->how->context, all - left, all);
+    }
+    return rv == LEAT_ETIMEOUT ? 0 : rv;
+}
+
+static int check_depots(const struct rebuild *r, const struct plan *p, struct leat_error *err)
+{
+    struct arena *a = arena_open(1 << 20);
+    int rv = 0;
+
+    for (uint32_t i = 0; i < p->depots && rv == 0; i++) {
+        const char *is = row_schema_text(a, &p->depot[i].schema);
+
+        if (p->depots != r->from->depots || strcmp(p->depot[i].name, r->from->depot[i].name) != 0 ||
+            strcmp(is, row_schema_text(a, &r->from->depot[i].schema)) != 0)
+            rv = leat_fail(err, LEAT_ESCHEMA, "depot '%s' has rows of another form with these options or this module: {%s}", p->depot[i].name, is);
+    }
+    arena_close(a);
+    return rv;
+}
+
+static int run(struct rebuild *r, const struct leat_module *module, struct leat_error *err)
+{
+    static const struct leat_config config = {.create = true};
+    struct leat_option option[LIMIT_OPTIONS + 1];
+    struct leat_launch launch = {.tasks = r->from->tasks, .groups = r->groups, .options = merge(r, option)};
+    struct leat *l;
+    int rv = leat_open(r->beside, &config, &l, err);
+
+    if (rv != 0)
+        return rv;
+    rv = leat_launch(l, module, &launch, err);
+    if (rv == 0)
+        rv = check_depots(r, l->module[0]->plan, err);
+    if (rv == 0)
+        rv = process(r, l, err);
+    if (rv == 0)
+        rv = module_status(l->module[0], err);
+    leat_close(l);
+    return rv;
+}
+
+/* What launches and consumers said of the depots moves along. */
+static int move_rest(const struct rebuild *r, struct leat_error *err)
+{
+    static const char *const names[] = {"module.retain", "consumers"};
+
+    for (size_t i = 0; i < LENGTH_OF(names); i++) {
+        char from[PATH], to[PATH];
+
+        snprintf(from, sizeof(from), "%s/%s", r->from->directory, names[i]);
+        snprintf(to, sizeof(to), "%s/%s/%s", r->beside, r->from->module, names[i]);
+        if (access(from, F_OK) == 0 && rename(from, to) != 0)
+            return base_errno(err, errno, "move", from);
+    }
+    return 0;
+}
+
+static int change_places(const struct rebuild *r, struct leat_error *err)
+{
+    char rebuilt[PATH];
+
+    snprintf(rebuilt, sizeof(rebuilt), "%s/%s", r->beside, r->from->module);
+    int rv = move_rest(r, err);
+    if (rv == 0 && renameat2(AT_FDCWD, rebuilt, AT_FDCWD, r->from->directory, RENAME_EXCHANGE) != 0)
+        rv = base_errno(err, errno, "put in place", rebuilt);
+    return rv == 0 ? file_sync_directory(r->directory, err) : rv;
+}
+
+static int prepare(struct rebuild *r, const struct leat_module *module, struct leat_error *err)
+{
+    int rv = layout_open(r->directory, module->name, &r->from, err);
+
+    if (rv != 0)
+        return rv;
+    r->groups = r->how->groups > 0 ? r->how->groups : r->from->groups;
+    if (r->groups > r->from->tasks || r->groups > LIMIT_GROUPS || (r->groups & (r->groups - 1)) != 0)
+        return leat_fail(err, LEAT_EINVAL, "%u groups: the number of groups is a power of two up to the %u tasks and %d", r->groups,
+                         r->from->tasks, LIMIT_GROUPS);
+    if (r->from->foreigns > 0)
+        return leat_fail(err, LEAT_EINVAL, "module '%s' reads depot '%s' of another module: only a module that reads its own depots can be rebuilt alone",
+                         module->name, r->from->foreign[0]);
+    rv = leat_check(module, merge(r, (struct leat_option[LIMIT_OPTIONS + 1]){{0}}), err);
+    snprintf(r->beside, sizeof(r->beside), "%.1900s/.rebuild-%.64s", r->directory, module->name);
+    return rv == 0 ? file_remove_tree(r->beside, err) : rv;
+}
+
+int leat_rebuild(const char *directory, const struct leat_module *module, const struct leat_rebuild *how, struct leat_error *err)
+{
+    static const struct leat_rebuild defaults = {0};
+    struct rebuild *r = base_alloc(sizeof(*r));
+    struct leat_error own = {0};
+    char path[PATH];
+    int lock = -1;
+
+    err = err != NULL ? err : &own;
+    r->directory = directory;
+    r->how = how != NULL ? how : &defaults;
+    snprintf(path, sizeof(path), "%s/leat.lock", directory);
+    int rv = access(directory, F_OK) == 0 ? file_lock(path, &lock, err) : leat_fail(err, LEAT_ENOTFOUND, "there is no directory '%s'", directory);
+    if (rv == 0)
+        rv = prepare(r, module, err);
+    if (rv == 0)
+        rv = copy_depots(r, err);
+    if (rv == 0)
+        rv = check_consumers(r, err);
+    if (rv == 0)
+        rv = run(r, module, err);
+    if (rv == 0)
+        rv = change_places(r, err);
+    if (r->beside[0] != '\0')
+        file_remove_tree(r->beside, NULL);
+    if (r->from != NULL)
+        layout_close(r->from);
+    if (lock >= 0)
+        close(lock);
+    free(r);
+    return rv == 0 ? 0 : base_wrap(err, rv, "rebuild of module '%s'", module->name);
+}
