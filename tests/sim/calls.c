@@ -285,7 +285,7 @@ static ssize_t write_at(int fd, const void *bytes, size_t size, uint64_t at)
     begin(fd);
     if (chance(files.wait_one_in)) {
         files.count[FILES_SLOW_WRITES]++;
-        sleep_with(file, disk_ns());
+        sleep_with(file, disk_ns() * (1 + (int64_t)random_below(&fiber_world.random, 8)));
     }
     ssize_t done = write_fault(file, size, at);
     if (done < 0)

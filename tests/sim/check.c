@@ -8,35 +8,48 @@ typedef unsigned long long big;
 /* ---- What may be asked at any time ---- */
 
 /* A task cannot be read: LMDB refuses all once a write of its meta page has failed. */
-static void unreadable(uint32_t task)
+static void unreadable(const struct leat_task *t, uint32_t task)
 {
     if (sim_failed_module() == NULL)
-        sim_fail("task %u cannot be read", task);
+        sim_fail("task %u cannot be read: %s", task, leat_code_name(leat_task_error(t)));
 }
 
-/* Rows that a node's totals tell of, over all tasks. Both PStates of a node are written in the same turn. false: it
- * cannot be read any more. */
+/* How many rows a node has seen, where what it keeps tells that. */
+static bool counts_rows(const struct sim_node *n)
+{
+    return n->keep == KEEP_TOTALS || n->keep == KEEP_COUNT || n->keep == KEEP_AVERAGE;
+}
+
+/* Rows under one key. Both PStates of KEEP_TOTALS are written in the same turn. */
+static uint64_t count_of(struct leat_task *t, const struct sim_node *n, struct leat_value key, const struct leat_value *value)
+{
+    struct leat_value twin;
+    uint64_t count = value[n->keep == KEEP_AVERAGE ? 1 : 0].as.u;
+
+    if (n->keep != KEEP_TOTALS)
+        return count;
+    if (leat_get(t, (uint32_t)n->pstate + 1, LEAT_KEYS(key), &twin, 1) != 0 || twin.as.u != count)
+        sim_fail("node n%td: half a turn is seen: key %llu has %llu and %llu rows", n - sim_module.node, (big)key.as.u,
+                 (big)count, (big)twin.as.u);
+    return count;
+}
+
+/* Over all tasks. false: it cannot be read any more. */
 static bool totals_of(struct leat_view *v, const struct sim_node *n, uint64_t *out)
 {
     uint64_t total = 0;
 
     for (uint32_t task = 0; task < sim_module.tasks; task++) {
         struct leat_task *t = leat_view_task(v, task);
-        struct leat_value key, value[3], twin;
+        struct leat_value key, value[3];
         struct leat_scan *scan;
 
         if (leat_scan_open(t, (uint32_t)n->pstate, LEAT_KEYS(), NULL, &scan) != 0) {
-            unreadable(task);
+            unreadable(t, task);
             return false;
         }
-        while (leat_scan_next(scan, &key, value, 3) == 0) {
-            uint64_t count = value[0].as.u;
-
-            total += count;
-            if (leat_get(t, (uint32_t)n->pstate + 1, LEAT_KEYS(key), &twin, 1) != 0 || twin.as.u != count)
-                sim_fail("node %td: half a turn is seen: key %llu of task %u has %llu and %llu rows", n - sim_module.node,
-                         (big)key.as.u, task, (big)count, (big)twin.as.u);
-        }
+        while (leat_scan_next(scan, &key, value, 3) == 0)
+            total += count_of(t, n, key, value);
         leat_scan_close(scan);
     }
     *out = total;
@@ -108,7 +121,7 @@ void check_now(void)
     for (uint32_t i = 0; i < sim_module.nodes; i++) {
         uint64_t total;
 
-        if (sim_module.node[i].keep != KEEP_TOTALS || !totals_of(v, &sim_module.node[i], &total))
+        if (!counts_rows(&sim_module.node[i]) || !totals_of(v, &sim_module.node[i], &total))
             continue;
         check_total(i, total, least[i]);
     }
@@ -118,6 +131,56 @@ void check_now(void)
     if (node < sim_module.nodes && total_by_query(&total))
         check_total(node, total, before > least[node] ? before : least[node]);
     check_progress();
+}
+
+/* ---- Rows whose effects are acknowledged ---- */
+
+/* Keeps each row by its id, at the task of its key. */
+static bool names_rows(const struct sim_node *n)
+{
+    return n->route == LEAT_BY_KEY && (n->keep == KEEP_SET || n->keep == KEEP_MAP || n->keep == KEEP_DISTINCT);
+}
+
+static void check_ids(struct leat_view *v, uint32_t node, uint32_t task, uint32_t key, const struct model_part *part)
+{
+    struct leat_task *t = leat_view_task(v, task);
+    struct leat_value value;
+
+    for (uint32_t i = 0; i < part->rows; i++) {
+        int rv = leat_get(t, (uint32_t)sim_module.node[node].pstate, LEAT_KEYS(leat_u32(key), leat_u64(part->row[i].id)), &value, 1);
+
+        if (rv == LEAT_ENOTFOUND)
+            sim_fail("rows are acknowledged as processed, but node n%u does not show one of them, at key %u of task %u", node,
+                     key, task);
+        if (rv != 0)
+            return;
+    }
+}
+
+void check_processed(uint32_t stream, uint64_t from, uint64_t to)
+{
+    struct leat_error err = {0};
+    struct leat_view *v;
+    struct model m;
+    bool any = false;
+
+    for (uint32_t i = 0; i < sim_module.nodes; i++)
+        any = any || names_rows(&sim_module.node[i]);
+    if (!any || leat_view_open(sim.leat, "sim", &v, &err) != 0)
+        return;
+    model_init(&m, &sim_module);
+    m.one_depot = true;
+    for (uint64_t i = from; i < to; i++) {
+        struct sim_row row = sim_client_row(&sim_module, stream, i);
+
+        model_row(&m, stream % MODULE_DEPOTS, 0, &row);
+    }
+    for (uint32_t i = 0; i < sim_module.nodes; i++)
+        for (uint32_t task = 0; task < sim_module.tasks && names_rows(&sim_module.node[i]); task++)
+            for (uint32_t key = 0; key < sim_module.keys; key++)
+                check_ids(v, i, task, key, model_part(&m, i, task, key));
+    leat_view_close(v);
+    model_fini(&m);
 }
 
 /* ---- The depots ---- */

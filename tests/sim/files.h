@@ -91,7 +91,7 @@ struct files {
     uint32_t write_errors, sync_errors, read_errors; /* so many fail, behind so many that do not: */
     uint32_t write_skip, sync_skip, read_skip;
     uint32_t slow_one_in;     /* syncs that take a hundred times as long */
-    uint32_t wait_one_in;     /* writes that take as long as a sync */
+    uint32_t wait_one_in;     /* writes that take as long as some syncs */
     uint64_t count[FILES_COUNTS];
 };
 extern struct files files;

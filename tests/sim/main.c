@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -20,7 +21,7 @@
 #include "tests/sim/commit.h"
 
 /* What a crash left lying in memory is not freed: a process runs some seeds only. */
-enum { PATIENCE_S = 60, SEEDS_EACH = 100, SEEDS = 200, SEEDS_LONG = 10000 };
+enum { PATIENCE_S = 10, SEEDS_EACH = 100, SEEDS = 200, SEEDS_LONG = 10000 };
 
 struct options {
     uint64_t seed, seeds;
@@ -52,7 +53,7 @@ static void run_child(uint64_t from, uint64_t count, const bool *dropped, bool v
     pid_t pid = fork();
     if (pid == 0) {
         for (uint64_t i = 0; i < count; i++) {
-            alarm(PATIENCE_S);
+            setitimer(ITIMER_PROF, &(struct itimerval){.it_value = {.tv_sec = PATIENCE_S}}, NULL);
             sim_run(from + i, dropped, verbose, result);
             result->done++;
         }
@@ -67,8 +68,8 @@ static void run_child(uint64_t from, uint64_t count, const bool *dropped, bool v
     if (result->failed || (WIFEXITED(status) && WEXITSTATUS(status) == 0))
         return;
     result->failed = true;
-    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
-        snprintf(result->text, sizeof(result->text), "it does not end in %d s", PATIENCE_S);
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGPROF)
+        snprintf(result->text, sizeof(result->text), "it does not end in %d s of its processor", PATIENCE_S);
     else
         snprintf(result->text, sizeof(result->text), "the process dies (%s %d)", WIFSIGNALED(status) ? "signal" : "exit",
                  WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));

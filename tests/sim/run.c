@@ -68,7 +68,7 @@ static enum op_kind draw_kind(struct random *r, uint32_t actor)
 
 static void draw_plan(struct random *r)
 {
-    static const uint32_t switches[] = {0, 2, 8, 50, 1000}, cuts[] = {0, 0, 1, 3, 20}, stalls[] = {0, 30, 300, 3000};
+    static const uint32_t switches[] = {0, 2, 8, 50, 1000}, cuts[] = {0, 0, 1, 3, 20}, stalls[] = {0, 30, 300, 3000}, waits[] = {0, 8, 40, 400};
     uint32_t tasks = 1U << below(r, 5);
 
     sim_module_make(r, tasks, &sim_module);
@@ -87,7 +87,7 @@ static void draw_plan(struct random *r)
     fiber_world.stall_ns = (int64_t)1000000 << below(r, 7);
     fiber_world.spurious_one_in = below(r, 2) == 0 ? 20 : 0;
     files.sync_ns = 20000 + below(r, 1000000);
-    files.wait_one_in = stalls[below(r, LENGTH_OF(stalls))];
+    files.wait_one_in = waits[below(r, LENGTH_OF(waits))];
     sim.ops = 4 + below(r, SIM_OPS - 4);
     for (uint32_t i = 0; i < sim.ops; i++) {
         uint32_t actor = below(r, 3) == 0 ? 0 : 1 + below(r, sim.clients);
@@ -211,6 +211,7 @@ static const char *const told[] = {[LEAT_APPENDED] = "appended", [LEAT_PROCESSED
 void sim_append(const struct op *op)
 {
     uint32_t depot = (uint32_t)(op->dice % sim_module.client_depots), stream = (op->actor - 1) * MODULE_DEPOTS + depot;
+    static const uint32_t most[] = {1, 1, 3, 12, 12, 200};
     struct random r;
     struct leat_error err = {0};
     struct leat_depot *d;
@@ -219,8 +220,8 @@ void sim_append(const struct op *op)
 
     random_seed(&r, op->dice);
     uint64_t acked = sim.stream[stream].acked, again = random_below(&r, 4) == 0 ? random_below(&r, 8) : 0;
-    uint64_t from = acked > again ? acked - again : 0, to = acked + 1 + random_below(&r, random_below(&r, 5) == 0 ? 200 : 12);
-    static const enum leat_ack acks[] = {LEAT_APPENDED, LEAT_APPENDED, LEAT_APPENDED, LEAT_PROCESSED, LEAT_PROCESSED, LEAT_NONE};
+    uint64_t from = acked > again ? acked - again : 0, to = acked + 1 + random_below(&r, most[random_below(&r, LENGTH_OF(most))]);
+    static const enum leat_ack acks[] = {LEAT_APPENDED, LEAT_APPENDED, LEAT_PROCESSED, LEAT_PROCESSED, LEAT_PROCESSED, LEAT_NONE};
     struct leat_append how = {.ack = acks[random_below(&r, LENGTH_OF(acks))], .session = stream + 1,
                               .sequence = from, .partition = stream % sim_module.tasks};
     snprintf(name, sizeof(name), "d%u", depot);
@@ -240,6 +241,8 @@ void sim_append(const struct op *op)
                      (unsigned long long)to, name, told[how.ack]);
             if (how.ack != LEAT_NONE)
                 note_acked(stream, from, to, how.ack == LEAT_PROCESSED);
+            if (how.ack == LEAT_PROCESSED)
+                check_processed(stream, from, to);
             if (how.ack == LEAT_PROCESSED && first)
                 check_returns(stream, from, to, &receipt);
             leat_receipt_fini(&receipt);
@@ -325,7 +328,8 @@ static void do_op(const struct op *op)
     sim.result->counts.ops[op->kind]++;
     switch (op->kind) {
     case OP_APPEND:
-        sim_append(op);
+        for (uint64_t i = 0; i <= (op->dice >> 32 & 3) && !stopped(); i++)
+            sim_append(&(struct op){OP_APPEND, op->actor, op->dice + i});
         break;
     case OP_PAUSE:
         fiber_sleep((int64_t)(op->dice % (op->dice % 3 == 0 ? 12 * (uint64_t)SECOND : 100000000)));

@@ -117,6 +117,8 @@ bool sim_settle(void);
 
 /* What may be asked at any time. */
 void check_now(void);
+/* Rows of a stream were just acknowledged as processed: each must be seen where it belongs. */
+void check_processed(uint32_t stream, uint64_t from, uint64_t to);
 /* All is processed: everything, exactly. */
 void check_end(void);
 /* The same, and then: what nobody needs any more is given back. */
