@@ -13,6 +13,7 @@
 
 #include "base/file.h"
 #include "engine/checkup.h"
+#include "modules/modules.h"
 
 /* leat doctor: looks at everything in a data directory and changes nothing. One line a finding. */
 
@@ -25,6 +26,7 @@ struct doctor {
     enum checkup_weight worst;
     uint32_t findings;
     char scratch[3072];
+    uint64_t compared;     /* elements that were made again */
 };
 
 static volatile sig_atomic_t stopped;
@@ -52,7 +54,9 @@ static void found(void *context, enum checkup_weight weight, const char *where, 
     tell(d, weights[weight], where, what, advice);
 }
 
-/* ---- A view is checked in a process of its own: a damaged file may end it ---- */
+/* ---- Views are looked at in a process of its own: a damaged file may end it ---- */
+
+enum { REBUILD = UINT32_MAX }; /* no group, but all of them made again */
 
 struct message {
     int weight; /* -1: the last one */
@@ -91,7 +95,10 @@ _Noreturn static void view_process(const struct doctor *d, const struct layout *
     dup2(null, STDERR_FILENO); /* what LMDB or a sanitizer would say of damage is told in our words */
     snprintf(scratch, sizeof(scratch), "%s/view", d->scratch);
     struct checkup c = {.found = send_finding, .context = &to, .settled = true, .scratch = scratch};
-    checkup_view(l, group, &c);
+    if (group == REBUILD)
+        checkup_rebuild(l, modules_find(l->module), &c);
+    else
+        checkup_view(l, group, &c);
     struct message last = {.weight = -1, .elements = c.elements};
     send_message(to, &last);
     _exit(0);
@@ -115,7 +122,10 @@ static void check_view(struct doctor *d, const struct layout *l, uint32_t group)
     char path[4096];
     int ends[2], status = 0;
 
-    layout_path(l, group, "view", path, sizeof(path));
+    if (group == REBUILD)
+        snprintf(path, sizeof(path), "%s", l->directory);
+    else
+        layout_path(l, group, "view", path, sizeof(path));
     if (pipe(ends) != 0) {
         found(d, CHECKUP_WARNING, path, "not checked: no pipe can be made", "try again");
         return;
@@ -132,7 +142,9 @@ static void check_view(struct doctor *d, const struct layout *l, uint32_t group)
     close(ends[0]);
     while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR)
         ;
-    if (m.weight == -1)
+    if (m.weight == -1 && group == REBUILD)
+        d->compared = m.elements;
+    else if (m.weight == -1)
         d->checkup.elements += m.elements;
     else if (!stopped)
         found(d, CHECKUP_DAMAGE, path, "reading it ended the process: pages of data.mdb are damaged",
@@ -158,9 +170,15 @@ static void check_module(struct doctor *d, const char *data, const char *module)
     checkup_logs(l, &d->checkup);
     for (uint32_t i = 0; i < l->groups && d->checkup.settled && !stopped; i++)
         check_view(d, l, i);
-    snprintf(what, sizeof(what), "%u groups, %llu segments with %llu MiB, %llu records, %llu turns, %llu elements of views", l->groups,
-             (unsigned long long)d->checkup.segments, (unsigned long long)d->checkup.bytes >> 20, (unsigned long long)d->checkup.records,
-             (unsigned long long)d->checkup.batches, (unsigned long long)d->checkup.elements);
+    d->compared = 0;
+    if (call_option(d->call, "rebuild") != NULL && d->checkup.settled && d->worst < CHECKUP_DAMAGE && !stopped)
+        check_view(d, l, REBUILD);
+    int size = snprintf(what, sizeof(what), "%u groups, %llu segments with %llu MiB, %llu records, %llu turns, %llu elements of views",
+                        l->groups, (unsigned long long)d->checkup.segments, (unsigned long long)d->checkup.bytes >> 20,
+                        (unsigned long long)d->checkup.records, (unsigned long long)d->checkup.batches,
+                        (unsigned long long)d->checkup.elements);
+    if (d->compared > 0)
+        snprintf(what + size, sizeof(what) - (size_t)size, "; %llu elements were made again and compared", (unsigned long long)d->compared);
     tell(d, "checked", path, what, "");
     layout_close(l);
 }

@@ -387,6 +387,15 @@ static void look_at_group(const struct layout *l, struct look *k, struct checkup
     arena_close(w.arena);
 }
 
+static void look_fini(struct look *k)
+{
+    free(k->hop);
+    free(k->sent);
+    free(k->cursor);
+    free(k->first);
+    free(k->next);
+}
+
 void checkup_logs(const struct layout *l, struct checkup *c)
 {
     struct look *k = base_alloc(l->groups * sizeof(*k));
@@ -401,12 +410,43 @@ void checkup_logs(const struct layout *l, struct checkup *c)
             check_hops(l, k, &k[i], c);
         }
     }
-    for (uint32_t i = 0; i < l->groups; i++) {
-        free(k[i].hop);
-        free(k[i].sent);
-        free(k[i].cursor);
-        free(k[i].first);
-        free(k[i].next);
-    }
+    for (uint32_t i = 0; i < l->groups; i++)
+        look_fini(&k[i]);
     free(k);
+}
+
+static void ignore(void *context, enum checkup_weight weight, const char *where, const char *what, const char *advice)
+{
+    (void)where;
+    (void)what;
+    (void)advice;
+    *(bool *)context = *(bool *)context || weight == CHECKUP_DAMAGE;
+}
+
+static bool all_read(const struct layout *l, const struct look *k, const bool *read)
+{
+    for (uint32_t i = 0; i < layout_partitions(l); i++)
+        if (k->cursor[i] < k->next[i] && read[i / (l->tasks / l->groups)])
+            return false;
+    return true;
+}
+
+bool checkup_processed(const struct layout *l, const bool *read)
+{
+    struct look *k = base_alloc(l->groups * sizeof(*k));
+    bool damaged = false, processed = true;
+    struct checkup c = {.found = ignore, .context = &damaged, .settled = true};
+
+    for (uint32_t i = 0; i < l->groups; i++) {
+        k[i].group = i;
+        look_at_group(l, &k[i], &c);
+        processed = processed && !damaged && k[i].stands && all_read(l, &k[i], read);
+    }
+    for (uint32_t i = 0; i < l->groups && processed; i++)
+        for (uint32_t j = 0; j < l->groups; j++)
+            processed = processed && k[i].hop[j].turn >= k[j].sent[i];
+    for (uint32_t i = 0; i < l->groups; i++)
+        look_fini(&k[i]);
+    free(k);
+    return processed;
 }

@@ -12,7 +12,7 @@
  *   access.c      get, put, delete, scan, count over nested collections
  *   rows.c        packed rows: blocks that fill LMDB overflow pages, 64-byte aligned, for SIMD in place
  *   element.c     an entry of a view by its bytes: names, JSON, operations explained (element.h)
- *   check.c       is everything in a view what its schemas say?
+ *   check.c       is everything in a view what its schemas say? compare.c: do two views hold the same?
  *   sweep.c       deleting unlinked subtrees a bit at a time
  *
  * Operations. Every write is also appended to the operations buffer of the turn: what the journal keeps, and what
@@ -148,6 +148,16 @@ struct pstate_check {
 /* Walk over all of it: keys, values, counts, references. What does not fit is found, of many only the first. LEAT_ECORRUPT
  * and LEAT_EIO: the walk could not go on. */
 int pstate_view_check(struct pstate_reader *r, struct pstate_check *check, struct leat_error *err);
+
+struct pstate_comparison {
+    void (*differs)(void *context, const char *where, const char *a, const char *b);
+    void *context;
+    uint64_t most;                   /* differences that are told */
+    uint64_t elements, differences;  /* added to */
+};
+/* What one task holds of a PState in two views of the same schemas. */
+int pstate_compare(struct pstate_reader *a, struct pstate_reader *b, uint32_t task, uint32_t pstate, struct pstate_comparison *out,
+                   struct leat_error *err);
 
 /* ---- Access: as the leat_ functions of the same names; task and PState by number ----
  * Values returned are borrowed until the next write of the turn, or until the snapshot is paused or closed.

@@ -6,10 +6,11 @@ import hashlib
 import json
 import os
 import shutil
+import struct
 import subprocess
 
 import command_run
-from command_run import CommandTest
+from command_run import CommandTest, crc32c
 
 
 def bytes_of(folder):
@@ -50,9 +51,9 @@ class Doctor(CommandTest):
     def weights(self, rows):
         return [row['weight'] for row in rows]
 
-    def expect(self, where, what, **more):
-        rows = self.doctor(code=5, says='worst is damage', **more)
-        self.assertTrue([r for r in rows if r['weight'] == 'damage' and where in r['where'] and what in r['what']], rows)
+    def expect(self, where, what, arguments=(), weight='damage'):
+        rows = self.doctor(*arguments, code=5 if weight == 'damage' else 1, says=f'worst is.*{weight}')
+        self.assertTrue([r for r in rows if r['weight'] == weight and where in r['where'] and what in r['what']], rows)
         return rows
 
     def test_a_whole_directory(self):
@@ -163,6 +164,76 @@ class Doctor(CommandTest):
             self.write(self.file(name), kept)
         os.remove(self.file('module.fingerprint'))
         self.expect('word_count', 'is missing')
+
+
+    def test_made_again(self):
+        rows = self.doctor('--rebuild')
+        self.assertEqual(self.weights(rows), ['checked'])
+        self.assertIn('; 50 elements were made again and compared', rows[0]['what'])
+
+    def test_made_again_with_another_value(self):
+        """A value that fits its schema is wrong all the same."""
+        path = self.file('group-000', 'view', 'data.mdb')
+        with open(path, 'rb') as f:
+            content = f.read()
+        keys = [k for k in self.counts() if k.startswith('word') and len(k) == 6 and k.encode() in content]
+        key = keys[0].encode()
+        at = content.find(key)
+        while at >= 0:
+            self.change(path, at + len(key), b'\x63')  # the lowest byte of the count
+            at = content.find(key, at + 1)
+        self.assertEqual(self.weights(self.doctor()), ['checked'])
+        rows = self.expect('PState counts', '1 of 50 elements differ', arguments=['--rebuild'], weight='warning')
+        self.assertRegex(rows[0]['what'], f'task \\d+, key "{keys[0]}": 99, made again [89]$')
+
+    def test_made_again_where_order_matters(self):
+        account = {'depot': 'deposits', 'module': 'bank_transfer', 'more': ('--ack', 'processed', '--groups', '2')}
+        self.append({'account': 'payer', 'amount': 77}, **account)
+        self.append({'from': 'payer', 'to': 'other', 'amount': 70, 'id': 'x'}, **dict(account, depot='transfers'))
+        self.assertEqual(self.weights(self.doctor('bank_transfer', '--rebuild')), ['checked'])
+        for group in ('group-000', 'group-001'):
+            path = os.path.join(self.data, 'bank_transfer', group, 'view', 'data.mdb')
+            with open(path, 'rb') as f:
+                content = f.read()
+            at = content.find(b'payer')
+            while at >= 0:
+                if content[at + 5] == 7:
+                    self.change(path, at + 5, b'\x08')
+                at = content.find(b'payer', at + 1)
+        rows = self.doctor('bank_transfer', '--rebuild')
+        self.assertEqual(self.weights(rows), ['note', 'checked'])
+        self.assertIn('PState balances', rows[0]['where'])
+        self.assertIn('not the same each time', rows[0]['what'])
+
+    def test_what_cannot_be_made_again(self):
+        for group in (0, 1):
+            for name in ('journal', 'view'):
+                shutil.rmtree(self.file(f'group-00{group}', name))
+                os.mkdir(self.file(f'group-00{group}', name))
+        rows = self.doctor('--rebuild')
+        self.assertIn('not all that was appended is processed', rows[0]['what'])
+
+    def test_trimmed_depots(self):
+        """As a trim leaves a log: the first segment is gone, the next one says how far it went."""
+        path = self.segment('depots')
+        with open(path, 'rb') as f:
+            content = f.read()
+        partitions, = struct.unpack('<I', content[12:16])
+        offsets, groups, at = [0] * partitions, 0, (32 + 8 * partitions + 4095) // 4096 * 4096
+        while content[at:at + 4] == b'LGRP':
+            length, _, runs = struct.unpack('<QQI', content[at + 8:at + 28])
+            run = at + 32
+            for _ in range(runs):
+                partition, records, first, size = struct.unpack('<IIQI', content[run:run + 20])
+                offsets[partition] = first + records
+                run += 32 + size
+            groups, at = groups + 1, at + length
+        body = struct.pack('<IIQQ', 1, partitions, 1, groups) + struct.pack(f'<{partitions}Q', *offsets)
+        self.write(path.replace('0.seg', '1.seg'), struct.pack('<II', 0x4745534c, crc32c(body)) + body + bytes(1 << 16))
+        os.remove(path)
+        rows = self.doctor('--rebuild')
+        self.assertEqual(self.weights(rows), ['note', 'checked'])
+        self.assertIn('what came before was trimmed', rows[0]['what'])
 
 
 if __name__ == '__main__':

@@ -73,6 +73,16 @@ class CommandTest(unittest.TestCase):
         return {r['key']: r['value'] for r in self.rows('pstate', 'scan', 'word_count', 'counts', '--data', self.data)}
 
 
+def crc32c(data):
+    """As logs have it."""
+    crc = 0xffffffff
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
+    return crc ^ 0xffffffff
+
+
 def npy(rows, half=False, version=1, header=None):
     text = header or "{'descr': '<f%d', 'fortran_order': False, 'shape': (%d, %d), }" % (2 if half else 4, len(rows), len(rows[0]))
     head = 10 if version == 1 else 12

@@ -7,16 +7,7 @@ import shutil
 import struct
 
 import command_run
-from command_run import CommandTest
-
-
-def crc32c(data):
-    crc = 0xffffffff
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
-    return crc ^ 0xffffffff
+from command_run import CommandTest, crc32c
 
 
 class Trace(CommandTest):
