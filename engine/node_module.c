@@ -307,9 +307,30 @@ static int check_kept(struct module *m, struct kept *k, struct leat_error *err)
     return rv;
 }
 
-static int open_groups(struct leat *l, struct module *m, struct leat_error *err)
+static int open_group(struct module *m, uint32_t number, struct leat_error *err)
 {
-    bool complete = has_streams(m);
+    const struct leat *l = m->node;
+    char path[4096];
+    struct group_config config = {.plan = m->plan, .directory = path, .number = number, .groups = m->groups,
+                                  .durability = l->config.durability, .memory = l->config.memory,
+                                  .clock = clock_real(), .no_space = &l->disk.refuses,
+                                  .seed = l->manual ? l->seed + number : random_entropy(),
+                                  .cut_rows = l->cut_rows, .force_hops = l->force_hops,
+                                  .step_checkpoints = l->manual, .wake = runner_wake, .context = &m->runner[number],
+                                  .nodes = m->nodes, .foreign_tasks = m->foreign_tasks,
+                                  .retain = m->retain, .module_directory = m->directory,
+                                  .segment_size = l->segment_size, .checkpoint_bytes = l->checkpoint_bytes};
+
+    snprintf(path, sizeof(path), "%s/group-%03u", m->directory, number);
+    if (has_streams(m) && access(path, F_OK) != 0)
+        return leat_fail(err, LEAT_ECORRUPT, "the directory '%s' is missing: put it back, with all others from one backup", path);
+    int rv = group_open(&config, &m->group[number], err);
+    m->runner[number].group = m->group[number];
+    return rv;
+}
+
+static int open_groups(struct module *m, struct leat_error *err)
+{
     uint32_t nodes = 0;
     int rv = 0;
 
@@ -321,24 +342,8 @@ static int open_groups(struct leat *l, struct module *m, struct leat_error *err)
     m->runner = base_alloc(m->groups * sizeof(*m->runner));
     for (uint32_t i = 0; i < m->groups; i++)
         runner_init(&m->runner[i], m);
-    for (uint32_t i = 0; i < m->groups && rv == 0; i++) {
-        char path[4096];
-        struct group_config config = {.plan = m->plan, .directory = path, .number = i, .groups = m->groups,
-                                      .durability = l->config.durability, .memory = l->config.memory,
-                                      .clock = clock_real(), .no_space = &l->disk.refuses, .seed = l->manual ? l->seed + i : random_entropy(),
-                                      .cut_rows = l->cut_rows, .force_hops = l->force_hops,
-                                      .step_checkpoints = l->manual, .wake = runner_wake, .context = &m->runner[i],
-                                      .nodes = m->nodes, .foreign_tasks = m->foreign_tasks,
-                                      .retain = m->retain, .module_directory = m->directory,
-                                      .segment_size = l->segment_size, .checkpoint_bytes = l->checkpoint_bytes};
-
-        snprintf(path, sizeof(path), "%s/group-%03u", m->directory, i);
-        if (complete && access(path, F_OK) != 0)
-            rv = leat_fail(err, LEAT_ECORRUPT, "the directory '%s' is missing: put it back, with all others from one backup", path);
-        else
-            rv = group_open(&config, &m->group[i], err);
-        m->runner[i].group = m->group[i];
-    }
+    for (uint32_t i = 0; i < m->groups && rv == 0; i++)
+        rv = open_group(m, i, err);
     return rv;
 }
 
@@ -417,7 +422,7 @@ int module_launch(struct leat *l, const struct leat_module *module, const struct
         rv = module_retain(m, launch->retain, err);
     if (rv == 0) {
         find_foreign(l, m);
-        rv = open_groups(l, m, err);
+        rv = open_groups(m, err);
     }
     if (rv == 0) {
         make_depots(m);
@@ -427,6 +432,7 @@ int module_launch(struct leat *l, const struct leat_module *module, const struct
     buffer_fini(&k.fingerprint);
     arena_close(k.arena);
     if (rv != 0) {
+        atomic_store(&m->failed, rv);
         module_stop(m);
         for (uint32_t i = 0; i < m->groups && m->group != NULL; i++)
             if (m->group[i] != NULL)
@@ -439,6 +445,20 @@ int module_launch(struct leat *l, const struct leat_module *module, const struct
     l->module[l->modules++] = m;
     pthread_mutex_unlock(&l->mutex);
     return 0;
+}
+
+int module_reopen_group(struct module *m, uint32_t number, struct leat_error *err)
+{
+    leat_assert(m->node->manual && node_modules(m->node) == 1);
+    query_cache_close(m->queries);
+    group_close(m->group[number]);
+    m->group[number] = NULL;
+    int rv = open_group(m, number, err);
+    for (uint32_t i = 0; i < m->groups; i++)
+        if (m->group[i] != NULL)
+            group_connect(m->group[i], m->group, m->foreign);
+    m->queries = query_cache_open(m);
+    return rv;
 }
 
 /* ---- Ending ---- */

@@ -16,30 +16,44 @@ struct leat_test {
     bool temporary;
     const char *crash_point;
     uint32_t crash_after;
+    uint32_t down;       /* the group that crashed; NONE */
 };
 
-/* One cluster at a time can crash: the hook is the process's. */
-static bool crash_here(void *context, const struct group *g, const char *point)
+enum { POINTS_MOST = 32 };
+#define NONE UINT32_MAX
+
+/* One cluster at a time can crash: the hooks are the process's. */
+static bool crash_here(void *context, const char *point)
 {
     struct leat_test *t = context;
 
-    (void)g;
     if (t->crash_point == NULL || strcmp(t->crash_point, point) != 0 || --t->crash_after > 0)
         return false;
     t->crash_point = NULL;
     return true;
 }
 
+static bool crash_group(void *context, const struct group *g, const char *point)
+{
+    (void)g;
+    return crash_here(context, point);
+}
+
 static int launch(struct leat_test *t, struct leat_error *err)
 {
     struct leat_config config = {.create = true, .memory = t->config.memory};
+
+    t->down = NONE;
     int rv = leat_open(t->directory, &config, &t->leat, err);
 
     if (rv != 0)
         return rv;
+    stats_writer_close(t->leat->stats); /* no thread may look at groups that come and go */
+    t->leat->stats = NULL;
     t->leat->manual = true;
     t->leat->cut_rows = t->config.cut_rows;
     t->leat->force_hops = t->config.force_hops;
+    t->leat->checkpoint_bytes = t->config.checkpoint_bytes;
     t->leat->seed = random_u64(&t->random);
     rv = leat_launch(t->leat, t->config.module, &t->launch, err);
     if (rv != 0) {
@@ -65,7 +79,8 @@ int leat_test_open(const struct leat_test_config *config, struct leat_test **out
         free(t);
         return leat_fail(err, LEAT_EIO, "no temporary directory can be made");
     }
-    group_crash_hook(crash_here, t);
+    group_crash_hook(crash_group, t);
+    pstate_crash_hook(crash_here, t);
     int rv = launch(t, err);
     if (rv != 0) {
         leat_test_close(t);
@@ -80,6 +95,9 @@ void leat_test_close(struct leat_test *t)
     if (t == NULL)
         return;
     group_crash_hook(NULL, NULL);
+    pstate_crash_hook(NULL, NULL);
+    if (t->leat != NULL && t->down != NONE)
+        atomic_store(&t->leat->module[0]->failed, LEAT_ECANCELED);
     leat_close(t->leat);
     if (t->temporary)
         file_remove_tree(t->directory, NULL);
@@ -114,12 +132,19 @@ int leat_test_append(struct leat_test *t, const char *depot, struct leat_row row
     return leat_test_append_once(t, depot, row, 0, 0, err);
 }
 
+static int step(struct leat_test *t, uint32_t group, struct leat_error *err)
+{
+    if (group == t->down)
+        return 0;
+    int rv = group_step(t->leat->module[0]->group[group], err);
+    if (rv == LEAT_ECANCELED)
+        t->down = group;
+    return rv;
+}
+
 int leat_test_step(struct leat_test *t, struct leat_error *err)
 {
-    struct module *m = t->leat->module[0];
-    uint32_t group = (uint32_t)random_below(&t->random, m->groups);
-
-    return group_step(m->group[group], err);
+    return step(t, (uint32_t)random_below(&t->random, t->leat->module[0]->groups), err);
 }
 
 static uint64_t lag(const struct module *m)
@@ -137,8 +162,10 @@ int leat_test_run(struct leat_test *t, struct leat_error *err)
     struct module *m = t->leat->module[0];
     uint32_t idle = 0;
 
+    if (t->down != NONE)
+        return leat_fail(err, LEAT_ECANCELED, "group %u has crashed", t->down);
     while (idle < 2 * m->groups) {
-        int rv = idle < m->groups ? leat_test_step(t, err) : group_step(m->group[idle - m->groups], err);
+        int rv = idle < m->groups ? leat_test_step(t, err) : step(t, idle - m->groups, err);
 
         if (rv < 0)
             return rv;
@@ -151,12 +178,19 @@ int leat_test_run(struct leat_test *t, struct leat_error *err)
 
 const char *const *leat_test_points(void)
 {
-    return group_crash_points;
+    static const char *points[POINTS_MOST + 1];
+    uint32_t count = 0;
+
+    for (const char *const *p = group_crash_points; *p != NULL && count < POINTS_MOST; p++)
+        points[count++] = *p;
+    for (const char *const *p = pstate_crash_points; *p != NULL && count < POINTS_MOST; p++)
+        points[count++] = *p;
+    return points;
 }
 
 void leat_test_crash_at(struct leat_test *t, const char *point, uint32_t after)
 {
-    leat_assert(after > 0);
+    leat_assert(point == NULL || after > 0);
     t->crash_point = point;
     t->crash_after = after;
 }
@@ -164,9 +198,19 @@ void leat_test_crash_at(struct leat_test *t, const char *point, uint32_t after)
 int leat_test_restart(struct leat_test *t, struct leat_error *err)
 {
     leat_assert(!t->config.memory);
-    t->crash_point = NULL;
-    atomic_store(&t->leat->module[0]->failed, LEAT_ECANCELED);
+    if (t->leat != NULL)
+        atomic_store(&t->leat->module[0]->failed, LEAT_ECANCELED);
     leat_close(t->leat);
     t->leat = NULL;
     return launch(t, err);
+}
+
+int leat_test_restart_group(struct leat_test *t, struct leat_error *err)
+{
+    leat_assert(!t->config.memory && t->leat != NULL && t->down != NONE);
+    int rv = module_reopen_group(t->leat->module[0], t->down, err);
+
+    if (rv == 0)
+        t->down = NONE;
+    return rv;
 }

@@ -52,19 +52,23 @@ struct checkpointer {
     struct leat_error why;
 };
 
-static void (*crash_hook)(void *context, const char *point);
+const char *const pstate_crash_points[] = {"checkpoint.pinned",       "checkpoint.synced", "checkpoint.slot_half",
+                                           "checkpoint.slot_written", "checkpoint.done",   "restore.metas_half",
+                                           "restore.metas_written",   "restore.opened",    "commit.before",
+                                           "commit.after",            NULL};
+
+static pstate_crash *crash_hook;
 static void *crash_context;
 
-void pstate_crash_hook(void (*hook)(void *context, const char *point), void *context)
+void pstate_crash_hook(pstate_crash *hook, void *context)
 {
     crash_hook = hook;
     crash_context = context;
 }
 
-void crash_point(const char *point)
+int crash_point(const char *point)
 {
-    if (crash_hook != NULL)
-        crash_hook(crash_context, point);
+    return crash_hook != NULL && crash_hook(crash_context, point) ? LEAT_ECANCELED : 0;
 }
 
 static int64_t now_ns(void)
@@ -182,15 +186,14 @@ static int put_metas_back(const char *directory, const struct buffer *slot, stru
     int fd = open(path, O_RDWR | O_CLOEXEC);
     if (fd < 0)
         return base_errno(err, errno, "open", path);
-    int rv = file_pwrite(fd, slot->base + SLOT_HEADER, page, 0);
-    crash_point("restore.metas_half");
-    if (rv == 0)
+    int rv = file_pwrite(fd, slot->base + SLOT_HEADER, page, 0), crash = crash_point("restore.metas_half");
+    if (rv == 0 && crash == 0)
         rv = file_pwrite(fd, slot->base + SLOT_HEADER + page, page, page);
     if (rv != 0)
         rv = base_errno(err, errno, "restore", path);
     close(fd);
-    crash_point("restore.metas_written");
-    return rv;
+    crash = crash != 0 ? crash : crash_point("restore.metas_written");
+    return rv != 0 ? rv : crash;
 }
 
 int checkpoint_restore(const char *directory, bool durable, uint64_t *turn, struct buffer *state, uint64_t *sequence,
@@ -343,17 +346,18 @@ static int write_slot(struct pstate_view *v, struct leat_error *err)
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
         return base_errno(err, errno, "write", path);
-    int rv = file_pwrite(fd, c->slot.base, half, 0);
-    crash_point("checkpoint.slot_half");
-    if (rv == 0)
+    int rv = file_pwrite(fd, c->slot.base, half, 0), crash = crash_point("checkpoint.slot_half");
+    if (rv == 0 && crash == 0)
         rv = file_pwrite(fd, c->slot.base + half, c->slot.size - half, half);
     if (rv != 0)
         rv = base_errno(err, errno, "write", path);
-    else if (sync)
+    else if (sync && crash == 0)
         rv = file_sync(fd, path, err);
     close(fd);
-    crash_point("checkpoint.slot_written");
-    return rv == 0 && sync && fresh ? file_sync_directory(v->directory, err) : rv;
+    crash = crash != 0 ? crash : crash_point("checkpoint.slot_written");
+    if (rv != 0 || crash != 0)
+        return rv != 0 ? rv : crash;
+    return sync && fresh ? file_sync_directory(v->directory, err) : 0;
 }
 
 static int sync_pages(struct pstate_view *v, struct leat_error *err)
@@ -365,8 +369,7 @@ static int sync_pages(struct pstate_view *v, struct leat_error *err)
     snprintf(path, sizeof(path), "%s/data.mdb", v->directory);
     if (v->config.durability == LEAT_FULL)
         rv = file_sync(fd, path, err);
-    crash_point("checkpoint.synced");
-    return rv;
+    return rv != 0 ? rv : crash_point("checkpoint.synced");
 }
 
 /* The slow part: pages durable first, then the slot that speaks of them. */
@@ -403,9 +406,10 @@ static int begin(struct pstate_view *v, struct leat_span state, struct leat_erro
 
     leat_assert(v->writer.txn == NULL && !c->running && c->next_pin == NULL);
     rv = pin(v, &c->next_pin, err);
+    if (rv == 0)
+        rv = crash_point("checkpoint.pinned");
     if (rv != 0)
         return rv;
-    crash_point("checkpoint.pinned");
     c->sequence++;
     c->next_turn = v->turn;
     rv = make_slot(v, state, err);
@@ -416,7 +420,7 @@ static int begin(struct pstate_view *v, struct leat_span state, struct leat_erro
     return rv;
 }
 
-static void finish(struct pstate_view *v)
+static int finish(struct pstate_view *v)
 {
     struct checkpointer *c = v->checkpointer;
 
@@ -426,7 +430,7 @@ static void finish(struct pstate_view *v)
     c->next_pin = NULL;
     c->previous = c->turn;
     c->turn = c->next_turn;
-    crash_point("checkpoint.done");
+    return crash_point("checkpoint.done");
 }
 
 int checkpoint_now(struct pstate_view *v, struct leat_span state, struct leat_error *err)
@@ -435,9 +439,7 @@ int checkpoint_now(struct pstate_view *v, struct leat_span state, struct leat_er
 
     if (rv == 0)
         rv = make_durable(v, err);
-    if (rv == 0)
-        finish(v);
-    return rv;
+    return rv == 0 ? finish(v) : rv;
 }
 
 bool pstate_checkpoint_due(const struct pstate_view *v, int64_t monotonic_ns)
@@ -495,8 +497,7 @@ static int join(struct pstate_view *v, struct leat_error *err)
             *err = c->why;
         return c->result;
     }
-    finish(v);
-    return 0;
+    return finish(v);
 }
 
 int pstate_checkpoint_poll(struct pstate_view *v, uint64_t *turn, uint64_t *previous, struct leat_error *err)
@@ -526,7 +527,5 @@ int pstate_checkpoint_wait(struct pstate_view *v, struct leat_error *err)
     if (c->running)
         return join(v, err);
     int rv = is_unwritten(c) ? make_durable(v, err) : leat_fail(err, c->result, "%s", c->why.text);
-    if (rv == 0)
-        finish(v);
-    return rv;
+    return rv == 0 ? finish(v) : rv;
 }

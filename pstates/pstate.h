@@ -105,8 +105,11 @@ int pstate_checkpoint_start(struct pstate_view *v, struct leat_span state, struc
 int pstate_checkpoint_poll(struct pstate_view *v, uint64_t *turn, uint64_t *previous, struct leat_error *err);
 int pstate_checkpoint_wait(struct pstate_view *v, struct leat_error *err);
 
-/* Named points where tests make the process or the test cluster crash; called on the thread that passes them. */
-void pstate_crash_hook(void (*hook)(void *context, const char *point), void *context);
+/* Named points where tests make the process or the test cluster crash; the hook is called on the thread that passes them.
+ * true: what is under way ends there with LEAT_ECANCELED, and the view can only be closed. */
+typedef bool pstate_crash(void *context, const char *point);
+void pstate_crash_hook(pstate_crash *hook, void *context);
+extern const char *const pstate_crash_points[]; /* ended by NULL */
 
 struct pstate_figures {
     uint64_t file_bytes, used_pages, free_pages, commits, unswept;

@@ -219,11 +219,12 @@ int pstate_view_open(const struct pstate_config *config, struct pstate_view **ou
         rv = read_state(v, *turn, err);
     if (rv == 0 && !config->volatile_view)
         rv = checkpointer_open(v, sequence, *turn, err);
+    if (rv == 0)
+        rv = crash_point("restore.opened");
     if (rv != 0) {
         pstate_view_close(v);
         return rv;
     }
-    crash_point("restore.opened");
     *out = v;
     return 0;
 }
@@ -274,8 +275,9 @@ int pstate_view_commit(struct pstate_view *v, uint64_t turn, struct leat_error *
 
     leat_assert(v->writer.txn != NULL && turn >= v->turn);
     store_u64(bytes, turn);
-    crash_point("commit.before");
-    int rv = raw_put(v, key_turn, sizeof(key_turn), span_of(bytes, 8), err), rc = 0;
+    int rv = crash_point("commit.before"), rc = 0;
+    if (rv == 0)
+        rv = raw_put(v, key_turn, sizeof(key_turn), span_of(bytes, 8), err);
     scans_close(&v->writer, true);
     if (rv == 0)
         rc = mdb_txn_commit(v->writer.txn);
@@ -289,8 +291,7 @@ int pstate_view_commit(struct pstate_view *v, uint64_t turn, struct leat_error *
     }
     v->turn = turn;
     v->commits++;
-    crash_point("commit.after");
-    return 0;
+    return crash_point("commit.after");
 }
 
 void pstate_view_abort(struct pstate_view *v)

@@ -110,7 +110,8 @@ int unlink_place(struct pstate_view *v, uint32_t pstate, const struct place *p, 
 
 /* ---- checkpoint.c ---- */
 
-void crash_point(const char *point);
+/* 0, or LEAT_ECANCELED: crash here. */
+int crash_point(const char *point);
 /* Put the saved meta pages back; *turn 0 when there was no checkpoint and the view begins empty. durable: the checkpoint
  * outlasts a loss of power from then on. */
 int checkpoint_restore(const char *directory, bool durable, uint64_t *turn, struct buffer *state, uint64_t *sequence,

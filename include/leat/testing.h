@@ -31,6 +31,7 @@ struct leat_test_config {
     bool memory;                       /* logs in memory: quick, but a crash loses everything */
     uint64_t seed;                     /* order of steps, sizes of turns, ids */
     uint32_t cut_rows;                 /* not 0: turns of 1 to so many rows, at random */
+    uint64_t checkpoint_bytes;         /* not 0: a checkpoint whenever about so much was written; else as in production */
     bool force_hops;                   /* every hop between tasks goes through the journal and is read from there */
 };
 
@@ -48,17 +49,19 @@ LEAT_API int leat_test_append(struct leat_test *t, const char *depot, struct lea
 LEAT_API int leat_test_append_once(struct leat_test *t, const char *depot, struct leat_row row, uint64_t session,
                                    uint64_t sequence, struct leat_error *err);
 /* Let groups take turns, in an order by the seed, until all effects of all appends are committed everywhere.
- * LEAT_ECANCELED: a crash that was asked for happened; go on with leat_test_restart. */
+ * LEAT_ECANCELED: a crash that was asked for happened, now or before; go on with leat_test_restart, or _restart_group. */
 LEAT_API int leat_test_run(struct leat_test *t, struct leat_error *err);
-/* One step of one group, by the seed. 1: it did something, 0: it had nothing to do; errors as leat_test_run. */
+/* One step of one group, by the seed, of those that did not crash. 1: it did something, 0: it had nothing to do; errors as leat_test_run. */
 LEAT_API int leat_test_step(struct leat_test *t, struct leat_error *err);
 
 /* Names of the points where a group can crash, ended by NULL. */
 LEAT_API const char *const *leat_test_points(void);
-/* Crash at a point when it is passed for the `after`-th time from now (1: the next). */
+/* Crash at a point when it is passed for the `after`-th time from now (1: the next), also by a restart. point NULL: not any more. */
 LEAT_API void leat_test_crash_at(struct leat_test *t, const char *point, uint32_t after);
-/* Drop everything as a crash would, and open it again. Not with memory. */
+/* Drop everything as a crash would, and open it again. Not with memory. LEAT_ECANCELED: it crashed again; call it again. */
 LEAT_API int leat_test_restart(struct leat_test *t, struct leat_error *err);
+/* The same for the group alone that crashed, while all others live on. Views that saw it must be closed. */
+LEAT_API int leat_test_restart_group(struct leat_test *t, struct leat_error *err);
 
 #ifdef __cplusplus
 }

@@ -38,12 +38,33 @@ enum { WAYS = sizeof(ways) / sizeof(*ways) };
 static inline struct leat_test *open_way(const struct leat_module *module, const struct way *w, const struct leat_option *options)
 {
     struct leat_test_config config = {.module = module, .options = options, .tasks = 8, .groups = w->groups, .memory = w->memory,
-                                      .seed = w->seed, .cut_rows = w->cut_rows, .force_hops = w->force_hops};
+                                      .seed = w->seed, .cut_rows = w->cut_rows, .force_hops = w->force_hops,
+                                     .checkpoint_bytes = w->memory ? 0 : 2048};
     struct leat_error err = {0, ""};
     struct leat_test *t = NULL;
 
     must(leat_test_open(&config, &t, &err));
     return t;
+}
+
+/* After a crash: everything is opened again, or, by chance, first only the group that crashed, while others go on for a
+ * while. Says how often it crashed on the way. */
+static inline int come_back(struct leat_test *t, uint64_t chance, struct leat_error *err)
+{
+    int crashes = 0, rv = 0;
+
+    for (uint64_t steps = chance / 2 % 40; chance % 2 == 0 && steps > 0 && rv >= 0; steps--)
+        rv = leat_test_step(t, err);
+    if (chance % 2 == 0 && rv >= 0)
+        rv = leat_test_restart_group(t, err);
+    else
+        rv = leat_test_restart(t, err);
+    while (rv == LEAT_ECANCELED) {
+        crashes++;
+        rv = leat_test_restart(t, err);
+    }
+    must_with(rv, err);
+    return crashes;
 }
 
 static inline uint64_t next_random(uint64_t *seed)

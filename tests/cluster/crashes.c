@@ -4,10 +4,11 @@
 #include "engine/node.h"
 #include "modules/modules.h"
 
-/* A group crashes at each point where it can; after the restart nothing is lost and nothing doubled. Appends are repeated
- * with their session and sequence, as a client does that got no answer. */
+/* A group crashes at each point where it can, in a turn, a checkpoint or its recovery; after it came back, alone beside
+ * the others or with all of them, nothing is lost and nothing doubled. Appends are repeated with their session and
+ * sequence, as a client does that got no answer. */
 
-enum { WORDS = 20, SENTENCES = 60, SESSION = 77, ROUNDS_LONG = 30 };
+enum { WORDS = 20, SENTENCES = 50, SESSION = 77, STEPS = 40, TIMES = 3, ROUNDS_LONG = 30 };
 
 static int survived;
 
@@ -20,16 +21,26 @@ static uint32_t rounds(void)
 }
 
 /* Run to the end, through crashes. */
-static int run_through(struct leat_test *t, struct leat_error *err)
+static int run_through(struct leat_test *t, uint64_t *seed, struct leat_error *err)
 {
     int crashes = 0, rv;
 
-    while ((rv = leat_test_run(t, err)) == LEAT_ECANCELED) {
-        crashes++;
-        must_with(leat_test_restart(t, err), err);
-    }
+    while ((rv = leat_test_run(t, err)) == LEAT_ECANCELED)
+        crashes += 1 + come_back(t, next_random(seed), err);
     must_with(rv, err);
     return crashes;
+}
+
+/* Long enough for checkpoints to become whole; then all is opened again, though nothing crashed: so recoveries, too, are
+ * there to crash in. */
+static int rest(struct leat_test *t, uint64_t *seed, struct leat_error *err)
+{
+    int crashes = run_through(t, seed, err);
+
+    for (int i = 0; i < STEPS; i++)
+        if (leat_test_step(t, err) == LEAT_ECANCELED)
+            crashes += 1 + come_back(t, next_random(seed), err);
+    return crashes + come_back(t, 1, err);
 }
 
 static void words_survive(const char *point, uint32_t after, uint64_t seed, bool force_hops, int *crashes)
@@ -49,22 +60,26 @@ static void words_survive(const char *point, uint32_t after, uint64_t seed, bool
         model[b]++;
         for (int again = 0; again < 1 + (int)(i % 3 == 0); again++)
             must(leat_test_append_once(t, "sentences", LEAT_ROW(leat_str(text)), SESSION, i, &err));
+        if (i % 16 == 0) {
+            *crashes += rest(t, &seed, &err);
+            leat_test_crash_at(t, point, after);
+        }
         if (i % 4 == 0 && leat_test_step(t, &err) == LEAT_ECANCELED) {
-            (*crashes)++;
-            must(leat_test_restart(t, &err));
+            *crashes += 1 + come_back(t, next_random(&seed), &err);
             must(leat_test_append_once(t, "sentences", LEAT_ROW(leat_str(text)), SESSION, i, &err));
             leat_test_crash_at(t, point, after);
         }
     }
-    *crashes += run_through(t, &err);
+    *crashes += run_through(t, &seed, &err);
     for (int i = 0; i < WORDS; i++) {
         char word[16];
 
         snprintf(word, sizeof(word), "w%d", i);
         assert_int_equal(value_of(t, "word_count", "counts", leat_str(word), 0), model[i]);
     }
-    must(leat_test_restart(t, &err));
-    assert_int_equal(run_through(t, &err), 0);
+    leat_test_crash_at(t, NULL, 0);
+    assert_int_equal(come_back(t, 1, &err), 0);
+    assert_int_equal(run_through(t, &seed, &err), 0);
     for (int i = 0; i < WORDS; i++) {
         char word[16];
 
@@ -81,9 +96,10 @@ static void every_point(void **state)
         for (uint32_t round = 0; round < rounds(); round++) {
             int crashes = 0;
 
-            for (uint32_t after = 1; after <= 4; after++)
-                words_survive(*point, after, (round * 4 + after) * 31, after % 2 == 0, &crashes);
-            assert_true(crashes >= 4);
+            for (uint32_t after = 1; after <= TIMES; after++)
+                words_survive(*point, after, (round * TIMES + after) * 31, after % 2 == 0, &crashes);
+            print_message("%s: %d crashes\n", *point, crashes);
+            assert_true(crashes >= TIMES);
             survived += crashes;
         }
     print_message("%d crashes\n", survived);
@@ -124,11 +140,10 @@ static void money_survives_at(const char *point, uint64_t seed)
         if (i % 10 == 0)
             leat_test_crash_at(t, point, 1 + (uint32_t)(next_random(&seed) % 3));
         if (i % 3 == 0 && leat_test_step(t, &err) == LEAT_ECANCELED) {
-            survived++;
-            must(leat_test_restart(t, &err));
+            survived += 1 + come_back(t, next_random(&seed), &err);
         }
     }
-    survived += run_through(t, &err);
+    survived += run_through(t, &seed, &err);
     must(leat_query(leat_test_leat(t), "bank_transfer", "total", LEAT_ROW(), NULL, &r, &err));
     assert_int_equal(leat_at(leat_result_rows(r), 0, 0).as.i, ACCOUNTS * DEPOSIT);
     leat_result_free(r);

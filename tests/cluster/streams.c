@@ -342,10 +342,10 @@ static void run_rows(struct leat_test *t, uint64_t seed, struct model *m, const 
         if (point != NULL && i % 20 == 0)
             leat_test_crash_at(t, point, 1 + (uint32_t)(next_random(&seed) % 9));
         if (next_random(&seed) % 4 == 0 && leat_test_step(t, &err) == LEAT_ECANCELED)
-            must(leat_test_restart(t, &err));
+            come_back(t, next_random(&seed), &err);
     }
     while ((rv = leat_test_run(t, &err)) == LEAT_ECANCELED)
-        must(leat_test_restart(t, &err));
+        come_back(t, next_random(&seed), &err);
     must(rv);
 }
 

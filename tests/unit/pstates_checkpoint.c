@@ -215,21 +215,18 @@ static void any_mix_of_later_pages_is_restored(void **state)
 
 /* ---- Dying at a point ---- */
 
-static const char *const points[] = {"checkpoint.pinned",  "checkpoint.synced",     "checkpoint.slot_half", "checkpoint.slot_written",
-                                     "checkpoint.done",    "restore.metas_half",    "restore.metas_written", "restore.opened",
-                                     "commit.before",      "commit.after"};
-
 struct death {
     const char *point;
     int after;
 };
 
-static void die_here(void *context, const char *point)
+static bool die_here(void *context, const char *point)
 {
     struct death *d = context;
 
     if (strcmp(point, d->point) == 0 && d->after-- == 0)
         _exit(7);
+    return false;
 }
 
 /* What a child does: turns with a checkpoint each third, from where the view stands. */
@@ -251,14 +248,14 @@ static void live(struct fixture *f, struct death *d)
 static void a_death_at_any_point_is_survived(void **state)
 {
     (void)state;
-    for (size_t p = 0; p < LENGTH_OF(points); p++) {
+    for (const char *const *point = pstate_crash_points; *point != NULL; point++) {
         struct fixture f;
         uint64_t turn, last = 0;
         int deaths = 0;
 
         set_up(&f);
         for (int round = 0; round < 6; round++) {
-            struct death d = {points[p], round % 3};
+            struct death d = {*point, round % 3};
             int64_t model[KEYS] = {0};
             int status;
             pid_t child = fork();
