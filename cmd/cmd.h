@@ -11,6 +11,7 @@
  *   cmd_backup.c    backup, restore, rebuild
  *   cmd_consumer.c  depot consumer
  *   cmd_demo.c      demo
+ *   cmd_pages.c     help --man, completion
  *   cmd_doctor.c    doctor; cmd_trace.c: trace; cmd_top.c, top.h: top
  *   import.h        readers of jsonl, .npy, .fvecs, .bvecs
  *   output.c        tables on a terminal, JSON lines in a pipe
@@ -49,7 +50,18 @@ struct call {
     bool quiet;
 };
 
-extern const struct command commands[];
+/* An option of commands; a second line of the same name goes on with what it is about. */
+struct command_option {
+    const char *name, *value, *about; /* value: " DIR", or "" for flags */
+};
+
+extern const struct command commands[];              /* ended by a zero row */
+extern const struct command_option command_options[]; /* likewise */
+extern const char *const exit_texts[];               /* what each exit status means; ended by NULL */
+
+/* Does a command take an option, and does that want a value? */
+bool command_takes(const struct command *k, const char *name, bool *value);
+int pages_man(void);
 
 const char *call_option(const struct call *c, const char *name); /* NULL: not given; "" for flags */
 /* A number within bounds; prints the mistake and exits with EXIT_USAGE otherwise. */
@@ -114,6 +126,7 @@ int cmd_top(struct call *c);
 int cmd_version(struct call *c);
 int cmd_demo(struct call *c);
 int cmd_bench(struct call *c);
+int cmd_completion(struct call *c);
 int cmd_help(struct call *c);
 
 #endif

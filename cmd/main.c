@@ -22,7 +22,7 @@ const struct command commands[] = {
      "leat depot tail word_count sentences --data ./data -n 5\n", " data= partition= offset= n= ", 2, 2, cmd_depot_tail},
     {"depot info", "M [DEPOT] --data DIR", "offsets of each partition that holds records", "leat depot info word_count --data ./data\n",
      " data= ", 1, 2, cmd_depot_info},
-    {"depot consumer", "(add | remove) M DEPOT NAME --data DIR, or list M DEPOT --data DIR", "who else reads a depot: what they have not read is kept",
+    {"depot consumer", "add|remove|list M DEPOT [NAME] --data DIR", "who else reads a depot: what they have not read is kept",
      "leat depot consumer add word_count sentences backup --data ./data\nleat depot consumer list word_count sentences --data ./data\n", " data= ",
      1, 4, cmd_depot_consumer},
     {"pstate get", "M PSTATE KEY ... --data DIR", "what keys lead to", "leat pstate get word_count counts leat --data ./data\n",
@@ -58,14 +58,14 @@ const struct command commands[] = {
     {"bench", "[NAME] [--option=value ...]", "run a benchmark; without a name, list them", "leat bench\nleat bench query\n", "*", 0, 30,
      cmd_bench},
     {"version", "", "the version", "leat version\n", " ", 0, 0, cmd_version},
-    {"help", "[COMMAND]", "this, or one command's page; 'leat help exit-codes'", "leat help import\nleat help exit-codes\n", " ", 0, 2,
-     cmd_help},
+    {"completion", "bash|zsh", "what a shell needs to complete commands, for its start-up file",
+     "leat completion bash >~/.local/share/bash-completion/completions/leat\nleat completion zsh >~/.zfunc/_leat\n", " ", 1, 1, cmd_completion},
+    {"help", "[COMMAND]", "this, or one command's page; 'leat help exit-codes'", "leat help import\nleat help exit-codes\nleat help --man >leat.1\n",
+     " man ", 0, 2, cmd_help},
     {NULL, NULL, NULL, NULL, NULL, 0, 0, NULL},
 };
 
-static const struct {
-    const char *name, *value, *about;
-} options[] = {
+const struct command_option command_options[] = {
     {"data", " DIR", "the data directory; commands that append make it"},
     {"module", " M", "'leat module list' shows them"},
     {"depot", " D", "'leat module show M' shows them"},
@@ -99,6 +99,20 @@ static const struct {
     {"list", "", "show what backups there are"},
     {"name", " NAME", "of the backup; 'leat backup TO --list' shows them"},
     {"dot", "", "as Graphviz"},
+    {"man", "", "the manual page, as man reads it"},
+    {"format", " FORM", "table (on a terminal) or jsonl (one JSON object a line; in a pipe)"},
+    {"quiet", "", "only errors on standard error"},
+    {NULL, NULL, NULL},
+};
+
+const char *const exit_texts[] = {
+    "fine",
+    "a negative answer: the key, module, depot, PState, query or file is not there",
+    "wrong usage",
+    "the data directory cannot be opened: not there, of another kind, or another process has it",
+    "refused: a row, option or module does not fit",
+    "failed: disk, damage, time-out, or stopped by a signal",
+    NULL,
 };
 
 /* ---- Errors ---- */
@@ -174,8 +188,7 @@ static int unknown_command(const char *first, const char *second)
     return EXIT_USAGE;
 }
 
-/* Does a command take an option, and does that want a value? */
-static bool takes(const struct command *k, const char *name, bool *value)
+bool command_takes(const struct command *k, const char *name, bool *value)
 {
     char flag[64], with[64];
 
@@ -192,7 +205,7 @@ static int parse_option(struct call *c, int argc, char **argv, int *at)
 
     if (equals != NULL)
         *equals = '\0';
-    if (!takes(c->command, name, &wants))
+    if (!command_takes(c->command, name, &wants))
         return call_usage(c, "'%s' has no option '%s'", c->command->name, text);
     if (wants && equals == NULL && *at + 1 == argc)
         return call_usage(c, "option '%s' wants a value", text);
@@ -265,17 +278,15 @@ static void help_command(const struct command *k)
     if (strcmp(k->options, "*") == 0)
         return;
     printf("\noptions:\n");
-    for (size_t i = 0; i < LENGTH_OF(options); i++) {
-        bool value, repeated = i > 0 && strcmp(options[i].name, options[i - 1].name) == 0;
+    for (const struct command_option *o = command_options; o->name != NULL; o++) {
+        bool value, repeated = o > command_options && strcmp(o->name, o[-1].name) == 0;
         char name[32];
 
-        if (!takes(k, options[i].name, &value))
+        if (!command_takes(k, o->name, &value))
             continue;
-        snprintf(name, sizeof(name), "%s%s%s", options[i].name[1] == '\0' ? "-" : "--", options[i].name, options[i].value);
-        printf("  %-18s  %s\n", repeated ? "" : name, options[i].about);
+        snprintf(name, sizeof(name), "%s%s%s", o->name[1] == '\0' ? "-" : "--", o->name, o->value);
+        printf("  %-18s  %s\n", repeated ? "" : name, o->about);
     }
-    printf("  %-18s  table (on a terminal) or jsonl (one JSON object a line; in a pipe)\n  %-18s  only errors on standard error\n",
-           "--format FORM", "--quiet");
 }
 
 static int help_all(FILE *to)
@@ -292,13 +303,14 @@ int cmd_help(struct call *c)
     char name[128] = "";
     const struct command *k = commands;
 
+    if (call_option(c, "man") != NULL)
+        return pages_man();
     if (c->arguments == 0)
         return help_all(stdout);
     snprintf(name, sizeof(name), "%s%s%s", c->argument[0], c->arguments > 1 ? " " : "", c->arguments > 1 ? c->argument[1] : "");
     if (strcmp(name, "exit-codes") == 0) {
-        printf("0 fine\n1 a negative answer: the key, module, depot, PState, query or file is not there\n2 wrong usage\n"
-               "3 the data directory cannot be opened: not there, of another kind, or another process has it\n"
-               "4 refused: a row, option or module does not fit\n5 failed: disk, damage, time-out, or stopped by a signal\n");
+        for (int i = 0; exit_texts[i] != NULL; i++)
+            printf("%d %s\n", i, exit_texts[i]);
         return 0;
     }
     while (k->name != NULL && strcmp(k->name, name) != 0)

@@ -88,7 +88,7 @@ def check_settings(root, table):
 
 
 def check_options(root, table):
-    part = read(root, 'cmd', 'main.c').split('} options[] = {', 1)[1].split('\n};')[0]
+    part = read(root, 'cmd', 'main.c').split('command_options[] = {', 1)[1].split('\n};')[0]
     known = set()
     for name, about in re.findall(r'\{"([^"]+)", "[^"]*", "((?:[^"\\]|\\.)*)"\}', part):
         option = ('-' if len(name) == 1 else '--') + name
