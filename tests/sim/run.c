@@ -300,8 +300,10 @@ static void do_bad(const struct op *op)
     case OP_FULL:
         files.capacity_bytes = files.used_bytes + below(&r, 20000);
         files.hides_full = below(&r, 2) == 0;
-        fiber_sleep((int64_t)random_below(&r, 10 * SECOND));
+        fiber_sleep((int64_t)random_below(&r, (random_below(&r, 3) == 0 ? 40 : 8) * (uint64_t)SECOND));
         files.capacity_bytes = UINT64_MAX;
+        if (random_below(&r, 2) == 0)
+            do_crash(&(struct op){OP_POWER, 0, random_u64(&r)});
         break;
     case OP_SLOW:
         files.slow_one_in = 1 + below(&r, 20);
