@@ -119,14 +119,53 @@ int leat_launch(struct leat *l, const struct leat_module *module, const struct l
     return rv;
 }
 
-int leat_check(const struct leat_module *module, const struct leat_option *options, struct leat_error *err)
+/* ---- Checking ---- */
+
+/* Modules whose depots a checked one may read; each is planned when it is first asked for. */
+struct others {
+    const struct leat_module *const *module;
+    struct plan *plan[64];
+    bool looked_at[64];
+};
+
+/* A module that is being planned is not there for those it reads from: none could be launched first. */
+static int find_other(void *context, const char *module, const char *depot, const struct row_schema **out)
 {
-    struct plan_config config = {.module = module, .options = options, .tasks = 64};
+    struct others *o = context;
+    uint32_t i = 0;
+
+    while (o->module[i] != NULL && strcmp(o->module[i]->name, module) != 0)
+        i++;
+    if (o->module[i] == NULL || i >= LENGTH_OF(o->plan))
+        return LEAT_ENOTFOUND;
+    if (!o->looked_at[i]) {
+        struct plan_config config = {.module = o->module[i], .tasks = 64, .find = find_other, .context = o};
+
+        o->looked_at[i] = true;
+        if (plan_open(&config, &o->plan[i], NULL) != 0)
+            o->plan[i] = NULL;
+    }
+    int number = o->plan[i] != NULL ? plan_depot_find(o->plan[i], depot) : -1;
+    if (number < 0)
+        return LEAT_ENOTFOUND;
+    *out = &o->plan[i]->depot[number].schema;
+    return 0;
+}
+
+int leat_check(const struct leat_module *module, const struct leat_module *const *others,
+               const struct leat_option *options, struct leat_error *err)
+{
+    static const struct leat_module *const none[] = {NULL};
+    struct others o = {.module = others != NULL ? others : none};
+    struct plan_config config = {.module = module, .options = options, .tasks = 64, .find = find_other, .context = &o};
     struct plan *p;
     int rv = plan_open(&config, &p, err);
 
     if (rv == 0)
         plan_close(p);
+    for (uint32_t i = 0; i < LENGTH_OF(o.plan); i++)
+        if (o.plan[i] != NULL)
+            plan_close(o.plan[i]);
     return rv;
 }
 

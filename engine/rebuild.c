@@ -285,7 +285,7 @@ static int prepare(struct rebuild *r, const struct leat_module *module, struct l
     if (r->from->foreigns > 0)
         return leat_fail(err, LEAT_EINVAL, "module '%s' reads depot '%s' of another module: only a module that reads its own depots can be rebuilt alone",
                          module->name, r->from->foreign[0]);
-    rv = leat_check(module, merge(r, (struct leat_option[LIMIT_OPTIONS + 1]){{0}}), err);
+    rv = leat_check(module, NULL, merge(r, (struct leat_option[LIMIT_OPTIONS + 1]){{0}}), err);
     snprintf(r->beside, sizeof(r->beside), "%.1900s/.rebuild-%.64s", r->directory, module->name);
     return rv == 0 ? file_remove_tree(r->beside, err) : rv;
 }

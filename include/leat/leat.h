@@ -507,8 +507,10 @@ struct leat_launch {
  * from what the directory holds. */
 LEAT_API int leat_launch(struct leat *l, const struct leat_module *module, const struct leat_launch *launch,
                          struct leat_error *err);
-/* Check a module without running it; options as in leat_launch. */
-LEAT_API int leat_check(const struct leat_module *module, const struct leat_option *options, struct leat_error *err);
+/* Check a module without running it; options as in leat_launch. others: modules whose depots it may read, with their default
+ * options, ended by NULL; NULL: none. */
+LEAT_API int leat_check(const struct leat_module *module, const struct leat_module *const *others,
+                        const struct leat_option *options, struct leat_error *err);
 
 /* -- appending -- */
 

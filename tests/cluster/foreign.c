@@ -161,12 +161,33 @@ static void one_of_many_launches(void **state)
     leat_close(l);
 }
 
+static const struct leat_module circle = {
+    LEAT_ABI, .name = "source", .depots = DEPOTS({"a", "n: i64", .partitioner = LEAT_RANDOM}),
+    .pstates = PSTATES([SUM] = {"sum", "map<u32, i64>"}),
+    .topologies = TOPOLOGIES({"read", LEAT_STREAM, NODES({"add", .from = "reader/a", .run = add})})};
+
+/* Without running anything: what is read from is known from its declaration. */
+static void readers_are_checked(void **state)
+{
+    const struct leat_module *const with[] = {&second, &source, NULL}, *const without[] = {&second, NULL};
+    const struct leat_module *const round[] = {&circle, &reader, NULL};
+    struct leat_error err = {0, ""};
+
+    (void)state;
+    must(leat_check(&reader, with, NULL, &err));
+    assert_int_equal(leat_check(&reader, NULL, NULL, &err), LEAT_EMODULE);
+    assert_non_null(strstr(err.text, "reads 'source/a'"));
+    assert_int_equal(leat_check(&reader, without, NULL, &err), LEAT_EMODULE);
+    assert_int_equal(leat_check(&reader, round, NULL, &err), LEAT_EMODULE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(many_groups_read_one),
         cmocka_unit_test(a_launch_that_fails_listens_no_more),
         cmocka_unit_test(one_of_many_launches),
+        cmocka_unit_test(readers_are_checked),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -461,7 +461,7 @@ static void expect_refusal(const struct leat_module *module, const char *name, c
     const struct leat_option options[] = {{name, value}, {NULL, NULL}};
     struct leat_error err = {0, ""};
 
-    assert_int_equal(leat_check(module, options, &err), LEAT_EMODULE);
+    assert_int_equal(leat_check(module, NULL, options, &err), LEAT_EMODULE);
     if (strstr(err.text, words) == NULL)
         fail_msg("%s = %s: '%s' does not say '%s'", name, value, err.text, words);
 }
@@ -489,7 +489,7 @@ static void options_have_bounds(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)
         expect_refusal(&module_lsh, cases[i].name, cases[i].value, cases[i].words);
-    must(leat_check(&module_lsh, wide, &err));
+    must(leat_check(&module_lsh, NULL, wide, &err));
     expect_refusal(&module_bank_transfer, "currency", "EUR", "there is no option 'currency'");
     expect_refusal(&module_word_count, "words", "7", "there is no option 'words'");
 }
@@ -500,10 +500,10 @@ static void unknown_instructions_are_refused(void **state)
 
     (void)state;
     setenv("LEAT_SIMD", "abacus", 1);
-    assert_int_equal(leat_check(&module_lsh, NULL, &err), LEAT_EMODULE);
+    assert_int_equal(leat_check(&module_lsh, NULL, NULL, &err), LEAT_EMODULE);
     assert_non_null(strstr(err.text, "LEAT_SIMD is 'abacus'"));
     unsetenv("LEAT_SIMD");
-    must(leat_check(&module_lsh, NULL, &err));
+    must(leat_check(&module_lsh, NULL, NULL, &err));
 }
 
 int main(void)

@@ -413,9 +413,9 @@ static void lsh_refuses(void **state)
     assert_int_equal(elements(t, "embeddings"), 0);
     leat_test_close(t);
     struct leat_option bad[] = {{"bits", "40"}, {NULL, NULL}}, unknown[] = {{"bitz", "4"}, {NULL, NULL}};
-    assert_int_equal(leat_check(&module_lsh, bad, &err), LEAT_EMODULE);
+    assert_int_equal(leat_check(&module_lsh, NULL, bad, &err), LEAT_EMODULE);
     assert_non_null(strstr(err.text, "option bits = 40: it goes from 1 to 20"));
-    assert_int_equal(leat_check(&module_lsh, unknown, &err), LEAT_EMODULE);
+    assert_int_equal(leat_check(&module_lsh, NULL, unknown, &err), LEAT_EMODULE);
     assert_non_null(strstr(err.text, "did you mean 'bits'"));
 }
 
