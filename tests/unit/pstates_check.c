@@ -109,11 +109,12 @@ static void write_something(struct state *s, struct random *random)
 {
     static const float zeros[700];
     char text[16];
-    struct leat_value name = leat_str(text), number = leat_i64((int64_t)random_below(random, 5));
+    struct leat_value number = leat_i64((int64_t)random_below(random, 5));
     struct leat_row row = LEAT_ROW(leat_u64(random_u64(random)), leat_vector(LEAT_F32_VECTOR, zeros, 700));
     struct leat_error err = {0};
 
     snprintf(text, sizeof(text), "%u", (unsigned)random_below(random, 4));
+    struct leat_value name = leat_str(text);
     switch (random_below(random, 10)) {
     case 0:
         pstate_delete(s->v, TASK, NESTED, LEAT_KEYS(name), &err);
