@@ -11,7 +11,9 @@
  *   bench_words.c    word_count
  *   bench_query.c    query; restart
  *   bench_lsh.c      lsh: ingest, recall, candidates, times over wordnet-minilm
- *   bench_kernels.c  kernels: vector kernels alone */
+ *   bench_kernels.c  kernels: vector kernels alone
+ *   bench_backup.c   backup: beside appends; restore; rebuild
+ *   bench_scale.c    scale: figures of size, and the memory they take */
 
 #include "leat/leat.h"
 
@@ -56,6 +58,8 @@ int bench_query(int argc, char **argv);
 int bench_restart(int argc, char **argv);
 int bench_lsh(int argc, char **argv);
 int bench_kernels(int argc, char **argv);
+int bench_backup(int argc, char **argv);
+int bench_scale(int argc, char **argv);
 int bench_all(int argc, char **argv);
 
 /* Is what bench_lsh reads there? Says what is missing when it is not. */
