@@ -223,36 +223,34 @@ out:
     return rv == 0 ? 0 : base_wrap(err, rv, "group %u trims depot '%s'", g->config.number, g->plan->depot[depot].name);
 }
 
-/* Not while somebody copies the files: then it is tried again soon. */
-static int trim_depots(struct group *g, int64_t now_ns, struct leat_error *err)
+static int trim_depots(struct group *g, struct leat_error *err)
 {
-    bool held = g->hold.ours;
     int rv = 0;
 
-    if (!hold_checkpoint(&g->hold, now_ns)) {
-        g->retain->due_ns = now_ns;
-        return 0;
-    }
     /* Nothing goes for what was allowed earlier and did not go: a consumer may have come since. */
     for (uint32_t i = 0; i < g->own_partitions && rv == 0; i++)
         rv = log_trim(g->depots, i, 0, err);
     for (uint32_t i = 0; i < g->plan->depots && rv == 0; i++)
         if (g->config.retain[i].age_us > 0 || g->config.retain[i].bytes > 0)
             rv = trim_depot(g, i, err);
-    if (!held)
-        hold_checkpoint_over(&g->hold);
     return rv;
 }
 
+/* Not while somebody copies the files: then it is tried again soon. A copy must have no file that says we read further
+ * than the rest of it. */
 int retain_step(struct group *g, int64_t now_ns, struct leat_error *err)
 {
     struct leat_error why = {0};
+    bool held = g->hold.ours;
 
-    if (now_ns < g->retain->due_ns)
+    if (now_ns < g->retain->due_ns || !hold_checkpoint(&g->hold, now_ns))
         return 0;
     g->retain->due_ns = now_ns + PERIOD_NS;
     for (uint32_t i = 0; i < g->plan->foreigns; i++)
         if (tell(g, i, false, &why) != 0)
             warn(g, &why);
-    return g->config.retain != NULL ? trim_depots(g, now_ns, err) : 0;
+    int rv = g->config.retain != NULL ? trim_depots(g, err) : 0;
+    if (!held)
+        hold_checkpoint_over(&g->hold);
+    return rv;
 }

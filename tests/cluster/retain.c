@@ -488,6 +488,29 @@ static void wrong_wishes_are_refused(void **state)
     }
 }
 
+/* Whoever copies a group's files finds none of them gone meanwhile. */
+static void nothing_goes_while_it_is_copied(void **state)
+{
+    struct leat_error err = {0, ""};
+    struct hold hold;
+    char path[128];
+
+    (void)state;
+    clear_model();
+    open_node(&keeper, keep_all);
+    snprintf(path, sizeof(path), "%s/keeper/group-000", directory);
+    must(hold_open(&hold, path, &err));
+    must(hold_copy(&hold, 1000, &err));
+    fill(READ, 200);
+    pass(11);
+    assert_int_equal(bounds_of(READ, 0).first, 0);
+    assert_true(bounds_of(READ, 1).first > 0);
+    hold_close(&hold);
+    pass(11);
+    assert_true(bounds_of(READ, 0).first > 0);
+    close_node(false);
+}
+
 /* A damaged consumer holds everything. */
 static void a_damaged_consumer_holds_all(void **state)
 {
@@ -533,6 +556,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_stream_that_comes_later_begins_at_what_is_kept, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_reader_that_was_removed_goes_on_behind, set_up, tear_down),
         cmocka_unit_test_setup_teardown(wrong_wishes_are_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(nothing_goes_while_it_is_copied, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_damaged_consumer_holds_all, set_up, tear_down),
     };
 

@@ -10,6 +10,8 @@
 #include "base/random.h"
 #include "depots/log.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 
 /* What a log says of its chunks, against a list of all that was appended; what is trimmed, and what is not. */
@@ -189,6 +191,56 @@ static void the_last_word_counts(void **state)
     assert_int_equal(check_chunks(0, PARTITIONS), chunks - 10);
 }
 
+/* ---- Appends and trims at once ---- */
+
+enum { ROUNDS = 3000 };
+
+static void *append_on(void *context)
+{
+    uint8_t body[BODY] = {0};
+
+    for (uint32_t i = 0; i < ROUNDS; i++) {
+        struct log_record one = {.partition = i % 3, .time_us = 1000000 + i, .body = span_of(body, BODY)};
+
+        assert_int_equal(log_append(l, &one, 1, NULL), 0);
+        assert_int_equal(log_sync(l, NULL), 0);
+    }
+    atomic_store((_Atomic bool *)context, true);
+    return NULL;
+}
+
+static void one_thread_trims_what_another_appends(void **state)
+{
+    _Atomic bool done = false;
+    uint64_t end[PARTITIONS], first, last;
+    struct log_chunk c;
+    pthread_t thread;
+    bool ending;
+
+    (void)state;
+    assert_int_equal(pthread_create(&thread, NULL, append_on, &done), 0);
+    do {
+        ending = atomic_load(&done);
+        while (log_chunk(l, 0, 0, PARTITIONS, &c, end))
+            for (uint32_t p = 0; p < PARTITIONS; p++) {
+                struct log_slice slice;
+                struct log_usage u;
+
+                log_usage(l, p, 1, &u);
+                log_bounds(l, p, &first, &last);
+                if (log_read(l, p, first, 10, 1000, &slice, NULL) == 0)
+                    log_release(l, &slice);
+                assert_int_equal(log_trim(l, p, end[p], NULL), 0);
+            }
+    } while (!ending);
+    pthread_join(thread, NULL);
+    for (uint32_t p = 0; p < 3; p++) {
+        log_bounds(l, p, &first, &last);
+        assert_int_equal(last, next[p] + ROUNDS / 3);
+        assert_true(first > next[p] && first < last);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -196,6 +248,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(trimmed_chunks_are_gone, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_has_no_records_holds_none, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_last_word_counts, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(one_thread_trims_what_another_appends, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
