@@ -148,7 +148,7 @@ static void check_view(struct doctor *d, const struct layout *l, uint32_t group)
         d->checkup.elements += m.elements;
     else if (!stopped)
         found(d, CHECKUP_DAMAGE, path, "reading it ended the process: pages of data.mdb are damaged",
-              "remove this directory if the group's journal begins at offset 0; else put the module's directory back from a backup");
+              "make the views again (leat rebuild), or put the module's directory back from a backup (leat restore)");
     snprintf(path, sizeof(path), "%s/view", d->scratch);
     file_remove_tree(path, NULL);
 }

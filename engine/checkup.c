@@ -3,14 +3,15 @@
 
 #include "base/file.h"
 #include "depots/segments.h"
+#include "engine/consumer.h"
 #include "engine/group.h"
 #include "engine/journal.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 
-static const char put_back[] = "put the file back from a backup";
-static const char put_all_back[] = "put the module's directory back from one backup, or remove it and append anew";
+static const char put_back[] = "put the module's directory back from a backup (leat restore)";
+static const char put_all_back[] = "make the views again (leat rebuild) when the depots are whole; else put the module's directory back from one backup (leat restore)";
 
 /* What is known of a group from its files. */
 struct look {
@@ -209,7 +210,7 @@ static void look_at_slots(const struct layout *l, struct look *k, struct checkup
         else if (!k->stands)
             found(c, CHECKUP_DAMAGE, path, put_all_back, "the state in checkpoint.%d does not check out", newest == &slot[1]);
     } else if (!none) {
-        found(c, CHECKUP_DAMAGE, path, "remove this directory if the journal begins at offset 0; else put the module back from a backup",
+        found(c, CHECKUP_DAMAGE, path, "make the views again (leat rebuild), or put the module's directory back from a backup (leat restore)",
               "no checkpoint is whole: %s", slot[slot[0].code == LEAT_ENOTFOUND].why.text);
     }
     buffer_fini(&state);
@@ -387,6 +388,56 @@ static void look_at_group(const struct layout *l, struct look *k, struct checkup
     arena_close(w.arena);
 }
 
+/* ---- Consumers ---- */
+
+struct consumers {
+    const struct layout *layout;
+    const struct look *look;
+    struct checkup *checkup;
+    uint32_t depot;
+    const char *directory;
+};
+
+/* What a consumer has not read is kept: who is behind the end, or cannot be read, keeps nothing, or all. */
+static int check_consumer(void *context, const char *name, struct leat_error *err)
+{
+    const struct consumers *w = context;
+    const struct layout *l = w->layout;
+    struct consumer consumer = {.partitions = l->tasks, .position = base_alloc(l->tasks * sizeof(uint64_t))};
+    char path[4400];
+    int rv = consumer_read(w->directory, name, &consumer, err);
+
+    snprintf(path, sizeof(path), "%s/%s", w->directory, name);
+    if (rv != 0)
+        found(w->checkup, CHECKUP_DAMAGE, path, "remove the consumer and add it again, or put the file back from a backup", "%s", err->text);
+    for (uint32_t p = 0; p < l->tasks && rv == 0; p++) {
+        const struct look *k = &w->look[p & (l->groups - 1)];
+        uint64_t at = consumer.position[p], next = k->next[layout_partition(l, w->depot, p)];
+
+        if (at == CONSUMER_NONE || at <= next || !k->whole || !w->checkup->settled)
+            continue;
+        found(w->checkup, CHECKUP_WARNING, path, "look whether it belongs to these depots; what is appended up to there is not kept for it",
+              "it reads partition %u on at offset %llu, but that ends at %llu", p, (unsigned long long)at, (unsigned long long)next);
+        break;
+    }
+    free(consumer.position);
+    return 0;
+}
+
+static void check_consumers(const struct layout *l, const struct look *look, struct checkup *c)
+{
+    char directory[4096];
+
+    for (uint32_t i = 0; i < l->depots; i++) {
+        struct consumers w = {l, look, c, i, directory};
+        struct leat_error err = {0};
+
+        consumer_directory(l->directory, l->depot[i].name, directory, sizeof(directory));
+        if (consumer_list(directory, check_consumer, &w, &err) != 0)
+            found(c, CHECKUP_DAMAGE, directory, put_back, "%s", err.text);
+    }
+}
+
 static void look_fini(struct look *k)
 {
     free(k->hop);
@@ -410,6 +461,7 @@ void checkup_logs(const struct layout *l, struct checkup *c)
             check_hops(l, k, &k[i], c);
         }
     }
+    check_consumers(l, k, c);
     for (uint32_t i = 0; i < l->groups; i++)
         look_fini(&k[i]);
     free(k);

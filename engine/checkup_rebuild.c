@@ -334,7 +334,7 @@ static int judge(const struct layout *l, uint32_t pstate, const struct side *liv
         snprintf(what + size, sizeof(what) - (size_t)size, ": %s", told.text);
     c->found(c->context, other.differences > 0 ? CHECKUP_NOTE : CHECKUP_WARNING, where, what,
              other.differences > 0 ? "nothing: there is nothing to compare with"
-                                   : "unless the module was changed, or depends on an order that is not known: put its directory back from a backup, or make the views again");
+                                   : "unless the module was changed, or depends on an order that is not known: make the views again (leat rebuild)");
     return 0;
 }
 

@@ -169,7 +169,7 @@ static void found(void *context, const char *where, const char *what)
 
     snprintf(path, sizeof(path), "%s: %s", f->path, where);
     f->checkup->found(f->checkup->context, CHECKUP_DAMAGE, path, what,
-                      "remove this view if the group's journal begins at offset 0; else put the module's directory back from a backup");
+                      "make the views again (leat rebuild), or put the module's directory back from a backup (leat restore)");
 }
 
 void checkup_view(const struct layout *l, uint32_t group, struct checkup *c)

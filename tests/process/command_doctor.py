@@ -166,6 +166,19 @@ class Doctor(CommandTest):
         self.expect('word_count', 'is missing')
 
 
+    def test_consumers(self):
+        self.run_leat('depot', 'consumer', 'add', 'word_count', 'sentences', 'reader', '--data', self.data)
+        self.run_leat('export', 'word_count', '--depot', 'sentences', '--consumer', 'reader', '--data', self.data)
+        self.assertEqual(self.weights(self.doctor()), ['checked'])
+        shutil.rmtree(self.file('group-000'))  # as if it were another directory's
+        os.makedirs(self.file('group-000'))
+        for name in ('depots', 'journal', 'view'):
+            os.makedirs(self.file('group-000', name))
+        rows = self.doctor(code=5, says='damage')
+        self.assertTrue([r for r in rows if r['where'].endswith('consumers/sentences/reader') and 'but that ends at 0' in r['what']], rows)
+        self.write(self.file('consumers', 'sentences', 'reader'), 'nonsense')
+        self.expect('consumers/sentences/reader', '')
+
     def test_made_again(self):
         rows = self.doctor('--rebuild')
         self.assertEqual(self.weights(rows), ['checked'])
