@@ -234,7 +234,8 @@ static void visit(struct trace *t, const struct batch *b)
     if (pstate_explain(t->layout->pstate, t->layout->pstates, &g->met, b->ops, on_operation, t) != 0)
         tell(t, TRACE_LEFT_OUT, false, "operations that do not check out");
     for (uint32_t i = 0; i < b->outputs; i++)
-        look_at_output(t, &b->output[i]);
+        if (b->output[i].group < t->layout->groups)
+            look_at_output(t, &b->output[i]);
     left_out(t);
 }
 
