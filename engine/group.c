@@ -427,8 +427,11 @@ static bool hears(const struct group *g, uint32_t foreign)
 
 void group_connect(struct group *g, struct group *const *peers, const struct group_foreign *foreign)
 {
-    for (uint32_t i = 0; i < g->config.groups; i++)
+    /* What a peer that was opened again committed last, it does not push. */
+    for (uint32_t i = 0; i < g->config.groups; i++) {
+        g->peer[i].behind = true;
         g->peer[i].group = peers[i];
+    }
     for (uint32_t i = 0; i < g->plan->foreigns; i++) {
         g->foreign[i].from = foreign[i];
         for (uint32_t j = 0; j < foreign[i].groups && !g->connected; j++)
