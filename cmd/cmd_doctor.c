@@ -56,7 +56,7 @@ static void found(void *context, enum checkup_weight weight, const char *where, 
 
 /* ---- Views are looked at in a process of its own: a damaged file may end it ---- */
 
-enum { REBUILD = UINT32_MAX }; /* no group, but all of them made again */
+#define REBUILD UINT32_MAX /* no group, but all of them made again */
 
 struct message {
     int weight; /* -1: the last one */
