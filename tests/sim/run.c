@@ -433,7 +433,8 @@ static void run_end(void)
     check_end();
     if (sim.seed % 4 == 0)
         check_space();
-    sim.ended = !stopped();
+    sim.ended = !stopped() && (sim.closed || sim.seed % 3 != 0);
+    sim.closed = !stopped();
 }
 
 static void *life(void *context)
@@ -512,7 +513,11 @@ static void one_life(void)
         files_crash(sim.crash_with_power);
         break;
     case FIBER_DONE:
-        files_exit();
+        /* What was closed in order needs no more syncs. */
+        if (sim.closed && !sim.ended)
+            files_crash(sim.durability == LEAT_FULL);
+        else
+            files_exit();
         break;
     }
     heal();

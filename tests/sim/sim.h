@@ -90,6 +90,7 @@ struct sim {
     uint32_t life;
     uint64_t frontier[MODULE_DEPOTS][SIM_TASKS]; /* processed, by depot and partition, in this life */
     bool ended;                     /* all ops are done: nothing goes wrong any more */
+    bool closed;                    /* all was processed and closed: some seeds lose the power then, and look again */
     bool excused;                   /* something was done that may stop the engine */
     bool querying;
     bool stop;                      /* actors return */
