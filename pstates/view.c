@@ -142,7 +142,8 @@ static int set_up_env(struct pstate_view *v, struct leat_error *err)
         return rv;
     if (v->config.map_size == 0)
         v->config.map_size = v->config.views > MAPS_WHOLE ? PSTATE_MAP_SIZE / (v->config.views / MAPS_WHOLE) : PSTATE_MAP_SIZE;
-    while ((rc = open_env(v, readers)) == ENOMEM && v->config.map_size / 2 >= least) {
+    /* Valgrind answers EINVAL where a kernel says ENOMEM. */
+    while (((rc = open_env(v, readers)) == ENOMEM || rc == EINVAL) && v->config.map_size / 2 >= least) {
         mdb_env_close(v->env);
         v->env = NULL;
         v->config.map_size /= 2;
