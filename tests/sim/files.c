@@ -273,8 +273,11 @@ void files_synced(uint32_t file, uint64_t number, bool failed)
 
     f->between_syncs = f->since_sync > f->between_syncs ? f->since_sync : f->between_syncs;
     f->since_sync = 0;
-    for (uint32_t i = 0; i < f->changes; i++)
-        if (!failed && f->change[i].size > 0 && f->change[i].number < number && !f->change[i].lost)
+    bool any_lost = false;
+    for (uint32_t i = 0; i < f->changes && !failed; i++)
+        any_lost = any_lost || f->change[i].lost;
+    for (uint32_t i = 0; i < f->changes && any_lost; i++)
+        if (f->change[i].size > 0 && f->change[i].number < number && !f->change[i].lost)
             covers_lost(f, i, number);
     for (uint32_t i = 0; i < f->changes; i++) {
         struct files_change *c = &f->change[i];

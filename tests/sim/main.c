@@ -10,6 +10,7 @@
 
 #include "tests/sim/sim.h"
 
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
@@ -21,7 +22,7 @@
 #include "tests/sim/commit.h"
 
 /* What a crash left lying in memory is not freed: a process runs some seeds only. */
-enum { PATIENCE_S = 10, SEEDS_EACH = 100, SEEDS = 200, SEEDS_LONG = 10000 };
+enum { PATIENCE_S = 30, SEEDS_EACH = 100, SEEDS = 200, SEEDS_LONG = 10000 };
 
 struct options {
     uint64_t seed, seeds;
@@ -238,6 +239,9 @@ int main(int count, char **argument)
     double start = now();
 
     parse(count, argument, &o);
+    /* Memory that is freed stays: the kernel is asked for little. */
+    mallopt(M_MMAP_THRESHOLD, 1 << 30);
+    mallopt(M_TRIM_THRESHOLD, 1 << 30);
     result = mmap(NULL, sizeof(*result), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (result == MAP_FAILED)
         return 2;

@@ -502,6 +502,15 @@ void sim_module_make(struct random *r, uint32_t tasks, struct sim_module *m)
     describe(m);
 }
 
+uint32_t sim_module_weight(const struct sim_module *m)
+{
+    uint32_t weight = 0;
+
+    for (uint32_t i = 0; i < m->nodes; i++)
+        weight += m->node[i].rows_most;
+    return weight;
+}
+
 void sim_module_print(const struct sim_module *m)
 {
     static const char *const routes[] = {"local", "by key", "all", "global", "origin", "random", "direct"};

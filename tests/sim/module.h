@@ -108,6 +108,8 @@ struct sim_row {
 
 /* A module, by chance. */
 void sim_module_make(struct random *r, uint32_t tasks, struct sim_module *out);
+/* Rows that one row of a client becomes, about. */
+uint32_t sim_module_weight(const struct sim_module *m);
 void sim_module_print(const struct sim_module *m);
 
 /* Row number `number` of a client; ids never repeat. */

@@ -21,6 +21,9 @@ const char *const op_name[OP_KINDS] = {
     [OP_JUMP] = "clock jump",
 };
 
+/* Rows that one row of a client becomes: where it is more, turns are longer and rows fewer. */
+enum { HEAVY = 60 };
+
 #define SECOND INT64_C(1000000000)
 
 void sim_note(const char *format, ...)
@@ -78,6 +81,10 @@ static void draw_plan(struct random *r)
     if (below(r, 3) == 0)
         sim.follower = (struct leat_launch){.tasks = 4U << below(r, 3), .groups = 1U << below(r, 3)};
     sim.cut_rows = cuts[below(r, LENGTH_OF(cuts))];
+    uint32_t weight = sim_module_weight(&sim_module);
+    if (weight > HEAVY && sim.cut_rows > 0)
+        sim.cut_rows = 20;
+    sim.rows_most = weight > HEAVY ? SIM_ROWS * HEAVY / weight / 4 : SIM_ROWS;
     sim.force_hops = sim_module.forced = below(r, 3) == 0;
     sim.durability = below(r, 8) == 0 ? LEAT_PROCESS : LEAT_FULL;
     sim.segment_size = UINT64_C(4096) << below(r, 5);
@@ -225,7 +232,7 @@ void sim_append(const struct op *op)
     struct leat_append how = {.ack = acks[random_below(&r, LENGTH_OF(acks))], .session = stream + 1,
                               .sequence = from, .partition = stream % sim_module.tasks};
     snprintf(name, sizeof(name), "d%u", depot);
-    if (to > SIM_ROWS)
+    if (to > sim.rows_most)
         return;
     if (leat_depot_find(sim.leat, "sim", name, &d, &err) != 0 || leat_rows_new(d, &rows) != 0)
         sim_fail("no depot: %s", err.text);

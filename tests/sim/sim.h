@@ -76,6 +76,7 @@ struct sim {
     uint32_t clients, groups;
     struct leat_launch follower;    /* tasks 0: it does not run */
     uint32_t cut_rows;
+    uint64_t rows_most;             /* of a stream */
     bool force_hops;
     enum leat_durability durability; /* LEAT_PROCESS: no power is lost */
     uint64_t segment_size, checkpoint_bytes;
