@@ -21,7 +21,7 @@
 
 static const char magic[] = "leat-backup 1\n", partial[] = ".partial", manifest[] = "MANIFEST";
 
-enum { PIECE = 1 << 20, PATH = 4096, JOINED = 3 * PATH, MANIFEST_MOST = 64 << 20 };
+enum { PIECE = 1 << 20, BEHIND = 2 * PIECE, PATH = 4096, JOINED = 3 * PATH, MANIFEST_MOST = 64 << 20 };
 
 void backup_list_add(struct backup_list *l, char *path, uint64_t size, uint64_t used, bool sealed)
 {
@@ -230,6 +230,18 @@ static void went_on(struct work *w, uint64_t bytes)
         nanosleep(&(struct timespec){(due - now) / 1000000000, (due - now) % 1000000000}, NULL);
 }
 
+/* Write out what was just copied, and wait for what was some pieces before it: left to the end it would be a burst that
+ * commits of others stand behind. Only real errors of the disk count: not every file can do this. */
+static int write_out(int fd, uint64_t at, uint64_t size)
+{
+    enum { NOW = SYNC_FILE_RANGE_WRITE, DONE = SYNC_FILE_RANGE_WAIT_BEFORE | NOW | SYNC_FILE_RANGE_WAIT_AFTER };
+    bool failed = sync_file_range(fd, (off_t)at, (off_t)size, NOW) != 0;
+
+    if (!failed && at >= BEHIND)
+        failed = sync_file_range(fd, (off_t)(at - BEHIND), PIECE, DONE) != 0;
+    return failed && (errno == EIO || errno == ENOSPC || errno == EDQUOT) ? -1 : 0;
+}
+
 static int copy_bytes(int in, int out, uint64_t size, uint32_t *crc, struct work *w, const char *path, struct leat_error *err)
 {
     uint8_t *piece = base_alloc(PIECE);
@@ -246,7 +258,7 @@ static int copy_bytes(int in, int out, uint64_t size, uint32_t *crc, struct work
             rv = n < 0 ? base_errno(err, errno, "read", path) : leat_fail(err, LEAT_EIO, "'%s' is shorter than it was", path);
             break;
         }
-        if (file_pwrite(out, piece, (size_t)n, at) != 0)
+        if (file_pwrite(out, piece, (size_t)n, at) != 0 || write_out(out, at, (uint64_t)n) != 0)
             rv = base_errno(err, errno, "copy", path);
         *crc = crc32c(*crc, piece, (size_t)n);
         at += (uint64_t)n;
