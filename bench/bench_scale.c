@@ -364,8 +364,8 @@ static const struct part {
     const char *name;
     void (*run)(const char *directory, double share);
     int megabytes; /* stated */
-} parts[] = {{"keys", keys, 256},   {"elements", elements, 256}, {"values", values, 512},
-             {"tasks", tasks, 256}, {"backlog", backlog, 256},   {"stopped", stopped, 256}};
+} parts[] = {{"keys", keys, 128},   {"elements", elements, 128}, {"values", values, 256},
+             {"tasks", tasks, 128}, {"backlog", backlog, 64},    {"stopped", stopped, 64}};
 
 static double anonymous_mb(void)
 {
