@@ -11,7 +11,7 @@
  * other order, so where a PState comes out otherwise, the module is run again with one partition after the other, up and
  * down: if that makes a difference too, it says nothing about the disk. */
 
-enum { FEED_RECORDS = 256, STEP_RECORDS = 512, TOLD = 3 };
+enum { FEED_RECORDS = 256, STEP_RECORDS = 4096, TOLD = 3 };
 enum order { BY_TIME, UP, DOWN, ORDERS };
 
 /* One partition of a depot log, read record by record. */
@@ -32,9 +32,25 @@ struct feeds {
     struct feed **heap;
     uint32_t feeds, heaped;
     enum order order;
+    struct module *module;  /* where the records go */
+    struct log_record *given; /* by group STEP_RECORDS: their bodies lie in slices that are held */
+    uint32_t *givens;
 };
 
 /* ---- Records, in order ---- */
+
+/* All that was given, with one write a group. */
+static int flush(struct feeds *all, struct leat_error *err)
+{
+    int rv = 0;
+
+    for (uint32_t g = 0; g < all->layout->groups && rv == 0; g++) {
+        if (all->givens[g] > 0)
+            rv = intake_append(group_intake(all->module->group[g]), &all->given[(size_t)g * STEP_RECORDS], all->givens[g], err);
+        all->givens[g] = 0;
+    }
+    return rv;
+}
 
 static const struct log_entry *head_of(const struct feed *f)
 {
@@ -59,6 +75,9 @@ static int advance(struct feeds *all, struct feed *f, struct leat_error *err)
             f->at++;
         if (f->held && f->at < f->slice.count)
             break;
+        rv = flush(all, err);
+        if (rv != 0)
+            return rv;
         let_go(f);
         rv = log_read(f->log, f->log_partition, f->next, FEED_RECORDS, 1 << 20, &f->slice, err);
         if (rv != 0)
@@ -103,12 +122,13 @@ static int add_feed(struct feeds *all, uint32_t group, uint32_t log_partition, s
     return rv == LEAT_EAGAIN ? 0 : rv;
 }
 
-static int feeds_open(struct feeds *all, const struct layout *l, enum order order, struct leat_error *err)
+static int feeds_open(struct feeds *all, const struct layout *l, struct module *m, enum order order, struct leat_error *err)
 {
     uint32_t each = layout_partitions(l);
     int rv = 0;
 
-    *all = (struct feeds){.layout = l, .order = order, .log = base_alloc(l->groups * sizeof(struct log *)),
+    *all = (struct feeds){.layout = l, .order = order, .module = m, .givens = base_alloc(l->groups * sizeof(uint32_t)),
+                          .given = base_alloc((size_t)l->groups * STEP_RECORDS * sizeof(struct log_record)), .log = base_alloc(l->groups * sizeof(struct log *)),
                           .feed = base_alloc((size_t)l->groups * each * sizeof(struct feed)),
                           .heap = base_alloc((size_t)l->groups * each * sizeof(struct feed *))};
     for (uint32_t g = 0; g < l->groups && rv == 0; g++) {
@@ -127,6 +147,8 @@ static void feeds_close(struct feeds *all)
         let_go(&all->feed[i]);
     for (uint32_t g = 0; g < all->layout->groups; g++)
         log_close(all->log[g]);
+    free(all->given);
+    free(all->givens);
     free(all->log);
     free(all->feed);
     free(all->heap);
@@ -152,16 +174,14 @@ static int run_until_idle(struct module *m, struct leat_error *err)
 }
 
 /* The record that comes first, into its partition. */
-static int give_one(struct feeds *all, struct module *m, struct leat_error *err)
+static int give_one(struct feeds *all, struct leat_error *err)
 {
     struct feed *f = all->heap[0];
     const struct log_entry *e = head_of(f);
-    struct log_record record = {.partition = f->log_partition, .time_us = e->time_us, .session = e->session, .sequence = e->sequence,
-                                .body = e->body};
-    int rv = intake_append(group_intake(m->group[f->group]), &record, 1, err);
 
-    if (rv == 0)
-        rv = advance(all, f, err);
+    all->given[(size_t)f->group * STEP_RECORDS + all->givens[f->group]++] =
+        (struct log_record){.partition = f->log_partition, .time_us = e->time_us, .session = e->session, .sequence = e->sequence, .body = e->body};
+    int rv = advance(all, f, err);
     if (rv == LEAT_EAGAIN)
         all->heap[0] = all->heap[--all->heaped];
     else if (rv != 0)
@@ -173,14 +193,16 @@ static int give_one(struct feeds *all, struct module *m, struct leat_error *err)
 static int process(const struct layout *l, struct module *m, enum order order, struct leat_error *err)
 {
     struct feeds all;
-    int rv = feeds_open(&all, l, order, err);
+    int rv = feeds_open(&all, l, m, order, err);
 
     while (rv == 0 && all.heaped > 0) {
         int64_t key = all.heap[0]->key;
 
         /* Together what was appended together. */
         for (uint32_t i = 0; rv == 0 && i < STEP_RECORDS && all.heaped > 0 && all.heap[0]->key == key; i++)
-            rv = give_one(&all, m, err);
+            rv = give_one(&all, err);
+        if (rv == 0)
+            rv = flush(&all, err);
         if (rv == 0)
             rv = run_until_idle(m, err);
     }
