@@ -488,6 +488,26 @@ static void wrong_wishes_are_refused(void **state)
     }
 }
 
+/* What a module declares is checked with it, and a launch may say otherwise. */
+static void modules_declare_it(void **state)
+{
+    static const struct leat_option less[] = {{"a", "1h"}, {NULL, NULL}};
+    struct leat_depot_declaration depots[] = {{"a", "n: i64", .partitioner = LEAT_RANDOM, .retain = "7d,1MiB"}, {.name = NULL}};
+    struct leat_module module = {LEAT_ABI, .name = "declared", .depots = depots};
+    struct leat_error err = {0, ""};
+
+    (void)state;
+    open_node(&module, NULL);
+    assert_true(node->module[0]->retain[0].age_us == 7 * 24 * 3600 * 1000000LL && node->module[0]->retain[0].bytes == 1 << 20);
+    close_node(false);
+    open_node(&module, less);
+    assert_true(node->module[0]->retain[0].age_us == 3600 * 1000000LL && node->module[0]->retain[0].bytes == 0);
+    close_node(false);
+    depots[0].retain = "a week";
+    assert_int_equal(leat_check(&module, NULL, NULL, &err), LEAT_EMODULE);
+    assert_non_null(strstr(err.text, "depot 'a'"));
+}
+
 /* Whoever copies a group's files finds none of them gone meanwhile. */
 static void nothing_goes_while_it_is_copied(void **state)
 {
@@ -556,6 +576,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_stream_that_comes_later_begins_at_what_is_kept, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_reader_that_was_removed_goes_on_behind, set_up, tear_down),
         cmocka_unit_test_setup_teardown(wrong_wishes_are_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(modules_declare_it, set_up, tear_down),
         cmocka_unit_test_setup_teardown(nothing_goes_while_it_is_copied, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_damaged_consumer_holds_all, set_up, tear_down),
     };
