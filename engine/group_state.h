@@ -3,9 +3,9 @@
 #define ENGINE_GROUP_STATE_H
 
 /* The inside of a group, shared by its files:
- *   group.c        open (restore, replay), close, checkpoints, figures
+ *   group_open.c   restore, replay, connect; group.c: steps, checkpoints, close, figures
  *   hops.c         outputs of peers: pushes, gaps read from their journals, progress seen
- *   turn.c         one turn: gather, run, commit, apply, release
+ *   turn.c         one turn: run, commit, apply, release; turn_gather.c: what it takes in
  *   unread.c       sessions in depots that nobody reads
  *   turn_output.c  what nodes send away in a turn: rows, states, appends, dead letters, ack returns */
 
@@ -151,6 +151,11 @@ int hops_poll(struct group *g, bool *came, struct leat_error *err);
 void hop_consumed(struct group *g, uint32_t from); /* drop the first message of its queue */
 void hops_fini(struct group *g);
 
+/* ---- group_open.c ---- */
+
+/* What a checkpoint keeps of the group. */
+void group_state_save(const struct group *g, struct buffer *out);
+
 /* ---- turn.c ---- */
 
 /* One turn if there is input: 1; nothing to do: 0; else the error. LEAT_ENOSPACE: the turn is undone, or held (g->held)
@@ -230,6 +235,14 @@ struct turn {
 };
 
 extern const struct flow_hooks turn_hooks;
+/* ---- turn_gather.c ---- */
+
+enum { SLICES = 256 }; /* that one turn holds */
+
+int turn_gather(struct turn *t, struct leat_error *err);
+
+/* ---- turn_output.c ---- */
+
 /* Output items by this turn itself. */
 void turn_append(struct turn *t, uint32_t depot, uint32_t task, struct leat_span row, uint64_t sources);
 void turn_dead_letter(struct turn *t, const struct plan_topology *topology, const struct plan_node *node, uint32_t task,
