@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A small share of the figures of size: all works, within the memory that is stated.
 usage: bench_sizes.py LEAT"""
+import os
 import re
 import subprocess
 import sys
@@ -13,7 +14,7 @@ leat = sys.argv[1]
 def figures(*arguments):
     """{name: (value, wanted or None)} of what a benchmark printed."""
     with tempfile.TemporaryDirectory() as directory:
-        done = subprocess.run([leat, 'bench', *arguments], capture_output=True, text=True, env={'TMPDIR': directory})
+        done = subprocess.run([leat, 'bench', *arguments], capture_output=True, text=True, env={**os.environ, 'TMPDIR': directory})
     if done.returncode != 0:
         raise AssertionError(f'{arguments} ended with {done.returncode}: {done.stderr}')
     lines = [re.match(r'(.{1,60}?) {2,}(-?[\d.e+]+) +\S+ +(.*)', line) for line in done.stdout.splitlines()]
