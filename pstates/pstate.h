@@ -65,7 +65,7 @@ struct pstate_config {
     uint32_t schemas;
     uint64_t map_size;              /* address space only; 0: 1 TiB, less where there are many views */
     uint32_t views;                 /* of the module, this one included; 0: 1 */
-    uint32_t readers;               /* 0: 126 */
+    uint32_t readers;               /* snapshots open at a time; 0: 126 */
     enum leat_durability durability; /* process: checkpoints without fdatasync */
     bool volatile_view;             /* no checkpoints at all: memory mode */
     bool step_checkpoints;          /* tests: no thread writes a checkpoint, each poll does a part of it */

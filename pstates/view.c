@@ -4,6 +4,7 @@
 #include "base/file.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -21,7 +22,9 @@
 #endif
 #define PSTATE_MAP_LEAST (UINT64_C(1) << 30)
 
-enum { MAPS_WHOLE = 16, READERS = 126, REFERENCE_STEP = 1024 };
+/* PINS: of checkpoints, the last whole one and the one under way. Snapshots never take their slots: a checkpoint that finds
+ * none could not go on. */
+enum { MAPS_WHOLE = 16, READERS = 126, PINS = 2, REFERENCE_STEP = 1024 };
 
 static const uint8_t key_turn[] = {KEY_SYSTEM, KEY_SYSTEM, 't'};
 static const uint8_t key_reference[] = {KEY_SYSTEM, KEY_SYSTEM, 'r'};
@@ -119,6 +122,11 @@ static int reserve_readers(const struct pstate_view *v, uint32_t readers, struct
     return file_reserve(path, 4096 + 64 * (uint64_t)readers, err);
 }
 
+static uint32_t snapshots_most(const struct pstate_view *v)
+{
+    return v->config.readers > 0 ? v->config.readers : READERS;
+}
+
 static int open_env(struct pstate_view *v, uint32_t readers)
 {
     int rc = mdb_env_create(&v->env);
@@ -135,7 +143,7 @@ static int open_env(struct pstate_view *v, uint32_t readers)
 static int set_up_env(struct pstate_view *v, struct leat_error *err)
 {
     uint64_t least = v->config.map_size > 0 ? v->config.map_size : PSTATE_MAP_LEAST;
-    uint32_t readers = v->config.readers > 0 ? v->config.readers : READERS;
+    uint32_t readers = snapshots_most(v) + PINS;
     int rv = reserve_readers(v, readers, err), rc;
 
     if (rv != 0)
@@ -398,10 +406,13 @@ static int read_turn(struct pstate_reader *r, struct leat_error *err)
 int pstate_snapshot_open(struct pstate_view *v, struct pstate_reader **out, struct leat_error *err)
 {
     struct pstate_reader *r = base_alloc(sizeof(*r));
+    int rc = MDB_READERS_FULL;
 
     r->view = v;
-    int rc = mdb_txn_begin(v->env, NULL, MDB_RDONLY, &r->txn);
+    if (atomic_fetch_add(&v->snapshots, 1) < snapshots_most(v))
+        rc = mdb_txn_begin(v->env, NULL, MDB_RDONLY, &r->txn);
     if (rc != 0) {
+        atomic_fetch_sub(&v->snapshots, 1);
         free(r);
         return view_error(err, rc, "read", v);
     }
@@ -420,6 +431,7 @@ void pstate_snapshot_close(struct pstate_reader *r)
         return;
     scans_close(r, true);
     mdb_txn_abort(r->txn);
+    atomic_fetch_sub(&r->view->snapshots, 1);
     free(r);
 }
 

@@ -47,6 +47,7 @@ struct pstate_view {
     uint64_t written;            /* bytes put since the last checkpoint, roughly */
     _Atomic uint64_t commits;    /* read by statistics too */
     _Atomic uint64_t unswept;    /* collections, at least; 0: none. Exact but after an opening */
+    _Atomic uint32_t snapshots;  /* open */
     struct checkpointer *checkpointer;
 };
 

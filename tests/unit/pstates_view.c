@@ -147,6 +147,15 @@ static void test_reader_slots(void **state)
     assert_int_equal(opened, 4);
     assert_non_null(strstr(err.text, "all reader slots are in use"));
     assert_non_null(strstr(err.text, f->directory));
+    /* Checkpoints need none of them: not the two that are pinned at a time either. */
+    for (uint64_t i = 1; i <= 3; i++) {
+        begin(f->v, NULL);
+        put(f->v, 1, (int64_t)i);
+        commit(f->v, i);
+        if (pstate_checkpoint_start(f->v, span_text("state"), &err) != 0 || pstate_checkpoint_wait(f->v, &err) != 0)
+            fail_msg("%s", err.text);
+    }
+    assert_int_equal(pstate_snapshot_open(f->v, &r[opened], NULL), LEAT_EFULL);
     pstate_snapshot_close(r[--opened]);
     assert_int_equal(pstate_snapshot_open(f->v, &r[opened++], NULL), 0);
     while (opened > 0)
