@@ -48,6 +48,7 @@ struct run {
     uint32_t length;
     struct segment *segment;
     uint64_t position; /* of its header in the file */
+    uint64_t group;    /* its number */
     uint64_t before;   /* bytes of the partition's earlier runs, those trimmed since the open among them */
     bool checked;      /* its CRC was seen to be right */
 };

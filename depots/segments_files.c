@@ -20,25 +20,37 @@ uint64_t segments_groups(struct log *log)
     return of(log)->group;
 }
 
+/* The first run that ends behind an offset and is not in a group before one; both ascend. NULL: there is none. */
+static const struct run *find_run(struct log *log, uint32_t partition, uint64_t offset, uint64_t group)
+{
+    leat_assert(partition < log->partitions);
+    const struct segment_partition *p = &of(log)->partition[partition];
+    uint32_t low = 0, high = p->runs;
+
+    while (low < high) {
+        uint32_t middle = (low + high) / 2;
+        const struct run *r = &p->run[middle];
+
+        if (r->first + r->count <= offset || r->group < group)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < p->runs ? &p->run[low] : NULL;
+}
+
 uint64_t segments_group_of(struct log *log, uint32_t partition, uint64_t offset)
 {
-    const struct segments *s = of(log);
+    const struct run *r = find_run(log, partition, offset, 0);
 
-    leat_assert(partition < log->partitions);
-    const struct segment_partition *p = &s->partition[partition];
-    for (uint32_t i = p->runs; i > 0 && offset < p->run[i - 1].first + p->run[i - 1].count; i--) {
-        const struct run *r = &p->run[i - 1];
-        uint64_t number = r->segment->first_group, at = segment_data(r->segment);
+    return r != NULL && r->first <= offset ? r->group : UINT64_MAX;
+}
 
-        if (offset < r->first)
-            continue;
-        while (at + load_u64(r->segment->map + at + 8) <= r->position) {
-            at += load_u64(r->segment->map + at + 8);
-            number++;
-        }
-        return number;
-    }
-    return UINT64_MAX;
+uint64_t segments_next_before(struct log *log, uint32_t partition, uint64_t before_group)
+{
+    const struct run *r = find_run(log, partition, 0, before_group);
+
+    return r != NULL ? r->first : of(log)->partition[partition].next;
 }
 
 /* Where the groups of a segment before one end. */
@@ -66,31 +78,10 @@ uint32_t segments_files(struct log *log, uint64_t before_group, struct segment_f
         if (count > 0 && g->first_group >= before_group)
             break;
         f->size = g->size;
-        f->used = end_before(g, before_group);
         f->sealed = i + 1 < s->segments && s->segment[i + 1]->first_group < before_group;
+        f->used = f->sealed ? g->end : end_before(g, before_group);
         snprintf(f->name, sizeof(f->name), "%016llx.seg", (unsigned long long)g->number);
         count++;
     }
     return count;
-}
-
-uint64_t segments_next_before(struct log *log, uint32_t partition, uint64_t before_group)
-{
-    const struct segments *s = of(log);
-
-    leat_assert(partition < log->partitions);
-    const struct segment_partition *p = &s->partition[partition];
-    for (uint32_t i = 0; i < s->segments; i++) {
-        const struct segment *g = s->segment[i];
-        bool last = i + 1 == s->segments || s->segment[i + 1]->first_group > before_group;
-
-        if (!last)
-            continue;
-        uint64_t position = end_before(g, before_group);
-        for (uint32_t r = 0; r < p->runs; r++)
-            if (p->run[r].segment->number > g->number || (p->run[r].segment == g && p->run[r].position >= position))
-                return p->run[r].first;
-        break;
-    }
-    return p->next;
 }

@@ -49,6 +49,26 @@ static void append(struct log *l, int i)
     assert_int_equal(log_sync(l, NULL), 0);
 }
 
+/* Of `count` records. */
+static void check_groups(struct log *l, int count)
+{
+    for (int group = 0; group <= count + 1; group++)
+        for (int p = 0; p < 3; p++) {
+            uint64_t first, next, expected = (uint64_t)((group < count ? group : count) + 2 - p) / 3;
+
+            log_bounds(l, (uint32_t)p, &first, &next);
+            expected = expected > first ? expected : first;
+            assert_int_equal(segments_next_before(l, (uint32_t)p, (uint64_t)group), expected);
+        }
+    for (int i = 0; i < count; i++) {
+        uint64_t first, next, offset = (uint64_t)i / 3;
+
+        log_bounds(l, (uint32_t)i % 3, &first, &next);
+        assert_true(segments_group_of(l, (uint32_t)i % 3, offset) == (offset >= first ? (uint64_t)i : UINT64_MAX));
+    }
+    assert_true(segments_group_of(l, (uint32_t)count % 3, (uint64_t)count / 3) == UINT64_MAX);
+}
+
 /* Exactly the first `count` records are there. */
 static void check(struct log *l, int count)
 {
@@ -59,9 +79,8 @@ static void check(struct log *l, int count)
         assert_int_equal(log_read(l, (uint32_t)i % 3, (uint64_t)i / 3, 1, 100, &slice, NULL), 0);
         assert_true(span_equal(slice.entry[0].body, span_text(text_of(i))));
         log_release(l, &slice);
-        assert_int_equal(segments_group_of(l, (uint32_t)i % 3, (uint64_t)i / 3), i);
     }
-    assert_true(segments_group_of(l, (uint32_t)count % 3, (uint64_t)count / 3) == UINT64_MAX);
+    check_groups(l, count);
 }
 
 static void others_read_what_is_there(void **state)
@@ -195,6 +214,26 @@ static void the_end_of_a_settled_log_is_looked_at(void **state)
     free(file);
 }
 
+/* Numbers of groups go on where segments were trimmed, also after an opening. */
+static void groups_keep_their_numbers(void **state)
+{
+    struct log *l = open_log(directory, false);
+    uint64_t first, next;
+
+    (void)state;
+    for (uint32_t p = 0; p < 3; p++)
+        assert_int_equal(log_trim(l, p, GROUPS / 3, NULL), 0);
+    log_bounds(l, 0, &first, &next);
+    assert_true(first > 0);
+    check_groups(l, GROUPS);
+    append(l, GROUPS);
+    check_groups(l, GROUPS + 1);
+    log_close(l);
+    l = open_log(directory, true);
+    check_groups(l, GROUPS + 1);
+    log_close(l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -202,6 +241,7 @@ int main(void)
         cmocka_unit_test(a_copy_may_end_at_any_group),
         cmocka_unit_test(an_unfinished_end_is_left_alone),
         cmocka_unit_test(the_end_of_a_settled_log_is_looked_at),
+        cmocka_unit_test(groups_keep_their_numbers),
     };
 
     if (mkdtemp(directory) == NULL)
