@@ -268,7 +268,7 @@ static void full_segments_are_linked(void **state)
 static void flip(const char *name, const char *file, off_t at)
 {
     char path[512];
-    uint8_t byte;
+    uint8_t byte = 0;
 
     snprintf(path, sizeof(path), "%s/%s/%s", backups, name, file);
     int fd = open(path, O_RDWR);
