@@ -6,6 +6,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "engine/backup.h"
+
 /* backup, restore and rebuild: what the functions of leat.h do, with a line of progress. */
 
 static double now(void)
@@ -48,10 +50,7 @@ static int list(struct call *c, const char *to)
     }
     struct table *t = table_open(c, columns, LENGTH_OF(columns), 0);
     for (int i = 0; i < count; i++) {
-        char path[4096];
-
-        snprintf(path, sizeof(path), "%s/%s/MANIFEST", to, entry[i]->d_name);
-        if (access(path, F_OK) == 0 && strstr(entry[i]->d_name, ".partial") == NULL)
+        if (backup_is_name(entry[i]->d_name))
             table_row(t, (const char *const[]){entry[i]->d_name});
         free(entry[i]);
     }

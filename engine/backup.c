@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "depots/segments.h"
+#include "engine/consumer.h"
 #include "engine/cut.h"
 #include "engine/group.h"
 #include "engine/hold.h"
@@ -60,6 +61,7 @@ struct copy {
     size_t consumptions, consumed_capacity;
     uint64_t *length;            /* by stream */
     int64_t moment_us;
+    struct hold hold;            /* of the directory */
     struct backup_list list;
 };
 
@@ -127,6 +129,30 @@ static int find_modules(struct copy *c, struct leat_error *err)
     if (rv == 0 && c->modules == 0)
         rv = leat_fail(err, LEAT_ENOTFOUND, "there is no data of any module in '%s'", c->directory);
     return rv;
+}
+
+static void forget_modules(struct copy *c)
+{
+    for (uint32_t i = 0; i < c->modules; i++)
+        layout_close(c->module[i].layout);
+    free(c->module);
+    free(c->group);
+    c->module = NULL;
+    c->group = NULL;
+    c->modules = c->groups = 0;
+}
+
+/* No rebuild puts another directory in the place of a module meanwhile. Nothing is made where no module is. */
+static int hold_directory(struct copy *c, uint32_t timeout_ms, struct leat_error *err)
+{
+    int rv = find_modules(c, err);
+
+    forget_modules(c);
+    if (rv == 0)
+        rv = hold_open(&c->hold, c->directory, err);
+    if (rv == 0)
+        rv = hold_copy(&c->hold, timeout_ms, err);
+    return rv == 0 ? find_modules(c, err) : rv;
 }
 
 static int hold_all(struct copy *c, uint32_t timeout_ms, struct leat_error *err)
@@ -395,41 +421,46 @@ static char *join(const char *a, const char *b, const char *c)
     return path;
 }
 
-static bool is_left_out(const char *name)
+/* Files that say something of the module, read now: others replace them whenever they like. What is exported up to now was
+ * there before the moment. */
+static int read_module(struct copy *c, const char *module, struct leat_error *err)
 {
-    static const char *const those[] = {"leat.lock", "stats.jsonl", ".", ".."};
-    const char *dot = strrchr(name, '.');
-    bool out = (dot != NULL && strcmp(dot, ".tmp") == 0) || strncmp(name, "group-", 6) == 0 || strncmp(name, ".rebuild", 8) == 0;
+    static const char *const names[] = {"module.ini", "module.fingerprint", "module.streams", "module.retain"};
+    int rv = 0;
 
-    for (size_t i = 0; i < LENGTH_OF(those); i++)
-        out = out || strcmp(name, those[i]) == 0;
-    return out;
+    for (size_t i = 0; i < LENGTH_OF(names) && rv == 0; i++) {
+        rv = backup_list_read(&c->list, c->directory, join(module, names[i], ""), err);
+        rv = rv == LEAT_ENOTFOUND ? 0 : rv;
+    }
+    return rv;
 }
 
-/* Plain files of a folder, deep: and of those in it, but none that belong to a running process. */
-static int list_plain(struct copy *c, const char *below, bool deep, struct leat_error *err)
+struct consumers {
+    struct copy *copy;
+    const char *module, *depot;
+};
+
+static int read_consumer(void *context, const char *name, struct leat_error *err)
 {
-    char *path = join(c->directory, below, "");
-    DIR *d = opendir(path);
-    int rv = d == NULL ? base_errno(err, errno, "list", path) : 0;
+    struct consumers *of = context;
+    char *folder = join(of->module, "consumers", of->depot);
+    int rv = backup_list_read(&of->copy->list, of->copy->directory, join(folder, name, ""), err);
 
-    for (struct dirent *e = d != NULL ? readdir(d) : NULL; e != NULL && rv == 0; e = readdir(d)) {
-        char *file = join(path, e->d_name, ""), *name = join(below, e->d_name, "");
-        struct stat st;
+    free(folder);
+    return rv == LEAT_ENOTFOUND ? 0 : rv;
+}
 
-        if (is_left_out(e->d_name) || lstat(file, &st) != 0)
-            st.st_mode = 0;
-        if (deep && S_ISDIR(st.st_mode))
-            rv = list_plain(c, name, true, err);
-        if (S_ISREG(st.st_mode))
-            backup_list_add(&c->list, name, (uint64_t)st.st_size, (uint64_t)st.st_size, false);
-        else
-            free(name);
-        free(file);
+static int read_consumers(struct copy *c, const struct layout *l, struct leat_error *err)
+{
+    int rv = 0;
+
+    for (uint32_t i = 0; i < l->depots && rv == 0; i++) {
+        struct consumers of = {c, l->module, l->depot[i].name};
+        char path[4096];
+
+        consumer_directory(l->directory, of.depot, path, sizeof(path));
+        rv = consumer_list(path, read_consumer, &of, err);
     }
-    if (d != NULL)
-        closedir(d);
-    free(path);
     return rv;
 }
 
@@ -485,10 +516,8 @@ static int list_group(struct copy *c, uint32_t at, struct leat_error *err)
 
 static int list_files(struct copy *c, struct leat_error *err)
 {
-    int rv = list_plain(c, "", false, err);
+    int rv = 0;
 
-    for (uint32_t i = 0; i < c->modules && rv == 0; i++)
-        rv = list_plain(c, c->module[i].layout->module, true, err);
     for (uint32_t i = 0; i < c->groups && rv == 0; i++)
         rv = list_group(c, i, err);
     return rv;
@@ -504,11 +533,9 @@ static void copy_fini(struct copy *c)
         hold_close(&c->group[i].hold);
         free(c->group[i].next_before);
     }
-    for (uint32_t i = 0; i < c->modules; i++)
-        layout_close(c->module[i].layout);
+    forget_modules(c);
+    hold_close(&c->hold);
     backup_list_free(&c->list);
-    free(c->module);
-    free(c->group);
     free(c->need);
     free(c->consumed);
     free(c->length);
@@ -517,17 +544,22 @@ static void copy_fini(struct copy *c)
 int leat_backup(const char *directory, const char *to, const struct leat_backup *how, char name[64], struct leat_error *err)
 {
     static const struct leat_backup defaults = {0};
-    struct copy c = {.directory = directory};
+    struct copy c = {.directory = directory, .hold = {.fd = -1}};
     struct leat_error own = {0};
     char unused[64];
 
     err = err != NULL ? err : &own;
     how = how != NULL ? how : &defaults;
-    int rv = find_modules(&c, err);
+    int rv = hold_directory(&c, how->timeout_ms > 0 ? how->timeout_ms : TIMEOUT_MS, err);
     if (rv == 0)
         rv = hold_all(&c, how->timeout_ms > 0 ? how->timeout_ms : TIMEOUT_MS, err);
     for (uint32_t i = 0; i < c.groups && rv == 0; i++)
         rv = read_checkpoint(&c.group[i], err);
+    for (uint32_t i = 0; i < c.modules && rv == 0; i++) {
+        rv = read_module(&c, c.module[i].layout->module, err);
+        if (rv == 0)
+            rv = read_consumers(&c, c.module[i].layout, err);
+    }
     if (rv == 0)
         rv = open_logs(&c, "depots", err);
     for (uint32_t i = 0; i < c.groups && rv == 0; i++)

@@ -22,6 +22,7 @@ struct backup_file {
     uint64_t inode;          /* identity of the source */
     int64_t changed_ns;
     uint32_t crc;            /* of the used bytes */
+    uint8_t *bytes;          /* a small file as it was read before; NULL: copied when its turn comes */
 };
 
 struct backup_list {
@@ -29,8 +30,13 @@ struct backup_list {
     size_t files, capacity;
 };
 
+/* Is it what a backup is called? */
+bool backup_is_name(const char *name);
+
 /* path: taken. */
 void backup_list_add(struct backup_list *l, char *path, uint64_t size, uint64_t used, bool sealed);
+/* A small file, read now. */
+int backup_list_read(struct backup_list *l, const char *directory, char *path, struct leat_error *err);
 void backup_list_free(struct backup_list *l);
 
 /* Copy, or link from the newest whole backup in `to`; then the manifest, and only then the folder's name. name: of it. */

@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -21,7 +22,7 @@
 
 static const char magic[] = "leat-backup 1\n", partial[] = ".partial", manifest[] = "MANIFEST";
 
-enum { PIECE = 1 << 20, BEHIND = 2 * PIECE, PATH = 4096, JOINED = 3 * PATH, MANIFEST_MOST = 64 << 20 };
+enum { PIECE = 1 << 20, BEHIND = 2 * PIECE, PATH = 4096, JOINED = 3 * PATH, MANIFEST_MOST = 64 << 20, SMALL_MOST = 16 << 20 };
 
 void backup_list_add(struct backup_list *l, char *path, uint64_t size, uint64_t used, bool sealed)
 {
@@ -32,10 +33,30 @@ void backup_list_add(struct backup_list *l, char *path, uint64_t size, uint64_t 
     l->file[l->files++] = (struct backup_file){.path = path, .size = size, .used = used, .sealed = sealed};
 }
 
+int backup_list_read(struct backup_list *l, const char *directory, char *path, struct leat_error *err)
+{
+    struct buffer bytes;
+    char from[JOINED];
+
+    snprintf(from, sizeof(from), "%s/%s", directory, path);
+    buffer_init(&bytes, SMALL_MOST);
+    int rv = file_read(from, SMALL_MOST, &bytes, err);
+    if (rv != 0) {
+        buffer_fini(&bytes);
+        free(path);
+        return rv;
+    }
+    backup_list_add(l, path, bytes.size, bytes.size, false);
+    l->file[l->files - 1].bytes = bytes.base != NULL ? bytes.base : base_alloc(1);
+    return 0;
+}
+
 void backup_list_free(struct backup_list *l)
 {
-    for (size_t i = 0; i < l->files; i++)
+    for (size_t i = 0; i < l->files; i++) {
         free(l->file[i].path);
+        free(l->file[i].bytes);
+    }
     free(l->file);
     *l = (struct backup_list){0};
 }
@@ -69,7 +90,7 @@ static bool parse_line(const char *line, struct backup_list *out)
     if (sscanf(line, "%8x %llu %llu %d %llu %lld %n", &crc, &size, &used, &sealed, &inode, &changed, &at) != 6 || at == 0)
         return false;
     /* Paths stay below the directory. */
-    if (line[at] == '/' || line[at] == '\0' || strstr(line + at, "..") != NULL)
+    if (line[at] == '/' || line[at] == '\0' || strncmp(line + at, "../", 3) == 0 || strstr(line + at, "/../") != NULL)
         return false;
     backup_list_add(out, base_strdup(line + at), size, used, sealed != 0);
     struct backup_file *f = &out->file[out->files - 1];
@@ -119,12 +140,40 @@ static int read_manifest(const char *backup, struct backup_list *out, struct lea
 
 /* ---- Names ---- */
 
+/* YYYYMMDDTHHMMSSZ, or with -NNN behind. */
+static size_t name_length(const char *name)
+{
+    static const char form[] = "00000000T000000Z", more[] = "-000";
+    size_t i = 0;
+
+    for (; i < strlen(form); i++)
+        if (form[i] == '0' ? name[i] < '0' || name[i] > '9' : name[i] != form[i])
+            return 0;
+    for (size_t j = 0; j < strlen(more); j++)
+        if (more[j] == '0' ? name[i + j] < '0' || name[i + j] > '9' : name[i + j] != more[j])
+            return i;
+    return i + strlen(more);
+}
+
+bool backup_is_name(const char *name)
+{
+    size_t length = name_length(name);
+
+    return length > 0 && name[length] == '\0';
+}
+
+static bool is_partial(const char *name)
+{
+    size_t length = name_length(name);
+
+    return length > 0 && strcmp(name + length, partial) == 0;
+}
+
 static bool is_backup(const char *to, const char *name)
 {
-    size_t size = strlen(name);
     char path[PATH];
 
-    if (name[0] == '.' || (size > strlen(partial) && strcmp(name + size - strlen(partial), partial) == 0))
+    if (!backup_is_name(name))
         return false;
     snprintf(path, sizeof(path), "%s/%s/%s", to, name, manifest);
     return access(path, F_OK) == 0;
@@ -171,11 +220,10 @@ static void remove_partial(const char *to)
     DIR *d = opendir(to);
 
     for (struct dirent *e = d != NULL ? readdir(d) : NULL; e != NULL; e = readdir(d)) {
-        size_t size = strlen(e->d_name);
         char path[PATH];
 
         snprintf(path, sizeof(path), "%s/%s", to, e->d_name);
-        if (size > strlen(partial) && strcmp(e->d_name + size - strlen(partial), partial) == 0)
+        if (is_partial(e->d_name))
             file_remove_tree(path, NULL);
     }
     if (d != NULL)
@@ -210,6 +258,7 @@ static int make_folder(const char *to, char name[64], char *folder, size_t size,
 struct work {
     const struct leat_backup *how;
     uint64_t done, all;
+    uint64_t copied;   /* of done: the rest was linked */
     int64_t start_ns;
 };
 
@@ -218,14 +267,15 @@ static int64_t now_ns(void)
     return clock_real()->monotonic_ns(clock_real());
 }
 
-static void went_on(struct work *w, uint64_t bytes)
+static void went_on(struct work *w, uint64_t bytes, bool copied)
 {
     w->done += bytes;
+    w->copied += copied ? bytes : 0;
     if (w->how->progress != NULL)
         w->how->progress(w->how->context, w->done, w->all);
     if (w->how->bytes_per_second == 0)
         return;
-    int64_t due = w->start_ns + (int64_t)((double)w->done / (double)w->how->bytes_per_second * 1e9), now = now_ns();
+    int64_t due = w->start_ns + (int64_t)((double)w->copied / (double)w->how->bytes_per_second * 1e9), now = now_ns();
     if (due > now)
         nanosleep(&(struct timespec){(due - now) / 1000000000, (due - now) % 1000000000}, NULL);
 }
@@ -262,7 +312,7 @@ static int copy_bytes(int in, int out, uint64_t size, uint32_t *crc, struct work
             rv = base_errno(err, errno, "copy", path);
         *crc = crc32c(*crc, piece, (size_t)n);
         at += (uint64_t)n;
-        went_on(w, (uint64_t)n);
+        went_on(w, (uint64_t)n, true);
     }
     free(piece);
     return rv;
@@ -331,12 +381,27 @@ static bool link_file(const char *before, const struct backup_list *had, const c
     return true;
 }
 
+static int write_small(const char *folder, struct backup_file *f, struct work *w, struct leat_error *err)
+{
+    char to[JOINED];
+
+    snprintf(to, sizeof(to), "%s/%s", folder, f->path);
+    int rv = make_parent(to, err);
+    if (rv == 0)
+        rv = file_replace(to, span_of(f->bytes, f->used), err);
+    f->crc = crc32c(0, f->bytes, f->used);
+    went_on(w, f->used, true);
+    return rv;
+}
+
 static int write_file(const char *from, const char *before, const struct backup_list *had, const char *folder, struct backup_file *f,
                       struct work *w, struct leat_error *err)
 {
     char source[JOINED], to[JOINED];
     struct stat st;
 
+    if (f->bytes != NULL)
+        return write_small(folder, f, w, err);
     snprintf(source, sizeof(source), "%s/%s", from, f->path);
     snprintf(to, sizeof(to), "%s/%s", folder, f->path);
     if (stat(source, &st) != 0)
@@ -344,13 +409,26 @@ static int write_file(const char *from, const char *before, const struct backup_
     f->inode = st.st_ino;
     f->changed_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
     if (link_file(before, had, folder, f)) {
-        went_on(w, f->used);
+        went_on(w, f->used, false);
         return 0;
     }
     return copy_file(source, to, f, false, &f->crc, w, err);
 }
 
 /* ---- Writing ---- */
+
+static int sync_folder(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+    (void)st;
+    (void)at;
+    return type == FTW_DP ? file_sync_directory(path, NULL) : 0;
+}
+
+/* The names of all that was made or linked. */
+static int sync_folders(const char *folder, struct leat_error *err)
+{
+    return nftw(folder, sync_folder, 16, FTW_DEPTH | FTW_PHYS) == 0 ? 0 : leat_fail(err, LEAT_EIO, "the folders of '%s' cannot be synced", folder);
+}
 
 static int finish(const char *to, const char *folder, const char *name, const struct backup_list *l, struct leat_error *err)
 {
@@ -363,12 +441,15 @@ static int finish(const char *to, const char *folder, const char *name, const st
     int rv = text.error != 0 ? leat_fail(err, LEAT_ELIMIT, "a backup of %zu files", l->files) : file_replace(path, buffer_bytes(&text), err);
     buffer_fini(&text);
     snprintf(path, sizeof(path), "%s/%s", to, name);
+    if (rv == 0)
+        rv = sync_folders(folder, err);
     if (rv == 0 && rename(folder, path) != 0)
         rv = base_errno(err, errno, "name", path);
     return rv == 0 ? file_sync_directory(to, err) : rv;
 }
 
-static int remove_oldest(const char *to, uint32_t keep, struct leat_error *err)
+/* Never the one just made, whatever clocks say. */
+static int remove_oldest(const char *to, uint32_t keep, const char *made, struct leat_error *err)
 {
     char **name;
     size_t count = list_backups(to, &name);
@@ -377,6 +458,8 @@ static int remove_oldest(const char *to, uint32_t keep, struct leat_error *err)
     for (size_t i = 0; keep > 0 && i + keep < count && rv == 0; i++) {
         char path[PATH], gone[PATH + 16];
 
+        if (strcmp(name[i], made) == 0)
+            continue;
         /* Half removed it must not look whole. */
         snprintf(path, sizeof(path), "%s/%s", to, name[i]);
         snprintf(gone, sizeof(gone), "%s%s", path, partial);
@@ -430,7 +513,7 @@ int backup_write(const char *from, const char *to, struct backup_list *l, const 
             file_remove_tree(folder, NULL);
     }
     if (rv == 0)
-        rv = remove_oldest(to, how->keep, err);
+        rv = remove_oldest(to, how->keep, name, err);
     close(lock);
     return rv;
 }
@@ -455,7 +538,7 @@ static int find_backup(const char *backups, const char *name, char *out, size_t 
 
 static int restore_file(const char *backup, const char *folder, const struct backup_file *f, struct work *w, struct leat_error *err)
 {
-    char from[JOINED], to[JOINED];
+    char from[JOINED], to[2 * JOINED];
     uint32_t crc;
 
     snprintf(from, sizeof(from), "%s/%s", backup, f->path);
@@ -469,7 +552,7 @@ static int restore_file(const char *backup, const char *folder, const struct bac
 /* By which a data directory is known. */
 static int make_lock(const char *folder, struct leat_error *err)
 {
-    char path[JOINED];
+    char path[2 * JOINED];
 
     snprintf(path, sizeof(path), "%s/leat.lock", folder);
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
@@ -479,32 +562,61 @@ static int make_lock(const char *folder, struct leat_error *err)
     return file_sync_directory(folder, err);
 }
 
-int leat_restore(const char *backups, const char *name, const char *directory, struct leat_error *err)
+/* Where to, without slashes at its end; and nothing may be in it. */
+static int check_target(const char *directory, char *out, size_t size, struct leat_error *err)
+{
+    struct dirent *e;
+    size_t length = strlen(directory);
+
+    while (length > 1 && directory[length - 1] == '/')
+        length--;
+    if (length == 0 || length + sizeof(partial) >= size)
+        return leat_fail(err, LEAT_EINVAL, "the path '%s' is empty or too long", directory);
+    snprintf(out, size, "%.*s", (int)length, directory);
+    DIR *d = opendir(out);
+    if (d == NULL)
+        return errno == ENOENT ? 0 : base_errno(err, errno, "look into", out);
+    do
+        e = readdir(d);
+    while (e != NULL && (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0));
+    closedir(d);
+    return e == NULL ? 0 : leat_fail(err, LEAT_EEXISTS, "'%s' is not empty: restore into a new directory, then put it in its place", out);
+}
+
+static int restore_all(const char *backup, const char *folder, const struct backup_list *l, struct leat_error *err)
 {
     static const struct leat_backup quiet = {0};
     struct work w = {.how = &quiet, .start_ns = now_ns()};
-    struct backup_list l;
-    char backup[PATH], folder[PATH];
+    int rv = file_remove_tree(folder, err);
 
-    if (rmdir(directory) != 0 && errno != ENOENT)
-        return errno == ENOTEMPTY || errno == EEXIST
-                   ? leat_fail(err, LEAT_EEXISTS, "'%s' is not empty: restore into a new directory, then put it in its place", directory)
-                   : base_errno(err, errno, "replace", directory);
-    int rv = find_backup(backups, name, backup, sizeof(backup), err);
-    if (rv != 0 || (rv = read_manifest(backup, &l, err)) != 0)
-        return rv;
-    snprintf(folder, sizeof(folder), "%s%s", directory, partial);
-    rv = file_remove_tree(folder, err);
     if (rv == 0)
         rv = file_make_directory(folder, true, err);
-    for (size_t i = 0; i < l.files && rv == 0; i++)
-        rv = restore_file(backup, folder, &l.file[i], &w, err);
+    for (size_t i = 0; i < l->files && rv == 0; i++)
+        rv = restore_file(backup, folder, &l->file[i], &w, err);
     if (rv == 0)
         rv = make_lock(folder, err);
-    if (rv == 0 && rename(folder, directory) != 0)
-        rv = base_errno(err, errno, "name", directory);
+    return rv == 0 ? sync_folders(folder, err) : rv;
+}
+
+int leat_restore(const char *backups, const char *name, const char *directory, struct leat_error *err)
+{
+    struct backup_list l;
+    char backup[PATH], target[PATH], folder[JOINED], parent[JOINED];
+    int rv = check_target(directory, target, sizeof(target), err);
+
+    if (rv == 0)
+        rv = find_backup(backups, name, backup, sizeof(backup), err);
+    if (rv != 0 || (rv = read_manifest(backup, &l, err)) != 0)
+        return rv;
+    snprintf(folder, sizeof(folder), "%s%s", target, partial);
+    rv = restore_all(backup, folder, &l, err);
+    if (rv == 0 && rename(folder, target) != 0)
+        rv = base_errno(err, errno, "name", target);
     if (rv != 0)
         file_remove_tree(folder, NULL);
+    snprintf(parent, sizeof(parent), "%s/..", target);
+    if (rv == 0)
+        rv = file_sync_directory(parent, err);
     backup_list_free(&l);
     return rv;
 }

@@ -38,7 +38,7 @@ bool hold_checkpoint(struct hold *h, int64_t now_ns)
         return false;
     h->ours = flock(h->fd, LOCK_EX | LOCK_NB) == 0;
     if (!h->ours)
-        h->retry_ns = now_ns + RETRY_NS;
+        h->retry_ns = now_ns < INT64_MAX - RETRY_NS ? now_ns + RETRY_NS : INT64_MAX;
     return h->ours;
 }
 

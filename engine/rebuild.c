@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "engine/consumer.h"
+#include "engine/hold.h"
 #include "engine/layout.h"
 #include "engine/session.h"
 
@@ -15,11 +16,12 @@
  * times; the module runs there from offset 0 until all is processed; then both directories change places at once.
  * What topologies appended is left out: they append it again. */
 
-enum { HELD_MOST = 4096, HELD_BYTES = 16 << 20, WAIT_MS = 1000, PATH = 4096 };
+enum { HELD_MOST = 4096, HELD_BYTES = 16 << 20, WAIT_MS = 1000, PATH = 4096, SMALL_MOST = 16 << 20 };
 
 struct rebuild {
     const char *directory;
     const struct leat_rebuild *how;
+    struct hold hold;                    /* of the directory: no backup begins meanwhile */
     struct layout *from;
     uint32_t groups;
     char beside[2048];                   /* the new data directory */
@@ -163,6 +165,52 @@ static int check_consumers(const struct rebuild *r, struct leat_error *err)
     return rv;
 }
 
+static int copy_small(const struct rebuild *r, const char *name, struct leat_error *err)
+{
+    struct buffer bytes;
+    char path[PATH];
+
+    buffer_init(&bytes, SMALL_MOST);
+    snprintf(path, sizeof(path), "%s/%s", r->from->directory, name);
+    int rv = file_read(path, SMALL_MOST, &bytes, err);
+    snprintf(path, sizeof(path), "%s/%s/%s", r->beside, r->from->module, name);
+    if (rv == 0)
+        rv = file_replace(path, buffer_bytes(&bytes), err);
+    buffer_fini(&bytes);
+    return rv == LEAT_ENOTFOUND ? 0 : rv;
+}
+
+struct consumers {
+    const struct rebuild *rebuild;
+    const char *depot;
+};
+
+static int copy_consumer(void *context, const char *name, struct leat_error *err)
+{
+    const struct consumers *of = context;
+    char path[PATH];
+
+    snprintf(path, sizeof(path), "%s/%s/consumers/%s", of->rebuild->beside, of->rebuild->from->module, of->depot);
+    int rv = file_make_directory(path, true, err);
+    snprintf(path, sizeof(path), "consumers/%s/%s", of->depot, name);
+    return rv == 0 ? copy_small(of->rebuild, path, err) : rv;
+}
+
+/* How long records are kept, and for whom, holds during the rebuild too. */
+static int copy_rest(const struct rebuild *r, struct leat_error *err)
+{
+    int rv = copy_small(r, "module.retain", err);
+
+    for (uint32_t i = 0; i < r->from->depots && rv == 0; i++) {
+        struct consumers of = {r, r->from->depot[i].name};
+        char path[PATH];
+
+        consumer_directory(r->from->directory, of.depot, path, sizeof(path));
+        rv = consumer_list(path, copy_consumer, &of, err);
+    }
+    return rv;
+}
+
 /* ---- Running it ---- */
 
 static const struct leat_option *merge(const struct rebuild *r, struct leat_option *out)
@@ -245,29 +293,13 @@ static int run(struct rebuild *r, const struct leat_module *module, struct leat_
     return rv;
 }
 
-/* What launches and consumers said of the depots moves along. */
-static int move_rest(const struct rebuild *r, struct leat_error *err)
-{
-    static const char *const names[] = {"module.retain", "consumers"};
-
-    for (size_t i = 0; i < LENGTH_OF(names); i++) {
-        char from[PATH], to[PATH];
-
-        snprintf(from, sizeof(from), "%s/%s", r->from->directory, names[i]);
-        snprintf(to, sizeof(to), "%s/%s/%s", r->beside, r->from->module, names[i]);
-        if (access(from, F_OK) == 0 && rename(from, to) != 0)
-            return base_errno(err, errno, "move", from);
-    }
-    return 0;
-}
-
 static int change_places(const struct rebuild *r, struct leat_error *err)
 {
     char rebuilt[PATH];
 
     snprintf(rebuilt, sizeof(rebuilt), "%s/%s", r->beside, r->from->module);
-    int rv = move_rest(r, err);
-    if (rv == 0 && renameat2(AT_FDCWD, rebuilt, AT_FDCWD, r->from->directory, RENAME_EXCHANGE) != 0)
+    int rv = 0;
+    if (renameat2(AT_FDCWD, rebuilt, AT_FDCWD, r->from->directory, RENAME_EXCHANGE) != 0)
         rv = base_errno(err, errno, "put in place", rebuilt);
     return rv == 0 ? file_sync_directory(r->directory, err) : rv;
 }
@@ -300,15 +332,22 @@ int leat_rebuild(const char *directory, const struct leat_module *module, const 
 
     err = err != NULL ? err : &own;
     r->directory = directory;
+    r->hold.fd = -1;
     r->how = how != NULL ? how : &defaults;
     snprintf(path, sizeof(path), "%s/leat.lock", directory);
     int rv = access(directory, F_OK) == 0 ? file_lock(path, &lock, err) : leat_fail(err, LEAT_ENOTFOUND, "there is no directory '%s'", directory);
+    if (rv == 0)
+        rv = hold_open(&r->hold, directory, err);
+    if (rv == 0 && !hold_checkpoint(&r->hold, 0))
+        rv = leat_fail(err, LEAT_EBUSY, "somebody copies '%s'; try again when the backup is done", directory);
     if (rv == 0)
         rv = prepare(r, module, err);
     if (rv == 0)
         rv = copy_depots(r, err);
     if (rv == 0)
         rv = check_consumers(r, err);
+    if (rv == 0)
+        rv = copy_rest(r, err);
     if (rv == 0)
         rv = run(r, module, err);
     if (rv == 0)
@@ -317,6 +356,7 @@ int leat_rebuild(const char *directory, const struct leat_module *module, const 
         file_remove_tree(r->beside, NULL);
     if (r->from != NULL)
         layout_close(r->from);
+    hold_close(&r->hold);
     if (lock >= 0)
         close(lock);
     free(r);

@@ -2,6 +2,8 @@
 #include "tests/cluster/cluster.h"
 
 #include "base/file.h"
+#include "engine/consumer.h"
+#include "engine/hold.h"
 #include "engine/node.h"
 
 #include <dirent.h>
@@ -69,6 +71,15 @@ static const struct leat_module taker = {
     .topologies = TOPOLOGIES({"count", LEAT_STREAM, NODES(
         {"pass", .from = "giver/derived", .run = pass, .emits = "id: i64"},
         {"count", .from = "pass", .route = LEAT_BY_KEY, .run = count_seen})})};
+
+/* Only clients append here, so offsets stay what they are. */
+static const struct leat_module word_depot = {
+    LEAT_ABI, .name = "words",
+    .depots = DEPOTS({"rows", "id: i64", .partitioner = LEAT_RANDOM}),
+    .pstates = PSTATES([DIRECT] = {"direct", "map<i64, i64>"}),
+    .topologies = TOPOLOGIES({"count", LEAT_STREAM, NODES(
+        {"pass", .from = "rows", .run = pass, .emits = "id: i64"},
+        {"count", .from = "pass", .route = LEAT_BY_KEY, .run = count_direct})})};
 
 static char directory[64], backups[80], restored[80];
 
@@ -391,6 +402,100 @@ static void who_reads_what_comes_anew_is_not_led_astray(void **state)
     leat_close(l);
 }
 
+static void put_file(const char *path, const char *text)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+    close(fd);
+}
+
+static bool is_there(const char *where, const char *file)
+{
+    char path[512];
+
+    snprintf(path, sizeof(path), "%s/%s", where, file);
+    return access(path, F_OK) == 0;
+}
+
+/* Files of others are neither copied nor removed, whatever they are called; consumers come along. */
+static void only_what_is_ours_is_touched(void **state)
+{
+    struct leat_backup one = {.keep = 1};
+    struct leat_error err = {0, ""};
+    struct leat *l = open_both(directory);
+    uint64_t position[8] = {0};
+    struct consumer consumer = {8, position};
+    char path[512], name[64], slashed[128];
+
+    (void)state;
+    append_some(l, 0, 100);
+    leat_close(l);
+    snprintf(path, sizeof(path), "%s/giver/consumers/rows", directory);
+    must(consumer_write(path, "group-a", &consumer, false, &err));
+    snprintf(path, sizeof(path), "%s/notes..txt", directory);
+    put_file(path, "mine");
+    must(leat_backup(directory, backups, NULL, NULL, &err));
+    snprintf(path, sizeof(path), "%s/film.partial", backups);
+    put_file(path, "half");
+    snprintf(path, sizeof(path), "%s/photos", backups);
+    must(file_make_directory(path, false, &err));
+    snprintf(path, sizeof(path), "%s/photos/MANIFEST", backups);
+    put_file(path, "mine");
+    must(leat_backup(directory, backups, &one, name, &err));
+    assert_true(is_there(backups, "film.partial") && is_there(backups, "photos/MANIFEST") && is_there(backups, name));
+    must(file_make_directory(restored, false, &err));
+    snprintf(slashed, sizeof(slashed), "%s//", restored);
+    must(leat_restore(backups, NULL, slashed, &err));
+    assert_true(is_there(restored, "giver/consumers/rows/group-a") && !is_there(restored, "notes..txt"));
+}
+
+/* Retention and consumers hold during a rebuild and after it; nobody rebuilds what is being copied. */
+static void a_rebuild_keeps_what_was_said_of_depots(void **state)
+{
+    struct leat_option keep[] = {{"rows", "1KiB"}, {NULL, NULL}};
+    struct leat_launch launch = {.tasks = 8, .groups = 4, .retain = keep};
+    struct leat_error err = {0, ""};
+    uint64_t position[8] = {0};
+    struct consumer consumer = {8, position};
+    struct hold hold;
+    struct leat *l;
+    char path[512];
+
+    (void)state;
+    must(leat_open(directory, NULL, &l, &err));
+    l->segment_size = 16 << 10;
+    must(leat_launch(l, &word_depot, &launch, &err));
+    struct leat_depot *d;
+    struct leat_rows *rows;
+    must(leat_depot_find(l, "words", "rows", &d, &err));
+    must(leat_rows_new(d, &rows));
+    for (int64_t i = 0; i < 2000; i++)
+        must(leat_rows_add(rows, LEAT_ROW(leat_i64(i)), &err));
+    snprintf(path, sizeof(path), "%s/words/consumers/rows", directory);
+    must(consumer_write(path, "export", &consumer, false, &err));
+    must(leat_append(d, rows, &(struct leat_append){.ack = LEAT_PROCESSED}, NULL, &err));
+    leat_rows_free(rows);
+    leat_close(l);
+    must(hold_open(&hold, directory, &err));
+    must(hold_copy(&hold, 0, &err));
+    assert_int_equal(leat_rebuild(directory, &word_depot, NULL, &err), LEAT_EBUSY);
+    hold_close(&hold);
+    must(leat_rebuild(directory, &word_depot, NULL, &err));
+    assert_true(is_there(directory, "words/consumers/rows/export") && is_there(directory, "words/module.retain"));
+    must(leat_open(directory, NULL, &l, &err));
+    must(leat_launch(l, &word_depot, NULL, &err));
+    must(leat_depot_find(l, "words", "rows", &d, &err));
+    for (uint32_t p = 0; p < 8; p++) {
+        struct leat_bounds b;
+
+        must(leat_depot_bounds(d, p, &b));
+        assert_int_equal(b.first, 0);
+    }
+    leat_close(l);
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -416,6 +521,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(full_segments_are_linked, set_up, tear_down),
         cmocka_unit_test_setup_teardown(damage_is_seen, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_rebuild_is_what_the_depots_say, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(only_what_is_ours_is_touched, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_rebuild_keeps_what_was_said_of_depots, set_up, tear_down),
         cmocka_unit_test_setup_teardown(who_reads_what_comes_anew_is_not_led_astray, set_up, tear_down),
     };
 
