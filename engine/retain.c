@@ -7,7 +7,8 @@
 
 #include <stdio.h>
 
-enum { ABSORB_SLICES = 16, SLICE_RECORDS = 4096, SLICE_BYTES = 4 << 20 };
+/* Of a partition in a step. */
+enum { ABSORB_RECORDS = 65536, ABSORB_BYTES = 64 << 20, SLICE_RECORDS = 4096, SLICE_BYTES = 4 << 20 };
 
 #define PERIOD_NS 10000000000LL
 
@@ -155,18 +156,22 @@ static int absorb(struct group *g, uint32_t partition, uint64_t cut, struct leat
 {
     uint64_t first, next, at = progress_cursor(g->progress, partition);
     struct log_slice slice;
+    size_t records = 0, bytes = 0;
     int rv = 0;
 
     log_bounds(g->depots, partition, &first, &next);
     at = at > first ? at : first;
     if (g->unread[partition].next < cut) /* whoever starts reads on from there */
         rv = unread_sessions(g, partition, &g->unread[partition].next, &g->unread[partition].sessions, err);
-    for (uint32_t i = 0; i < ABSORB_SLICES && at < cut && rv == 0; i++) {
+    while (rv == 0 && at < cut && records < ABSORB_RECORDS && bytes < ABSORB_BYTES) {
         rv = log_read(g->depots, partition, at, SLICE_RECORDS, SLICE_BYTES, &slice, err);
         if (rv != 0)
             break;
-        for (uint32_t j = 0; j < slice.count && slice.entry[j].offset < cut; j++)
+        for (uint32_t j = 0; j < slice.count && slice.entry[j].offset < cut; j++) {
             session_accept(&g->session[partition], slice.entry[j].session, slice.entry[j].sequence, slice.entry[j].time_us);
+            bytes += slice.entry[j].body.size;
+        }
+        records += slice.count;
         at = slice.next < cut ? slice.next : cut;
         log_release(g->depots, &slice);
     }
@@ -185,7 +190,9 @@ static int allow(struct group *g, uint32_t partition, bool read, uint64_t *cut, 
         if (rv != 0)
             return rv;
         allowed = g->retain->saved[1][partition];
-        if (allowed < *cut && g->retain->checkpoints == 0)
+        if (progress_cursor(g->progress, partition) < *cut)
+            retain_hurry(g);
+        else if (allowed < *cut && g->retain->checkpoints == 0)
             g->retain->checkpoints = 2;
     }
     *cut = allowed < *cut ? allowed : *cut;

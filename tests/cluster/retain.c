@@ -434,6 +434,49 @@ static void a_stream_that_comes_later_begins_at_what_is_kept(void **state)
     close_node(false);
 }
 
+/* Before the next time that it is looked for what is too much. */
+static void wait_until_trimmed(uint32_t partition, uint64_t least)
+{
+    int64_t deadline = clock_real()->monotonic_ns(clock_real()) + 9 * 1000000000LL;
+
+    while (bounds_of(UNREAD, partition).first < least && clock_real()->monotonic_ns(clock_real()) < deadline)
+        pass(0);
+    assert_true(bounds_of(UNREAD, partition).first >= least);
+}
+
+static uint64_t checkpoints(void)
+{
+    uint64_t count = 0;
+
+    for (uint32_t g = 0; g < GROUPS; g++)
+        count += atomic_load(&node->module[0]->group[g]->stats.checkpoint_ns.count);
+    return count;
+}
+
+/* However fast a depot grows that nobody reads: what is too much goes, in small appends as in large ones, and not with a
+ * checkpoint for every few of them. */
+static void much_that_nobody_reads_goes_too(void **state)
+{
+    enum { LARGE = 2000, ROWS = 75 * LARGE };
+
+    (void)state;
+    clear_model();
+    open_node(&keeper, keep_all);
+    for (int i = 0; i < 500; i++)
+        append_some(UNREAD, 1, 2);
+    for (int i = 0; i < ROWS / LARGE; i++)
+        append_some(UNREAD, 0, LARGE);
+    pass(11);
+    wait_until_trimmed(1, 600);
+    wait_until_trimmed(0, ROWS - 2 * LARGE);
+    assert_true(checkpoints() <= 8);
+    check_partition(UNREAD, 0);
+    check_partition(UNREAD, 1);
+    assert_int_equal(append(UNREAD, 0, 0, 1), 0);
+    assert_int_equal(append(UNREAD, 1, 0, 1), 0);
+    close_node(false);
+}
+
 /* A module that comes to read a depot of another one after some was trimmed, and whose registration was removed. */
 static void a_reader_that_was_removed_goes_on_behind(void **state)
 {
@@ -574,6 +617,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(nothing_is_trimmed_that_somebody_wants, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_is_too_old_goes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_stream_that_comes_later_begins_at_what_is_kept, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(much_that_nobody_reads_goes_too, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_reader_that_was_removed_goes_on_behind, set_up, tear_down),
         cmocka_unit_test_setup_teardown(wrong_wishes_are_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(modules_declare_it, set_up, tear_down),
