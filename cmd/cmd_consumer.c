@@ -76,6 +76,7 @@ struct listing {
     uint64_t *first, *next; /* by partition of the depot */
 };
 
+/* A log in the making has fewer partitions. */
 static int find_bounds(struct listing *s, struct leat_error *err)
 {
     const struct layout *l = s->target->layout;
@@ -86,7 +87,8 @@ static int find_bounds(struct listing *s, struct leat_error *err)
 
         rv = layout_log(l, g, "depots", false, &log, err);
         for (uint32_t p = g; p < l->tasks && rv == 0; p += l->groups)
-            log_bounds(log, layout_partition(l, s->target->depot, p), &s->first[p], &s->next[p]);
+            if (layout_partition(l, s->target->depot, p) < log->partitions)
+                log_bounds(log, layout_partition(l, s->target->depot, p), &s->first[p], &s->next[p]);
         if (rv == 0)
             log_close(log);
     }

@@ -98,17 +98,13 @@ static void count_files(struct log_walk *w)
               "the last write was torn by a crash; it was never acknowledged");
 }
 
-/* Open and read all of a log; while its owner works, a file may go between its listing and its opening. */
+/* Open and read all of a log. */
 static bool read_log(struct log_walk *w, const char *name, log_each *each)
 {
     struct leat_error err = {0};
-    int rv;
 
     layout_path(w->layout, w->look->group, name, w->path, sizeof(w->path));
-    rv = layout_log(w->layout, w->look->group, name, w->checkup->settled, &w->log, &err);
-    for (int i = 0; i < 3 && rv != 0 && !w->checkup->settled; i++)
-        rv = layout_log(w->layout, w->look->group, name, false, &w->log, &err);
-    if (rv != 0) {
+    if (layout_log(w->layout, w->look->group, name, w->checkup->settled, &w->log, &err) != 0) {
         found(w->checkup, CHECKUP_DAMAGE, w->path, put_back, "%s", err.text);
         w->look->whole = false;
         return false;

@@ -254,13 +254,17 @@ void layout_path(const struct layout *l, uint32_t group, const char *name, char 
     snprintf(out, size, "%s/group-%03u%s%s", l->directory, group, name[0] != '\0' ? "/" : "", name);
 }
 
+/* While its owner works, a file may go between its listing and its opening. */
 int layout_log(const struct layout *l, uint32_t group, const char *name, bool settled, struct log **out, struct leat_error *err)
 {
     char path[4096];
 
     layout_path(l, group, name, path, sizeof(path));
     struct log_config config = {.directory = path, .durability = LEAT_PROCESS, .read_only = true, .settled = settled};
-    return log_open(&log_segments, &config, out, err);
+    int rv = log_open(&log_segments, &config, out, err);
+    for (int i = 0; i < 3 && rv != 0 && !settled; i++)
+        rv = log_open(&log_segments, &config, out, err);
+    return rv;
 }
 
 const struct layout_node *layout_node_at(const struct layout *l, uint32_t stream, uint32_t node)

@@ -2,6 +2,7 @@
 """The command leat, as a person or a script meets it: exit codes, sentences, JSON lines and tables.
 usage: command.py LEAT [TEST ...]"""
 import fcntl
+import glob
 import json
 import os
 import pty
@@ -455,6 +456,15 @@ class Consumers(CommandTest):
                          in_order(WORDS + [{'text': 'd'}]))
         self.consumer('remove', 'backup')
         self.assertEqual(self.left(), {'other-1': 0})
+
+    def test_a_log_may_be_in_the_making(self):
+        self.append(*WORDS)
+        self.consumer('add', 'backup')
+        segments = glob.glob(f'{self.data}/word_count/group-*/depots/*.seg')
+        self.assertTrue(segments)
+        for segment in segments:
+            os.remove(segment)
+        self.assertEqual(self.left(), {'backup': 0})
 
     def test_an_export_that_was_not_written_is_not_past(self):
         self.append(*WORDS)
