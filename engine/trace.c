@@ -19,9 +19,13 @@ struct arrival {
     struct arrival *next;
     uint32_t from, to, depth;
     uint64_t turn, previous;
-    uint32_t items;
-    bool *ours;           /* by item */
-    struct output_item *item; /* appends only are looked at again */
+    uint32_t items;       /* of the whole output */
+    struct arrived {
+        uint32_t item;
+        bool append;
+        uint32_t depot, partition; /* of an append */
+    } *ours;              /* ascending */
+    uint32_t count;
 };
 
 struct trace_group {
@@ -151,27 +155,30 @@ static bool is_ours(const struct trace *t, const struct output_item *it, int sou
     return it->kind == OUTPUT_STATE || it->index == t->index;
 }
 
-static struct arrival *arrival_add(struct trace *t, uint32_t to, uint64_t previous, const struct output *o)
+static void arrival_add(struct trace *t, uint32_t to, uint64_t previous, const struct output *o, int source, uint32_t count)
 {
     struct arrival *a = arena_zeroed(t->arena, sizeof(*a), 8);
 
     *a = (struct arrival){.from = t->event.group, .to = to, .depth = t->event.depth + 1, .turn = t->event.turn,
                           .previous = previous, .items = o->items};
-    a->ours = arena_zeroed(t->arena, o->items + 1, 1);
-    a->item = arena_alloc(t->arena, (o->items + 1) * sizeof(*a->item), 8);
-    memcpy(a->item, o->item, o->items * sizeof(*a->item));
+    a->ours = arena_alloc(t->arena, count * sizeof(*a->ours), 8);
+    for (uint32_t i = 0; i < o->items; i++) {
+        const struct output_item *it = &o->item[i];
+
+        if (is_ours(t, it, source))
+            a->ours[a->count++] = (struct arrived){i, it->kind == OUTPUT_APPEND, it->depot, it->partition};
+    }
     if (t->last != NULL)
         t->last->next = a;
     else
         t->first = a;
     t->last = a;
-    return a;
 }
 
 static void look_at_output(struct trace *t, const struct batch_output *out)
 {
-    struct arrival *a = NULL;
     struct output o;
+    uint32_t count = 0;
 
     if (output_decode(out->body, t->small, &o, NULL) != 0)
         return;
@@ -181,9 +188,7 @@ static void look_at_output(struct trace *t, const struct batch_output *out)
 
         if (!is_ours(t, it, source))
             continue;
-        if (a == NULL)
-            a = arrival_add(t, out->group, out->previous, &o);
-        a->ours[i] = true;
+        count++;
         if (it->kind == OUTPUT_ROW)
             tell_row(t, out->group, it);
         else if (it->kind == OUTPUT_STATE)
@@ -191,6 +196,8 @@ static void look_at_output(struct trace *t, const struct batch_output *out)
         else
             tell_append(t, it);
     }
+    if (count > 0)
+        arrival_add(t, out->group, out->previous, &o, source, count);
 }
 
 static void left_out(struct trace *t)
@@ -365,8 +372,8 @@ static int find_taker(struct trace *t, uint32_t group, const struct log_entry *e
     if (!k->known && hop->cursor.turn > a->turn) /* it may have been taken before what is left of the journal */
         return 1;
     k->known = true;
-    for (uint32_t i = k->taken; i < now; i++)
-        ours = ours || a->ours[i];
+    for (uint32_t i = 0; i < a->count; i++)
+        ours = ours || (a->ours[i].item >= k->taken && a->ours[i].item < now);
     k->taken = now > k->taken ? now : k->taken;
     if (ours) {
         k->found = true;
@@ -379,11 +386,10 @@ static int find_taker(struct trace *t, uint32_t group, const struct log_entry *e
 }
 
 /* What an append became: it has the sending group as its session, and says which item it was. */
-static void tell_appended(struct trace *t, const struct arrival *a, struct log *depots, uint32_t i)
+static void tell_appended(struct trace *t, const struct arrival *a, struct log *depots, const struct arrived *it)
 {
     const struct layout *l = t->layout;
-    const struct output_item *it = &a->item[i];
-    uint64_t session = SESSION_GROUPS + a->from, sequence = (a->turn << 24) + i + 1, at, next;
+    uint64_t session = SESSION_GROUPS + a->from, sequence = (a->turn << 24) + it->item + 1, at, next;
     uint32_t partition = layout_partition(l, it->depot, it->partition);
     struct log_slice slice;
 
@@ -406,13 +412,14 @@ static void trace_appends(struct trace *t, const struct arrival *a)
 
     memset(t->count, 0, sizeof(t->count));
     t->event = (struct trace_event){.group = a->to, .depth = a->depth};
-    for (uint32_t i = 0; i < a->items; i++) {
-        if (!a->ours[i] || a->item[i].kind != OUTPUT_APPEND || a->item[i].depot >= t->layout->depots ||
-            (a->item[i].partition & (t->layout->groups - 1)) != a->to)
+    for (uint32_t i = 0; i < a->count; i++) {
+        const struct arrived *it = &a->ours[i];
+
+        if (!it->append || it->depot >= t->layout->depots || (it->partition & (t->layout->groups - 1)) != a->to)
             continue;
         if (depots == NULL && layout_log(t->layout, a->to, "depots", false, &depots, NULL) != 0)
             return;
-        tell_appended(t, a, depots, i);
+        tell_appended(t, a, depots, it);
     }
     log_close(depots);
 }
@@ -462,7 +469,7 @@ static int tell_record(struct trace *t, uint32_t depot, uint32_t partition, uint
         if (e->session >= SESSION_GROUPS)
             tell(t, TRACE_RECORD, false, "depot %s, partition %u, offset %llu, at %lld us, appended by turn %llu of group %llu",
                  l->depot[depot].name, partition, (unsigned long long)offset, (long long)e->time_us,
-                 (unsigned long long)(e->sequence >> 24), (unsigned long long)(e->session - SESSION_GROUPS));
+                 (unsigned long long)((e->sequence - 1) >> 24), (unsigned long long)(e->session - SESSION_GROUPS));
         else
             tell(t, TRACE_RECORD, false, "depot %s, partition %u, offset %llu, at %lld us", l->depot[depot].name, partition,
                  (unsigned long long)offset, (long long)e->time_us);
