@@ -195,7 +195,9 @@ static void write_file(struct leat *l)
         return;
     fprintf(f, "{\"time_us\": %lld, \"pid\": %d}\n", (long long)clock_real()->wall_us(clock_real()), (int)getpid());
     leat_stats(l, write_line, f);
-    if (fclose(f) == 0)
+    /* A full disk may take the end, but not what went before. */
+    bool whole = ferror(f) == 0;
+    if (fclose(f) == 0 && whole)
         rename(tmp, path);
 }
 
