@@ -132,6 +132,17 @@ static void warn(struct group *g, const struct leat_error *err)
     g->retain->warned = true;
 }
 
+/* A file that must not be removed stays until it may be. */
+static int trim(struct group *g, uint32_t partition, uint64_t before, struct leat_error *err)
+{
+    int rv = log_trim(g->depots, partition, before, err);
+
+    if (rv != LEAT_EINVAL)
+        return rv;
+    warn(g, err);
+    return 0;
+}
+
 /* Of the depot's partitions here: the offsets behind the chunks that are too old or too many. */
 static bool find_cuts(struct group *g, uint32_t first, uint32_t count, const struct plan_retain *keep, uint64_t *cut)
 {
@@ -222,7 +233,7 @@ static int trim_depot(struct group *g, uint32_t depot, struct leat_error *err)
         cut[i] = held < cut[i] ? held : cut[i];
         rv = allow(g, first + i, g->plan->depot[depot].edges > 0, &cut[i], err);
         if (rv == 0)
-            rv = log_trim(g->depots, first + i, cut[i], err);
+            rv = trim(g, first + i, cut[i], err);
     }
 out:
     free(cut);
@@ -236,7 +247,7 @@ static int trim_depots(struct group *g, struct leat_error *err)
 
     /* Nothing goes for what was allowed earlier and did not go: a consumer may have come since. */
     for (uint32_t i = 0; i < g->own_partitions && rv == 0; i++)
-        rv = log_trim(g->depots, i, 0, err);
+        rv = trim(g, i, 0, err);
     for (uint32_t i = 0; i < g->plan->depots && rv == 0; i++)
         if (g->config.retain[i].age_us > 0 || g->config.retain[i].bytes > 0)
             rv = trim_depot(g, i, err);

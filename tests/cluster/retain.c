@@ -7,6 +7,7 @@
 #include "engine/node.h"
 #include "engine/retain.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* Retention: what goes, what stays, and for whom. Random appends, repeats, consumers, launches and crashes against a model
@@ -596,6 +597,30 @@ static void a_damaged_consumer_holds_all(void **state)
     close_node(false);
 }
 
+/* A file that cannot be removed is no reason to stop. */
+static void what_cannot_be_removed_stays(void **state)
+{
+    char path[128], away[160];
+
+    (void)state;
+    clear_model();
+    open_node(&keeper, keep_all);
+    snprintf(path, sizeof(path), "%s/keeper/group-000/depots/%016x.seg", directory, 0);
+    snprintf(away, sizeof(away), "%s.away", path);
+    assert_int_equal(rename(path, away), 0);
+    assert_int_equal(mkdir(path, 0700), 0);
+    fill(READ, 200);
+    pass(11);
+    assert_int_equal(bounds_of(READ, 0).first, 0);
+    assert_true(bounds_of(READ, 1).first > 0);
+    assert_int_equal(rmdir(path), 0);
+    assert_int_equal(rename(away, path), 0);
+    pass(11);
+    assert_true(bounds_of(READ, 0).first > 0);
+    check_partition(READ, 0);
+    close_node(false);
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -623,6 +648,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(modules_declare_it, set_up, tear_down),
         cmocka_unit_test_setup_teardown(nothing_goes_while_it_is_copied, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_damaged_consumer_holds_all, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_cannot_be_removed_stays, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
