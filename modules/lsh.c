@@ -147,7 +147,7 @@ static void look_up(struct leat_task *t, const struct lsh *l, struct leat_value 
 
 static void emit_member(struct leat_task *t, uint32_t from, uint32_t bucket, uint32_t row, bool add)
 {
-    uint64_t member = (uint64_t)leat_task_number(t) << 32 | row;
+    uint64_t member = lsh_member(bucket, leat_task_number(t), row);
 
     leat_emit(t, from, LEAT_ROW(leat_u32(bucket), leat_u64(member), leat_bool(add)));
 }
@@ -180,6 +180,9 @@ static uint32_t take_row(struct leat_task *t, struct leat_row vector)
     leat_scan_close(scan);
     if (!found) {
         leat_rows_append(t, VECTORS, LEAT_KEYS(), vector, &number);
+        if (number >= 1U << LSH_ROW_BITS)
+            leat_task_fail(t, LEAT_ELIMIT, "task %u has %u vectors: more go into a directory with more tasks", leat_task_number(t),
+                           1U << LSH_ROW_BITS);
         return (uint32_t)number;
     }
     leat_delete(t, FREE, LEAT_KEYS(row));
@@ -264,12 +267,12 @@ static int store_vector(struct leat_task *t, const struct leat_batch *in)
 static int add_to_bucket(struct leat_task *t, const struct leat_batch *in)
 {
     for (uint32_t i = 0; i < in->rows; i++) {
-        struct leat_value bucket = leat_at(in, i, 0), member = leat_at(in, i, 1);
+        struct leat_value member = leat_at(in, i, 1);
 
         if (leat_at(in, i, 2).as.b)
-            leat_put(t, BUCKETS, LEAT_KEYS(bucket, member), LEAT_ROW());
+            leat_put(t, BUCKETS, LEAT_KEYS(member), LEAT_ROW());
         else
-            leat_delete(t, BUCKETS, LEAT_KEYS(bucket, member));
+            leat_delete(t, BUCKETS, LEAT_KEYS(member));
     }
     return 0; /* put and emit errors stick to t */
 }
@@ -290,7 +293,7 @@ const struct leat_module module_lsh = {
         [VECTORS] = {"vectors", "rows<struct{vec: f32[$dims], norm: f32}>"},
         [IDS] = {"ids", "map<u32, str>"},
         [FREE] = {"free", "set<u32>"},
-        [BUCKETS] = {"buckets", "map<u32, set<u64>>"}),
+        [BUCKETS] = {"buckets", "set<u64>"}),
     .topologies = TOPOLOGIES(
         {"index", LEAT_STREAM, NODES(
             {"store", .from = "vectors", .run = store_vector, .emits = "bucket: u32, member: u64, add: bool"},

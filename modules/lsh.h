@@ -13,8 +13,26 @@ enum {
     VECTORS,    /* the vectors, row by row, for kernels to run on in place; a norm below 0 marks a free row */
     IDS,        /* from row to id */
     FREE,       /* rows to use again */
-    BUCKETS,    /* by bucket: members, each (task of its id) << 32 | row */
+    BUCKETS,    /* members of all buckets: lsh_member. Those of a bucket lie side by side, one search away */
 };
+
+/* A bucket's number has at most 20 bits of hash and 6 of table; there are at most 4,096 tasks. */
+enum { LSH_ROW_BITS = 26, LSH_TASK_BITS = 12 };
+
+static inline uint64_t lsh_member(uint32_t bucket, uint32_t task, uint32_t row)
+{
+    return (uint64_t)bucket << (LSH_TASK_BITS + LSH_ROW_BITS) | (uint64_t)task << LSH_ROW_BITS | row;
+}
+
+static inline uint32_t lsh_member_task(uint64_t member)
+{
+    return (uint32_t)(member >> LSH_ROW_BITS) & ((1U << LSH_TASK_BITS) - 1);
+}
+
+static inline uint32_t lsh_member_row(uint64_t member)
+{
+    return (uint32_t)member & ((1U << LSH_ROW_BITS) - 1);
+}
 
 struct lsh {
     uint32_t dims, bits, tables, radius, probes, top;

@@ -34,13 +34,16 @@ int lsh_probe(struct leat_task *t, const struct leat_batch *in)
 int lsh_members(struct leat_task *t, const struct leat_batch *in)
 {
     for (uint32_t i = 0; i < in->rows; i++) {
-        struct leat_value member;
+        uint32_t bucket = (uint32_t)leat_at(in, i, 0).as.u;
+        struct leat_value first = leat_u64(lsh_member(bucket, 0, 0)), member;
+        struct leat_value last = leat_u64(lsh_member(bucket, (1U << LSH_TASK_BITS) - 1, (1U << LSH_ROW_BITS) - 1));
+        struct leat_range range = {.from = &first, .to = &last, .to_inclusive = true};
         struct leat_scan *scan;
 
-        if (leat_scan_open(t, BUCKETS, LEAT_KEYS(leat_at(in, i, 0)), NULL, &scan) != 0)
+        if (leat_scan_open(t, BUCKETS, LEAT_KEYS(), &range, &scan) != 0)
             break;
         while (leat_scan_next(scan, &member, NULL, 0) == 0)
-            leat_emit(t, i, LEAT_ROW(leat_u32((uint32_t)(member.as.u >> 32)), leat_u32((uint32_t)member.as.u)));
+            leat_emit(t, i, LEAT_ROW(leat_u32(lsh_member_task(member.as.u)), leat_u32(lsh_member_row(member.as.u))));
         leat_scan_close(scan);
     }
     return leat_task_error(t);

@@ -140,12 +140,13 @@ static int number_of(const struct model *m, struct leat_value id)
     return number;
 }
 
+/* A member is stored as bucket << 38 | task << 26 | row. */
 static int number_of_member(struct leat_view *v, const struct model *m, uint64_t member)
 {
-    struct leat_task *t = leat_view_task(v, (uint32_t)(member >> 32));
+    struct leat_task *t = leat_view_task(v, (uint32_t)(member >> 26) & 0xfff);
     struct leat_value id;
 
-    assert_int_equal(leat_get(t, pstate(v, "ids"), LEAT_KEYS(leat_u32((uint32_t)member)), &id, 1), 0);
+    assert_int_equal(leat_get(t, pstate(v, "ids"), LEAT_KEYS(leat_u32((uint32_t)member & 0x3ffffff)), &id, 1), 0);
     return number_of(m, id);
 }
 
@@ -157,8 +158,9 @@ static uint64_t check_bucket(struct leat_view *v, const struct model *m, uint32_
     struct leat_scan *scan;
     uint32_t count = 0;
 
-    assert_int_equal(leat_scan_open(leat_view_task(v, task), pstate(v, "buckets"), LEAT_KEYS(leat_u32(number)), NULL,
-                                    &scan), 0);
+    struct leat_value from = leat_u64((uint64_t)number << 38), to = leat_u64((uint64_t)(number + 1) << 38);
+    struct leat_range range = {.from = &from, .to = &to};
+    assert_int_equal(leat_scan_open(leat_view_task(v, task), pstate(v, "buckets"), LEAT_KEYS(), &range, &scan), 0);
     while (leat_scan_next(scan, &value, NULL, 0) == 0) {
         assert_true(count < IDS);
         member[count++] = value.as.u;

@@ -303,8 +303,6 @@ static uint64_t elements(struct leat_test *t, const char *pstate)
 static uint64_t members(struct leat_test *t)
 {
     struct leat_error err = {0, ""};
-    struct leat_value bucket;
-    struct leat_scan *scan;
     struct leat_view *v;
     uint64_t sum = 0, size;
     uint32_t at = 0;
@@ -312,14 +310,8 @@ static uint64_t members(struct leat_test *t)
     must(leat_view_open(leat_test_leat(t), "lsh", &v, &err));
     must(leat_view_pstate(v, "buckets", &at));
     for (uint32_t task = 0; task < leat_view_tasks(v); task++) {
-        struct leat_task *of = leat_view_task(v, task);
-
-        must(leat_scan_open(of, at, LEAT_KEYS(), NULL, &scan));
-        while (leat_scan_next(scan, &bucket, NULL, 0) == 0) {
-            must(leat_size(of, at, LEAT_KEYS(bucket), &size));
-            sum += size;
-        }
-        leat_scan_close(scan);
+        must(leat_size(leat_view_task(v, task), at, LEAT_KEYS(), &size));
+        sum += size;
     }
     leat_view_close(v);
     return sum;
