@@ -64,7 +64,8 @@ struct log_slice {
 /* The part of a log that goes next, as a whole or not at all: of some partitions, how young it is and how much there is
  * behind it. */
 struct log_chunk {
-    int64_t newest_us;  /* no record in it or before is younger, as far as clocks go up; INT64_MIN: it has none of theirs */
+    int64_t newest_us;  /* no record in it or before is younger, as far as times go up in each partition and in what one sync wrote;
+                           INT64_MIN: it has none of theirs */
     uint64_t behind;    /* bytes of their records behind it */
 };
 
