@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -178,6 +179,20 @@ int file_remove_tree(const char *path, struct leat_error *err)
     return base_errno(err, errno, "remove", path);
 }
 
+/* Who only looks, as leat doctor does, locks it without its number. */
+static int locked(const char *path, int file, struct leat_error *err)
+{
+    char pid[32] = "";
+    ssize_t n = pread(file, pid, sizeof(pid) - 1, 0);
+
+    pid[n > 0 ? n : 0] = '\0';
+    if (atoi(pid) <= 0 || (kill(atoi(pid), 0) != 0 && errno == ESRCH))
+        return leat_fail(err, LEAT_EBUSY, "'%s' is locked by a process that looks at this directory (leat doctor), or that cannot be seen from here; wait for it, or use another directory",
+                         path);
+    return leat_fail(err, LEAT_EBUSY, "'%s' is locked: process %d has this directory open; stop it, or use another directory",
+                     path, atoi(pid));
+}
+
 int file_lock(const char *path, int *fd, struct leat_error *err)
 {
     char pid[32] = "";
@@ -186,12 +201,10 @@ int file_lock(const char *path, int *fd, struct leat_error *err)
     if (file < 0)
         return base_errno(err, errno, "open", path);
     if (flock(file, LOCK_EX | LOCK_NB) != 0) {
-        ssize_t n = pread(file, pid, sizeof(pid) - 1, 0);
+        int rv = locked(path, file, err);
 
-        pid[n > 0 ? n : 0] = '\0';
         close(file);
-        return leat_fail(err, LEAT_EBUSY, "'%s' is locked: process %d has this directory open; stop it, or use another directory",
-                         path, atoi(pid));
+        return rv;
     }
     int n = snprintf(pid, sizeof(pid), "%d\n", (int)getpid());
     if (ftruncate(file, 0) != 0 || pwrite(file, pid, (size_t)n, 0) != n) {

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -258,7 +259,7 @@ static void test_lock(void **state)
 {
     struct leat_error err = {0};
     bool named;
-    char pid[32];
+    char pid[32], number[32];
     int fd, second;
 
     (void)state;
@@ -270,6 +271,17 @@ static void test_lock(void **state)
     assert_true(named);
     assert_told(file_lock(in_root("lock"), &second, &err), LEAT_EBUSY, &err, in_root("lock"), "is locked"); /* also in one process */
     close(fd);
+    /* Whoever holds it without its number is not taken for the one that had it before. */
+    pid_t gone = fork();
+    if (gone == 0)
+        _exit(0);
+    assert_int_equal(waitpid(gone, NULL, 0), gone);
+    snprintf(number, sizeof(number), "%d\n", (int)gone);
+    write_file(in_root("lock"), number);
+    int looks = open(in_root("lock"), O_RDONLY | O_CLOEXEC);
+    assert_int_equal(flock(looks, LOCK_EX | LOCK_NB), 0);
+    assert_told(file_lock(in_root("lock"), &second, &err), LEAT_EBUSY, &err, in_root("lock"), "looks at this directory");
+    close(looks);
     assert_int_equal(lock_elsewhere(in_root("lock"), &named), 0); /* which ended, and its lock with it */
     assert_int_equal(file_lock(in_root("lock"), &fd, &err), 0);
     assert_holds(in_root("lock"), pid);
