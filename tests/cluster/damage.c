@@ -215,6 +215,15 @@ static bool is_below(const char *path, const char *part)
     return strstr(path, part) != NULL;
 }
 
+/* Can a group's view be made from its journal alone? Not when two checkpoints came meanwhile, and it was trimmed. */
+static bool journal_is_whole(const struct world *w, const char *view)
+{
+    char path[512];
+
+    snprintf(path, sizeof(path), "%s/new/%.*s/journal/0000000000000000.seg", w->root, (int)(strlen(view) - strlen("/view")), view);
+    return access(path, F_OK) == 0;
+}
+
 /* ---- Cases ---- */
 
 static void nothing_is_damaged(void **state)
@@ -235,8 +244,8 @@ static void parts_are_removed(void **state)
         bool launched = launches(w, "removed", path);
         if (strcmp(name, "journal") == 0 || strcmp(name, "depots") == 0 || strncmp(name, "group-", 6) == 0)
             assert_false(launched);
-        if (strcmp(name, "view") == 0) /* it is made from the journal, which is whole */
-            assert_true(launched);
+        if (strcmp(name, "view") == 0)
+            assert_int_equal(launched, journal_is_whole(w, path));
     }
 }
 
@@ -254,7 +263,7 @@ static void parts_are_older(void **state)
         shell("rm -rf %s/hand/%s", w->root, path, "");
         shell("[ ! -e %1$s/old/%2$s ] || cp -a %1$s/old/%2$s %1$s/hand/%2$s", w->root, path, "");
         bool launched = launches(w, "older", path);
-        if (strcmp(strrchr(path, '/'), "/view") == 0)
+        if (strcmp(strrchr(path, '/'), "/view") == 0 && journal_is_whole(w, path))
             assert_true(launched);
     }
 }
