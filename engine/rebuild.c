@@ -350,6 +350,9 @@ int leat_rebuild(const char *directory, const struct leat_module *module, const 
         rv = copy_rest(r, err);
     if (rv == 0)
         rv = run(r, module, err);
+    /* Consumers may have come, or gone on, meanwhile. */
+    if (rv == 0)
+        rv = copy_rest(r, err);
     if (rv == 0)
         rv = change_places(r, err);
     if (r->beside[0] != '\0')
