@@ -256,7 +256,7 @@ static int check(struct demo *d, struct leat_error *err)
            (double)found / (CHECKED * NEAR), (double)candidates / CHECKED, d->entries, 100.0 * (double)candidates / CHECKED / d->entries);
     printf("time a query: %.2f ms by hashing, %.2f ms exact (medians)\n", fast[CHECKED / 2] * 1e3, slow[CHECKED / 2] * 1e3);
     printf("(So few vectors are scanned faster than they are looked up, and the default settings favour recall: docs/BENCHMARKS.md\n"
-           "has settings with which hashing is two to three times faster than exact.)\n");
+           "has settings with which hashing is twice as fast as exact, and faster.)\n");
     return 0;
 }
 
