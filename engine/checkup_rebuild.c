@@ -226,7 +226,7 @@ static int make_again(const struct layout *l, const struct leat_module *module, 
                       struct leat **out, struct leat_error *err)
 {
     struct leat_config config = {.durability = LEAT_PROCESS, .create = true};
-    struct leat_launch launch = {.tasks = l->tasks, .groups = l->groups, .options = l->option};
+    struct leat_launch launch = {.tasks = l->tasks, .groups = l->groups, .options = l->kept.option};
     int rv = leat_open(directory, &config, out, err);
 
     if (rv != 0)
@@ -415,7 +415,7 @@ static bool is_trimmed(const struct layout *l, char *what, size_t size)
 /* Is all processed that streams of the module read? */
 static bool is_processed(const struct layout *l, const struct leat_module *module)
 {
-    struct plan_config config = {.module = module, .options = l->option, .tasks = l->tasks};
+    struct plan_config config = {.module = module, .options = l->kept.option, .tasks = l->tasks};
     bool read[LIMIT_DEPOTS + 1] = {false};
     struct plan *p;
 

@@ -3,24 +3,9 @@
 
 #include "base/file.h"
 
-#include <ini.h>
 #include <stdio.h>
 
 /* module.ini, module.fingerprint and module.streams: plan.c and node_module.c write them. */
-
-static int on_line(void *user, const char *section, const char *name, const char *value)
-{
-    struct layout *l = user;
-
-    if (strcmp(section, "module") == 0 && strcmp(name, "tasks") == 0)
-        l->tasks = (uint32_t)strtoul(value, NULL, 10);
-    else if (strcmp(section, "module") == 0 && strcmp(name, "groups") == 0)
-        l->groups = (uint32_t)strtoul(value, NULL, 10);
-    else if (strcmp(section, "options") == 0 && l->options < LIMIT_OPTIONS)
-        l->option[l->options++] =
-            (struct leat_option){arena_format(l->arena, "%s", name), arena_format(l->arena, "%s", value)};
-    return 1;
-}
 
 static bool is_power(uint32_t n)
 {
@@ -29,20 +14,17 @@ static bool is_power(uint32_t n)
 
 static int read_ini(struct layout *l, struct leat_error *err)
 {
-    char path[4096];
+    const struct kept *k = &l->kept;
+    int rv = kept_read(l->directory, l->arena, &l->kept, err);
 
-    snprintf(path, sizeof(path), "%s/module.ini", l->directory);
-    struct buffer text;
-    buffer_init(&text, 1 << 20);
-    int rv = file_read(path, 1 << 20, &text, err);
-    buffer_fini(&text);
     if (rv == LEAT_ENOTFOUND)
-        return leat_fail(err, LEAT_ENOTFOUND, "there is no data of module '%s': '%s' is missing", l->module, path);
+        return leat_fail(err, LEAT_ENOTFOUND, "there is no data of module '%s': '%s/module.ini' is missing", l->module, l->directory);
     if (rv != 0)
         return rv;
-    if (ini_parse(path, on_line, l) != 0 || !is_power(l->tasks) || l->tasks > LIMIT_TASKS || !is_power(l->groups) ||
-        l->groups > LIMIT_GROUPS || l->groups > l->tasks)
-        return leat_fail(err, LEAT_ECORRUPT, "'%s' does not check out", path);
+    if (!is_power(k->tasks) || k->tasks > LIMIT_TASKS || !is_power(k->groups) || k->groups > LIMIT_GROUPS || k->groups > k->tasks)
+        return leat_fail(err, LEAT_ECORRUPT, "'%s/module.ini' does not check out", l->directory);
+    l->tasks = k->tasks;
+    l->groups = k->groups;
     return 0;
 }
 
@@ -91,12 +73,12 @@ static int check_option(const struct layout *l, char *line, struct leat_error *e
     char *name, *value;
 
     cut(line, &name, &value);
-    for (uint32_t i = 0; i < l->options; i++)
-        if (strcmp(l->option[i].name, name) == 0)
-            return strcmp(l->option[i].value, value) == 0
+    for (uint32_t i = 0; i < l->kept.options; i++)
+        if (strcmp(l->kept.option[i].name, name) == 0)
+            return strcmp(l->kept.option[i].value, value) == 0
                        ? 0
                        : leat_fail(err, LEAT_ECORRUPT, "option %s is '%s' here, but '%s' in module.ini", name, value,
-                                   l->option[i].value);
+                                   l->kept.option[i].value);
     return leat_fail(err, LEAT_ECORRUPT, "option %s is not in module.ini", name);
 }
 
@@ -188,7 +170,6 @@ int layout_open(const char *data, const char *module, struct layout **out, struc
     l->arena = a;
     l->module = arena_format(a, "%s", module);
     l->directory = arena_format(a, "%s/%s", data, module);
-    l->option = arena_zeroed(a, (LIMIT_OPTIONS + 1) * sizeof(*l->option), 8);
     l->depot = arena_zeroed(a, (LIMIT_DEPOTS + 1) * sizeof(*l->depot), 8);
     l->pstate = arena_zeroed(a, (LIMIT_PSTATES + 1) * sizeof(*l->pstate), 8);
     l->foreign = arena_alloc(a, LIMIT_DEPOTS * sizeof(*l->foreign), 8);

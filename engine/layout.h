@@ -5,6 +5,7 @@
 /* What the files of a module say of it: enough to read its logs and views without its code. */
 
 #include "depots/log.h"
+#include "engine/kept.h"
 #include "pstates/pstate.h"
 
 struct layout_depot {
@@ -29,8 +30,7 @@ struct layout {
     const char *module;
     const char *directory;
     uint32_t tasks, groups;
-    struct leat_option *option; /* of the launch; ended by a zero row */
-    uint32_t options;
+    struct kept kept;
     struct layout_depot *depot; /* the last one is dead_letters */
     uint32_t depots;
     struct pstate_schema *pstate;

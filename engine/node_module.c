@@ -3,10 +3,10 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "engine/kept.h"
 #include "engine/retain.h"
 
 #include <errno.h>
-#include <ini.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -108,48 +108,18 @@ int module_status(struct module *m, struct leat_error *err)
 
 /* ---- module.ini: what may not change from one launch to the next ---- */
 
-struct kept {
-    uint32_t tasks, groups;
-    struct leat_option option[LIMIT_OPTIONS + 1];
-    uint32_t options;
-    struct buffer fingerprint;
-    struct arena *arena;
-};
-
-static int on_line(void *user, const char *section, const char *name, const char *value)
+static int read_kept(const char *directory, struct arena *a, struct kept *k, struct buffer *fingerprint, struct leat_error *err)
 {
-    struct kept *k = user;
-
-    if (strcmp(section, "module") == 0 && strcmp(name, "tasks") == 0)
-        k->tasks = (uint32_t)strtoul(value, NULL, 10);
-    else if (strcmp(section, "module") == 0 && strcmp(name, "groups") == 0)
-        k->groups = (uint32_t)strtoul(value, NULL, 10);
-    else if (strcmp(section, "options") == 0 && k->options < LIMIT_OPTIONS)
-        k->option[k->options++] =
-            (struct leat_option){arena_format(k->arena, "%s", name), arena_format(k->arena, "%s", value)};
-    return 1;
-}
-
-static int read_kept(const char *directory, struct kept *k, struct leat_error *err)
-{
-    struct buffer text;
     char path[4096];
 
     snprintf(path, sizeof(path), "%s/module.ini", directory);
     if (access(path, F_OK) != 0)
         return 0;
-    buffer_init(&text, 1 << 20);
-    int rv = file_read(path, 1 << 20, &text, err);
-    if (rv == 0) {
-        buffer_u8(&text, 0);
-        if (ini_parse_string((const char *)text.base, on_line, k) != 0 || k->tasks == 0 || k->groups == 0)
-            rv = leat_fail(err, LEAT_ECORRUPT, "'%s' does not check out", path);
-    }
-    buffer_fini(&text);
+    int rv = kept_read(directory, a, k, err);
     if (rv != 0)
         return rv;
     snprintf(path, sizeof(path), "%s/module.fingerprint", directory);
-    return file_read(path, 16 << 20, &k->fingerprint, err);
+    return file_read(path, 16 << 20, fingerprint, err);
 }
 
 static int write_kept(const struct module *m, const struct buffer *fingerprint, struct leat_error *err)
@@ -251,29 +221,13 @@ static uint32_t power_of_two(uint32_t n)
     return power;
 }
 
-/* Options given at this launch over those kept from the first. */
-static const struct leat_option *merge_options(struct kept *k, const struct leat_option *given)
-{
-    for (uint32_t i = 0; given != NULL && given[i].name != NULL; i++) {
-        uint32_t j = 0;
-
-        while (j < k->options && strcmp(k->option[j].name, given[i].name) != 0)
-            j++;
-        if (j < LIMIT_OPTIONS)
-            k->option[j] = given[i];
-        k->options = j == k->options && j < LIMIT_OPTIONS ? j + 1 : k->options;
-    }
-    k->option[k->options] = (struct leat_option){NULL, NULL};
-    return k->option;
-}
-
 static int make_plan(struct leat *l, struct module *m, const struct leat_module *module,
                      const struct leat_launch *launch, struct kept *k, struct leat_error *err)
 {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     uint32_t tasks = launch->tasks > 0 ? launch->tasks : k->tasks > 0 ? k->tasks : 64;
     uint32_t groups = launch->groups > 0 ? launch->groups : k->groups;
-    struct plan_config config = {.module = module, .options = merge_options(k, launch->options), .tasks = tasks,
+    struct plan_config config = {.module = module, .options = kept_merge(k, launch->options), .tasks = tasks,
                                  .find = find_depot, .context = l};
 
     if (groups == 0)
@@ -292,7 +246,7 @@ static int make_plan(struct leat *l, struct module *m, const struct leat_module 
     return 0;
 }
 
-static int check_kept(struct module *m, struct kept *k, struct leat_error *err)
+static int check_kept(struct module *m, const struct kept *k, struct buffer *fingerprint, struct leat_error *err)
 {
     struct buffer now;
     int rv = 0;
@@ -301,8 +255,8 @@ static int check_kept(struct module *m, struct kept *k, struct leat_error *err)
     plan_fingerprint(m->plan, &now);
     if (k->tasks == 0)
         rv = write_kept(m, &now, err);
-    else if (!span_equal(buffer_bytes(&now), buffer_bytes(&k->fingerprint)))
-        rv = differs(m, &k->fingerprint, &now, err);
+    else if (!span_equal(buffer_bytes(&now), buffer_bytes(fingerprint)))
+        rv = differs(m, fingerprint, &now, err);
     buffer_fini(&now);
     return rv;
 }
@@ -402,22 +356,24 @@ int module_launch(struct leat *l, const struct leat_module *module, const struct
                   struct leat_error *err)
 {
     struct module *m = base_alloc(sizeof(*m));
-    struct kept k = {.arena = arena_open(1 << 20)};
+    struct arena *a = arena_open(1 << 20);
+    struct buffer fingerprint;
+    struct kept k = {0};
     int rv;
 
     m->node = l;
     pthread_mutex_init(&m->views_lock, NULL);
-    buffer_init(&k.fingerprint, 16 << 20);
+    buffer_init(&fingerprint, 16 << 20);
     snprintf(m->directory, sizeof(m->directory), "%s/%s", l->directory, module->name != NULL ? module->name : "");
     bool fresh = access(m->directory, F_OK) != 0;
-    rv = read_kept(m->directory, &k, err);
+    rv = read_kept(m->directory, a, &k, &fingerprint, err);
     if (rv == 0)
         rv = make_plan(l, m, module, launch, &k, err);
     m->made = fresh && rv == 0;
     if (rv == 0)
         rv = file_make_directory(m->directory, !l->config.memory && l->config.durability == LEAT_FULL, err);
     if (rv == 0)
-        rv = check_kept(m, &k, err);
+        rv = check_kept(m, &k, &fingerprint, err);
     if (rv == 0)
         rv = module_retain(m, launch->retain, err);
     if (rv == 0) {
@@ -429,8 +385,8 @@ int module_launch(struct leat *l, const struct leat_module *module, const struct
         m->queries = query_cache_open(m);
         rv = start(m, err);
     }
-    buffer_fini(&k.fingerprint);
-    arena_close(k.arena);
+    buffer_fini(&fingerprint);
+    arena_close(a);
     if (rv != 0) {
         atomic_store(&m->failed, rv);
         module_stop(m);

@@ -213,24 +213,6 @@ static int copy_rest(const struct rebuild *r, struct leat_error *err)
 
 /* ---- Running it ---- */
 
-static const struct leat_option *merge(const struct rebuild *r, struct leat_option *out)
-{
-    uint32_t count = r->from->options;
-
-    memcpy(out, r->from->option, count * sizeof(*out));
-    for (const struct leat_option *o = r->how->options; o != NULL && o->name != NULL; o++) {
-        uint32_t at = 0;
-
-        while (at < count && strcmp(out[at].name, o->name) != 0)
-            at++;
-        if (at < LIMIT_OPTIONS)
-            out[at] = *o;
-        count = at == count && at < LIMIT_OPTIONS ? count + 1 : count;
-    }
-    out[count] = (struct leat_option){NULL, NULL};
-    return out;
-}
-
 static uint64_t lag(struct leat *l)
 {
     uint64_t sum = 0;
@@ -275,8 +257,8 @@ static int check_depots(const struct rebuild *r, const struct plan *p, struct le
 static int run(struct rebuild *r, const struct leat_module *module, struct leat_error *err)
 {
     static const struct leat_config config = {.create = true};
-    struct leat_option option[LIMIT_OPTIONS + 1];
-    struct leat_launch launch = {.tasks = r->from->tasks, .groups = r->groups, .options = merge(r, option)};
+    struct kept kept = r->from->kept;
+    struct leat_launch launch = {.tasks = kept.tasks, .groups = r->groups, .options = kept_merge(&kept, r->how->options)};
     struct leat *l;
     int rv = leat_open(r->beside, &config, &l, err);
 
@@ -317,7 +299,8 @@ static int prepare(struct rebuild *r, const struct leat_module *module, struct l
     if (r->from->foreigns > 0)
         return leat_fail(err, LEAT_EINVAL, "module '%s' reads depot '%s' of another module: only a module that reads its own depots can be rebuilt alone",
                          module->name, r->from->foreign[0]);
-    rv = leat_check(module, NULL, merge(r, (struct leat_option[LIMIT_OPTIONS + 1]){{0}}), err);
+    struct kept kept = r->from->kept;
+    rv = leat_check(module, NULL, kept_merge(&kept, r->how->options), err);
     snprintf(r->beside, sizeof(r->beside), "%.1900s/.rebuild-%.64s", r->directory, module->name);
     return rv == 0 ? file_remove_tree(r->beside, err) : rv;
 }
