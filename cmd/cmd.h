@@ -100,6 +100,7 @@ void table_row(struct table *t, const char *const *cells);     /* copied */
 void table_close(struct table *t);
 /* Print the rows of a batch. */
 void print_batch(const struct call *c, const struct leat_batch *batch);
+double call_now(void); /* seconds that only pass */
 uint32_t terminal_width(void);
 uint32_t display_width(const char *text); /* columns on a terminal */
 

@@ -10,14 +10,6 @@
 
 /* backup, restore and rebuild: what the functions of leat.h do, with a line of progress. */
 
-static double now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
 struct progress {
     double started, printed;
     uint64_t all;
@@ -27,7 +19,7 @@ struct progress {
 static void show(void *context, uint64_t done, uint64_t all)
 {
     struct progress *p = context;
-    double at = now();
+    double at = call_now();
 
     p->all = all;
     if (!p->shown || at - p->printed < 0.2)
@@ -61,7 +53,7 @@ static int list(struct call *c, const char *to)
 
 int cmd_backup(struct call *c)
 {
-    struct progress p = {.started = now(), .shown = isatty(STDERR_FILENO) && !c->quiet};
+    struct progress p = {.started = call_now(), .shown = isatty(STDERR_FILENO) && !c->quiet};
     struct leat_backup how = {.keep = (uint32_t)call_number(c, "most", 0, UINT32_MAX), .progress = show, .context = &p,
                               .bytes_per_second = call_number(c, "rate", 0, UINT32_MAX) * 1000000};
     static const char *const columns[] = {"backup", "bytes", "seconds"};
@@ -78,7 +70,7 @@ int cmd_backup(struct call *c)
     if (rv != 0)
         return call_error(&err);
     snprintf(bytes, sizeof(bytes), "%llu", (unsigned long long)p.all);
-    snprintf(seconds, sizeof(seconds), "%.2f", now() - p.started);
+    snprintf(seconds, sizeof(seconds), "%.2f", call_now() - p.started);
     struct table *t = table_open(c, columns, LENGTH_OF(columns), 1U << 1 | 1U << 2);
     table_row(t, (const char *const[]){name, bytes, seconds});
     table_close(t);
@@ -88,7 +80,7 @@ int cmd_backup(struct call *c)
 int cmd_restore(struct call *c)
 {
     const char *data = call_option(c, "data");
-    double started = now();
+    double started = call_now();
     struct leat_error err = {0};
 
     if (data == NULL)
@@ -96,7 +88,7 @@ int cmd_restore(struct call *c)
     if (leat_restore(c->argument[0], call_option(c, "name"), data, &err) != 0)
         return call_error(&err);
     if (!c->quiet)
-        fprintf(stderr, "restored and checked in %.2f s; '%s' is ready to be opened\n", now() - started, data);
+        fprintf(stderr, "restored and checked in %.2f s; '%s' is ready to be opened\n", call_now() - started, data);
     return 0;
 }
 
@@ -107,13 +99,13 @@ static void show_rebuilt(void *context, uint64_t done, uint64_t all)
     p->all = all;
     if (p->shown)
         fprintf(stderr, "\r%llu of %llu records, %.0f records/s ", (unsigned long long)done, (unsigned long long)all,
-                (double)done / (now() - p->started));
+                (double)done / (call_now() - p->started));
 }
 
 int cmd_rebuild(struct call *c)
 {
     const struct leat_module *module = call_module(c->argument[0]);
-    struct progress p = {.started = now(), .shown = isatty(STDERR_FILENO) && !c->quiet};
+    struct progress p = {.started = call_now(), .shown = isatty(STDERR_FILENO) && !c->quiet};
     struct leat_rebuild how = {.groups = (uint32_t)call_number(c, "groups", 0, LIMIT_GROUPS), .partial = call_option(c, "partial") != NULL,
                                .progress = show_rebuilt, .context = &p};
     struct leat_error err = {0};
@@ -131,6 +123,6 @@ int cmd_rebuild(struct call *c)
     if (rv != 0)
         return call_error(&err);
     if (!c->quiet)
-        fprintf(stderr, "rebuilt from %llu records in %.2f s\n", (unsigned long long)p.all, now() - p.started);
+        fprintf(stderr, "rebuilt from %llu records in %.2f s\n", (unsigned long long)p.all, call_now() - p.started);
     return 0;
 }

@@ -35,14 +35,6 @@ struct demo {
     bool temporary;
 };
 
-static double now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
 /* ---- The sample ---- */
 
 /* LEAT_DATA, beside the binary or its parent, or where it is installed. */
@@ -140,7 +132,7 @@ static int ingest(struct demo *d, struct leat_error *err)
     struct leat_append how = {.ack = LEAT_PROCESSED, .timeout_ms = 60000};
     struct leat_depot *depot;
     struct leat_rows *rows;
-    double start = now();
+    double start = call_now();
     int rv = leat_depot_find(d->leat, "lsh", "vectors", &depot, err);
 
     if (rv != 0)
@@ -154,7 +146,7 @@ static int ingest(struct demo *d, struct leat_error *err)
         }
     }
     leat_rows_free(rows);
-    double took = now() - start;
+    double took = call_now() - start;
     if (rv == 0)
         printf("%u definitions with 384-dimensional embeddings appended and indexed in %.2f s: %.0f a second, all of them durable\n\n",
                d->entries, took, d->entries / took);
@@ -230,14 +222,14 @@ static int check(struct demo *d, struct leat_error *err)
     for (int i = 0; i < CHECKED && rv == 0; i++) {
         uint32_t row = (uint32_t)random_below(&random, d->entries);
         struct leat_result *search = NULL, *exact = NULL, *count = NULL;
-        double start = now();
+        double start = call_now();
 
         rv = query(d, "search", row, &search, err);
-        fast[i] = now() - start;
-        start = now();
+        fast[i] = call_now() - start;
+        start = call_now();
         if (rv == 0)
             rv = query(d, "exact", row, &exact, err);
-        slow[i] = now() - start;
+        slow[i] = call_now() - start;
         if (rv == 0)
             rv = query(d, "candidates", row, &count, err);
         if (rv == 0) {

@@ -55,14 +55,6 @@ static void on_signal(int number)
     interrupted = 1;
 }
 
-static double now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
 static void depart(struct import *im, struct flight *f)
 {
     pthread_mutex_lock(&im->lock);
@@ -114,7 +106,7 @@ static int wait_for(struct import *im, uint64_t row, size_t bytes)
 
 static void print_progress(struct import *im, const struct import_file *f, const char *doing, bool last)
 {
-    double t = now(), took = t - im->started, done = (double)(f->row - im->first);
+    double t = call_now(), took = t - im->started, done = (double)(f->row - im->first);
     double share = f->size > im->first_at ? (double)(f->at - im->first_at) / (double)(f->size - im->first_at) : 1;
 
     if (im->call->quiet || !isatty(STDERR_FILENO) || (!last && t - im->printed < 0.5))
@@ -140,7 +132,7 @@ static int check_rows(struct import *im, struct leat_error *err)
     struct buffer bytes = {0};
     int rv = 0;
 
-    im->started = now();
+    im->started = call_now();
     while (rv == 0 && !interrupted) {
         arena_reset(a);
         buffer_clear(&bytes);
@@ -255,11 +247,11 @@ static int run_import(struct import *im, struct leat *l, struct leat_error *err)
     const struct leat_batch *columns = leat_depot_columns(im->depot);
     im->schema = (struct row_schema){columns->columns, (struct leat_column *)(uintptr_t)columns->column};
     rv = find_start(im, err);
-    im->started = now();
+    im->started = call_now();
     if (rv == 0)
         rv = import_rows(im, err);
     if (rv == 0 && !c->quiet) {
-        double took = now() - im->started;
+        double took = call_now() - im->started;
 
         fprintf(stderr, "%s%llu rows, %llu of them new, in %.2f s: %.0f rows/s\n", !im->whole ? "stopped; run the same command again to go on: " : "",
                 (unsigned long long)im->file.row, (unsigned long long)im->new_rows, took, (double)(im->file.row - im->first) / took);

@@ -2,6 +2,7 @@
 #include "cmd/cmd.h"
 
 #include <stdio.h>
+#include <time.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -160,4 +161,12 @@ void print_batch(const struct call *c, const struct leat_batch *batch)
     table_close(t);
     for (uint32_t i = 0; i < batch->columns; i++)
         buffer_fini(&cell[i]);
+}
+
+double call_now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
