@@ -84,7 +84,9 @@ struct leat_error {
 
 /* The name of a code ("LEAT_EINVAL"), its short text, and who must act. Never NULL. Any thread. */
 LEAT_API const char *leat_code_name(int code);
+/* What a code means, in a few words. */
 LEAT_API const char *leat_code_text(int code);
+/* Who must act on a code. */
 LEAT_API enum leat_class leat_code_class(int code);
 
 /* Fill err (may be NULL) with code and a sentence, and return code. Any thread. */
@@ -150,15 +152,25 @@ struct leat_row {
 
 /* Constructors. leat_str measures a terminated string; the bytes are borrowed as long as the value is used. */
 LEAT_API struct leat_value leat_null(void);
+/* True or false. */
 LEAT_API struct leat_value leat_bool(bool b);
+/* A signed number of 64 bits. */
 LEAT_API struct leat_value leat_i64(int64_t i);
+/* An unsigned number of 32 bits. */
 LEAT_API struct leat_value leat_u32(uint32_t u);
+/* An unsigned number of 64 bits. */
 LEAT_API struct leat_value leat_u64(uint64_t u);
+/* A binary32 number. */
 LEAT_API struct leat_value leat_f32(float f);
+/* A binary64 number. */
 LEAT_API struct leat_value leat_f64(double f);
+/* UTF-8 up to its terminating zero; borrowed. */
 LEAT_API struct leat_value leat_str(const char *text);
+/* UTF-8 of so many bytes; borrowed. */
 LEAT_API struct leat_value leat_str_n(const char *text, size_t size);
+/* Any bytes; borrowed. */
 LEAT_API struct leat_value leat_bytes(const void *base, size_t size);
+/* One MessagePack value; borrowed. */
 LEAT_API struct leat_value leat_any(const void *msgpack, size_t size);
 /* A vector of count elements of a vector type, from memory of any alignment. */
 LEAT_API struct leat_value leat_vector(enum leat_type type, const void *elements, uint32_t count);
@@ -282,7 +294,9 @@ struct leat_module {
 /* The value of an option as text or number, while the module opens or inside a node. A name the module does
  * not declare is a mistake in the module and aborts. Numbers were checked against the default's form. */
 LEAT_API const char *leat_option_text(const struct leat_options *options, const char *name);
+/* An option as a whole number; 0 when it is none. */
 LEAT_API int64_t leat_option_i64(const struct leat_options *options, const char *name);
+/* An option as a number; 0 when it is none. */
 LEAT_API double leat_option_f64(const struct leat_options *options, const char *name);
 
 /* ---- Folds ----------------------------------------------------------------------------- */
@@ -373,11 +387,13 @@ LEAT_API int64_t leat_now(const struct leat_task *t);
 LEAT_API uint64_t leat_random(struct leat_task *t);
 /* This task's number and the module's number of tasks. */
 LEAT_API uint32_t leat_task_number(const struct leat_task *t);
+/* How many tasks the module has. */
 LEAT_API uint32_t leat_task_count(const struct leat_task *t);
 /* The task that owns a key. The same everywhere, also in clients: xxh3_64(key) & (tasks - 1). */
 LEAT_API uint32_t leat_task_of(uint32_t tasks, const struct leat_value *key);
 /* What the module's open() made, and the options. */
 LEAT_API void *leat_state(const struct leat_task *t);
+/* The module's options; borrowed until it is closed. */
 LEAT_API const struct leat_options *leat_options(const struct leat_task *t);
 /* The request of a query: one row. Borrowed until the request ends. */
 LEAT_API const struct leat_batch *leat_request(const struct leat_task *t);
@@ -437,6 +453,7 @@ LEAT_API int leat_scan_open(struct leat_task *t, uint32_t pstate, struct leat_ro
 /* The next element: its key (list: its index as u64) and, for leaves, its fields (at most `fields`; a nested
  * collection fills none). 0, LEAT_END, or an error. Borrowed until the next call. */
 LEAT_API int leat_scan_next(struct leat_scan *scan, struct leat_value *key, struct leat_value *out, uint32_t fields);
+/* End a scan; what it gave is valid no more. */
 LEAT_API void leat_scan_close(struct leat_scan *scan);
 
 /* The number of elements of the collection that keys lead to. Walks them: O(n), lists and rows O(1). */
@@ -524,12 +541,14 @@ enum leat_ack {
 /* A depot by names. Borrowed until l closes. Appends may come from any thread. */
 LEAT_API int leat_depot_find(struct leat *l, const char *module, const char *depot, struct leat_depot **out,
                              struct leat_error *err);
+/* How many partitions a depot has: one for each task. */
 LEAT_API uint32_t leat_depot_partitions(const struct leat_depot *d);
 /* The depot's columns (no data). Borrowed as d. */
 LEAT_API const struct leat_batch *leat_depot_columns(const struct leat_depot *d);
 
 /* Rows for one append. Reusable after leat_rows_clear. One thread at a time. */
 LEAT_API int leat_rows_new(struct leat_depot *d, struct leat_rows **out);
+/* Free rows; NULL is fine. */
 LEAT_API void leat_rows_free(struct leat_rows *rows);
 LEAT_API void leat_rows_clear(struct leat_rows *rows);
 LEAT_API uint32_t leat_rows_count(const struct leat_rows *rows);
