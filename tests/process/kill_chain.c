@@ -7,13 +7,13 @@
  * `chain` has h(n+1) = H(h(n), number) for each key, which shows losses, repeats and changes of order; `hops` counts by
  * another key, on other tasks and mostly in another group. */
 
-#include <leat/leat.h>
+#include "tests/process/chain.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEYS = 61, HOPS = 37, BATCH = 40, SESSION = 7 };
+enum { BATCH = 40, SESSION = 7 };
 
 static void must(int code, const struct leat_error *err)
 {
@@ -22,44 +22,6 @@ static void must(int code, const struct leat_error *err)
         exit(1);
     }
 }
-
-static uint64_t mix(uint64_t h, int64_t number)
-{
-    h = (h ^ (uint64_t)number) * 0x9e3779b97f4a7c15U;
-    return h ^ h >> 29;
-}
-
-static int64_t key_of(int64_t number)
-{
-    return number * 7919 % KEYS;
-}
-
-static int64_t hop_of(int64_t number)
-{
-    return number * 104729 % HOPS;
-}
-
-/* ---- The module ---- */
-
-static int chain(struct leat_task *t, const struct leat_batch *in)
-{
-    for (uint32_t i = 0; i < in->rows; i++) {
-        struct leat_value key = leat_at(in, i, 0), number = leat_at(in, i, 1), h = leat_u64(0);
-
-        leat_get(t, 0, LEAT_KEYS(key), &h, 1);
-        leat_put(t, 0, LEAT_KEYS(key), LEAT_ROW(leat_u64(mix(h.as.u, number.as.i))));
-        leat_emit(t, i, LEAT_ROW(leat_i64(hop_of(number.as.i))));
-    }
-    return 0;
-}
-
-static const struct leat_module module = {
-    LEAT_ABI, .name = "kill_chain",
-    .depots = DEPOTS({"numbers", "key: i64, number: i64", .by = "key"}),
-    .pstates = PSTATES({"chain", "map<i64, u64>"}, {"hops", "map<i64, i64>"}),
-    .topologies = TOPOLOGIES({"follow", LEAT_STREAM, NODES(
-        {"chain", .from = "numbers", .run = chain, .emits = "hop: i64"},
-        {"count", .from = "chain", .route = LEAT_BY_KEY, .fold = &leat_count, .into = "hops"})})};
 
 /* ---- Appending ---- */
 
@@ -98,7 +60,7 @@ static int compare(struct leat_view *v, uint32_t pstate, int64_t key, uint64_t w
 
     if ((rv == 0 || rv == LEAT_ENOTFOUND) && got.as.u == want)
         return 0;
-    fprintf(stderr, "%s: key %lld has %llu instead of %llu (%s)\n", module.pstates[pstate].name, (long long)key,
+    fprintf(stderr, "%s: key %lld has %llu instead of %llu (%s)\n", module_chain.pstates[pstate].name, (long long)key,
             (unsigned long long)got.as.u, (unsigned long long)want, leat_code_name(rv));
     return 1;
 }
@@ -114,7 +76,7 @@ static int check(struct leat *l, int64_t rows, struct leat_error *err)
         hops[hop_of(i)]++;
     }
     must(leat_wait(l, 60000, err), err);
-    must(leat_view_open(l, module.name, &v, err), err);
+    must(leat_view_open(l, module_chain.name, &v, err), err);
     for (int64_t i = 0; i < KEYS; i++)
         wrong += compare(v, 0, i, h[i]);
     for (int64_t i = 0; i < HOPS; i++)
@@ -135,8 +97,8 @@ int main(int argc, char **argv)
         return 2;
     }
     must(leat_open(argv[2], NULL, &l, &err), &err);
-    must(leat_launch(l, &module, &(struct leat_launch){.tasks = 16, .groups = 4}, &err), &err);
-    must(leat_depot_find(l, module.name, "numbers", &d, &err), &err);
+    must(leat_launch(l, &module_chain, &(struct leat_launch){.tasks = 16, .groups = 4}, &err), &err);
+    must(leat_depot_find(l, module_chain.name, "numbers", &d, &err), &err);
     if (strcmp(argv[1], "append") == 0) {
         append(d, INT64_MAX, &err);
     } else {
