@@ -93,14 +93,33 @@ static uint32_t column_stride(const struct leat_column *c)
     return fixed > 0 ? fixed : (uint32_t)sizeof(struct leat_span);
 }
 
+/* "f32", or "$type" for the option of that name; *out NULL: there is none. */
+static int type_name(struct arena *a, const char **text, schema_lookup *lookup, void *context, const char **out,
+                     struct leat_error *err)
+{
+    skip_space(text);
+    bool option = **text == '$';
+    *text += option;
+    *out = schema_name_parse(a, text);
+    if (!option)
+        return 0;
+    const char *value = *out != NULL && lookup != NULL ? lookup(context, *out) : NULL;
+    if (value == NULL)
+        return leat_fail(err, LEAT_ESCHEMA, "'$%s' is no option of the module", *out != NULL ? *out : "");
+    *out = value;
+    return 0;
+}
+
 int schema_type_parse(struct arena *a, const char **text, schema_lookup *lookup, void *context,
                       struct leat_column *out, struct leat_error *err)
 {
-    const char *at = *text;
-    const char *name = schema_name_parse(a, text);
+    const char *name, *at = *text;
     size_t i = 0;
+    int rv = type_name(a, text, lookup, context, &name, err);
 
     *out = (struct leat_column){.type = LEAT_NULL};
+    if (rv != 0)
+        return rv;
     while (name != NULL && i < LENGTH_OF(types) && strcmp(types[i].name, name) != 0)
         i++;
     if (name == NULL || i == LENGTH_OF(types))
@@ -114,7 +133,7 @@ int schema_type_parse(struct arena *a, const char **text, schema_lookup *lookup,
     if (out->type == LEAT_NULL)
         return leat_fail(err, LEAT_ESCHEMA, vector ? "%s has no vectors" : "%s wants a number of elements: %s[n]", name,
                          name);
-    int rv = vector ? parse_count(a, text, lookup, context, out, err) : 0;
+    rv = vector ? parse_count(a, text, lookup, context, out, err) : 0;
     if (rv != 0)
         return rv;
     skip_space(text);

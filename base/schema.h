@@ -24,7 +24,7 @@ typedef const char *schema_lookup(void *context, const char *name);
 int row_schema_parse(struct arena *a, const char *text, schema_lookup *lookup, void *context, struct row_schema *out,
                      struct leat_error *err);
 
-/* Parse one type ("f32[$dims]?") at *text; *text is moved behind it. Shared with PState schemas. */
+/* Parse one type ("f32[$dims]?", "$type[$dims]") at *text; *text is moved behind it. Shared with PState schemas. */
 int schema_type_parse(struct arena *a, const char **text, schema_lookup *lookup, void *context, struct leat_column *out,
                       struct leat_error *err);
 /* Parse a name at *text into the arena; NULL when there is none there. */

@@ -29,13 +29,27 @@ static const struct {
 static const char *options(void *context, const char *name)
 {
     static const char *const value[][2] = {{"dims", "384"}, {"none", ""}, {"word", "four"}, {"minus", "-4"},
-                                           {"rest", "4x"},  {"huge", "99999999999999999999"}, {"zero", "0"}};
+                                           {"rest", "4x"},  {"huge", "99999999999999999999"}, {"zero", "0"},
+                                           {"type", "u8"}};
 
     assert_null(context);
     for (size_t i = 0; i < LENGTH_OF(value); i++)
         if (strcmp(value[i][0], name) == 0)
             return value[i][1];
     return NULL;
+}
+
+static void test_type_of_option(void **unused)
+{
+    struct arena *a = arena_open(1 << 20);
+    const char *at = "$type[$dims]? rest";
+    struct leat_column c;
+
+    (void)unused;
+    assert_int_equal(schema_type_parse(a, &at, options, NULL, &c, NULL), 0);
+    assert_string_equal(at, " rest");
+    assert_string_equal(schema_type_text(a, &c), "u8[384]?");
+    arena_close(a);
 }
 
 static void test_types(void **unused)
@@ -194,6 +208,9 @@ static void test_refused(void **unused)
     refuse("a: bits[9]", 11, "bits[n] wants a multiple of 8, not 9");
     refuse("a: f32[$nope]", 13, "'$nope' is no option of the module");
     refuse("a: f32[$]", 9, "'$' is no option of the module");
+    refuse("a: $nope", 9, "'$nope' is no option of the module");
+    refuse("a: $[8]", 5, "'$' is no option of the module");
+    refuse("a: $word[8]", 9, "'four' is no type");
     refuse("a: f32[$none]", 13, "option 'none' is '', but a number of elements is wanted");
     refuse("a: f32[$word]", 13, "option 'word' is 'four'");
     refuse("a: f32[$minus]", 14, "option 'minus' is '-4'");
@@ -269,7 +286,8 @@ static void test_random_text(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_types),   cmocka_unit_test(test_round_trips), cmocka_unit_test(test_equality),
+        cmocka_unit_test(test_types), cmocka_unit_test(test_type_of_option),
+        cmocka_unit_test(test_round_trips), cmocka_unit_test(test_equality),
         cmocka_unit_test(test_refused), cmocka_unit_test(test_last_comma),  cmocka_unit_test(test_nothing_and_options),
         cmocka_unit_test(test_limits),  cmocka_unit_test(test_random_text),
     };
