@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "modules/vector/vector.h"
 
+#include "modules/vector/distance.h"
 #include "modules/vector/product.h"
 
 #include <pthread.h>
@@ -37,19 +38,19 @@ static void dot_pointers_portable(const void *query, const void *const *row, uin
         out[i] = dot_portable(query, row[i], dims);
 }
 
-static const struct vector_kernels portable = {"portable", dot_portable, dot_pointers_portable,
-                                               vector_product_portable};
+static const struct vector_kernels portable = {"portable", dot_portable, dot_pointers_portable, vector_product_portable,
+                                               &vector_distances_portable};
 
 #if defined(__x86_64__)
 #include <immintrin.h>
 
 #define ALWAYS static inline __attribute__((always_inline))
-#define AVX2 __attribute__((target("avx2,fma")))
+#define AVX2   __attribute__((target("avx2,fma")))
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq")))
 
 /* Products with four rows at once keep as many streams of memory going; the sums of a row are the same whether it comes
- * alone or with others. Rows this far ahead are fetched meanwhile, a line for each line that is computed with: enough to
- * cover a miss of memory, few enough to stay in the first cache. */
+ * alone or with others. Rows this far ahead are fetched meanwhile, a line for each line that is computed with: enough
+ * to cover a miss of memory, few enough to stay in the first cache. */
 enum { TOGETHER = 4, AHEAD = 8 };
 
 static inline void fetch(const void *row, size_t i)
@@ -140,7 +141,8 @@ AVX2 static void dot_pointers_avx2(const void *query, const void *const *row, ui
         out[i] = dot_avx2(query, row[i], dims);
 }
 
-static const struct vector_kernels avx2 = {"avx2", dot_avx2, dot_pointers_avx2, vector_product_avx2};
+static const struct vector_kernels avx2 = {"avx2", dot_avx2, dot_pointers_avx2, vector_product_avx2,
+                                           &vector_distances_portable};
 
 /* ---- AVX-512 ---- */
 
@@ -213,7 +215,8 @@ AVX512 static void dot_pointers_avx512(const void *query, const void *const *row
         out[i] = dot_avx512(query, row[i], dims);
 }
 
-static const struct vector_kernels avx512 = {"avx512", dot_avx512, dot_pointers_avx512, vector_product_avx512};
+static const struct vector_kernels avx512 = {"avx512", dot_avx512, dot_pointers_avx512, vector_product_avx512,
+                                             &vector_distances_portable};
 #endif
 
 /* ---- The choice ---- */

@@ -9,6 +9,7 @@
 #include "leat/leat.h"
 
 struct vector_matrix;
+struct vector_distances;
 
 struct vector_kernels {
     const char *name;
@@ -19,6 +20,7 @@ struct vector_kernels {
     void (*dot_pointers)(const void *query, const void *const *row, uint32_t n, uint32_t dims, float *out);
     /* out[v * width + r] = dot(vector[v], row r of the matrix), v < n; the same bits everywhere: product.h. */
     void (*product)(const struct vector_matrix *m, const void *const *vector, uint32_t n, float *out);
+    const struct vector_distances *distances; /* distance.h */
 };
 
 /* The kernels of this processor. Never NULL. */
