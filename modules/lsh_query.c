@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "modules/lsh.h"
+#include "modules/vector/top.h"
 
 #include <math.h>
 #include <string.h>
@@ -92,7 +93,7 @@ static uint32_t distinct(struct leat_task *t, const struct leat_batch *in, uint3
 static void emit_hits(struct leat_task *t, const struct vector_top *top)
 {
     for (uint32_t i = 0; i < top->count; i++)
-        leat_emit(t, 0, LEAT_ROW(leat_u32(leat_task_number(t)), leat_u32(top->item[i].row),
+        leat_emit(t, 0, LEAT_ROW(leat_u32(leat_task_number(t)), leat_u32((uint32_t)top->item[i].number),
                                  leat_f32(top->item[i].distance)));
 }
 
@@ -134,8 +135,9 @@ struct scan {
 
 static struct scan scan_begin(struct leat_task *t, const struct lsh *l)
 {
-    struct vector_top top = {leat_alloc(t, l->top * sizeof(struct vector_best)), l->top, 0};
+    struct vector_top top;
 
+    vector_top_begin(&top, leat_alloc(t, l->top * sizeof(struct vector_best)), l->top);
     return (struct scan){query_of(t, l), l->dims, leat_rows_field(t, VECTORS, 1), -INFINITY, top};
 }
 
@@ -149,7 +151,7 @@ static void offer(struct scan *s, float dot, const void *at, uint32_t row)
         return;
     vector_top_push(&s->top, distance(dot, norm, s->q.norm), row);
     if (s->top.count == s->top.k)
-        s->enough = (1.0F - s->top.item[0].distance - slack) * s->q.norm;
+        s->enough = (1.0F - s->top.threshold - slack) * s->q.norm;
 }
 
 int lsh_score(struct leat_task *t, const struct leat_batch *in)

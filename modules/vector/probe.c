@@ -3,42 +3,6 @@
 
 #include <stdlib.h>
 
-/* ---- The best rows ---- */
-
-static void sift_down(struct vector_top *t, uint32_t at, struct vector_best item)
-{
-    for (;;) {
-        uint32_t child = 2 * at + 1;
-
-        if (child >= t->count)
-            break;
-        if (child + 1 < t->count && t->item[child + 1].distance > t->item[child].distance)
-            child++;
-        if (t->item[child].distance <= item.distance)
-            break;
-        t->item[at] = t->item[child];
-        at = child;
-    }
-    t->item[at] = item;
-}
-
-void vector_top_push(struct vector_top *t, float distance, uint32_t row)
-{
-    struct vector_best item = {distance, row};
-
-    if (t->count == t->k) {
-        if (t->k > 0 && distance < t->item[0].distance)
-            sift_down(t, 0, item);
-        return;
-    }
-    uint32_t at = t->count++;
-    while (at > 0 && t->item[(at - 1) / 2].distance < distance) {
-        t->item[at] = t->item[(at - 1) / 2];
-        at = (at - 1) / 2;
-    }
-    t->item[at] = item;
-}
-
 /* ---- Probing by Hamming distance ---- */
 
 static uint32_t add_flips(uint32_t bits, uint32_t from, uint32_t left, uint32_t mask, uint32_t *out, uint32_t count)

@@ -30,17 +30,6 @@ int vector_kernels_check(struct leat_error *err);
 /* All that this processor can run, the portable ones first; *count of them. For tests and benchmarks. */
 const struct vector_kernels *const *vector_kernels_all(uint32_t *count);
 
-/* The k rows of least distance, in a heap with the worst on top. item: room for k of them, the caller's. */
-struct vector_best {
-    float distance;
-    uint32_t row;
-};
-struct vector_top {
-    struct vector_best *item;
-    uint32_t k, count;
-};
-void vector_top_push(struct vector_top *t, float distance, uint32_t row);
-
 /* Buckets of a random-hyperplane hash to probe, best first: flips of bits of the query's own bucket in order of the sum
  * of squared margins (Lv et al., "Multi-Probe LSH", VLDB 2007, section 4.5). margin: projections on the bits' planes.
  * Writes at most `most` masks (bits to flip), the first of them 0; returns how many. Those of a smaller `most` come

@@ -173,38 +173,6 @@ static void nothing_gives_nothing(void **state)
     }
 }
 
-static int compare(const void *a, const void *b)
-{
-    const float *x = a, *y = b;
-
-    return *x < *y ? -1 : *x > *y;
-}
-
-static void the_best_are_kept(void **state)
-{
-    (void)state;
-    for (int round = 0; round < 200; round++) {
-        struct vector_best item[20];
-        struct vector_top top = {item, 1 + below(20), 0};
-        float all[300], kept[20];
-        uint32_t n = below(300);
-
-        for (uint32_t i = 0; i < n; i++) {
-            all[i] = (float)below(1000);
-            vector_top_push(&top, all[i], i);
-        }
-        assert_int_equal(top.count, n < top.k ? n : top.k);
-        for (uint32_t i = 0; i < top.count; i++) {
-            kept[i] = item[i].distance;
-            assert_true(all[item[i].row] == item[i].distance);
-        }
-        qsort(all, n, sizeof(*all), compare);
-        qsort(kept, top.count, sizeof(*kept), compare);
-        for (uint32_t i = 0; i < top.count; i++)
-            assert_true(kept[i] == all[i]);
-    }
-}
-
 static double score_of(const float *margin, uint32_t mask)
 {
     double score = 0;
@@ -302,7 +270,6 @@ int main(void)
         cmocka_unit_test(kernels_agree),
         cmocka_unit_test(nothing_beyond_the_ends_is_touched),
         cmocka_unit_test(nothing_gives_nothing),
-        cmocka_unit_test(the_best_are_kept),
         cmocka_unit_test(probes_come_in_order_of_margin),
         cmocka_unit_test(fewer_probes_are_the_first_of_more),
         cmocka_unit_test(probes_end_where_the_sets_end),

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "modules/vector/top.h"
+
+/* The k nearest against all of them sorted. */
+
+enum { SEED = 20211, MOST = 400, K = 24 };
+
+static uint64_t seed = SEED;
+
+static uint32_t below(uint32_t bound)
+{
+    seed = seed * 6364136223846793005U + 1442695040888963407U;
+    return (uint32_t)(seed >> 33) % bound;
+}
+
+static int compare(const void *left, const void *right)
+{
+    const struct vector_best *a = left, *b = right;
+
+    return a->distance < b->distance ? -1 : a->distance > b->distance ? 1 : a->number < b->number ? -1 : 1;
+}
+
+/* In random order, most distances more than once: what is kept, and the threshold after each. */
+static void the_best_are_kept(void **state)
+{
+    (void)state;
+    print_message("seed %d\n", SEED);
+    for (int round = 0; round < 500; round++) {
+        struct vector_best room[K], all[MOST];
+        struct vector_top top;
+        uint32_t n = below(MOST), k = 1 + below(K), values = 1 + below(300);
+
+        for (uint32_t i = 0; i < n; i++)
+            all[i] = (struct vector_best){(float)below(values) - 20, (UINT64_C(1) << 40) + i};
+        for (uint32_t i = n; i-- > 1;) {
+            uint32_t other = below(i + 1);
+            struct vector_best moved = all[i];
+
+            all[i] = all[other];
+            all[other] = moved;
+        }
+        vector_top_begin(&top, room, k);
+        for (uint32_t i = 0; i < n; i++) {
+            vector_top_push(&top, all[i].distance, all[i].number);
+            assert_true(i + 1 < k ? top.threshold == INFINITY : top.threshold == room[0].distance);
+        }
+        vector_top_sort(&top);
+        qsort(all, n, sizeof(*all), compare);
+        assert_int_equal(top.count, n < k ? n : k);
+        for (uint32_t i = 0; i < top.count; i++)
+            assert_true(room[i].distance == all[i].distance && room[i].number == all[i].number);
+    }
+}
+
+/* Lanes of a block, those of a mask only, as if pushed one by one. */
+static void lanes_are_pushed(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 300; round++) {
+        struct vector_best one_room[K], other_room[K];
+        struct vector_top one, other;
+        uint32_t k = 1 + below(K);
+
+        vector_top_begin(&one, one_room, k);
+        vector_top_begin(&other, other_room, k);
+        for (uint32_t block = 0; block < 4; block++) {
+            uint32_t mask = below(8) == 0 ? UINT32_MAX : below(UINT32_MAX);
+            float distance[32];
+
+            for (uint32_t i = 0; i < 32; i++) {
+                distance[i] = (float)below(50);
+                if ((mask >> i & 1) != 0)
+                    vector_top_push(&one, distance[i], 32 * block + i);
+            }
+            vector_top_lanes(&other, distance, mask, UINT64_C(32) * block);
+        }
+        assert_int_equal(one.count, other.count);
+        assert_memory_equal(&one.threshold, &other.threshold, sizeof(one.threshold));
+        vector_top_sort(&one);
+        vector_top_sort(&other);
+        for (uint32_t i = 0; i < one.count; i++)
+            assert_true(one_room[i].distance == other_room[i].distance && one_room[i].number == other_room[i].number);
+    }
+}
+
+static void a_lower_threshold_holds(void **state)
+{
+    struct vector_best room[3];
+    struct vector_top top;
+
+    (void)state;
+    vector_top_begin(&top, room, 3);
+    top.threshold = 5;
+    vector_top_push(&top, 6, 1);
+    vector_top_push(&top, 5, 2);
+    vector_top_push(&top, 1, 3);
+    assert_int_equal(top.count, 2);
+    assert_true(top.threshold == 5);
+    vector_top_push(&top, 4, 4);
+    assert_true(top.threshold == 5 && top.count == 3);
+    vector_top_push(&top, 5, 1); /* as far as the worst, but of a lower number */
+    vector_top_push(&top, 2, 5);
+    assert_true(top.threshold == 4);
+    vector_top_sort(&top);
+    assert_true(room[0].number == 3 && room[1].number == 5 && room[2].number == 4);
+}
+
+static void nan_and_none_are_refused(void **state)
+{
+    struct vector_best room[2];
+    struct vector_top top;
+
+    (void)state;
+    vector_top_begin(&top, room, 2);
+    vector_top_push(&top, NAN, 1);
+    assert_int_equal(top.count, 0);
+    vector_top_push(&top, INFINITY, 2);
+    vector_top_push(&top, -INFINITY, 3);
+    vector_top_push(&top, NAN, 4);
+    vector_top_sort(&top);
+    assert_true(top.count == 2 && room[0].number == 3 && room[1].number == 2);
+    vector_top_begin(&top, NULL, 0);
+    vector_top_push(&top, -INFINITY, 1);
+    vector_top_push(&top, 1, 1);
+    vector_top_sort(&top);
+    assert_true(top.count == 0 && top.threshold == -INFINITY);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_best_are_kept),
+        cmocka_unit_test(lanes_are_pushed),
+        cmocka_unit_test(a_lower_threshold_holds),
+        cmocka_unit_test(nan_and_none_are_refused),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
