@@ -6,8 +6,10 @@
 /* A bounded walk over MessagePack bytes, before msgpack-c or anybody else sees them: the library allocates what a
  * header claims, so that a few bytes can ask for gigabytes (msgpack-c issue 1013). */
 
-/* What one header says: bytes of content and elements that follow. */
+/* What one header says: type (LEAT_ANY: array, map or extension), bytes of content and elements that follow. */
 struct head {
+    enum leat_type type;
+    uint8_t byte;
     uint64_t skip;
     uint64_t elements;
 };
@@ -22,42 +24,50 @@ static uint64_t big_endian(struct reader *r, unsigned size)
     return v;
 }
 
+static void read_number_head(struct head *h)
+{
+    static const uint8_t size[10] = {4, 8, 1, 2, 4, 8, 1, 2, 4, 8};
+
+    h->skip = size[h->byte - 0xca];
+    h->type = h->byte >= 0xd0 ? LEAT_I64 : h->byte >= 0xcc ? LEAT_U64 : h->byte == 0xcb ? LEAT_F64 : LEAT_F32;
+}
+
 static void read_head(struct reader *r, struct head *h)
 {
-    static const uint8_t fixed[16] = {[0xa] = 4, [0xb] = 8, [0xc] = 1, [0xd] = 2, [0xe] = 4, [0xf] = 8};
     uint8_t byte = reader_u8(r);
 
-    *h = (struct head){0, 0};
-    if (byte <= 0x7f || byte >= 0xe0 || byte == 0xc0 || byte == 0xc2 || byte == 0xc3)
-        return;
-    if (byte <= 0x8f)
+    *h = (struct head){LEAT_ANY, byte, 0, 0};
+    if (byte <= 0x7f || byte >= 0xe0)
+        h->type = LEAT_I64;
+    else if (byte <= 0x8f)
         h->elements = 2 * (uint64_t)(byte & 0x0f);
     else if (byte <= 0x9f)
         h->elements = byte & 0x0f;
-    else if (byte <= 0xbf)
-        h->skip = byte & 0x1f;
+    else if (byte == 0xc0)
+        h->type = LEAT_NULL;
     else if (byte == 0xc1)
         r->error = LEAT_ECORRUPT;
-    else if (byte <= 0xc6)
-        h->skip = big_endian(r, 1U << (byte - 0xc4));
-    else if (byte <= 0xc9)
+    else if (byte == 0xc2 || byte == 0xc3)
+        h->type = LEAT_BOOL;
+    else if (byte >= 0xca && byte <= 0xd3)
+        read_number_head(h);
+    else if (byte >= 0xc7 && byte <= 0xc9)
         h->skip = big_endian(r, 1U << (byte - 0xc7)) + 1;
-    else if (byte <= 0xcf)
-        h->skip = fixed[byte & 0x0f];
-    else if (byte <= 0xd3)
-        h->skip = 1U << (byte - 0xd0);
-    else if (byte <= 0xd8)
+    else if (byte >= 0xd4 && byte <= 0xd8)
         h->skip = (1U << (byte - 0xd4)) + 1;
-    else if (byte <= 0xdb)
-        h->skip = big_endian(r, 1U << (byte - 0xd9));
-    else
+    else if (byte >= 0xdc)
         h->elements = big_endian(r, byte & 1 ? 4 : 2) * (byte >= 0xde ? 2 : 1);
+    else {
+        h->type = byte >= 0xc4 && byte <= 0xc6 ? LEAT_BYTES : LEAT_STR;
+        h->skip = byte <= 0xbf ? byte & 0x1f : big_endian(r, 1U << (byte <= 0xc6 ? byte - 0xc4 : byte - 0xd9));
+    }
 }
 
-int msgpack_check(struct leat_span bytes, struct leat_error *err)
+/* Over one whole value. */
+static int skip_value(struct reader *r, struct leat_error *err)
 {
-    struct reader r = reader_of(bytes);
     uint64_t left[LIMIT_ANY_DEPTH + 1] = {1}, total = 0;
+    size_t size = reader_left(r);
     int depth = 0;
 
     while (depth >= 0) {
@@ -68,10 +78,10 @@ int msgpack_check(struct leat_span bytes, struct leat_error *err)
             continue;
         }
         left[depth]--;
-        read_head(&r, &h);
-        reader_take(&r, h.skip);
-        if (r.error != 0 || h.elements > reader_left(&r))
-            return leat_fail(err, LEAT_ESCHEMA, "not one whole MessagePack value (%zu bytes)", bytes.size);
+        read_head(r, &h);
+        reader_take(r, h.skip);
+        if (r->error != 0 || h.elements > reader_left(r))
+            return leat_fail(err, LEAT_ESCHEMA, "not one whole MessagePack value (%zu bytes)", size);
         if (++total > LIMIT_ANY_ELEMENTS)
             return leat_fail(err, LEAT_ESCHEMA, "a value with more than %d elements", LIMIT_ANY_ELEMENTS);
         if (h.elements == 0)
@@ -80,7 +90,74 @@ int msgpack_check(struct leat_span bytes, struct leat_error *err)
             return leat_fail(err, LEAT_ESCHEMA, "a value nested deeper than %d", LIMIT_ANY_DEPTH);
         left[++depth] = h.elements;
     }
-    if (reader_left(&r) != 0)
+    return 0;
+}
+
+int msgpack_check(struct leat_span bytes, struct leat_error *err)
+{
+    struct reader r = reader_of(bytes);
+    int rv = skip_value(&r, err);
+
+    if (rv == 0 && reader_left(&r) != 0)
         return leat_fail(err, LEAT_ESCHEMA, "%zu bytes behind a MessagePack value", reader_left(&r));
+    return rv;
+}
+
+/* ---- One value at a time ---- */
+
+static double float_of(uint64_t bits, enum leat_type type)
+{
+    uint32_t half = (uint32_t)bits;
+    float f;
+    double d;
+
+    memcpy(&f, &half, sizeof(f));
+    memcpy(&d, &bits, sizeof(d));
+    return type == LEAT_F32 ? (double)f : d;
+}
+
+/* A scalar whose content is next, within the bytes. */
+static struct leat_value read_scalar(struct reader *r, const struct head *h)
+{
+    if (h->type == LEAT_STR || h->type == LEAT_BYTES)
+        return (struct leat_value){.type = h->type, .as.bytes = {reader_take(r, h->skip), h->skip}};
+    uint64_t u = big_endian(r, (unsigned)h->skip);
+    unsigned unused = 64 - 8 * (unsigned)h->skip;
+
+    switch (h->type) {
+    case LEAT_NULL:
+        return leat_null();
+    case LEAT_BOOL:
+        return leat_bool(h->byte == 0xc3);
+    case LEAT_I64:
+        return leat_i64(h->skip == 0 ? (int8_t)h->byte : (int64_t)(u << unused) >> unused);
+    case LEAT_U64:
+        return u > INT64_MAX ? leat_u64(u) : leat_i64((int64_t)u);
+    default:
+        return leat_f64(float_of(u, h->type));
+    }
+}
+
+int leat_any_read(struct leat_span *bytes, struct leat_any_item *out)
+{
+    struct reader whole = reader_of(*bytes), r = whole;
+    int rv = skip_value(&whole, NULL);
+    struct head h;
+
+    if (rv != 0)
+        return rv;
+    read_head(&r, &h);
+    struct leat_span value = span_of(bytes->base, (size_t)(whole.at - (const uint8_t *)bytes->base));
+    *out = (struct leat_any_item){.value = leat_any(value.base, value.size)};
+    if (h.type != LEAT_ANY) {
+        out->value = read_scalar(&r, &h);
+    } else if (h.skip == 0) { /* no extension: those have content */
+        bool map = h.byte <= 0x8f || h.byte >= 0xde;
+
+        out->kind = map ? LEAT_ANY_MAP : LEAT_ANY_ARRAY;
+        out->count = (uint32_t)(map ? h.elements / 2 : h.elements);
+        out->elements = span_of(r.at, (size_t)(whole.at - r.at));
+    }
+    *bytes = span_of(whole.at, reader_left(&whole));
     return 0;
 }

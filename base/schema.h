@@ -58,7 +58,6 @@ int row_batch(struct arena *a, const struct row_schema *schema, const struct lea
 
 /* Value of one column, by itself, as its encoded bytes without null byte and length: what is hashed. */
 struct leat_span value_key_bytes(const struct leat_value *value, uint8_t scratch[8]);
-uint64_t value_hash(const struct leat_value *value); /* xxh3_64 of value_key_bytes; null hashes as no bytes */
 
 bool utf8_valid(struct leat_span s);
 

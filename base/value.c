@@ -163,7 +163,7 @@ struct leat_span value_key_bytes(const struct leat_value *value, uint8_t scratch
     }
 }
 
-uint64_t value_hash(const struct leat_value *value)
+uint64_t leat_hash(const struct leat_value *value)
 {
     uint8_t scratch[8];
     struct leat_span key = value_key_bytes(value, scratch);
@@ -174,5 +174,5 @@ uint64_t value_hash(const struct leat_value *value)
 uint32_t leat_task_of(uint32_t tasks, const struct leat_value *key)
 {
     leat_assert(tasks > 0 && (tasks & (tasks - 1)) == 0);
-    return (uint32_t)value_hash(key) & (tasks - 1);
+    return (uint32_t)leat_hash(key) & (tasks - 1);
 }

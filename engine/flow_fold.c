@@ -84,7 +84,7 @@ int flow_fold_step(struct flow *f, struct flow_node *n, uint32_t task, const str
 
     if (!n->plan->keyed) {
         struct leat_value number = leat_u32(task);
-        struct fold_entry *e = table_find(f, n, value_hash(&number), &number);
+        struct fold_entry *e = table_find(f, n, leat_hash(&number), &number);
 
         rv = fold->step(&n->use, e->state, in, 0, in->rows);
         return rv == 0 ? f->err.code : step_failed(f, n, rv);
@@ -92,7 +92,7 @@ int flow_fold_step(struct flow *f, struct flow_node *n, uint32_t task, const str
     struct leat_batch values = {in->rows, in->columns - 1, in->column + 1};
     for (uint32_t i = 0; i < in->rows && rv == 0; i++) {
         struct leat_value key = leat_at(in, i, 0);
-        struct fold_entry *e = table_find(f, n, value_hash(&key), &key);
+        struct fold_entry *e = table_find(f, n, leat_hash(&key), &key);
 
         e->sources |= UINT64_C(1) << tag[i].source;
         rv = fold->step(&n->use, e->state, &values, i, i + 1);
@@ -111,7 +111,7 @@ void flow_deliver_state(struct flow *f, struct plan_edge to, struct leat_span ke
         flow_fail(f, LEAT_ECORRUPT, "node '%s': a fold's key does not fit its schema", n->plan->name);
         return;
     }
-    struct fold_entry *e = table_find(f, n, value_hash(&value), &value);
+    struct fold_entry *e = table_find(f, n, leat_hash(&value), &value);
     void *other = arena_zeroed(f->arena, n->plan->state_size + 1, 16);
     n->plan->fold->init(&n->use, other);
     int rv = n->plan->fold->load(&n->use, other, state);
@@ -353,7 +353,7 @@ static void ensure_entry(struct flow *f, struct flow_node *n)
 
     if (n->table.count == 0 && !n->plan->keyed &&
         (n->plan->route == LEAT_TO_ORIGIN || n->plan->route == LEAT_GLOBAL))
-        table_find(f, n, value_hash(&number), &number);
+        table_find(f, n, leat_hash(&number), &number);
 }
 
 int flow_fold_finish(struct flow *f, struct flow_node *n)

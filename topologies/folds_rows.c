@@ -208,7 +208,7 @@ static uint32_t *slot_of(const struct leat_fold_use *use, struct rows *r, const 
 
     if (r->count * 2 >= r->slots)
         index_rows(use, r, r->slots == 0 ? 16 : r->slots * 4);
-    uint32_t slot = (uint32_t)value_hash(key) & (r->slots - 1);
+    uint32_t slot = (uint32_t)leat_hash(key) & (r->slots - 1);
     while (r->slot[slot] != 0) {
         struct leat_value have = key_of(use, r->row[r->slot[slot] - 1]);
 
@@ -226,7 +226,7 @@ static void index_rows(const struct leat_fold_use *use, struct rows *r, uint32_t
     memset(r->slot, 0, slots * sizeof(*r->slot));
     for (uint32_t i = 0; i < r->count; i++) {
         struct leat_value key = key_of(use, r->row[i]);
-        uint32_t slot = (uint32_t)value_hash(&key) & (slots - 1);
+        uint32_t slot = (uint32_t)leat_hash(&key) & (slots - 1);
 
         while (r->slot[slot] != 0)
             slot = (slot + 1) & (slots - 1);

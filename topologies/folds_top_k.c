@@ -220,7 +220,7 @@ static void offer(const struct leat_fold_use *use, struct top *t, uint64_t rank,
                   const struct leat_batch *in, uint32_t at, struct leat_span row)
 {
     const struct top_of *of = leat_fold_memory(use);
-    uint64_t hash = of->id >= 0 ? value_hash(id) : 0;
+    uint64_t hash = of->id >= 0 ? leat_hash(id) : 0;
     uint32_t slot = of->id >= 0 ? slot_of(use, t, id, hash) : 0, entry;
 
     if (of->id >= 0 && t->slot[slot] != 0) {

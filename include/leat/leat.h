@@ -178,6 +178,19 @@ LEAT_API struct leat_value leat_vector(enum leat_type type, const void *elements
 /* Bytes that count elements of a vector type take (bits: count / 8). 0 for other types. */
 LEAT_API size_t leat_vector_size(enum leat_type type, uint32_t count);
 
+/* A MessagePack value, read: a scalar, or an array or map with its elements (of a map: key, value, key, value). */
+enum leat_any_kind { LEAT_ANY_SCALAR, LEAT_ANY_ARRAY, LEAT_ANY_MAP };
+struct leat_any_item {
+    enum leat_any_kind kind;
+    uint32_t count;            /* elements of an array, pairs of a map */
+    struct leat_span elements; /* they follow one another; read them with leat_any_read */
+    struct leat_value value;   /* a scalar as LEAT_NULL, _BOOL, _I64 (_U64 only when it is too large), _F64, _STR or _BYTES;
+                                  what is no scalar, or an extension, as LEAT_ANY: all its bytes */
+};
+/* Read the value at the start of bytes, and move them behind it. Spans of *out point into them. LEAT_ESCHEMA: there is no
+ * whole value within the limits (32 levels, 1,048,576 elements). Any bytes may be given. */
+LEAT_API int leat_any_read(struct leat_span *bytes, struct leat_any_item *out);
+
 /* One column of a batch. Fixed-size values lie one after another: bool 1 byte, u32 and f32 4,
  * i64, u64 and f64 8, vectors their size, the column's start 64-byte aligned. str, bytes and
  * any are struct leat_span each. Null rows have nulls[row] != 0 and zero data. */
@@ -391,6 +404,8 @@ LEAT_API uint32_t leat_task_number(const struct leat_task *t);
 LEAT_API uint32_t leat_task_count(const struct leat_task *t);
 /* The task that owns a key. The same everywhere, also in clients: xxh3_64(key) & (tasks - 1). */
 LEAT_API uint32_t leat_task_of(uint32_t tasks, const struct leat_value *key);
+/* The hash behind leat_task_of: xxh3_64 of the value's bytes. It never changes: it may be stored. */
+LEAT_API uint64_t leat_hash(const struct leat_value *value);
 /* What the module's open() made, and the options. */
 LEAT_API void *leat_state(const struct leat_task *t);
 /* The module's options; borrowed until it is closed. */

@@ -539,11 +539,11 @@ static void test_hashes(void **unused)
     assert_true(span_equal(value_key_bytes(&b, scratch), span_of("\1", 1)));
     assert_true(span_equal(value_key_bytes(&f, scratch), span_of("\0\0\x80\x3f", 4)));
     assert_int_equal(value_key_bytes(&null, scratch).size, 0);
-    assert_true(value_hash(&null) == value_hash(&empty));
-    assert_true(value_hash(&text) == value_hash(&bytes));
-    assert_true(value_hash(&null) == UINT64_C(0x2d06800538d394c2)); /* XXH3-64 of no bytes, seed 0 */
+    assert_true(leat_hash(&null) == leat_hash(&empty));
+    assert_true(leat_hash(&text) == leat_hash(&bytes));
+    assert_true(leat_hash(&null) == UINT64_C(0x2d06800538d394c2)); /* XXH3-64 of no bytes, seed 0 */
     for (uint32_t tasks = 1; tasks <= LIMIT_TASKS; tasks *= 2)
-        assert_int_equal(leat_task_of(tasks, &text), value_hash(&text) % tasks);
+        assert_int_equal(leat_task_of(tasks, &text), leat_hash(&text) % tasks);
 }
 
 int main(void)
