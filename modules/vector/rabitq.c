@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "modules/vector/quantiser.h"
+
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+/* ---- Codes: arXiv 2405.12497, section 3; what is folded into factors: the RaBitQ library's description ---- */
+
+/* Sums over dimensions of a residual r, its signs and its centroid c. */
+struct sums {
+    double absolute; /* |r| */
+    double squares;  /* r * r */
+    double signs;    /* c by the sign of r */
+    double product;  /* c * r */
+};
+
+static float narrow(double x)
+{
+    double most = (double)FLT_MAX;
+
+    return (float)(x < most ? x > -most ? x : -most : most);
+}
+
+/* Four chains, for speed. In double nothing overflows or vanishes. */
+static struct sums residual(const uint8_t *row, const uint8_t *centroid, uint32_t padded, uint8_t *code)
+{
+    double absolute[4] = {0}, squares[4] = {0}, signs[4] = {0}, product[4] = {0};
+
+    memset(code, 0, padded / 8);
+    for (uint32_t i = 0; i < padded; i += 4) {
+        uint32_t nibble = 0;
+
+        for (uint32_t j = 0; j < 4; j++) {
+            float at[2];
+
+            memcpy(&at[0], row + (i + j) * sizeof(float), sizeof(float));
+            memcpy(&at[1], centroid + (i + j) * sizeof(float), sizeof(float));
+            double c = (double)at[1], r = (double)at[0] - c;
+            nibble |= (uint32_t)(r > 0) << j;
+            absolute[j] += fabs(r);
+            squares[j] += r * r;
+            signs[j] += r > 0 ? c : -c;
+            product[j] += c * r;
+        }
+        code[i / 8] = (uint8_t)(code[i / 8] | nibble << i % 8);
+    }
+    return (struct sums){absolute[0] + absolute[1] + absolute[2] + absolute[3],
+                         squares[0] + squares[1] + squares[2] + squares[3], signs[0] + signs[1] + signs[2] + signs[3],
+                         product[0] + product[1] + product[2] + product[3]};
+}
+
+/* The residual's product with a vector is about `by` times that of its code. The cosine of residual and code is
+ * absolute / sqrt(padded * squares). */
+void vector_encode(enum vector_metric metric, const void *row, const void *centroid, uint32_t padded, uint8_t *code,
+                   struct vector_factors *factors)
+{
+    struct sums s = residual(row, centroid, padded, code);
+    double by = s.absolute > 0 ? s.squares / s.absolute : 0;
+    double spread = s.absolute > 0 ? fmax(padded * by / s.absolute - 1, 0) : 0;
+    double error = sqrt(s.squares * spread / (padded - 1));
+
+    if (metric == VECTOR_L2)
+        *factors = (struct vector_factors){narrow(s.squares + 2 * by * s.signs), narrow(-2 * by), narrow(2 * error)};
+    else
+        *factors = (struct vector_factors){narrow(by * s.signs - s.product), narrow(-by), narrow(error)};
+}
+
+/* ---- Blocks ---- */
+
+static uint8_t *factor_of(void *block, uint32_t padded, uint32_t which, uint32_t lane)
+{
+    return (uint8_t *)block + (size_t)padded / 8 * VECTOR_BLOCK + (which * VECTOR_BLOCK + lane) * sizeof(float);
+}
+
+static uint32_t place_of(uint32_t lane)
+{
+    return 2 * (lane % 8) + lane % 16 / 8;
+}
+
+void vector_block_put(void *block, uint32_t padded, uint32_t lane, const uint8_t *code,
+                      const struct vector_factors *factors)
+{
+    uint8_t *to = (uint8_t *)block + place_of(lane);
+    uint32_t shift = lane < 16 ? 0 : 4, keep = lane < 16 ? 0xf0 : 0x0f;
+
+    for (uint32_t i = 0; i < padded / 8; i++, to += VECTOR_BLOCK) {
+        to[0] = (uint8_t)((to[0] & keep) | (code[i] & 0x0fU) << shift);
+        to[16] = (uint8_t)((to[16] & keep) | (uint32_t)(code[i] >> 4) << shift);
+    }
+    memcpy(factor_of(block, padded, 0, lane), &factors->add, sizeof(float));
+    memcpy(factor_of(block, padded, 1, lane), &factors->scale, sizeof(float));
+    memcpy(factor_of(block, padded, 2, lane), &factors->error, sizeof(float));
+}
+
+void vector_block_get(const void *block, uint32_t padded, uint32_t lane, uint8_t *code, struct vector_factors *factors)
+{
+    const uint8_t *from = (const uint8_t *)block + place_of(lane);
+    const uint8_t *floats = (const uint8_t *)block + (size_t)padded / 8 * VECTOR_BLOCK + lane * sizeof(float);
+    uint32_t shift = lane < 16 ? 0 : 4;
+
+    for (uint32_t i = 0; i < padded / 8; i++, from += VECTOR_BLOCK)
+        code[i] = (uint8_t)((from[0] >> shift & 0x0f) | (from[16] >> shift & 0x0f) << 4);
+    memcpy(&factors->add, floats, sizeof(float));
+    memcpy(&factors->scale, floats + VECTOR_BLOCK * sizeof(float), sizeof(float));
+    memcpy(&factors->error, floats + 2 * VECTOR_BLOCK * sizeof(float), sizeof(float));
+}
+
+void vector_block_pack(void *block, uint32_t padded, uint32_t n, const uint8_t *codes,
+                       const struct vector_factors *factors)
+{
+    memset(block, 0, vector_block_size(padded));
+    for (uint32_t lane = 0; lane < n; lane++)
+        vector_block_put(block, padded, lane, codes + (size_t)lane * (padded / 8), &factors[lane]);
+}
+
+/* ---- Queries ---- */
+
+/* A nibble and its complement are as far above the middle as below it, and so are their rounding errors: over the codes
+ * of rows, which are as good as random, errors of a table have mean 0, and at most a step's uniform variance each.
+ * (The rows' bound is for the exact product; this one is added to it.) */
+static float deviation(float step, uint32_t padded)
+{
+    return step * sqrtf((float)padded / 48);
+}
+
+/* The most that four dimensions may add up to. */
+static float largest(const float *query, uint32_t padded)
+{
+    float most = 0;
+
+    for (uint32_t i = 0; i < padded; i += 4) {
+        float sum = (fabsf(query[i]) + fabsf(query[i + 1])) + (fabsf(query[i + 2]) + fabsf(query[i + 3]));
+
+        most = sum <= most ? most : sum;
+    }
+    return most;
+}
+
+void vector_query_begin(struct vector_query *q, const float *query, uint32_t padded, float epsilon, uint8_t *table)
+{
+    enum { HALF = 255 };
+    float most = largest(query, padded), half = (float)HALF / 2;
+
+    *q = (struct vector_query){.table = table, .padded = padded, .middle = half * (float)(padded / 4),
+                               .epsilon = epsilon};
+    if (most > 1e-30F && most < 1e30F) {
+        q->step = most / half;
+        q->slack = epsilon * deviation(q->step, padded);
+        vector_quantiser()->table(query, padded, half / most, table);
+        return;
+    }
+    /* So small or large that steps are no longer numbers: all that is known is the most that it may be. */
+    memset(table, 0, 4 * (size_t)padded);
+    q->slack = most < 1e30F ? most * (float)(padded / 4) : FLT_MAX;
+}
