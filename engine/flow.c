@@ -53,11 +53,12 @@ static void order_nodes(struct flow *f)
         f->node[f->by_rank[place]].place = place;
 }
 
-struct flow *flow_open(const struct plan *plan, const struct flow_hooks *hooks, void *owner)
+struct flow *flow_open(const struct plan *plan, uint32_t groups, const struct flow_hooks *hooks, void *owner)
 {
     struct flow *f = base_alloc(sizeof(*f));
 
     f->plan = plan;
+    f->groups = groups;
     f->hooks = hooks;
     f->owner = owner;
     f->topology = UINT32_MAX;
@@ -338,6 +339,7 @@ void flow_task_init(struct flow *f, struct leat_task *t, const struct flow_node 
     memset(t, 0, sizeof(*t));
     t->flow = f;
     t->number = task;
+    t->groups = f->groups;
     t->at = n->at;
     t->node = n->plan;
     t->err = &f->err;

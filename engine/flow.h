@@ -31,6 +31,8 @@ struct flow_tag {
 struct flow_hooks {
     /* The reader of a task's group; on failure NULL with err filled. */
     struct pstate_reader *(*reader)(struct flow *f, uint32_t task, struct leat_error *err);
+    /* What is derived of a task's group; on failure NULL with err filled. Needed when the module derives something. */
+    const void *(*derived)(struct flow *f, uint32_t task, struct leat_error *err);
     /* Is the task run here? NULL: all are. */
     bool (*local)(struct flow *f, uint32_t task);
     /* A row for a task elsewhere; row is in the flow's arena. Needed when local is there. */
@@ -64,6 +66,7 @@ struct flow_node;  /* a node's buffers and states in this flow (flow.c) */
 
 struct flow {
     const struct plan *plan;
+    uint32_t groups;             /* of the module */
     const struct flow_hooks *hooks;
     void *owner;                 /* the turn or request behind the hooks */
     struct arena *arena;         /* reset by the owner after the flow is done */
@@ -87,7 +90,7 @@ struct flow {
 };
 
 /* Make a flow for a plan: allocates once, reused for every turn or request through flow_begin. */
-struct flow *flow_open(const struct plan *plan, const struct flow_hooks *hooks, void *owner);
+struct flow *flow_open(const struct plan *plan, uint32_t groups, const struct flow_hooks *hooks, void *owner);
 void flow_close(struct flow *f);
 /* Forget everything and begin anew; the arena must have been reset. */
 void flow_begin(struct flow *f, struct arena *arena, int64_t now_us, uint64_t seed);
@@ -162,8 +165,10 @@ void flow_task_init(struct flow *f, struct leat_task *t, const struct flow_node 
 enum row_use { ROW_UNUSED, ROW_EMITTED, ROW_REJECTED };
 
 struct leat_task {
-    struct flow *flow;             /* NULL: a task of a leat_view */
+    struct flow *flow;             /* NULL: a task of a leat_view or leat_derivation */
+    bool in_view;                  /* of a leat_view */
     uint32_t number;
+    uint32_t groups;               /* of the module */
     struct plan_edge at;           /* the node that runs */
     const struct plan_node *node;
     const struct leat_batch *in;

@@ -2,6 +2,7 @@
 #include "engine/group_state.h"
 
 #include "base/log.h"
+#include "engine/derive.h"
 #include "engine/retain.h"
 
 /* Stepping, checkpointing and closing a group. */
@@ -10,7 +11,7 @@
 #define SPACE_FIRST_NS 20000000LL
 #define SPACE_MOST_NS 1000000000LL
 
-const char *const group_crash_points[] = {"turn.ran",     "turn.appended", "turn.committed",
+const char *const group_crash_points[] = {"turn.ran",     "turn.appended", "turn.committed", "turn.derived",
                                           "turn.applied", "turn.released", NULL};
 
 static group_crash *crash_hook;
@@ -166,6 +167,7 @@ int group_step(struct group *g, struct leat_error *err)
     int rv = 0;
 
     leat_assert(g->connected);
+    derive_reap(g->derive);
     /* What is seen now would be taken for part of a turn that is held. */
     if (g->held == NULL)
         rv = hops_poll(g, &came, err);
@@ -228,7 +230,9 @@ int group_close_clean(struct group *g, struct leat_error *err)
         struct pstate_view *view = g->view;
 
         intake_close(g->intake);
+        derive_close(g->derive);
         g->intake = NULL;
+        g->derive = NULL;
         g->view = NULL;
         rv = pstate_view_close_clean(view, buffer_bytes(&state), err);
     }
@@ -242,6 +246,7 @@ void group_close(struct group *g)
     if (g == NULL)
         return;
     turn_drop_held(g);
+    derive_close(g->derive);
     if (g->intake != NULL)
         intake_close(g->intake);
     if (g->view != NULL)
@@ -281,6 +286,27 @@ void group_close(struct group *g)
 struct pstate_view *group_view(struct group *g)
 {
     return g->view;
+}
+
+struct derive *group_derive(struct group *g)
+{
+    return g->derive;
+}
+
+int group_take(struct group *g, struct derive_hold *out, struct leat_error *err)
+{
+    if (g->derive != NULL)
+        return derive_take(g->derive, out, err);
+    *out = (struct derive_hold){0};
+    return pstate_snapshot_open(g->view, &out->reader, err);
+}
+
+void group_give(struct group *g, struct derive_hold *hold)
+{
+    if (g->derive != NULL)
+        derive_give(g->derive, hold);
+    else
+        pstate_snapshot_close(hold->reader);
 }
 
 struct intake *group_intake(struct group *g)

@@ -13,6 +13,7 @@
 #include "topologies/plan.h"
 
 struct group;
+struct derive;
 
 enum { GROUP_STATE_VERSION = 2 }; /* of a group's state in its checkpoints */
 
@@ -78,10 +79,16 @@ int group_close_clean(struct group *g, struct leat_error *err);
 void group_close(struct group *g);
 
 struct pstate_view *group_view(struct group *g);
+struct derive *group_derive(struct group *g); /* NULL: the module derives nothing */
 struct intake *group_intake(struct group *g);
 struct acks *group_acks(struct group *g);
 struct log *group_depots(struct group *g);
 const struct stats_group *group_stats(const struct group *g);
+/* What is committed, for the caller alone, any thread: a reader, and what is derived of the same snapshot (state NULL where
+ * the module derives nothing). Give it back soon, on any thread. */
+struct derive_hold;
+int group_take(struct group *g, struct derive_hold *out, struct leat_error *err);
+void group_give(struct group *g, struct derive_hold *hold);
 /* Partition of the group's depot log that holds a depot's partition (which must be of this group's tasks). */
 uint32_t group_partition(const struct group *g, uint32_t depot, uint32_t partition);
 /* Up to where foreign reads of a depot partition are processed; for leat_wait. UINT64_MAX: not read here. */

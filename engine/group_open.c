@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "engine/derive.h"
 #include "engine/retain.h"
 
 #include <stdio.h>
@@ -223,7 +224,7 @@ static struct group *group_new(const struct group_config *config)
     g->tick_next_us = base_alloc((g->plan->depots + 1) * sizeof(*g->tick_next_us));
     g->end = base_alloc((g->partitions + 1) * sizeof(*g->end));
     pthread_mutex_init(&g->inbox_lock, NULL);
-    g->flow = flow_open(g->plan, &turn_hooks, NULL);
+    g->flow = flow_open(g->plan, config->groups, &turn_hooks, NULL);
     g->budget = LIMIT_TURN_ROWS;
     if (config->cut_rows > 0)
         g->budget = 1 + (uint32_t)random_below(&g->random, config->cut_rows);
@@ -254,6 +255,7 @@ static int open_view(struct group *g, struct buffer *state, struct leat_error *e
         .schemas = g->plan->pstates,
         .map_size = g->config.map_size,
         .views = g->config.groups,
+        .readers = g->plan->derived_from != 0 ? PSTATE_READERS + DERIVE_READERS : 0,
         .durability = g->config.durability,
         .volatile_view = g->config.memory,
         .step_checkpoints = g->config.step_checkpoints,
@@ -267,6 +269,21 @@ static int open_view(struct group *g, struct buffer *state, struct leat_error *e
         rv = leat_fail(err, LEAT_ECORRUPT, "group %u: its view stands at turn %llu, its checkpoint says %llu",
                        g->config.number, (unsigned long long)turn, (unsigned long long)g->turn);
     return rv;
+}
+
+static int open_derive(struct group *g, struct leat_error *err)
+{
+    struct derive_config config = {
+        .plan = g->plan,
+        .view = g->view,
+        .group = g->config.number,
+        .groups = g->config.groups,
+        .wake = g->config.wake,
+        .context = g->config.context,
+    };
+    int rv = g->plan->derived_from != 0 ? derive_open(&config, &g->derive, err) : 0;
+
+    return rv == 0 ? 0 : base_wrap(err, rv, "group %u", g->config.number);
 }
 
 /* A cursor behind its log's end means records are gone that were processed: only an OS crash under durability
@@ -371,6 +388,8 @@ int group_open(const struct group_config *config, struct group **out, struct lea
         rv = replay(g, err);
     if (rv == 0)
         rv = check_cursors(g, err);
+    if (rv == 0)
+        rv = open_derive(g, err);
     if (rv == 0) {
         open_acks(g);
         rv = open_intake(g, err);

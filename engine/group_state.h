@@ -65,6 +65,7 @@ struct turn_input {
     uint32_t item;
 };
 
+struct derive;
 struct turn;
 
 /* The disk was full: not again before a moment, each time later. */
@@ -76,6 +77,7 @@ struct group {
     struct group_config config;
     const struct plan *plan;
     struct pstate_view *view;
+    struct derive *derive;        /* NULL: the module derives nothing */
     struct log *journal;
     struct log *depots;
     struct intake *intake;

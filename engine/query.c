@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/derive.h"
 #include "engine/node.h"
 
 /* Query topologies. A request runs on one thread from its first node to its reply: plain calls over the memory maps of
@@ -12,6 +13,7 @@ struct worker {
     struct flow *flow;
     struct arena *arena;
     struct pstate_reader **reader; /* by group; paused between requests */
+    struct derive_hold *hold;      /* by group, when the module derives something: then it has the reader */
     bool *touched;
     struct buffer request;
     struct leat_span *reply;       /* rows of the answer, in the arena */
@@ -43,12 +45,22 @@ static struct pstate_reader *query_reader(struct flow *f, uint32_t task, struct 
 
     if (w->touched[group])
         return w->reader[group];
-    if (w->reader[group] == NULL)
+    if (w->hold != NULL) {
+        rv = derive_take(group_derive(w->module->group[group]), &w->hold[group], err);
+        w->reader[group] = w->hold[group].reader;
+    } else if (w->reader[group] == NULL)
         rv = pstate_snapshot_open(group_view(w->module->group[group]), &w->reader[group], err);
     else
         rv = pstate_snapshot_renew(w->reader[group], err);
     w->touched[group] = rv == 0;
     return rv == 0 ? w->reader[group] : NULL;
+}
+
+static const void *query_derived(struct flow *f, uint32_t task, struct leat_error *err)
+{
+    struct worker *w = f->owner;
+
+    return query_reader(f, task, err) != NULL ? w->hold[task & (w->module->groups - 1)].state : NULL;
 }
 
 static void query_reply(struct flow *f, const struct plan_node *node, struct leat_span row)
@@ -91,6 +103,7 @@ static void query_ran(struct flow *f, struct plan_edge node, uint32_t rows, uint
 
 static const struct flow_hooks query_hooks = {
     .reader = query_reader,
+    .derived = query_derived,
     .reply = query_reply,
     .check = query_check,
     .ran = query_ran,
@@ -103,22 +116,25 @@ static struct worker *worker_open(struct module *m)
     struct worker *w = base_alloc(sizeof(*w));
 
     w->module = m;
-    w->flow = flow_open(m->plan, &query_hooks, w);
+    w->flow = flow_open(m->plan, m->groups, &query_hooks, w);
     w->arena = arena_open(SIZE_MAX / 8);
     w->reader = base_alloc(m->groups * sizeof(struct pstate_reader *));
     w->touched = base_alloc(m->groups * sizeof(*w->touched));
+    if (m->plan->derived_from != 0)
+        w->hold = base_alloc(m->groups * sizeof(*w->hold));
     buffer_init(&w->request, LIMIT_ROW + 4096);
     return w;
 }
 
 static void worker_close(struct worker *w)
 {
-    for (uint32_t i = 0; i < w->module->groups; i++)
+    for (uint32_t i = 0; i < w->module->groups && w->hold == NULL; i++)
         pstate_snapshot_close(w->reader[i]);
     flow_close(w->flow);
     arena_close(w->arena);
     buffer_fini(&w->request);
     free(w->reader);
+    free(w->hold);
     free(w->touched);
     free(w);
 }
@@ -157,7 +173,9 @@ static struct worker *worker_take(struct query_cache *c)
 static void worker_give(struct query_cache *c, struct worker *w)
 {
     for (uint32_t i = 0; i < w->module->groups; i++)
-        if (w->touched[i])
+        if (w->touched[i] && w->hold != NULL)
+            derive_give(group_derive(w->module->group[i]), &w->hold[i]);
+        else if (w->touched[i])
             pstate_snapshot_pause(w->reader[i]);
     memset(w->touched, 0, w->module->groups * sizeof(*w->touched));
     arena_reset(w->arena);

@@ -96,6 +96,22 @@ uint32_t leat_task_count(const struct leat_task *t)
     return t->plan->tasks;
 }
 
+uint32_t leat_group(const struct leat_task *t)
+{
+    return t->number & (t->groups - 1);
+}
+
+uint32_t leat_group_count(const struct leat_task *t)
+{
+    return t->groups;
+}
+
+const void *leat_derived(const struct leat_task *t)
+{
+    leat_assert(t->flow != NULL && t->plan->derived_from != 0);
+    return t->flow->hooks->derived(t->flow, t->number, t->err);
+}
+
 void *leat_state(const struct leat_task *t)
 {
     return t->plan->state;
@@ -189,11 +205,11 @@ void leat_rows_remove_last(struct leat_task *t, uint32_t pstate, struct leat_row
 /* NULL: the error sticks to t. Else ended by read_end. */
 static struct pstate_reader *read_begin(struct leat_task *t)
 {
-    if (t->flow == NULL && !view_enter(t))
+    if (t->in_view && !view_enter(t))
         return NULL;
     if (t->reader == NULL)
         t->reader = t->flow != NULL ? t->flow->hooks->reader(t->flow, t->number, t->err) : view_reader(t);
-    if (t->reader == NULL && t->flow == NULL)
+    if (t->reader == NULL && t->in_view)
         view_leave(t);
     return t->reader;
 }
@@ -205,7 +221,7 @@ static int read_end(struct leat_task *t, int rv, struct leat_error *why)
         *t->err = *why;
         t->err->code = rv;
     }
-    if (t->flow == NULL)
+    if (t->in_view)
         view_leave(t);
     return rv;
 }
@@ -254,17 +270,17 @@ int leat_scan_next(struct leat_scan *scan, struct leat_value *key, struct leat_v
     struct leat_error why;
 
     why.text[0] = '\0';
-    if (scan->task->flow == NULL && !view_enter(scan->task))
+    if (scan->task->in_view && !view_enter(scan->task))
         return scan->task->err->code;
     return read_end(scan->task, pstate_scan_next(scan->scan, key, out, fields, &why), &why);
 }
 
 void leat_scan_close(struct leat_scan *scan)
 {
-    if (scan == NULL || (scan->task->flow == NULL && !view_enter(scan->task)))
+    if (scan == NULL || (scan->task->in_view && !view_enter(scan->task)))
         return;
     pstate_scan_close(scan->scan);
-    if (scan->task->flow == NULL)
+    if (scan->task->in_view)
         view_leave(scan->task);
 }
 

@@ -2,6 +2,7 @@
 #include "engine/group_state.h"
 
 #include "base/log.h"
+#include "engine/derive.h"
 
 #include <stdio.h>
 
@@ -195,6 +196,25 @@ static int release(struct turn *t)
     return group_crashes(g, "turn.released") ? LEAT_ECANCELED : 0;
 }
 
+/* The view has all of the turn; what is derived follows, and both are shown together. */
+static int apply(struct group *g, const struct batch *b, struct leat_error *err)
+{
+    int rv = pstate_view_commit(g->view, b->turn, err);
+
+    if (rv == LEAT_ENOSPACE)
+        return base_wrap(err, rv, "group %u applies turn %llu", g->config.number, (unsigned long long)b->turn);
+    if (rv == 0)
+        rv = derive_apply(g->derive, b->ops, err);
+    if (rv == 0 && group_crashes(g, "turn.derived"))
+        rv = LEAT_ECANCELED;
+    if (rv == 0) {
+        derive_publish(g->derive, b->turn);
+        return 0;
+    }
+    derive_stop(g->derive);
+    return base_wrap(err, rv, "group %u applies turn %llu", g->config.number, (unsigned long long)b->turn);
+}
+
 static int commit(struct turn *t, struct leat_error *err)
 {
     struct group *g = t->group;
@@ -211,9 +231,9 @@ static int commit(struct turn *t, struct leat_error *err)
     if (group_crashes(g, "turn.committed"))
         return LEAT_ECANCELED;
     int64_t start = now_ns(g);
-    rv = pstate_view_commit(g->view, b->turn, err);
+    rv = apply(g, b, err);
     if (rv != 0)
-        return base_wrap(err, rv, "group %u applies turn %llu", g->config.number, (unsigned long long)b->turn);
+        return rv;
     histogram_add(&g->stats.apply_ns, (uint64_t)(now_ns(g) - start));
     return release(t);
 }
@@ -255,11 +275,10 @@ static int apply_held(struct group *g, struct leat_error *err)
 
     if (rv == 0)
         rv = pstate_view_apply(g->view, b->ops, err);
-    if (rv == 0)
-        rv = pstate_view_commit(g->view, b->turn, err);
+    rv = rv == 0 ? apply(g, b, err) : base_wrap(err, rv, "group %u applies turn %llu", g->config.number, (unsigned long long)b->turn);
     pstate_view_abort(g->view);
     if (rv != 0)
-        return base_wrap(err, rv, "group %u applies turn %llu", g->config.number, (unsigned long long)b->turn);
+        return rv;
     rv = release(g->held);
     turn_drop_held(g);
     return rv == 0 ? 1 : rv;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/group_state.h"
 
+#include "engine/derive.h"
+
 #include <stdio.h>
 
 static struct turn *turn_of(struct flow *f)
@@ -25,6 +27,16 @@ static struct pstate_reader *turn_reader(struct flow *f, uint32_t task, struct l
     (void)err;
     leat_assert(GROUP_OF(g, task) == g->config.number);
     return pstate_view_turn(g->view);
+}
+
+/* As committed: of this turn it has nothing yet. */
+static const void *turn_derived(struct flow *f, uint32_t task, struct leat_error *err)
+{
+    struct group *g = turn_of(f)->group;
+
+    (void)err;
+    leat_assert(GROUP_OF(g, task) == g->config.number);
+    return derive_newest(g->derive);
 }
 
 static bool turn_local(struct flow *f, uint32_t task)
@@ -167,6 +179,7 @@ static void turn_ran(struct flow *f, struct plan_edge node, uint32_t rows, uint6
 
 const struct flow_hooks turn_hooks = {
     .reader = turn_reader,
+    .derived = turn_derived,
     .local = turn_local,
     .remote = turn_remote,
     .remote_state = turn_remote_state,

@@ -157,7 +157,7 @@ struct leat_task *leat_view_task(struct leat_view *v, uint32_t task)
 {
     leat_assert(task < v->module->plan->tasks);
     v->err.code = 0;
-    v->task = (struct leat_task){.number = task, .err = &v->err, .plan = v->module->plan, .arena = v->arena};
+    v->task = (struct leat_task){.in_view = true, .number = task, .groups = v->module->groups, .err = &v->err, .plan = v->module->plan, .arena = v->arena};
     return &v->task;
 }
 

@@ -13,6 +13,7 @@
  *   rows.c        packed rows: blocks that fill LMDB overflow pages, 64-byte aligned, for SIMD in place
  *   element.c     an entry of a view by its bytes: names, JSON, operations explained (element.h)
  *   check.c       is everything in a view what its schemas say? compare.c: do two views hold the same?
+ *   changes.c     what a turn's operations wrote
  *   sweep.c       deleting unlinked subtrees a bit at a time
  *
  * Operations. Every write is also appended to the operations buffer of the turn: what the journal keeps, and what
@@ -56,6 +57,8 @@ const char *pstate_schema_text(struct arena *a, const struct pstate_schema *sche
 
 /* ---- Views ---- */
 
+enum { PSTATE_READERS = 126 };
+
 struct pstate_view;
 struct pstate_reader; /* what reads go through: the open turn, or a snapshot */
 
@@ -65,7 +68,7 @@ struct pstate_config {
     uint32_t schemas;
     uint64_t map_size;              /* address space only; 0: 1 TiB, less where there are many views */
     uint32_t views;                 /* of the module, this one included; 0: 1 */
-    uint32_t readers;               /* snapshots open at a time; 0: 126 */
+    uint32_t readers;               /* snapshots open at a time; 0: PSTATE_READERS */
     enum leat_durability durability; /* process: checkpoints without fdatasync */
     bool volatile_view;             /* no checkpoints at all: memory mode */
     bool step_checkpoints;          /* tests: no thread writes a checkpoint, each poll does a part of it */
@@ -123,10 +126,27 @@ int pstate_snapshot_open(struct pstate_view *v, struct pstate_reader **out, stru
 void pstate_snapshot_close(struct pstate_reader *r);
 /* Give the pages free but keep the slot; and look at the last commit again. */
 void pstate_snapshot_pause(struct pstate_reader *r);
+/* End its scans; it stays at its snapshot, to be read on by somebody else. */
+void pstate_snapshot_rest(struct pstate_reader *r);
 int pstate_snapshot_renew(struct pstate_reader *r, struct leat_error *err);
 uint64_t pstate_reader_turn(const struct pstate_reader *r);
 
 /* ---- Checking a view that nobody writes: nothing is changed ---- */
+
+/* ---- What a turn wrote ---- */
+
+/* An element at the own level of a PState. */
+struct pstate_change {
+    struct leat_span bytes; /* its key in the view; borrowed from the operations */
+    uint32_t number;        /* of the operation */
+    bool removed;
+};
+/* Append a struct pstate_change for each element that operations wrote in PStates of the set `of` (bit by number), in order of
+ * task, PState and key. Of nested collections only those that came or went are known, not what is in them. */
+int pstate_changes(struct leat_span ops, uint64_t of, struct buffer *out);
+/* Its names; key null where the PState has none, else borrowed as bytes. false: it is no element, but a list's header. */
+bool pstate_change_read(const struct pstate_schema *schema, const struct pstate_change *change, uint32_t *task,
+                        uint32_t *pstate, struct leat_value *key);
 
 /* One of the two slots of the checkpoint as it is on the disk. */
 struct pstate_slot {

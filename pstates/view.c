@@ -24,7 +24,7 @@
 
 /* PINS: of checkpoints, the last whole one and the one under way. Snapshots never take their slots: a checkpoint that finds
  * none could not go on. */
-enum { MAPS_WHOLE = 16, READERS = 126, PINS = 2, REFERENCE_STEP = 1024 };
+enum { MAPS_WHOLE = 16, PINS = 2, REFERENCE_STEP = 1024 };
 
 static const uint8_t key_turn[] = {KEY_SYSTEM, KEY_SYSTEM, 't'};
 static const uint8_t key_reference[] = {KEY_SYSTEM, KEY_SYSTEM, 'r'};
@@ -124,7 +124,7 @@ static int reserve_readers(const struct pstate_view *v, uint32_t readers, struct
 
 static uint32_t snapshots_most(const struct pstate_view *v)
 {
-    return v->config.readers > 0 ? v->config.readers : READERS;
+    return v->config.readers > 0 ? v->config.readers : PSTATE_READERS;
 }
 
 static int open_env(struct pstate_view *v, uint32_t readers)
@@ -458,6 +458,11 @@ uint64_t pstate_reader_turn(const struct pstate_reader *r)
 {
     return r->turn;
 }
+void pstate_snapshot_rest(struct pstate_reader *r)
+{
+    scans_close(r, false);
+}
+
 
 void pstate_view_figures(const struct pstate_view *v, struct pstate_figures *out)
 {

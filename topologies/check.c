@@ -444,6 +444,49 @@ int check_arguments(const struct plan *p, struct plan_edge at, const struct fold
     return 0;
 }
 
+/* ---- What is derived ---- */
+
+int check_derive(const struct plan *p, struct leat_error *err)
+{
+    const struct leat_derive *d = p->module->derive;
+
+    if (d->build == NULL || d->apply == NULL || d->drop == NULL)
+        return check_fail(p, err, "derive: .build, .apply and .drop are all wanted");
+    if (d->from == NULL || d->from[0] == '\0')
+        return check_fail(p, err, "derive: .from is empty: name the PStates that it follows from");
+    return 0;
+}
+
+static const char *suggest_pstate(const struct plan *p, const char *name)
+{
+    const char *best = NULL;
+
+    for (uint32_t i = 0; i < p->pstates; i++)
+        if (distance(p->pstate[i].name, name) <= 2)
+            best = p->pstate[i].name;
+    return suggest(p, best);
+}
+
+/* Elements of nested collections are written by reference: their operations do not say the first key. */
+static bool says_first_key(const struct pstate_level *top)
+{
+    const struct pstate_level *below = top->shape == PSTATE_MAP || top->shape == PSTATE_LIST ? top->below : NULL;
+
+    return below == NULL || below->shape == PSTATE_LEAF || below->shape == PSTATE_STRUCT || below->shape == PSTATE_ROWS;
+}
+
+int check_derived_from(const struct plan *p, const char *name, int pstate, struct leat_error *err)
+{
+    if (pstate < 0)
+        return check_fail(p, err, "derive: .from names '%s', which is no PState of the module%s", name, suggest_pstate(p, name));
+    if (p->derived_from >> pstate & 1)
+        return check_fail(p, err, "derive: .from names '%s' twice", name);
+    if (!says_first_key(p->pstate[pstate].top))
+        return check_fail(p, err, "derive: PState '%s' is %s, but a map or list of collections cannot be followed; put leaves or rows<..> in it",
+                          name, pstate_schema_text(p->arena, &p->pstate[pstate]));
+    return 0;
+}
+
 /* ---- Shape ---- */
 
 enum { UNSEEN, UNDER_WAY, SEEN };

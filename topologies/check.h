@@ -32,6 +32,9 @@ int check_into(struct plan *p, struct plan_edge at, struct leat_error *err);
 int check_resolved(const struct plan *p, struct plan_edge at, struct leat_error *err);
 /* That a fold's prepare() asked for each argument it is given, and each is given once. */
 int check_arguments(const struct plan *p, struct plan_edge at, const struct fold_asked *asked, struct leat_error *err);
+/* The declaration of what is derived, and each PState in its .from; pstate -1: there is none of this name. */
+int check_derive(const struct plan *p, struct leat_error *err);
+int check_derived_from(const struct plan *p, const char *name, int pstate, struct leat_error *err);
 /* Reachability, loops, the one reply; sets ranks. */
 int check_shape(struct plan *p, uint32_t topology, struct leat_error *err);
 

@@ -73,6 +73,8 @@ void plan_draw_text(const struct plan *p, struct buffer *out)
     }
     for (uint32_t i = 0; i < p->pstates; i++)
         line(out, "  pstate %s %s\n", p->pstate[i].name, pstate_schema_text(a, &p->pstate[i]));
+    if (p->derived_from != 0)
+        line(out, "  derived from %s\n", p->module->derive->from);
     for (uint32_t i = 0; i < p->topologies; i++) {
         const struct plan_topology *t = &p->topology[i];
 
@@ -109,6 +111,9 @@ void plan_draw_dot(const struct plan *p, struct buffer *out)
     }
     for (uint32_t i = 0; i < p->pstates; i++)
         line(out, "  \"pstate %s\" [shape=cylinder];\n", p->pstate[i].name);
+    for (uint32_t i = 0; i < p->pstates; i++)
+        if (p->derived_from >> i & 1)
+            line(out, "  \"pstate %s\" -> \"derived\" [style=dashed];\n", p->pstate[i].name);
     for (uint32_t i = 0; i < p->topologies; i++) {
         const struct plan_topology *t = &p->topology[i];
 

@@ -251,25 +251,33 @@ static int resolve_source(struct plan *p, const struct plan_config *config, cons
                            check_suggest_source(p, to, source));
 }
 
-/* All names in .from, separated by commas. A fold that emits is resolved when its columns are known, so sources are
+/* The next of several names that commas separate; NULL: no more. */
+static const char *next_name(struct plan *p, const char **names)
+{
+    const char *start = *names;
+    size_t size = strcspn(start, ",");
+
+    if (*start == '\0')
+        return NULL;
+    *names += size + (start[size] == ',');
+    while (size > 0 && *start == ' ')
+        start++, size--;
+    while (size > 0 && start[size - 1] == ' ')
+        size--;
+    return arena_format(p->arena, "%.*s", (int)size, start);
+}
+
+/* All names in .from. A fold that emits is resolved when its columns are known, so sources are
  * followed in a second pass after its own. */
 static int resolve_node(struct plan *p, const struct plan_config *config, struct plan_edge at, struct leat_error *err)
 {
     const char *from = p->module->topologies[at.topology].nodes[at.node].from;
     struct plan_node *n = &p->topology[at.topology].node[at.node];
+    const char *source;
     bool first = true;
 
-    while (*from != '\0') {
+    while ((source = next_name(p, &from)) != NULL) {
         const struct row_schema *schema;
-        size_t size = strcspn(from, ",");
-        const char *start = from;
-
-        from += size + (from[size] == ',');
-        while (size > 0 && *start == ' ')
-            start++, size--;
-        while (size > 0 && start[size - 1] == ' ')
-            size--;
-        const char *source = arena_format(p->arena, "%.*s", (int)size, start);
         int rv = resolve_source(p, config, source, at, &schema, err);
         if (rv != 0)
             return rv;
@@ -411,6 +419,24 @@ static int make_topologies(struct plan *p, const struct plan_config *config, str
     return rv;
 }
 
+/* What the module derives, and of which PStates. */
+static int make_derive(struct plan *p, struct leat_error *err)
+{
+    const char *from, *name;
+    int rv = p->module->derive != NULL ? check_derive(p, err) : 0;
+
+    if (p->module->derive == NULL || rv != 0)
+        return rv;
+    for (from = p->module->derive->from; rv == 0 && (name = next_name(p, &from)) != NULL;) {
+        int pstate = plan_pstate_find(p, name);
+
+        rv = check_derived_from(p, name, pstate, err);
+        if (rv == 0)
+            p->derived_from |= UINT64_C(1) << pstate;
+    }
+    return rv;
+}
+
 int plan_open(const struct plan_config *config, struct plan **out, struct leat_error *err)
 {
     struct leat_error own;
@@ -432,6 +458,8 @@ int plan_open(const struct plan_config *config, struct plan **out, struct leat_e
         rv = make_pstates(p, err);
     if (rv == 0)
         rv = make_topologies(p, config, err);
+    if (rv == 0)
+        rv = make_derive(p, err);
     if (rv == 0 && p->module->open != NULL && p->module->open(&p->values, &p->state, err) != 0)
         rv = check_wrap(p, err, "its open()");
     if (rv != 0) {

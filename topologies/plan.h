@@ -104,6 +104,7 @@ struct plan {
     uint32_t depots;
     struct pstate_schema *pstate;
     uint32_t pstates;
+    uint64_t derived_from;       /* bits by PState: what the module derives something from; 0: nothing is derived */
     struct plan_topology *topology;
     uint32_t topologies;
     uint32_t *stream;            /* topologies that are streams, in order */

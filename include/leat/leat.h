@@ -33,7 +33,7 @@ extern "C" {
 #endif
 
 /* Version of this interface; a module carries the one it was compiled with. */
-#define LEAT_ABI 1
+#define LEAT_ABI 2
 
 /* ---- Errors ---------------------------------------------------------------------------- */
 
@@ -282,6 +282,42 @@ struct leat_option {
     const char *value; /* the default */
 };
 
+/* What queries want at hand in memory and PStates do not give: it follows from the PStates of a group alone, so the engine
+ * makes it when the group opens and brings it forward behind each turn that wrote them. A version belongs to one state of the
+ * PStates, and who reads gets both together. It never changes once it is made: a new version may share parts with the one
+ * before. All of one group's calls come from one thread at a time; others read versions meanwhile.
+ *
+ * Values of PStates that were read in build or apply may be pointed to: they stay where they are for as long as a version lives
+ * in which their key did not change, when they take more than half a page (2,048 bytes; smaller ones share
+ * a page with their neighbours, and move with them). */
+struct leat_derivation; /* the committed state of a group that a version is made of */
+
+/* An element of a PState in .from that a turn wrote, once for each. */
+struct leat_change {
+    struct leat_task *task; /* to read what it is now */
+    uint32_t pstate;
+    struct leat_value key;  /* the first key; null where the PState has none. Borrowed for the call */
+    bool removed;
+};
+
+struct leat_derive {
+    const char *from; /* PStates, "centroids, postings": each a leaf, rows<..>, set, or map or list of leaves or rows<..> */
+    /* Make the first version. */
+    int (*build)(struct leat_derivation *d, void **state, struct leat_error *err);
+    /* Make the next version; *state = old when these changes do not matter. An error, here and there, is the end of the
+     * group: it stops until it is opened again, and then builds. */
+    int (*apply)(struct leat_derivation *d, void *old, const struct leat_change *change, uint32_t changes, void **state,
+                 struct leat_error *err);
+    /* Free a version: the oldest first, when nobody reads it any more. */
+    void (*drop)(void *state);
+};
+
+/* A task of the group to read with leat_get and its like: numbers first, first + leat_group_count, ... below
+ * leat_task_count are the group's. leat_alloc from it is until build or apply returns. Borrowed until then. */
+LEAT_API struct leat_task *leat_derivation_task(struct leat_derivation *d, uint32_t task);
+/* The group's first task, whose number is the group's. */
+LEAT_API struct leat_task *leat_derivation_first(struct leat_derivation *d);
+
 /* A module is one constant value. Checked whole when it is launched; every mistake is reported with the
  * module, topology, node and column it is in. */
 struct leat_module {
@@ -295,6 +331,7 @@ struct leat_module {
     const struct leat_depot_declaration *depots;
     const struct leat_pstate_declaration *pstates;
     const struct leat_topology *topologies;
+    const struct leat_derive *derive; /* NULL: nothing is derived */
 };
 
 /* Lists end with a zero row, which these add. */
@@ -402,6 +439,10 @@ LEAT_API uint64_t leat_random(struct leat_task *t);
 LEAT_API uint32_t leat_task_number(const struct leat_task *t);
 /* How many tasks the module has. */
 LEAT_API uint32_t leat_task_count(const struct leat_task *t);
+/* The group of this task, and the module's number of groups: task & (groups - 1). What tasks of one group do in a turn is
+ * committed at once. */
+LEAT_API uint32_t leat_group(const struct leat_task *t);
+LEAT_API uint32_t leat_group_count(const struct leat_task *t);
 /* The task that owns a key. The same everywhere, also in clients: xxh3_64(key) & (tasks - 1). */
 LEAT_API uint32_t leat_task_of(uint32_t tasks, const struct leat_value *key);
 /* The hash behind leat_task_of: xxh3_64 of the value's bytes. It never changes: it may be stored. */
@@ -412,6 +453,9 @@ LEAT_API void *leat_state(const struct leat_task *t);
 LEAT_API const struct leat_options *leat_options(const struct leat_task *t);
 /* The request of a query: one row. Borrowed until the request ends. */
 LEAT_API const struct leat_batch *leat_request(const struct leat_task *t);
+/* What the module derives from this task's group. In a stream: as committed before the turn, whatever it has written. In a
+ * query: of the very snapshot that it reads. NULL: the error sticks to t. Borrowed until the turn or request ends. */
+LEAT_API const void *leat_derived(const struct leat_task *t);
 /* Memory until the turn or request ends; aligned to 64. Never NULL: past the limit the error sticks to t. */
 LEAT_API void *leat_alloc(struct leat_task *t, size_t size);
 /* Queries: memory of this request, node and task, zeroed the first time; the same afterwards. */

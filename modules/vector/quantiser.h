@@ -100,7 +100,7 @@ struct vector_scan {
     const void *ahead;    /* blocks scanned next, fetched meanwhile; NULL: none */
     uint32_t ahead_count;
     /* Found: for each block the lanes that are live and pass; and of each block where any does, 32 estimates and lower
-     * bounds, never NaN, at 32 * block. estimate may be NULL. */
+     * bounds, always finite, at 32 * block. estimate may be NULL. */
     uint32_t *mask;
     float *estimate, *lower;
 };
@@ -122,8 +122,17 @@ struct vector_quantiser {
 };
 
 extern const struct vector_quantiser vector_quantiser_portable;
+#if defined(__x86_64__)
+extern const struct vector_quantiser vector_quantiser_avx2, vector_quantiser_avx512, vector_quantiser_avx512_bytes;
+#endif
 
 void vector_rotate_by(const struct vector_quantiser *by, const struct vector_rotation *r, const float *in, float *out);
+/* What a row's error is multiplied with. Beyond what floats hold, nothing is known: every bound becomes the lowest. */
+static inline float vector_scan_reach(const struct vector_scan *s)
+{
+    return s->base - s->base == 0 ? s->query->epsilon * s->distance : __builtin_inff();
+}
+
 const struct vector_quantiser *vector_quantiser(void);
 /* All that this processor can run, the portable one first; *count of them. For tests and benchmarks. */
 const struct vector_quantiser *const *vector_quantisers(uint32_t *count);

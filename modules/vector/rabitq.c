@@ -15,11 +15,14 @@ struct sums {
     double product;  /* c * r */
 };
 
-static float narrow(double x)
+/* Beyond what floats hold, whatever the query, the row has to be looked at. */
+static struct vector_factors factors_of(double add, double scale, double error)
 {
     double most = (double)FLT_MAX;
 
-    return (float)(x < most ? x > -most ? x : -most : most);
+    if (fabs(add) <= most && -scale <= most && error <= most)
+        return (struct vector_factors){(float)add, (float)scale, (float)error};
+    return (struct vector_factors){-FLT_MAX, 0, FLT_MAX};
 }
 
 /* Four chains, for speed. In double nothing overflows or vanishes. */
@@ -60,10 +63,8 @@ void vector_encode(enum vector_metric metric, const void *row, const void *centr
     double spread = s.absolute > 0 ? fmax(padded * by / s.absolute - 1, 0) : 0;
     double error = sqrt(s.squares * spread / (padded - 1));
 
-    if (metric == VECTOR_L2)
-        *factors = (struct vector_factors){narrow(s.squares + 2 * by * s.signs), narrow(-2 * by), narrow(2 * error)};
-    else
-        *factors = (struct vector_factors){narrow(by * s.signs - s.product), narrow(-by), narrow(error)};
+    *factors = metric == VECTOR_L2 ? factors_of(s.squares + 2 * by * s.signs, -2 * by, 2 * error)
+                                   : factors_of(by * s.signs - s.product, -by, error);
 }
 
 /* ---- Blocks ---- */

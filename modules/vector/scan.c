@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "modules/vector/quantiser.h"
-
 #include "modules/vector/vector.h"
 
 #include <float.h>
@@ -56,10 +55,10 @@ static void sums_portable(const void *block, const uint8_t *table, uint32_t padd
         }
 }
 
-/* What is NaN or below all numbers becomes the lowest. */
+/* What is NaN becomes the lowest of all. */
 static float number(float x)
 {
-    return x > -FLT_MAX ? x : -FLT_MAX;
+    return x > -FLT_MAX ? x < FLT_MAX ? x : FLT_MAX : -FLT_MAX;
 }
 
 /* A block's estimates and bounds; returns the mask of those that pass. */
@@ -67,16 +66,16 @@ static uint32_t judge_portable(const struct vector_scan *s, const uint8_t *facto
                                float *estimate, float *lower)
 {
     const struct vector_query *q = s->query;
-    float reach = q->epsilon * s->distance, add[LANES], scale[LANES], error[LANES];
+    float reach = vector_scan_reach(s), add[LANES], scale[LANES], error[LANES];
     uint32_t mask = 0;
 
     memcpy(add, factors, sizeof(add));
     memcpy(scale, factors + sizeof(add), sizeof(scale));
     memcpy(error, factors + 2 * sizeof(add), sizeof(error));
     for (uint32_t i = 0; i < LANES; i++) {
-        float found = (s->base + add[i]) + scale[i] * (q->step * ((float)sum[i] - q->middle));
+        float found = number((s->base + add[i]) + scale[i] * (q->step * ((float)sum[i] - q->middle)));
 
-        estimate[i] = number(found);
+        estimate[i] = found;
         lower[i] = number(found + scale[i] * q->slack - error[i] * reach);
         mask |= (uint32_t)(lower[i] <= s->threshold) << i;
     }
@@ -106,14 +105,30 @@ const struct vector_quantiser vector_quantiser_portable = {"portable", hadamard_
 
 /* ---- The choice ---- */
 
+/* As vector_kernels() are chosen; those for AVX-512 have a better variant where the processor has shuffles of 64 bytes. */
+
 static const struct vector_quantiser *can[4];
 static uint32_t can_count;
 static const struct vector_quantiser *chosen;
 
 static void choose(void)
 {
+    const char *wish = vector_kernels()->name;
+
     can[can_count++] = &vector_quantiser_portable;
-    chosen = can[can_count - 1];
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        can[can_count++] = &vector_quantiser_avx2;
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512dq")) {
+        can[can_count++] = &vector_quantiser_avx512;
+        if (__builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni"))
+            can[can_count++] = &vector_quantiser_avx512_bytes;
+    }
+#endif
+    for (uint32_t i = 0; i < can_count; i++)
+        if (strncmp(can[i]->name, wish, strlen(wish)) == 0)
+            chosen = can[i];
 }
 
 static void choose_once(void)
