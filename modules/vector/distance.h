@@ -22,10 +22,12 @@ struct vector_distance {
     float (*one)(const void *a, const void *b, uint32_t dims);
     /* out[i] = one(query, row[i]), the same bits, i < n. Rows may lie anywhere: those ahead are fetched meanwhile. */
     void (*pointers)(const void *query, const void *const *row, uint32_t n, uint32_t dims, float *out);
-    /* out[i] = one(query, row + i * stride), the same bits, i < n. For rows in one piece; the more a call the better. */
+    /* out[i] = one(query, row + i * stride), the same bits, i < n. For rows in one piece; the more a call the better.
+     */
     void (*strided)(const void *query, const void *row, size_t stride, uint32_t n, uint32_t dims, float *out);
     /* out[q * width + r] = the distance of query[q] and row[r], q < queries, r < rows; floats are summed in an order of
-     * their own, the same for each pair in whatever company it comes. Costs a pair several times less than the others. */
+     * their own, the same for each pair in whatever company it comes. Costs a pair several times less than the others.
+     */
     void (*block)(const void *const *query, uint32_t queries, const void *const *row, uint32_t rows, uint32_t dims,
                   float *out, size_t width);
 };
@@ -46,6 +48,6 @@ void vector_floats(enum leat_type type, const void *row, uint32_t dims, float *o
 void vector_squares(enum leat_type type, const void *row, size_t stride, uint32_t n, uint32_t dims, float *out);
 
 /* The variants, for the choice in kernels.c. */
-extern const struct vector_distances vector_distances_portable;
+extern const struct vector_distances vector_distances_portable, vector_distances_avx2, vector_distances_avx512;
 
 #endif

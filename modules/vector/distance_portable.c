@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "modules/vector/distance.h"
-
-#include <string.h>
+#include "modules/vector/distance_shapes.h"
 
 /* The reference. Types and metrics are constants wherever they are inlined. */
 
@@ -37,7 +35,7 @@ ALWAYS float number(enum leat_type type, const void *base, size_t i)
     return f;
 }
 
-ALWAYS float term(enum vector_metric metric, float x, float y)
+ALWAYS float of_two(enum vector_metric metric, float x, float y)
 {
     return metric == VECTOR_L2 ? (x - y) * (x - y) : x * y;
 }
@@ -50,9 +48,9 @@ ALWAYS float of_floats(enum vector_metric metric, enum leat_type type, const voi
 
     for (; i + 4 <= dims; i += 4)
         for (uint32_t j = 0; j < 4; j++)
-            sum[j] += term(metric, number(type, a, i + j), number(type, b, i + j));
+            sum[j] += of_two(metric, number(type, a, i + j), number(type, b, i + j));
     for (; i < dims; i++)
-        sum[0] += term(metric, number(type, a, i), number(type, b, i));
+        sum[0] += of_two(metric, number(type, a, i), number(type, b, i));
     return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
 
@@ -110,62 +108,40 @@ ALWAYS void floats(enum leat_type type, const void *row, uint32_t dims, float *o
                                           : number(type, row, i);
 }
 
-#define FUNCTIONS(metric, type, name)                                                                                  \
-    static float one_##name(const void *a, const void *b, uint32_t dims)                                               \
-    {                                                                                                                  \
-        return of(metric, type, a, b, dims);                                                                           \
-    }                                                                                                                  \
-    static void pointers_##name(const void *query, const void *const *row, uint32_t n, uint32_t dims, float *out)      \
-    {                                                                                                                  \
-        for (uint32_t i = 0; i < n; i++)                                                                               \
-            out[i] = one_##name(query, row[i], dims);                                                                  \
-    }                                                                                                                  \
-    static void strided_##name(const void *query, const void *row, size_t stride, uint32_t n, uint32_t dims,           \
-                               float *out)                                                                             \
-    {                                                                                                                  \
-        for (uint32_t i = 0; i < n; i++)                                                                               \
-            out[i] = one_##name(query, (const uint8_t *)row + i * stride, dims);                                       \
-    }                                                                                                                  \
-    static void block_##name(const void *const *query, uint32_t queries, const void *const *row, uint32_t rows,        \
-                             uint32_t dims, float *out, size_t width)                                                  \
-    {                                                                                                                  \
-        for (uint32_t r = 0; r < rows; r++)                                                                            \
-            for (uint32_t q = 0; q < queries; q++)                                                                     \
-                out[q * width + r] = one_##name(query[q], row[r], dims);                                               \
-    }
+ALWAYS uint32_t together(enum leat_type type)
+{
+    (void)type;
+    return 1;
+}
 
-#define FLOATS(type, name)                                                                                             \
-    static void floats_##name(const void *row, uint32_t dims, float *out)                                              \
-    {                                                                                                                  \
-        floats(type, row, dims, out);                                                                                  \
-    }
+ALWAYS void few(enum vector_metric metric, enum leat_type type, const void *query, const void *const *row,
+                const void *const *ahead, uint32_t n, uint32_t dims, float *out)
+{
+    (void)ahead;
+    for (uint32_t r = 0; r < n; r++)
+        out[r] = of(metric, type, query, row[r], dims);
+}
 
-FUNCTIONS(VECTOR_L2, LEAT_F32_VECTOR, l2_f32)
-FUNCTIONS(VECTOR_L2, LEAT_F16_VECTOR, l2_f16)
-FUNCTIONS(VECTOR_L2, LEAT_I8_VECTOR, l2_i8)
-FUNCTIONS(VECTOR_L2, LEAT_U8_VECTOR, l2_u8)
-FUNCTIONS(VECTOR_L2, LEAT_BITS, l2_bits)
-FUNCTIONS(VECTOR_DOT, LEAT_F32_VECTOR, dot_f32)
-FUNCTIONS(VECTOR_DOT, LEAT_F16_VECTOR, dot_f16)
-FUNCTIONS(VECTOR_DOT, LEAT_I8_VECTOR, dot_i8)
-FUNCTIONS(VECTOR_DOT, LEAT_U8_VECTOR, dot_u8)
-FUNCTIONS(VECTOR_DOT, LEAT_BITS, dot_bits)
-FLOATS(LEAT_F32_VECTOR, f32)
-FLOATS(LEAT_F16_VECTOR, f16)
-FLOATS(LEAT_I8_VECTOR, i8)
-FLOATS(LEAT_U8_VECTOR, u8)
-FLOATS(LEAT_BITS, bits)
+ALWAYS uint32_t term(enum vector_metric metric, enum leat_type type, const void *vector, uint32_t dims, bool query)
+{
+    (void)metric;
+    (void)type;
+    (void)vector;
+    (void)dims;
+    (void)query;
+    return 0;
+}
 
-#define DISTANCE(name) {one_##name, pointers_##name, strided_##name, block_##name}
+ALWAYS void tile(enum vector_metric metric, enum leat_type type, const void *const *query, const void *const *row,
+                 uint32_t dims, const uint32_t *query_term, const uint32_t *row_term, float *out, size_t width)
+{
+    (void)query_term;
+    (void)row_term;
+    for (uint32_t q = 0; q < VECTOR_TILE; q++)
+        for (uint32_t r = 0; r < VECTOR_TILE; r++)
+            out[q * width + r] = of(metric, type, query[q], row[r], dims);
+}
 
-const struct vector_distances vector_distances_portable = {
-    .of = {[VECTOR_L2] = {[LEAT_F32_VECTOR] = DISTANCE(l2_f32), [LEAT_F16_VECTOR] = DISTANCE(l2_f16),
-                          [LEAT_I8_VECTOR] = DISTANCE(l2_i8), [LEAT_U8_VECTOR] = DISTANCE(l2_u8),
-                          [LEAT_BITS] = DISTANCE(l2_bits)},
-           [VECTOR_DOT] = {[LEAT_F32_VECTOR] = DISTANCE(dot_f32), [LEAT_F16_VECTOR] = DISTANCE(dot_f16),
-                           [LEAT_I8_VECTOR] = DISTANCE(dot_i8), [LEAT_U8_VECTOR] = DISTANCE(dot_u8),
-                           [LEAT_BITS] = DISTANCE(dot_bits)},
-           [VECTOR_HAMMING] = {[LEAT_BITS] = DISTANCE(l2_bits)}},
-    .floats = {[LEAT_F32_VECTOR] = floats_f32, [LEAT_F16_VECTOR] = floats_f16, [LEAT_I8_VECTOR] = floats_i8,
-               [LEAT_U8_VECTOR] = floats_u8, [LEAT_BITS] = floats_bits},
-};
+VECTOR_VARIANT()
+
+const struct vector_distances vector_distances_portable = VECTOR_DISTANCES;

@@ -42,6 +42,7 @@ static const struct vector_kernels portable = {"portable", dot_portable, dot_poi
                                                &vector_distances_portable};
 
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <immintrin.h>
 
 #define ALWAYS static inline __attribute__((always_inline))
@@ -142,7 +143,7 @@ AVX2 static void dot_pointers_avx2(const void *query, const void *const *row, ui
 }
 
 static const struct vector_kernels avx2 = {"avx2", dot_avx2, dot_pointers_avx2, vector_product_avx2,
-                                           &vector_distances_portable};
+                                           &vector_distances_avx2};
 
 /* ---- AVX-512 ---- */
 
@@ -216,7 +217,11 @@ AVX512 static void dot_pointers_avx512(const void *query, const void *const *row
 }
 
 static const struct vector_kernels avx512 = {"avx512", dot_avx512, dot_pointers_avx512, vector_product_avx512,
-                                             &vector_distances_portable};
+                                             &vector_distances_avx512};
+/* Integers and bits have the instructions that they need since VNNI and VPOPCNTDQ, which came together on all but a few
+ * processors: those take everything but products with AVX2, as fast where rows come from memory. */
+static const struct vector_kernels avx512_first = {"avx512", dot_avx512, dot_pointers_avx512, vector_product_avx512,
+                                                   &vector_distances_avx2};
 #endif
 
 /* ---- The choice ---- */
@@ -225,17 +230,29 @@ static const struct vector_kernels *can[3];
 static uint32_t can_count;
 static const struct vector_kernels *chosen;
 
+#if defined(__x86_64__)
+/* Not among the names that every compiler's __builtin_cpu_supports knows. */
+static bool has_f16c(void)
+{
+    uint32_t a, b, c = 0, d;
+
+    return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+#endif
+
 static void choose(void)
 {
     const char *wish = getenv("LEAT_SIMD");
 
     can[can_count++] = &portable;
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c())
         can[can_count++] = &avx2;
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512dq"))
-        can[can_count++] = &avx512;
+    if (can_count > 1 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
+        can[can_count++] = __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vpopcntdq")
+                               ? &avx512
+                               : &avx512_first;
 #endif
     chosen = can[can_count - 1];
     for (uint32_t i = 0; wish != NULL && i < can_count; i++)
