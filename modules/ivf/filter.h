@@ -2,51 +2,68 @@
 #ifndef MODULES_IVF_FILTER_H
 #define MODULES_IVF_FILTER_H
 
-/* Filters on attributes, evaluated 32 rows at a time. docs/IVF.md has the language:
+/* Filters on attributes, evaluated on blocks of 32 rows. docs/IVF.md has the language:
  *
  *   filter:      {ATTRIBUTE: value, ATTRIBUTE: {comparison, ..}, "and": [filter, ..], "or": [filter, ..], "not": filter}
  *   comparison:  "eq" "neq" "gt" "gte" "lt" "lte": value; "in": [value, ..]; "exists": true or false
  *
- * All of a map's entries must hold, so {} is every row. On a row that lacks the attribute every comparison is false, neq
- * too, but for "exists": false; "not" turns that round like any other answer.
+ * All entries of a map must hold, so {} is every row. On a row that lacks the attribute each comparison is false, neq
+ * too, but for "exists": false; "not" turns this answer round like any other.
  *
- * Strings are compared by a hash of 64 bits: of rows with other strings one in 2^64 is taken for equal. filter_verify()
- * compares the strings themselves. */
+ * Strings are compared by a hash of 64 bits, so that of other strings one in 2^64 is taken for the same; filter_verify
+ * compares the strings themselves. All other comparisons are exact. */
 
 #include "modules/ivf/attributes.h"
 
 enum {
-    FILTER_DEPTH = 32,      /* of filters in filters */
-    FILTER_STEPS = 1024,    /* comparisons and groups */
-    FILTER_VALUES = 65536   /* in all lists of "in" */
+    FILTER_STEPS = 2048,   /* comparisons, and what joins them; a range of texts counts as seven */
+    FILTER_VALUES = 65536, /* in all lists of "in" */
+    FILTER_BATCH = 64      /* blocks that a kernel gets at most */
 };
 
 struct filter;
 
-/* Memory that lives as long as the filter; never NULL; aligned to 8. */
+/* Memory that lives as long as the filter, at an alignment of 8 or more; never NULL. */
 typedef void *filter_alloc(void *context, size_t size);
 
-/* Compile one MessagePack value, which is borrowed as long as *out. No bytes, or null: *out is NULL, every row.
- * LEAT_EINVAL and LEAT_ELIMIT say where in the filter: "filter.or[1].price.gte: ..". */
+/* Compile one MessagePack value. It and the attributes are borrowed as long as *out. No bytes, or null: *out is NULL,
+ * every row passes. LEAT_EINVAL and LEAT_ELIMIT say where: "filter.or[1].price.gte: ..". */
 int filter_parse(const struct attributes *a, struct leat_span msgpack, filter_alloc *alloc, void *context,
                  const struct filter **out, struct leat_error *err);
 
-/* The blocks [first, first + count) of a table (attributes.h) of `blocks` blocks: mask[i] has the bits of the rows of block
- * first + i that pass. Rows that are not there pass or not: the caller knows which live. */
+/* Of a table (attributes.h) of `blocks` blocks those from `first` on, `count` of them: mask[i] has the bits of the rows of
+ * block first + i that pass. Places without a row pass or do not: the caller knows which rows live. */
 void filter_blocks(const struct filter *f, const void *table, uint32_t blocks, uint32_t first, uint32_t count,
                    uint32_t *mask);
 
-/* Does a map of attributes pass? Exact. Attributes that do not fit their declaration do not pass. */
+/* Does a map of attributes pass? Exact. What does not fit the declaration does not pass. */
 bool filter_verify(const struct filter *f, struct leat_span map);
 
-/* Kernels of this processor's instruction sets, as in modules/vector: what is in [low, high] of blocks of 32 numbers each,
- * and what is in a table of `mask + 1` places (a power of two) by open addressing, places[i].used == 0 where there is none. */
+/* ---- Kernels: by instruction set, chosen with those of modules/vector ---- */
+
+/* The values of a long "in", by open addressing: a slot that is free holds `empty`, which is itself one of the values, so
+ * that a search that ends at it ends right. */
+struct filter_set {
+    int64_t *slot;
+    uint32_t mask, shift; /* slots - 1; 64 - log2(slots) */
+    uint64_t factor;
+    int64_t empty;
+};
+
+/* Columns of blocks * 32 numbers at any alignment; out: a word for each block, blocks <= FILTER_BATCH. */
 struct filter_kernels {
     const char *name;
+    /* low <= number <= high */
     void (*interval)(const void *column, uint32_t blocks, int64_t low, int64_t high, uint32_t *out);
+    /* The number is in the set. */
+    void (*member)(const void *column, uint32_t blocks, const struct filter_set *set, uint32_t *out);
 };
-/* The chosen one, after vector_kernels(); all that this processor can run, the portable one first, for tests. */
-const struct filter_kernels *filter_kernels(void);
-const struct filter_kernels *const *filter_kernels_all(uint32_t *count);
+
+/* Those with the name of some vector kernels that this processor can run. */
+const struct filter_kernels *filter_kernels(const char *name);
+
+/* filter_blocks with these, for tests and benchmarks. */
+void filter_blocks_with(const struct filter_kernels *k, const struct filter *f, const void *table, uint32_t blocks,
+                        uint32_t first, uint32_t count, uint32_t *mask);
 
 #endif
