@@ -138,26 +138,33 @@ static struct leat_value read_scalar(struct reader *r, const struct head *h)
     }
 }
 
+/* What lies between two readers of the same bytes. */
+static struct leat_span between(const struct reader *from, const struct reader *to)
+{
+    return span_of(from->at, (size_t)(to->at - from->at));
+}
+
 int leat_any_read(struct leat_span *bytes, struct leat_any_item *out)
 {
-    struct reader whole = reader_of(*bytes), r = whole;
-    int rv = skip_value(&whole, NULL);
+    struct reader start = reader_of(*bytes), content = start, end = start;
     struct head h;
 
-    if (rv != 0)
-        return rv;
-    read_head(&r, &h);
-    struct leat_span value = span_of(bytes->base, (size_t)(whole.at - (const uint8_t *)bytes->base));
-    *out = (struct leat_any_item){.value = leat_any(value.base, value.size)};
+    read_head(&content, &h);
+    if (h.type == LEAT_ANY && skip_value(&end, NULL) != 0)
+        return LEAT_ESCHEMA;
+    *out = (struct leat_any_item){.value = leat_any(start.at, between(&start, &end).size)};
     if (h.type != LEAT_ANY) {
-        out->value = read_scalar(&r, &h);
+        out->value = read_scalar(&content, &h);
+        end = content;
     } else if (h.skip == 0) { /* no extension: those have content */
         bool map = h.byte <= 0x8f || h.byte >= 0xde;
 
         out->kind = map ? LEAT_ANY_MAP : LEAT_ANY_ARRAY;
         out->count = (uint32_t)(map ? h.elements / 2 : h.elements);
-        out->elements = span_of(r.at, (size_t)(whole.at - r.at));
+        out->elements = between(&content, &end);
     }
-    *bytes = span_of(whole.at, reader_left(&whole));
+    if (end.error != 0)
+        return LEAT_ESCHEMA;
+    *bytes = span_of(end.at, reader_left(&end));
     return 0;
 }

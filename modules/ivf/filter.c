@@ -292,7 +292,7 @@ static int range(struct compiler *c, const struct place *at, struct subject s, e
 static struct filter_member *new_member(struct compiler *c, bool strings, uint32_t count, int64_t first)
 {
     struct filter_member *m = c->alloc(c->context, sizeof(*m));
-    uint32_t bits = 64 - (uint32_t)__builtin_clzll(2 * (uint64_t)count - 1), slots = 1U << bits;
+    uint32_t bits = 64 - (uint32_t)__builtin_clzll(4 * (uint64_t)count - 1), slots = 1U << bits;
     size_t size = (slots + 1) * sizeof(*m->string);
 
     *m = (struct filter_member){{NULL, slots - 1, 64 - bits, c->factor, first}, NULL};

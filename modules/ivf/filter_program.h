@@ -47,7 +47,10 @@ struct filter {
 
 static inline uint32_t filter_home(const struct filter_set *s, int64_t value)
 {
-    return (uint32_t)((uint64_t)value * s->factor >> s->shift);
+    uint64_t h = (uint64_t)value * s->factor;
+
+    /* Once more: products of values in equal steps lie in equal steps, and fill some regions of the slots. */
+    return (uint32_t)((h ^ h >> 32) * s->factor >> s->shift);
 }
 
 /* The slot of a value, or one that is empty. */
