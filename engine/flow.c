@@ -308,9 +308,9 @@ void flow_emit(struct flow *f, const struct flow_node *n, uint32_t task, struct 
         return;
     struct leat_span bytes = scratch_row(f);
 
-    if (n->plan->reply)
+    if (n->plan->reply || n->plan->background)
         f->hooks->reply(f, n->plan, bytes);
-    for (uint32_t i = 0; i < n->plan->edges; i++) {
+    for (uint32_t i = 0; i < n->plan->edges && !n->plan->background; i++) {
         struct flow_tag with = tag;
 
         if (!too_many_hops(f, n, plan_node_at(f->plan, n->plan->edge[i]), &with))
@@ -351,6 +351,15 @@ static void run_append(struct flow *f, struct flow_node *n, const struct flow_ro
 {
     for (uint32_t i = 0; i < rows->count; i++)
         f->hooks->append(f, n->plan->depot, rows->row[i], rows->tag[i]);
+}
+
+static int run_background(struct flow *f, struct flow_node *n, const struct flow_rows *rows)
+{
+    for (uint32_t i = 0; i < rows->count && f->err.code == 0; i++)
+        f->hooks->background(f, n->at, rows->task, rows->row[i]);
+    if (f->err.code != 0)
+        f->failed_node = n->plan;
+    return f->err.code;
 }
 
 static int run_batch(struct flow *f, struct flow_node *n, uint32_t task, const struct leat_batch *in,
@@ -406,6 +415,7 @@ static int run_node(struct flow *f, struct flow_node *n)
     uint64_t start = f->hooks->ran != NULL ? clock_ns() : 0;
     uint32_t count = n->touched_count, done = 0;
     struct flow_rows *rows = arena_alloc(f->arena, count * sizeof(*rows), 8);
+    bool waits = n->plan->background && f->hooks->background != NULL;
     int rv = 0;
 
     for (uint32_t i = 0; i < count; i++) {
@@ -420,11 +430,13 @@ static int run_node(struct flow *f, struct flow_node *n)
         done += rows[i].count;
         if (n->plan->work == PLAN_APPEND)
             run_append(f, n, &rows[i]);
+        else if (waits)
+            rv = run_background(f, n, &rows[i]);
         else
             rv = run_rows(f, n, &rows[i]);
     }
     f->rows += done;
-    if (f->hooks->ran != NULL)
+    if (f->hooks->ran != NULL && !waits)
         f->hooks->ran(f, n->at, done, clock_ns() - start);
     return rv;
 }

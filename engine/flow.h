@@ -42,7 +42,9 @@ struct flow_hooks {
                          struct leat_span state, uint64_t sources);
     /* A row for a depot (PLAN_APPEND). Streams only. */
     void (*append)(struct flow *f, uint32_t depot, struct leat_span row, struct flow_tag tag);
-    /* A row of the reply. Queries only. */
+    /* A row for a background node, which waits. Streams; NULL: it runs, and what it emits is given to reply. */
+    void (*background)(struct flow *f, struct plan_edge at, uint32_t task, struct leat_span row);
+    /* A row of the reply, or of a background node. */
     void (*reply)(struct flow *f, const struct plan_node *node, struct leat_span row);
     /* A rejected row. Streams; NULL: the request fails with LEAT_EREJECTED. */
     void (*reject)(struct flow *f, const struct leat_task *t, uint32_t row, const char *reason);

@@ -12,7 +12,8 @@
 #define SPACE_MOST_NS 1000000000LL
 
 const char *const group_crash_points[] = {"turn.ran",     "turn.appended", "turn.committed", "turn.derived",
-                                          "turn.applied", "turn.released", NULL};
+                                          "turn.applied", "turn.released", "background.picked",
+                                          "background.ran", "background.taken", NULL};
 
 static group_crash *crash_hook;
 static void *crash_context;
@@ -177,12 +178,15 @@ int group_step(struct group *g, struct leat_error *err)
         rv = turn_step(g, err);
     if (rv < 0)
         return rv;
+    int background = background_step(g->background, err);
+    if (background < 0)
+        return background;
     int checkpoint = checkpoint_step(g, err);
     if (!g->checkpointing)
         hold_checkpoint_over(&g->hold);
     if (checkpoint == LEAT_ENOSPACE)
         checkpoint = wait_for_space(g, &g->checkpoint_waits, err);
-    return checkpoint != 0 ? checkpoint : rv != 0 || came;
+    return checkpoint != 0 ? checkpoint : rv != 0 || came || background != 0;
 }
 
 int64_t group_due(const struct group *g)
@@ -207,6 +211,11 @@ int64_t group_due(const struct group *g)
 
 /* ---- Closing ---- */
 
+void group_stop(struct group *g)
+{
+    background_stop(g->background);
+}
+
 int group_settle(struct group *g, struct leat_error *err)
 {
     g->closing = true;
@@ -219,6 +228,8 @@ int group_close_clean(struct group *g, struct leat_error *err)
     struct buffer state;
     int rv = unread_follow(g, 1, err);
 
+    background_close(g->background);
+    g->background = NULL;
     buffer_init(&state, LIMIT_BATCH);
     group_state_save(g, &state);
     if (rv == 0 && state.error != 0)
@@ -245,6 +256,7 @@ void group_close(struct group *g)
 {
     if (g == NULL)
         return;
+    background_close(g->background);
     turn_drop_held(g);
     derive_close(g->derive);
     if (g->intake != NULL)

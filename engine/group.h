@@ -31,6 +31,7 @@ struct group_config {
     uint32_t cut_rows;            /* tests: turns of a random size up to this many rows; 0: off */
     bool force_hops;              /* tests: every hop between tasks goes through the journal and is read from there */
     bool step_checkpoints;        /* tests: in parts by group_step, not on a thread */
+    bool step_background;         /* tests: background nodes run in group_step, not on a thread */
     uint64_t map_size;            /* 0: default, like those below */
     uint64_t segment_size;
     uint64_t checkpoint_bytes;
@@ -60,7 +61,7 @@ void group_connect(struct group *g, struct group *const *peers, const struct gro
 void group_disconnect(struct group *g);
 /* Once all are connected: LEAT_ECORRUPT when it has consumed what the logs it reads from do not have. */
 int group_check_sources(const struct group *g, struct leat_error *err);
-/* Before the first step: has every output of its peers been consumed? */
+/* Before the first step: has every output of its peers been consumed, and does no row wait for a background node? */
 bool group_drained(const struct group *g);
 
 /* Do what there is to do, at most one turn. 1: did something, 0: nothing to do now, else fatal (err says why; the
@@ -69,6 +70,8 @@ int group_step(struct group *g, struct leat_error *err);
 /* Monotonic nanoseconds at which to step even if nobody wakes it; INT64_MAX: never. */
 int64_t group_due(const struct group *g);
 
+/* Background nodes begin no more runs. */
+void group_stop(struct group *g);
 /* Before a clean close, on all groups while none is closed: take in the progress that has come, but no more rows. So what
  * was processed is under way no more when the module starts again. */
 int group_settle(struct group *g, struct leat_error *err);

@@ -390,6 +390,8 @@ int group_open(const struct group_config *config, struct group **out, struct lea
         rv = check_cursors(g, err);
     if (rv == 0)
         rv = open_derive(g, err);
+    if (rv == 0)
+        rv = background_open(g, &g->background, err);
     if (rv == 0) {
         open_acks(g);
         rv = open_intake(g, err);
@@ -482,5 +484,5 @@ bool group_drained(const struct group *g)
     for (uint32_t i = 0; i < g->config.groups; i++)
         if (g->peer[i].cursor.turn != g->peer[i].group->sent[g->config.number])
             return false;
-    return true;
+    return atomic_load(&g->stats.background_waiting) == 0;
 }

@@ -9,6 +9,7 @@
  *   unread.c       sessions in depots that nobody reads
  *   turn_output.c  what nodes send away in a turn: rows, states, appends, dead letters, ack returns */
 
+#include "engine/background.h"
 #include "engine/flow.h"
 #include "engine/group.h"
 #include "engine/hold.h"
@@ -57,11 +58,13 @@ struct unread {
     uint64_t next;    /* up to where they are in the table */
 };
 
+enum turn_input_kind { INPUT_RECORD, INPUT_HOP, INPUT_RESULT };
+
 /* One input of a turn, to know a poisonous one again. */
 struct turn_input {
-    bool hop;
-    uint32_t from;    /* peer, or partition */
-    uint64_t at;      /* turn, or offset */
+    enum turn_input_kind kind;
+    uint32_t from;    /* partition, or peer */
+    uint64_t at;      /* offset, turn, or key of the request */
     uint32_t item;
 };
 
@@ -83,6 +86,7 @@ struct group {
     struct intake *intake;
     struct acks *acks;
     struct flow *flow;
+    struct background *background; /* NULL: no background nodes */
     struct arena *arena;
     struct arena *small;          /* decoding of heads and replay */
     struct random random;
@@ -215,6 +219,8 @@ struct turn {
     uint32_t records;                        /* depot records taken: the next index */
     uint64_t bytes;
     uint32_t inputs;
+    uint32_t results;                        /* of background nodes, taken */
+    uint32_t requests;                       /* to background nodes, sent */
     struct turn_input first;                 /* the first input */
     struct leat_span first_row;
     uint32_t *taken;                         /* by peer: messages consumed whole */

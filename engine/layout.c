@@ -102,7 +102,7 @@ static int on_fingerprint(struct layout *l, char *line, struct leat_error *err)
     return 0;
 }
 
-/* ---- The streams: "stream T node N takes SCHEMA[ fold F]" ---- */
+/* ---- The streams: "stream T node N takes SCHEMA[ fold F][ background]" ---- */
 
 static char *after(char *line, const char *word)
 {
@@ -121,6 +121,9 @@ static int on_stream(struct layout *l, char *line, struct leat_error *err)
     if (takes == NULL)
         return leat_fail(err, LEAT_ECORRUPT, "a line is not that of a node");
     char *fold = after(takes, " fold ");
+    size_t size = strlen(takes), mark = strlen(" background");
+    if (size > mark && strcmp(takes + size - mark, " background") == 0)
+        takes[size - mark] = '\0';
     struct layout_stream *s = l->streams > 0 ? &l->stream[l->streams - 1] : NULL;
     if (s == NULL || strcmp(s->name, topology) != 0) {
         if (l->streams == LIMIT_TOPOLOGIES)

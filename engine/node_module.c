@@ -270,7 +270,7 @@ static int open_group(struct module *m, uint32_t number, struct leat_error *err)
                                   .clock = clock_real(), .no_space = &l->disk.refuses,
                                   .seed = l->manual ? l->seed + number : random_entropy(),
                                   .cut_rows = l->cut_rows, .force_hops = l->force_hops,
-                                  .step_checkpoints = l->manual, .wake = runner_wake, .context = &m->runner[number],
+                                  .step_checkpoints = l->manual, .step_background = l->manual, .wake = runner_wake, .context = &m->runner[number],
                                   .nodes = m->nodes, .foreign_tasks = m->foreign_tasks,
                                   .retain = m->retain, .module_directory = m->directory,
                                   .segment_size = l->segment_size, .checkpoint_bytes = l->checkpoint_bytes};
@@ -429,6 +429,9 @@ void module_stop(struct module *m)
         pthread_cond_signal(&r->cond);
         pthread_mutex_unlock(&r->lock);
     }
+    for (uint32_t i = 0; i < m->groups && m->group != NULL; i++)
+        if (m->group[i] != NULL)
+            group_stop(m->group[i]);
     for (uint32_t i = 0; i < m->groups && m->runner != NULL; i++)
         if (m->runner[i].started)
             pthread_join(m->runner[i].thread, NULL);

@@ -57,6 +57,10 @@ static void group_figures(struct sink *s, struct group *g)
     number(s, "open_rows", LEAT_GAUGE, (double)atomic_load(&t->open_rows));
     number(s, "lag_rows", LEAT_GAUGE, (double)group_lag(g));
     number(s, "waits_for_space", LEAT_GAUGE, atomic_load(&t->waits_for_space));
+    number(s, "background_waiting", LEAT_GAUGE, (double)atomic_load(&t->background_waiting));
+    number(s, "background_runs_total", LEAT_COUNTER, (double)atomic_load(&t->background_runs));
+    number(s, "background_rows_total", LEAT_COUNTER, (double)atomic_load(&t->background_rows));
+    spread(s, "background_seconds", &t->background_ns, 1e-9);
     spread(s, "turn_rows", &t->turn_rows, 1);
     spread(s, "turn_seconds", &t->turn_ns, 1e-9);
     spread(s, "commit_seconds", &t->commit_ns, 1e-9);

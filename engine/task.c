@@ -160,7 +160,10 @@ void *leat_scratch(struct leat_task *t, size_t size)
 
 static bool may_write(struct leat_task *t)
 {
-    leat_assert(t->flow != NULL && t->flow->view != NULL);
+    leat_assert(t->flow != NULL);
+    if (t->node->background)
+        leat_task_fail(t, LEAT_EINVAL, "it writes, but background nodes only read: emit to a node that writes");
+    leat_assert(t->node->background || t->flow->view != NULL);
     return t->err->code == 0;
 }
 

@@ -107,13 +107,14 @@ static int journal_batch(struct group *g, struct leat_error *err)
     return 0;
 }
 
-/* XORs that came from peers were applied when they were seen; in a replay, and for this turn's own, they are now. */
+/* XORs that came from peers were applied when they were seen; in a replay, and for this turn's own, they are now. What a
+ * turn sends on of results of background nodes stems from it, too, though it read no record. */
 static bool apply_progress(struct group *g, const struct batch *b, uint32_t from)
 {
     for (uint32_t i = from; i < b->progresses; i++)
         if (!progress_xor(g->progress, b->progress[i].turn, b->progress[i].xor))
             return false;
-    if (b->ranges > 0)
+    if (b->ranges > 0 || b->opened_xor != 0)
         progress_add(g->progress, b->turn, b->opened_xor, b->opened_bytes, b->range, b->ranges);
     return true;
 }
@@ -189,6 +190,7 @@ static int release(struct turn *t)
     for (uint32_t i = 0; i < g->config.groups; i++)
         for (uint32_t n = 0; n < t->taken[i]; n++)
             hop_consumed(g, i);
+    background_committed(g, t->results, t->requests);
     for (uint32_t i = 0; i < b->outputs; i++)
         if (g->peer[b->output[i].group].group != NULL)
             hop_push(g->peer[b->output[i].group].group, g->config.number, b->output[i].previous, b->turn,
@@ -421,6 +423,10 @@ static int run_and_commit(struct turn *t, struct leat_error *err)
         return rv;
     }
     rv = pstate_view_sweep(g->view, SWEEP_EACH, &swept, err);
+    if (rv == 0)
+        rv = background_consume(g->background, t->results, err);
+    if (rv == 0 && t->results > 0 && group_crashes(g, "background.taken"))
+        rv = LEAT_ECANCELED;
     return rv != 0 ? rv : commit(t, err);
 }
 

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/group_state.h"
 
+#include "base/log.h"
 #include "engine/retain.h"
 
 #include <stdio.h>
 
-/* What a turn takes in: outputs of peers first, which others wait for, then records of depots, then ticks; as much as its
- * budget and its bytes allow. */
+/* What a turn takes in: outputs of peers first, which others wait for, then results of background nodes or records of depots,
+ * by turns, then ticks; as much as its budget and its bytes allow. Results and records never come together: who waits for a
+ * record's effects does not wait for those of the results. */
 
 /* The place of a source in this turn's table; sources beyond FLOW_SOURCES cannot occur (room_for_sources). */
 static uint32_t source_slot(struct turn *t, uint32_t group, uint64_t turn)
@@ -21,7 +23,7 @@ static uint32_t source_slot(struct turn *t, uint32_t group, uint64_t turn)
 
 static bool is_poison(const struct group *g, const struct turn_input *in)
 {
-    return g->poisoned && g->poison.hop == in->hop && g->poison.from == in->from && g->poison.at == in->at &&
+    return g->poisoned && g->poison.kind == in->kind && g->poison.from == in->from && g->poison.at == in->at &&
            g->poison.item == in->item;
 }
 
@@ -32,7 +34,7 @@ static void set_aside(struct turn *t, const struct turn_input *in, uint32_t task
     char input[128];
 
     t->set_aside = true;
-    snprintf(input, sizeof(input), in->hop ? "output of group %u, turn %llu, item %u" : "partition %u, offset %llu",
+    snprintf(input, sizeof(input), in->kind == INPUT_HOP ? "output of group %u, turn %llu, item %u" : "partition %u, offset %llu",
              in->from, (unsigned long long)in->at, in->item);
     const struct plan_topology *of = g->poison_node != NULL ? &g->plan->topology[g->poison_topology] : NULL;
     turn_dead_letter(t, of, g->poison_node, task, g->poison_reason, input, row);
@@ -110,7 +112,7 @@ static int take_output(struct turn *t, const struct hop_message *m, uint32_t fro
     for (i = 0; i < o.sources; i++)
         slot[i] = source_slot(t, o.source[i].group, o.source[i].turn);
     for (i = from_item; i < o.items; i++) {
-        struct turn_input in = {true, m->from, m->turn, i};
+        struct turn_input in = {INPUT_HOP, m->from, m->turn, i};
 
         if (!item_fits(g, &o.item[i]))
             return leat_fail(err, LEAT_ECORRUPT, "group %u: turn %llu of group %u addresses what this module does not have",
@@ -202,7 +204,7 @@ static uint32_t take_records(struct turn *t, uint32_t partition, const struct gr
 
     for (i = 0; i < slice->count; i++) {
         const struct log_entry *e = &slice->entry[i];
-        struct turn_input input = {false, partition, e->offset, 0};
+        struct turn_input input = {INPUT_RECORD, partition, e->offset, 0};
         struct flow_tag tag = {0, t->records + (uint32_t)(e->offset - slice->entry[0].offset), 0};
 
         if (!take_input(t, &input, e->body))
@@ -268,7 +270,7 @@ static uint32_t count_waiting(struct group *g)
     return waiting;
 }
 
-static bool paused(const struct group *g)
+static bool crowded(const struct group *g)
 {
     return progress_open_turns(g->progress) >= LIMIT_OPEN_TURNS || progress_open_bytes(g->progress) >= LIMIT_OPEN_BYTES;
 }
@@ -280,7 +282,7 @@ static int gather_depots(struct turn *t, struct leat_error *err)
     uint32_t waiting = count_waiting(g), i;
     int rv = 0;
 
-    if (waiting == 0 || paused(g) || g->closing || t->sources == FLOW_SOURCES)
+    if (waiting == 0 || crowded(g) || background_behind(g) || g->closing || t->sources == FLOW_SOURCES)
         return 0;
     size_t each = LIMIT_TURN_BYTES / waiting + 4096;
     for (i = 0; i < g->partitions && rv == 0; i++) {
@@ -318,12 +320,72 @@ static void gather_ticks(struct turn *t)
     }
 }
 
+/* A row of a background node that failed, or what it emitted did: it is the row that goes to the dead letters. */
+static void refuse_request(struct turn *t, const struct background_job *j, const char *why, const char *reason)
+{
+    struct group *g = t->group;
+    const struct plan_node *node = plan_node_at(g->plan, j->at);
+    char input[128], text[1200];
+
+    snprintf(input, sizeof(input), "turn %llu, row %u for background nodes", (unsigned long long)(j->key >> BACKGROUND_ITEM_BITS),
+             (uint32_t)j->key & ((1U << BACKGROUND_ITEM_BITS) - 1));
+    snprintf(text, sizeof(text), "%s%s", why, reason);
+    log_print(LOG_WARN, "engine", "module %s, group %u, node %s: a row goes to the dead letters: %s", g->plan->module->name,
+              g->config.number, node->name, text);
+    turn_dead_letter(t, &g->plan->topology[j->at.topology], node, j->task, text, input, buffer_bytes(&j->row));
+}
+
+static void take_result(struct turn *t, const struct turn_input *in, const struct background_job *j)
+{
+    struct group *g = t->group;
+    const struct plan_node *node = plan_node_at(g->plan, j->at);
+    struct flow_tag tag = {0, UINT32_MAX, 0}; /* of no record, and loops begin anew */
+    struct reader r = reader_of(buffer_bytes(&j->emitted));
+
+    if (is_poison(g, in)) {
+        char where[128];
+
+        t->set_aside = true;
+        snprintf(where, sizeof(where), "what it emitted fails at node '%s': ", g->poison_node != NULL ? g->poison_node->name : node->name);
+        refuse_request(t, j, where, g->poison_reason);
+        return;
+    }
+    if (j->code != 0)
+        refuse_request(t, j, "", j->why.text);
+    for (uint64_t i = 0; i < j->rows; i++) {
+        struct leat_span row = reader_span(&r);
+
+        for (uint32_t e = 0; e < node->edges; e++)
+            flow_deliver(g->flow, node->edge[e], j->task, row, tag);
+    }
+}
+
+static void gather_results(struct turn *t)
+{
+    struct group *g = t->group;
+    const struct background_job *j;
+
+    while (!g->closing && !crowded(g) && t->bytes < LIMIT_TURN_BYTES && (j = background_result(g->background, t->results)) != NULL) {
+        struct turn_input in = {INPUT_RESULT, 0, j->key, 0};
+
+        if ((j->code != 0 && !j->refused) || !take_input(t, &in, buffer_bytes(&j->row)))
+            return;
+        t->bytes += j->emitted.size;
+        t->results++;
+        take_result(t, &in, j);
+    }
+}
+
 int turn_gather(struct turn *t, struct leat_error *err)
 {
     int rv = gather_hops(t, err);
 
-    if (rv == 0)
+    if (rv == 0 && background_first(t->group->background))
+        gather_results(t);
+    if (rv == 0 && t->results == 0)
         rv = gather_depots(t, err);
+    if (rv == 0 && t->ranges == 0)
+        gather_results(t);
     if (rv == 0 && !t->group->closing)
         gather_ticks(t);
     return rv;

@@ -177,6 +177,13 @@ static void turn_ran(struct flow *f, struct plan_edge node, uint32_t rows, uint6
     histogram_add(&s->run_ns, nanoseconds);
 }
 
+static void turn_background(struct flow *f, struct plan_edge at, uint32_t task, struct leat_span row)
+{
+    struct turn *t = turn_of(f);
+
+    background_request(t->group, f, at, task, t->requests++, row);
+}
+
 const struct flow_hooks turn_hooks = {
     .reader = turn_reader,
     .derived = turn_derived,
@@ -184,6 +191,7 @@ const struct flow_hooks turn_hooks = {
     .remote = turn_remote,
     .remote_state = turn_remote_state,
     .append = turn_depot_append,
+    .background = turn_background,
     .reject = turn_reject,
     .ack_return = turn_ack_return,
     .ran = turn_ran,

@@ -251,6 +251,10 @@ int check_node(const struct plan *p, const struct leat_topology *of, const struc
         wrong = "has an unknown .route";
     else if (d->route == LEAT_TO_ORIGIN && of->kind != LEAT_QUERY)
         wrong = "routes to the origin, which only queries have";
+    else if (d->background && of->kind != LEAT_STREAM)
+        wrong = "is a background node, which only streams have";
+    else if (d->background && d->run == NULL)
+        wrong = "is a background node, so it needs .run";
     return wrong == NULL ? 0 : check_fail(p, err, "topology '%s': node '%s' %s", of->name, d->name, wrong);
 }
 

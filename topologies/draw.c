@@ -39,7 +39,7 @@ static void draw_node(const struct plan *p, struct arena *a, uint32_t topology, 
     if (n->work == PLAN_FOLD)
         line(out, "    %-12s    fold %s%s%s", "", n->fold->name, n->use->args[0] != '\0' ? " " : "", n->use->args);
     else
-        line(out, "    %-12s    %s", "", n->work == PLAN_RUN ? "run" : "append");
+        line(out, "    %-12s    %s%s", "", n->work == PLAN_RUN ? "run" : "append", n->background ? " in the background" : "");
     if (n->pstate != UINT32_MAX)
         line(out, " => PState %s\n", p->pstate[n->pstate].name);
     else if (n->depot != UINT32_MAX)
@@ -128,6 +128,8 @@ void plan_draw_dot(const struct plan *p, struct buffer *out)
                 line(out, "  \"%s\" -> \"pstate %s\";\n", name, p->pstate[n->pstate].name);
             if (n->depot != UINT32_MAX)
                 line(out, "  \"%s\" -> \"%s\";\n", name, p->depot[n->depot].name);
+            if (n->background)
+                line(out, "  \"%s\" [style=dashed];\n", name);
             if (n->reply)
                 line(out, "  \"%s\" -> \"%s reply\";\n", name, t->name);
         }

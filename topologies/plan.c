@@ -170,7 +170,8 @@ static int make_topology(struct plan *p, const struct leat_topology *d, struct l
         if (rv != 0)
             break;
         *n = (struct plan_node){.name = d->nodes[i].name, .route = d->nodes[i].route, .run = d->nodes[i].run,
-                                .fold = d->nodes[i].fold, .pstate = UINT32_MAX, .depot = UINT32_MAX};
+                                .fold = d->nodes[i].fold, .pstate = UINT32_MAX, .depot = UINT32_MAX,
+                                .background = d->nodes[i].background};
         n->work = n->run != NULL ? PLAN_RUN : n->fold != NULL ? PLAN_FOLD : PLAN_APPEND;
         if (n->run != NULL && row_schema_parse(p->arena, d->nodes[i].emits, lookup_option, p, &n->emits, err) != 0)
             return check_wrap(p, err, "topology '%s', node '%s', emits", d->name, n->name);
@@ -437,6 +438,26 @@ static int make_derive(struct plan *p, struct leat_error *err)
     return rv;
 }
 
+/* Where rows of background nodes wait: by the turn that sent them and their place in it, all of a group's at its first task.
+ * Made last, so that no topology can name it. */
+static int make_background(struct plan *p, struct leat_error *err)
+{
+    bool wanted = false;
+
+    for (uint32_t i = 0; i < p->topologies; i++)
+        for (uint32_t j = 0; j < p->topology[i].nodes; j++)
+            wanted = wanted || p->topology[i].node[j].background;
+    if (!wanted)
+        return 0;
+    if (plan_pstate_find(p, "background") >= 0)
+        return check_fail(p, err, "PState 'background' is made by Leat, for the rows of background nodes: give yours another name");
+    if (p->pstates == LIMIT_PSTATES)
+        return check_fail(p, err, "more than %d PStates, with the one that Leat makes for the rows of background nodes", LIMIT_PSTATES);
+    p->background = p->pstates++;
+    return pstate_schema_parse(p->arena, "background", "map<u64, struct{topology: str, node: str, task: u32, row: bytes}>", NULL, NULL,
+                               &p->pstate[p->background], err);
+}
+
 int plan_open(const struct plan_config *config, struct plan **out, struct leat_error *err)
 {
     struct leat_error own;
@@ -448,6 +469,7 @@ int plan_open(const struct plan_config *config, struct plan **out, struct leat_e
     p->arena = arena_open(LIMIT_TURN_MEMORY);
     p->module = config->module;
     p->tasks = config->tasks;
+    p->background = UINT32_MAX;
     p->values.plan = p;
     rv = check_module(p, err);
     if (rv == 0)
@@ -460,6 +482,8 @@ int plan_open(const struct plan_config *config, struct plan **out, struct leat_e
         rv = make_topologies(p, config, err);
     if (rv == 0)
         rv = make_derive(p, err);
+    if (rv == 0)
+        rv = make_background(p, err);
     if (rv == 0 && p->module->open != NULL && p->module->open(&p->values, &p->state, err) != 0)
         rv = check_wrap(p, err, "its open()");
     if (rv != 0) {
@@ -540,9 +564,9 @@ void plan_streams(const struct plan *p, struct buffer *out)
 
         for (uint32_t j = 0; j < t->nodes; j++) {
             const struct plan_node *n = &t->node[j];
-            const char *text = arena_format(p->arena, "stream %s node %s takes %s%s%s\n", t->name, n->name,
+            const char *text = arena_format(p->arena, "stream %s node %s takes %s%s%s%s\n", t->name, n->name,
                                             row_schema_text(p->arena, &n->in), n->fold != NULL ? " fold " : "",
-                                            n->fold != NULL ? n->fold->name : "");
+                                            n->fold != NULL ? n->fold->name : "", n->background ? " background" : "");
 
             buffer_put(out, text, strlen(text));
         }

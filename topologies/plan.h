@@ -69,6 +69,7 @@ struct plan_node {
     bool reply;                  /* query: what it emits is the answer */
     uint32_t pstate;             /* fold into a PState; UINT32_MAX: none */
     uint32_t depot;              /* PLAN_APPEND; UINT32_MAX: none */
+    bool background;             /* PLAN_RUN: its rows wait in the PState plan->background */
     uint32_t rank;               /* longest way from a source, loops cut: nodes of lower rank run first */
     uint32_t folds_before;       /* folds that lead to it, through loops too: fewer finish first */
 };
@@ -105,6 +106,7 @@ struct plan {
     struct pstate_schema *pstate;
     uint32_t pstates;
     uint64_t derived_from;       /* bits by PState: what the module derives something from; 0: nothing is derived */
+    uint32_t background;         /* the built-in PState "background", the last one of plans with such nodes; UINT32_MAX: none */
     struct plan_topology *topology;
     uint32_t topologies;
     uint32_t *stream;            /* topologies that are streams, in order */

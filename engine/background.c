@@ -1,0 +1,460 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/background.h"
+
+#include "engine/derive.h"
+#include "engine/group_state.h"
+
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Requests pass through a ring: picked >= ran >= taken count them. A job is the background thread's from when it is picked
+ * until it ran, and the group's thread's before and afterwards. */
+
+/* JOBS: picked and not taken, so at most as many results as a turn takes. KEPT: bytes that a job keeps for the next. FULL_MS: the
+ * pause when there is no reader to be had. */
+enum { JOBS = 64, KEPT = 1 << 16, NICE = 5, FULL_MS = 10 };
+#define JOB_MEMORY ((size_t)256 << 20)
+
+struct background {
+    struct group *group;
+    struct pstate_reader *requests; /* to pick */
+    struct derive_hold hold;        /* what the run in hand reads */
+    struct flow *flow;
+    struct arena *arena;
+    struct background_job job[JOBS];
+    uint64_t last_key;              /* picked */
+    uint64_t taken;
+    size_t row_bytes;               /* of what is picked and not taken */
+    bool rests;                     /* the last turn took results */
+    pthread_t thread;
+    bool started;
+    pthread_mutex_t lock;           /* over all that follows */
+    pthread_cond_t cond;
+    uint64_t picked, ran;
+    size_t emitted_bytes;           /* of what ran and is not taken */
+    bool stop;
+};
+
+/* ---- Running ---- */
+
+static struct background_job *job_at(struct background *b, uint64_t number)
+{
+    return &b->job[number % JOBS];
+}
+
+static struct pstate_reader *job_reader(struct flow *f, uint32_t task, struct leat_error *err)
+{
+    struct background *b = f->owner;
+
+    (void)err;
+    leat_assert(GROUP_OF(b->group, task) == b->group->config.number);
+    return b->hold.reader;
+}
+
+static const void *job_derived(struct flow *f, uint32_t task, struct leat_error *err)
+{
+    struct background *b = f->owner;
+
+    (void)err;
+    leat_assert(GROUP_OF(b->group, task) == b->group->config.number);
+    return b->hold.state;
+}
+
+static void job_emitted(struct flow *f, const struct plan_node *node, struct leat_span row)
+{
+    struct background *b = f->owner;
+    struct background_job *j = job_at(b, b->ran);
+
+    (void)node;
+    buffer_span(&j->emitted, row);
+    j->rows++;
+    if (j->emitted.error != 0)
+        flow_fail(f, LEAT_ELIMIT, "it emits more than %d MiB for one row: emit less, and a row to itself for the rest",
+                  LIMIT_BACKGROUND_RESULT >> 20);
+}
+
+static void job_ran(struct flow *f, struct plan_edge node, uint32_t rows, uint64_t nanoseconds)
+{
+    struct background *b = f->owner;
+    struct stats_node *s = &b->group->config.nodes[flow_number(f, node)];
+
+    atomic_fetch_add_explicit(&s->rows, rows, memory_order_relaxed);
+    histogram_add(&s->batch_rows, rows);
+    histogram_add(&s->run_ns, nanoseconds);
+    histogram_add(&b->group->stats.background_ns, nanoseconds);
+}
+
+static const struct flow_hooks job_hooks = {
+    .reader = job_reader,
+    .derived = job_derived,
+    .reply = job_emitted,
+    .ran = job_ran,
+};
+
+/* Chance follows from the request: a run that is repeated draws the same. */
+static uint64_t seed_of(const struct group *g, uint64_t key)
+{
+    return key * UINT64_C(0x9e3779b97f4a7c15) ^ g->config.number;
+}
+
+static int run_node(struct background *b, struct background_job *j)
+{
+    struct flow *f = b->flow;
+    int rv = group_take(b->group, &b->hold, &j->why);
+
+    if (rv != 0)
+        return rv;
+    arena_reset(b->arena);
+    f->topology = j->at.topology;
+    flow_begin(f, b->arena, j->now_us, seed_of(b->group, j->key));
+    flow_deliver_to(f, j->at, j->task, buffer_bytes(&j->row), (struct flow_tag){0});
+    rv = flow_run(f);
+    group_give(b->group, &b->hold);
+    if (rv != 0) {
+        /* As in a turn: who called wrongly, or says so itself. */
+        j->refused = f->node_failed || leat_code_class(rv) == LEAT_CLASS_CALLER;
+        j->why = f->err;
+        if (!utf8_valid(span_text(j->why.text)))
+            leat_fail(&j->why, rv, "%s", leat_code_text(rv));
+    }
+    return rv;
+}
+
+/* The next one that is picked. false: all readers of the view are in use, it is to be tried again. */
+static bool run_job(struct background *b)
+{
+    struct background_job *j = job_at(b, b->ran);
+
+    j->code = run_node(b, j);
+    if (j->code == LEAT_EFULL && !j->refused)
+        return false;
+    if (j->code != 0) {
+        buffer_clear(&j->emitted);
+        j->rows = 0;
+    }
+    if (group_crashes(b->group, "background.ran")) {
+        j->code = LEAT_ECANCELED;
+        j->refused = false;
+    }
+    atomic_fetch_add(&b->group->stats.background_runs, 1);
+    atomic_fetch_add(&b->group->stats.background_rows, j->rows);
+    pthread_mutex_lock(&b->lock);
+    b->ran++;
+    b->emitted_bytes += j->emitted.size;
+    pthread_mutex_unlock(&b->lock);
+    return true;
+}
+
+/* Under the lock. */
+static bool may_run(const struct background *b)
+{
+    return b->ran < b->picked && b->emitted_bytes < LIMIT_BACKGROUND_RESULT && !b->stop;
+}
+
+static void *background_main(void *context)
+{
+    struct background *b = context;
+    struct group *g = b->group;
+
+    /* Searches and turns come first. That it cannot be had is no fault. */
+    setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), NICE);
+    pthread_mutex_lock(&b->lock);
+    while (!b->stop) {
+        if (!may_run(b)) {
+            pthread_cond_wait(&b->cond, &b->lock);
+            continue;
+        }
+        pthread_mutex_unlock(&b->lock);
+        bool ran = run_job(b);
+        g->config.wake(g->config.context);
+        struct timespec later = clock_deadline(FULL_MS);
+        pthread_mutex_lock(&b->lock);
+        if (!ran && !b->stop)
+            pthread_cond_timedwait(&b->cond, &b->lock, &later);
+    }
+    pthread_mutex_unlock(&b->lock);
+    return NULL;
+}
+
+/* ---- Opening and closing ---- */
+
+/* What waits, counted once. */
+static int open_requests(struct background *b, struct leat_error *err)
+{
+    struct group *g = b->group;
+    uint64_t waiting;
+    int rv = pstate_snapshot_open(g->view, &b->requests, err);
+
+    if (rv == 0)
+        rv = pstate_size(b->requests, g->config.number, g->plan->background, LEAT_KEYS(), &waiting, err);
+    if (rv == 0) {
+        pstate_snapshot_pause(b->requests);
+        atomic_store(&g->stats.background_waiting, waiting);
+    }
+    return rv;
+}
+
+int background_open(struct group *g, struct background **out, struct leat_error *err)
+{
+    *out = NULL;
+    if (g->plan->background == UINT32_MAX)
+        return 0;
+    struct background *b = base_alloc(sizeof(*b));
+    b->group = g;
+    b->flow = flow_open(g->plan, g->config.groups, &job_hooks, b);
+    b->arena = arena_open(JOB_MEMORY);
+    for (uint32_t i = 0; i < JOBS; i++) {
+        buffer_init(&b->job[i].row, LIMIT_VALUE);
+        buffer_init(&b->job[i].emitted, LIMIT_BACKGROUND_RESULT);
+    }
+    pthread_mutex_init(&b->lock, NULL);
+    clock_condition(&b->cond);
+    int rv = open_requests(b, err);
+    if (rv == 0 && !g->config.step_background) {
+        int number = pthread_create(&b->thread, NULL, background_main, b);
+
+        b->started = number == 0;
+        if (number != 0)
+            rv = base_errno(err, number, "start a thread for background nodes in", g->config.directory);
+    }
+    if (rv != 0) {
+        background_close(b);
+        return rv;
+    }
+    *out = b;
+    return 0;
+}
+
+void background_stop(struct background *b)
+{
+    if (b == NULL)
+        return;
+    pthread_mutex_lock(&b->lock);
+    b->stop = true;
+    pthread_cond_signal(&b->cond);
+    pthread_mutex_unlock(&b->lock);
+}
+
+void background_close(struct background *b)
+{
+    if (b == NULL)
+        return;
+    background_stop(b);
+    if (b->started)
+        pthread_join(b->thread, NULL);
+    pstate_snapshot_close(b->requests);
+    for (uint32_t i = 0; i < JOBS; i++) {
+        buffer_fini(&b->job[i].row);
+        buffer_fini(&b->job[i].emitted);
+    }
+    flow_close(b->flow);
+    arena_close(b->arena);
+    pthread_mutex_destroy(&b->lock);
+    pthread_cond_destroy(&b->cond);
+    free(b);
+}
+
+/* ---- Picking ---- */
+
+static bool find_node(const struct plan *p, const struct leat_value *topology, const struct leat_value *node, struct plan_edge *out)
+{
+    for (uint32_t i = 0; i < p->topologies; i++)
+        for (uint32_t j = 0; j < p->topology[i].nodes; j++)
+            if (p->topology[i].node[j].background && span_equal(span_text(p->topology[i].name), topology->as.bytes) &&
+                span_equal(span_text(p->topology[i].node[j].name), node->as.bytes)) {
+                *out = (struct plan_edge){i, j};
+                return true;
+            }
+    return false;
+}
+
+/* field: topology, node, task, row. */
+static int fill_job(struct background *b, struct background_job *j, uint64_t key, const struct leat_value *field, struct leat_error *err)
+{
+    struct group *g = b->group;
+
+    if (!find_node(g->plan, &field[0], &field[1], &j->at) || field[2].as.u >= g->plan->tasks || GROUP_OF(g, (uint32_t)field[2].as.u) != g->config.number)
+        return leat_fail(err, LEAT_ECORRUPT, "group %u: row %llu of PState 'background' is for '%.*s.%.*s' on task %llu, which is not here",
+                         g->config.number, (unsigned long long)key, (int)field[0].as.bytes.size, (const char *)field[0].as.bytes.base,
+                         (int)field[1].as.bytes.size, (const char *)field[1].as.bytes.base, (unsigned long long)field[2].as.u);
+    j->key = key;
+    j->task = (uint32_t)field[2].as.u;
+    j->now_us = g->now_us;
+    j->rows = 0;
+    j->refused = false;
+    buffer_clear(&j->row);
+    buffer_clear(&j->emitted);
+    buffer_put(&j->row, field[3].as.bytes.base, field[3].as.bytes.size);
+    return 0;
+}
+
+static int pick_from(struct background *b, struct pstate_scan *scan, uint64_t *picked, struct leat_error *err)
+{
+    struct leat_value key, field[4];
+    int rv = 0;
+
+    while (rv == 0 && *picked - b->taken < JOBS && b->row_bytes < LIMIT_BACKGROUND_RESULT) {
+        struct background_job *j = job_at(b, *picked);
+
+        rv = pstate_scan_next(scan, &key, field, LENGTH_OF(field), err);
+        if (rv == 0)
+            rv = fill_job(b, j, key.as.u, field, err);
+        if (rv != 0)
+            break;
+        b->row_bytes += j->row.size;
+        b->last_key = key.as.u;
+        ++*picked;
+    }
+    return rv == LEAT_END ? 0 : rv;
+}
+
+static int pick(struct background *b, struct leat_error *err)
+{
+    struct group *g = b->group;
+    struct leat_value last = leat_u64(b->last_key);
+    struct leat_range range = {.from = &last, .from_exclusive = true};
+    struct pstate_scan *scan;
+    uint64_t picked = b->picked;
+    int rv = pstate_snapshot_renew(b->requests, err);
+
+    if (rv != 0)
+        return rv;
+    rv = pstate_scan_open(b->requests, g->config.number, g->plan->background, LEAT_KEYS(), &range, &scan, err);
+    if (rv == 0) {
+        rv = pick_from(b, scan, &picked, err);
+        pstate_scan_close(scan);
+    }
+    pstate_snapshot_pause(b->requests);
+    pthread_mutex_lock(&b->lock);
+    b->picked = picked;
+    pthread_cond_signal(&b->cond);
+    pthread_mutex_unlock(&b->lock);
+    return rv;
+}
+
+/* Only this thread picks, so it may look at that count. */
+static bool may_pick(const struct background *b)
+{
+    const struct group *g = b->group;
+    uint64_t under_way = b->picked - b->taken;
+
+    return !g->closing && under_way < JOBS && b->row_bytes < LIMIT_BACKGROUND_RESULT &&
+           atomic_load(&g->stats.background_waiting) > under_way;
+}
+
+/* In tests: what a thread would do, some time. */
+static int step_alone(struct background *b)
+{
+    if (may_run(b) && random_below(&b->group->random, 2) == 0)
+        run_job(b);
+    return b->picked > b->taken;
+}
+
+int background_step(struct background *b, struct leat_error *err)
+{
+    if (b == NULL)
+        return 0;
+    const struct background_job *j = background_result(b, 0);
+    if (j != NULL && j->code != 0 && !j->refused) {
+        if (err != NULL)
+            *err = j->why;
+        return base_wrap(err, j->code, "group %u runs node '%s'", b->group->config.number, plan_node_at(b->group->plan, j->at)->name);
+    }
+    bool picks = may_pick(b);
+    int rv = picks ? pick(b, err) : 0;
+    if (rv == 0 && picks && group_crashes(b->group, "background.picked"))
+        rv = LEAT_ECANCELED;
+    return rv != 0 || !b->group->config.step_background ? rv : step_alone(b);
+}
+
+/* ---- Turns ---- */
+
+void background_request(struct group *g, struct flow *f, struct plan_edge at, uint32_t task, uint32_t item, struct leat_span row)
+{
+    uint64_t key = (g->turn + 1) << BACKGROUND_ITEM_BITS | item;
+
+    leat_assert(item >> BACKGROUND_ITEM_BITS == 0);
+    pstate_put(g->view, g->config.number, g->plan->background, LEAT_KEYS(leat_u64(key)),
+               LEAT_ROW(leat_str(g->plan->topology[at.topology].name), leat_str(plan_node_at(g->plan, at)->name), leat_u32(task),
+                        leat_bytes(row.base, row.size)),
+               &f->err);
+}
+
+const struct background_job *background_result(struct background *b, uint32_t n)
+{
+    if (b == NULL)
+        return NULL;
+    pthread_mutex_lock(&b->lock);
+    bool there = b->taken + n < b->ran;
+    pthread_mutex_unlock(&b->lock);
+    return there ? job_at(b, b->taken + n) : NULL;
+}
+
+bool background_first(const struct background *b)
+{
+    return b != NULL && !b->rests;
+}
+
+int background_consume(struct background *b, uint32_t results, struct leat_error *err)
+{
+    int rv = 0;
+
+    for (uint32_t i = 0; i < results && rv == 0; i++)
+        rv = pstate_delete(b->group->view, b->group->config.number, b->group->plan->background, LEAT_KEYS(leat_u64(job_at(b, b->taken + i)->key)), err);
+    return rv;
+}
+
+static void forget(struct buffer *bytes)
+{
+    size_t limit = bytes->limit;
+
+    if (bytes->capacity <= KEPT)
+        return;
+    buffer_fini(bytes);
+    buffer_init(bytes, limit);
+}
+
+/* The results of a turn are through. */
+static void take(struct background *b, uint32_t results)
+{
+    size_t emitted = 0;
+
+    for (uint32_t i = 0; i < results; i++) {
+        struct background_job *j = job_at(b, b->taken++);
+
+        emitted += j->emitted.size;
+        b->row_bytes -= j->row.size;
+        forget(&j->row);
+        forget(&j->emitted);
+    }
+    pthread_mutex_lock(&b->lock);
+    b->emitted_bytes -= emitted;
+    pthread_cond_signal(&b->cond);
+    pthread_mutex_unlock(&b->lock);
+}
+
+void background_committed(struct group *g, uint32_t results, uint32_t requests)
+{
+    struct background *b = g->background;
+
+    if (b == NULL)
+        return;
+    b->rests = results > 0;
+    if (results > 0)
+        take(b, results);
+    uint64_t before = atomic_fetch_add(&g->stats.background_waiting, (uint64_t)requests - results), after = before + requests - results;
+    if (before < LIMIT_BACKGROUND_WAITING || after >= LIMIT_BACKGROUND_WAITING)
+        return;
+    for (uint32_t i = 0; i < g->config.groups; i++)
+        if (g->peer[i].group != NULL)
+            g->peer[i].group->config.wake(g->peer[i].group->config.context);
+}
+
+bool background_behind(const struct group *g)
+{
+    for (uint32_t i = 0; i < g->config.groups && g->background != NULL; i++)
+        if (g->peer[i].group != NULL && atomic_load(&g->peer[i].group->stats.background_waiting) >= LIMIT_BACKGROUND_WAITING)
+            return true;
+    return false;
+}

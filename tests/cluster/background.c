@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/cluster/cluster.h"
+
+#include <unistd.h>
+
+/* Background nodes: each row has its effect once, whatever crashes; who fails is a dead letter; nobody waits for them. */
+
+enum { SEEN, TOTALS };
+
+/* What a row of this number makes happen instead. */
+enum { FAILS = -1, FAILS_LATER = -2, WRITES = -3, FLOODS = -4, REJECTS = -5, LOSES_ITS_WAY = -6, ODDITIES = 6 };
+
+static int store(struct leat_task *t, const struct leat_batch *in)
+{
+    for (uint32_t i = 0; i < in->rows; i++) {
+        struct leat_value key = leat_at(in, i, 0), seen = leat_i64(0);
+
+        leat_get(t, SEEN, LEAT_KEYS(key), &seen, 1);
+        leat_put(t, SEEN, LEAT_KEYS(key), LEAT_ROW(leat_i64(seen.as.i + 1)));
+        leat_emit(t, i, LEAT_ROW(key, leat_at(in, i, 1)));
+        leat_ack_return(t, i, leat_i64(seen.as.i + 1));
+    }
+    return 0;
+}
+
+static void flood(struct leat_task *t, struct leat_value key)
+{
+    size_t size = 1 << 20;
+    void *bytes = leat_alloc(t, size);
+
+    memset(bytes, 0, size);
+    for (int i = 0; i < 17; i++)
+        leat_emit(t, 0, LEAT_ROW(key, leat_i64(1), leat_u32(0), leat_bytes(bytes, size)));
+}
+
+/* Reads what the turn that sent the row, or an earlier one, has written. */
+static int look(struct leat_task *t, const struct leat_batch *in)
+{
+    struct leat_value key = leat_at(in, 0, 0), number = leat_at(in, 0, 1), seen;
+
+    assert_int_equal(in->rows, 1);
+    if (leat_get(t, SEEN, LEAT_KEYS(key), &seen, 1) != 0 || seen.as.i < 1)
+        return leat_task_fail(t, LEAT_EINTERNAL, "the state is older than the row");
+    if (number.as.i == FAILS)
+        return leat_task_fail(t, LEAT_EINVAL, "this one fails");
+    if (number.as.i == WRITES)
+        leat_put(t, SEEN, LEAT_KEYS(key), LEAT_ROW(leat_i64(0)));
+    if (number.as.i == REJECTS)
+        leat_reject(t, 0, "this one is rejected");
+    if (number.as.i == FLOODS)
+        flood(t, key);
+    leat_emit(t, 0, LEAT_ROW(key, number, leat_u32(number.as.i == LOSES_ITS_WAY ? 9999 : (uint32_t)(leat_random(t) % leat_task_count(t))),
+                             leat_bytes("", 0)));
+    return 0;
+}
+
+/* By way of some task, so that what is emitted leaves the group. */
+static int pass(struct leat_task *t, const struct leat_batch *in)
+{
+    for (uint32_t i = 0; i < in->rows; i++)
+        leat_emit(t, i, LEAT_ROW(leat_at(in, i, 1), leat_at(in, i, 2)));
+    return 0;
+}
+
+static int direct(struct leat_task *t, const struct leat_batch *in)
+{
+    for (uint32_t i = 0; i < in->rows; i++)
+        leat_emit(t, i, LEAT_ROW(leat_at(in, i, 2), leat_at(in, i, 0), leat_at(in, i, 1)));
+    return 0;
+}
+
+/* Adds the number, and asks for one less: n + (n - 1) + ... + 1. */
+static int apply(struct leat_task *t, const struct leat_batch *in)
+{
+    for (uint32_t i = 0; i < in->rows; i++) {
+        struct leat_value key = leat_at(in, i, 0), total = leat_i64(0);
+        int64_t number = leat_at(in, i, 1).as.i;
+
+        if (number == FAILS_LATER)
+            return leat_task_fail(t, LEAT_EINVAL, "this one fails later");
+        leat_get(t, TOTALS, LEAT_KEYS(key), &total, 1);
+        leat_put(t, TOTALS, LEAT_KEYS(key), LEAT_ROW(leat_i64(total.as.i + number)));
+        if (number > 1)
+            leat_emit(t, i, LEAT_ROW(key, leat_i64(number - 1)));
+    }
+    return 0;
+}
+
+static const struct leat_module upkeep = {
+    LEAT_ABI, .name = "upkeep",
+    .depots = DEPOTS({"numbers", "key: u32, number: i64", .by = "key"}),
+    .pstates = PSTATES([SEEN] = {"seen", "map<u32, i64>"}, [TOTALS] = {"totals", "map<u32, i64>"}),
+    .topologies = TOPOLOGIES({"keep", LEAT_STREAM, NODES(
+        {"store", .from = "numbers", .run = store, .emits = "key: u32, number: i64"},
+        {"look", .from = "store, apply", .run = look, .emits = "key: u32, number: i64, task: u32, more: bytes", .background = true},
+        {"direct", .from = "look", .run = direct, .emits = "task: u32, key: u32, number: i64"},
+        {"pass", .from = "direct", .route = LEAT_DIRECT, .run = pass, .emits = "key: u32, number: i64"},
+        {"apply", .from = "pass", .route = LEAT_BY_KEY, .run = apply, .emits = "key: u32, number: i64"})})};
+
+enum { KEYS = 7, ROWS = 90 };
+
+static void check(struct leat_test *t, const int64_t *total, const int64_t *seen)
+{
+    for (uint32_t k = 0; k < KEYS; k++) {
+        assert_int_equal(value_of(t, "upkeep", "totals", leat_u32(k), 0), total[k]);
+        assert_int_equal(value_of(t, "upkeep", "seen", leat_u32(k), 0), seen[k]);
+    }
+}
+
+/* Rows that wait, by the view. */
+static uint64_t waiting(struct leat_test *t)
+{
+    struct leat_error err = {0, ""};
+    struct leat_view *v;
+    uint32_t pstate;
+    uint64_t sum = 0;
+
+    must(leat_view_open(leat_test_leat(t), "upkeep", &v, &err));
+    must(leat_view_pstate(v, "background", &pstate));
+    for (uint32_t task = 0; task < leat_view_tasks(v); task++) {
+        uint64_t size = 0;
+
+        assert_int_equal(leat_size(leat_view_task(v, task), pstate, LEAT_KEYS(), &size), 0);
+        sum += size;
+    }
+    leat_view_close(v);
+    return sum;
+}
+
+static void in_all_ways(void **state)
+{
+    (void)state;
+    for (int w = 0; w < WAYS; w++) {
+        struct leat_test *t = open_way(&upkeep, &ways[w], NULL);
+        struct leat_error err = {0, ""};
+        int64_t total[KEYS] = {0}, seen[KEYS] = {0};
+        uint64_t seed = ways[w].seed;
+
+        for (int i = 0; i < ROWS; i++) {
+            uint32_t key = (uint32_t)next_random(&seed) % KEYS;
+            int64_t number = (int64_t)(next_random(&seed) % (i % 10 == 0 ? 100 : 4)) + 1;
+
+            must(leat_test_append(t, "numbers", LEAT_ROW(leat_u32(key), leat_i64(number)), &err));
+            total[key] += number * (number + 1) / 2;
+            seen[key]++;
+            for (int s = 0; s < 3; s++)
+                assert_true(leat_test_step(t, &err) >= 0);
+        }
+        must(leat_test_run(t, &err));
+        check(t, total, seen);
+        assert_int_equal(waiting(t), 0);
+        leat_test_close(t);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(in_all_ways),
+    };
+
+    return cmocka_run_group_tests_name("cluster_background", tests, NULL, NULL);
+}
