@@ -13,7 +13,7 @@
  *   bench_lsh.c      lsh: ingest, recall, candidates, times over wordnet-minilm
  *   bench_kernels.c  kernels: vector kernels alone
  *   bench_backup.c   backup: beside appends; restore; rebuild
- *   bench_scale.c    scale: figures of size, and the memory they take */
+ *   bench_scan.c     scan: codes of vectors
 
 #include "leat/leat.h"
 
@@ -59,6 +59,7 @@ int bench_restart(int argc, char **argv);
 int bench_lsh(int argc, char **argv);
 int bench_kernels(int argc, char **argv);
 int bench_backup(int argc, char **argv);
+int bench_scan(int argc, char **argv);
 int bench_scale(int argc, char **argv);
 int bench_all(int argc, char **argv);
 

@@ -108,6 +108,33 @@ struct vector_scan {
 /* How many rows pass. */
 uint32_t vector_scan(const struct vector_scan *s);
 
+/* ---- Codes of 4 or 8 bits a dimension, for distances nearer to the truth; one row's lie together ----
+ *
+ * distance = base + add + scale * product +- epsilon * distance of query and centroid * error, base as of a scan and the
+ * product as below. Of 8 bits, dimension i is byte i; of 4, of each 32 dimensions 16 bytes have one in the low half and
+ * the one 16 further in the high half. */
+
+/* Like vector_encode. */
+void vector_encode_bits(enum vector_metric metric, uint32_t bits, const void *row, const void *centroid,
+                        uint32_t padded, uint8_t *code, struct vector_factors *factors);
+/* out[i]: sum of query by the numbers of code[i], less their middle (7.5, 127.5), i < n. Codes that lie ahead are
+ * fetched meanwhile. */
+void vector_code_products(uint32_t bits, const float *query, const uint8_t *const *code, uint32_t n, uint32_t padded,
+                          float *out);
+
+/* ---- Scalars of 8 bits: a row as it is, neither rotated nor less a centroid; any number of dimensions ---- */
+
+/* Value i is about least + step * code[i]; error: the length of all that is lost, so that the distance (not squared)
+ * of another vector is at most that much off, its product that much times its length. */
+struct vector_scalars {
+    float least, step, error;
+};
+
+void vector_scalars_encode(const void *row, uint32_t dims, uint8_t *code, struct vector_scalars *scalars);
+/* out[i]: distance of query and the row of code[i], i < n: VECTOR_L2 squared or VECTOR_DOT negated. */
+void vector_scalars_distances(enum vector_metric metric, const float *query, const uint8_t *const *code,
+                              const struct vector_scalars *scalars, uint32_t n, uint32_t dims, float *out);
+
 /* ---- The variants behind the calls above, chosen as vector_kernels() are ---- */
 
 struct vector_quantiser {
@@ -119,6 +146,12 @@ struct vector_quantiser {
     /* Sums of a table's bytes by the codes of a block's 32 rows. */
     void (*sums)(const void *block, const uint8_t *table, uint32_t padded, uint32_t *sum);
     uint32_t (*scan)(const struct vector_scan *s);
+    /* The product of one code of 4 bits, of 8. */
+    float (*product4)(const float *query, const uint8_t *code, uint32_t padded);
+    float (*product8)(const float *query, const uint8_t *code, uint32_t padded);
+    /* The sums of (query - value)^2, of query * value. */
+    float (*scalars_l2)(const float *query, const uint8_t *code, struct vector_scalars s, uint32_t dims);
+    float (*scalars_dot)(const float *query, const uint8_t *code, struct vector_scalars s, uint32_t dims);
 };
 
 extern const struct vector_quantiser vector_quantiser_portable;

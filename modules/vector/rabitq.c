@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "modules/vector/quantiser.h"
+#include "modules/vector/codes.h"
 
 #include <float.h>
 #include <math.h>
@@ -7,16 +7,8 @@
 
 /* ---- Codes: arXiv 2405.12497, section 3; what is folded into factors: the RaBitQ library's description ---- */
 
-/* Sums over dimensions of a residual r, its signs and its centroid c. */
-struct sums {
-    double absolute; /* |r| */
-    double squares;  /* r * r */
-    double signs;    /* c by the sign of r */
-    double product;  /* c * r */
-};
-
 /* Beyond what floats hold, whatever the query, the row has to be looked at. */
-static struct vector_factors factors_of(double add, double scale, double error)
+static struct vector_factors narrow(double add, double scale, double error)
 {
     double most = (double)FLT_MAX;
 
@@ -25,8 +17,18 @@ static struct vector_factors factors_of(double add, double scale, double error)
     return (struct vector_factors){-FLT_MAX, 0, FLT_MAX};
 }
 
+struct vector_factors vector_factors_of(enum vector_metric metric, uint32_t padded, const struct vector_fit *f)
+{
+    double by = f->product > 0 ? f->squares / f->product : 0;
+    double spread = f->product > 0 ? fmax(by * f->code / f->product - 1, 0) : 0; /* 1 / cosine^2 - 1 */
+    double error = sqrt(f->squares * spread / (padded - 1));
+
+    return metric == VECTOR_L2 ? narrow(f->squares + 2 * by * f->of_centroid, -2 * by, 2 * error)
+                               : narrow(by * f->of_centroid - f->by_centroid, -by, error);
+}
+
 /* Four chains, for speed. In double nothing overflows or vanishes. */
-static struct sums residual(const uint8_t *row, const uint8_t *centroid, uint32_t padded, uint8_t *code)
+static struct vector_fit signs_of(const uint8_t *row, const uint8_t *centroid, uint32_t padded, uint8_t *code)
 {
     double absolute[4] = {0}, squares[4] = {0}, signs[4] = {0}, product[4] = {0};
 
@@ -48,23 +50,18 @@ static struct sums residual(const uint8_t *row, const uint8_t *centroid, uint32_
         }
         code[i / 8] = (uint8_t)(code[i / 8] | nibble << i % 8);
     }
-    return (struct sums){absolute[0] + absolute[1] + absolute[2] + absolute[3],
-                         squares[0] + squares[1] + squares[2] + squares[3], signs[0] + signs[1] + signs[2] + signs[3],
-                         product[0] + product[1] + product[2] + product[3]};
+    return (struct vector_fit){squares[0] + squares[1] + squares[2] + squares[3],
+                               absolute[0] + absolute[1] + absolute[2] + absolute[3], padded,
+                               signs[0] + signs[1] + signs[2] + signs[3],
+                               product[0] + product[1] + product[2] + product[3]};
 }
 
-/* The residual's product with a vector is about `by` times that of its code. The cosine of residual and code is
- * absolute / sqrt(padded * squares). */
 void vector_encode(enum vector_metric metric, const void *row, const void *centroid, uint32_t padded, uint8_t *code,
                    struct vector_factors *factors)
 {
-    struct sums s = residual(row, centroid, padded, code);
-    double by = s.absolute > 0 ? s.squares / s.absolute : 0;
-    double spread = s.absolute > 0 ? fmax(padded * by / s.absolute - 1, 0) : 0;
-    double error = sqrt(s.squares * spread / (padded - 1));
+    struct vector_fit f = signs_of(row, centroid, padded, code);
 
-    *factors = metric == VECTOR_L2 ? factors_of(s.squares + 2 * by * s.signs, -2 * by, 2 * error)
-                                   : factors_of(by * s.signs - s.product, -by, error);
+    *factors = vector_factors_of(metric, padded, &f);
 }
 
 /* ---- Blocks ---- */

@@ -58,21 +58,24 @@ void vector_rotation_free(struct vector_rotation *r)
     *r = (struct vector_rotation){0};
 }
 
-/* Left alone by the compiler's fusing of products and sums, as what follows is in other functions. */
-static void multiply(float *values, const float *multiplier, uint32_t n)
+/* Steps of one length, which compilers make vectors of. They cannot fuse the products with what follows: that is behind
+ * a pointer. */
+static void multiply(float *restrict values, const float *restrict multiplier, uint32_t n)
 {
-    for (uint32_t i = 0; i < n; i++)
-        values[i] *= multiplier[i];
+    for (uint32_t i = 0; i < n; i += STEP)
+        for (uint32_t j = 0; j < STEP; j++)
+            values[i + j] *= multiplier[i + j];
 }
 
-static void mix_halves(float *values, uint32_t half)
+static void mix_halves(float *restrict low, float *restrict high, uint32_t half)
 {
-    for (uint32_t i = 0; i < half; i++) {
-        float a = values[i], b = values[half + i];
+    for (uint32_t i = 0; i < half; i += STEP / 2)
+        for (uint32_t j = 0; j < STEP / 2; j++) {
+            float a = low[i + j], b = high[i + j];
 
-        values[i] = a + b;
-        values[half + i] = a - b;
-    }
+            low[i + j] = a + b;
+            high[i + j] = a - b;
+        }
 }
 
 void vector_rotate_by(const struct vector_quantiser *by, const struct vector_rotation *r, const float *in, float *out)
@@ -85,7 +88,7 @@ void vector_rotate_by(const struct vector_quantiser *by, const struct vector_rot
         multiply(value, r->multiplier + round * r->padded, r->padded);
         by->hadamard(value + window_begin(r, round), room, r->window);
         if (r->window < r->padded)
-            mix_halves(value, r->padded / 2);
+            mix_halves(value, value + r->padded / 2, r->padded / 2);
     }
     memcpy(out, value, r->padded * sizeof(float));
 }

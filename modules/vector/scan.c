@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "modules/vector/quantiser.h"
+#include "modules/vector/codes.h"
 #include "modules/vector/vector.h"
 
 #include <float.h>
@@ -100,8 +100,10 @@ static uint32_t scan_portable(const struct vector_scan *s)
     return found;
 }
 
-const struct vector_quantiser vector_quantiser_portable = {"portable", hadamard_portable, table_portable, sums_portable,
-                                                           scan_portable};
+const struct vector_quantiser vector_quantiser_portable = {
+    "portable", hadamard_portable, table_portable, sums_portable, scan_portable,
+    vector_product4_portable, vector_product8_portable, vector_scalars_l2_portable, vector_scalars_dot_portable,
+};
 
 /* ---- The choice ---- */
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "modules/vector/quantiser.h"
+#include "modules/vector/codes.h"
 
 #if defined(__x86_64__)
 #include <float.h>
@@ -181,5 +181,8 @@ FUSED static uint32_t scan_avx2(const struct vector_scan *s)
     return found;
 }
 
-const struct vector_quantiser vector_quantiser_avx2 = {"avx2", hadamard_avx2, table_avx2, sums_avx2, scan_avx2};
+const struct vector_quantiser vector_quantiser_avx2 = {
+    "avx2", hadamard_avx2, table_avx2, sums_avx2, scan_avx2,
+    vector_product4_avx2, vector_product8_avx2, vector_scalars_l2_avx2, vector_scalars_dot_avx2,
+};
 #endif
