@@ -14,6 +14,7 @@
  *   bench_kernels.c  kernels: vector kernels alone
  *   bench_backup.c   backup: beside appends; restore; rebuild
  *   bench_scan.c     scan: codes of vectors
+ *   bench_scale.c    scale: figures of size, and the memory they take */
 
 #include "leat/leat.h"
 
