@@ -7,6 +7,7 @@
  *   word_count.c     the smallest useful one: a stream, a fold, two queries
  *   bank_transfer.c  money between accounts on different tasks: idempotent, refused where there is too little
  *   lsh.c            vectors in, neighbours out: random-hyperplane hashing; lsh_query.c searches
+ *   ivf/             vectors in, neighbours out: an inverted file that keeps itself in order; filters on attributes
  *   vector/          kernels: dot products, the best rows, probing */
 
 #include "leat/leat.h"
@@ -14,6 +15,7 @@
 extern const struct leat_module module_word_count;
 extern const struct leat_module module_bank_transfer;
 extern const struct leat_module module_lsh;
+extern const struct leat_module module_ivf;
 
 /* All of them, ended by NULL. */
 extern const struct leat_module *const modules_builtin[];

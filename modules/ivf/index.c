@@ -1,0 +1,537 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "modules/ivf/index.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "modules/ivf/posting.h"
+
+/* Postings are found by their number through pages of pointers. A new version copies the pages, postings and tail pieces that
+ * change; what it replaced goes on the list of the version before, which is the last that sees it: versions are dropped oldest
+ * first. */
+
+enum { PAGE_POSTINGS = 64 };
+
+struct page {
+    struct index_posting *posting[PAGE_POSTINGS];
+};
+
+struct garbage {
+    void **item;
+    uint32_t count, room;
+};
+
+/* A posting that takes no rows any more, but has some. */
+struct retired {
+    uint32_t number;
+    float *centroid;
+};
+
+struct index {
+    const struct ivf *v;
+    uint32_t groups;
+    struct vector_coarse *active; /* by squared distance */
+    struct vector_coarse *probe;  /* METRIC_DOT: the same by product; else NULL */
+    struct retired *retired;
+    uint32_t retireds;
+    struct page **page;
+    uint32_t pages;
+    struct garbage garbage;       /* what this version has and the next has not */
+    bool succeeded;               /* there is a next */
+};
+
+/* A version in the making. */
+struct making {
+    struct index *x;
+    struct index *old;  /* NULL: from nothing */
+    struct leat_task *t;
+    bool *own;          /* pages that are copied already */
+    struct leat_error *err;
+    int rv;
+};
+
+static int no_memory(struct making *m)
+{
+    if (m->rv == 0)
+        m->rv = leat_fail(m->err, LEAT_ENOMEM, "out of memory for the index of %u postings", m->x->pages * PAGE_POSTINGS);
+    return m->rv;
+}
+
+/* ---- What others may ask ---- */
+
+static struct index_posting *posting_at(const struct index *x, uint32_t place)
+{
+    const struct page *page = place / PAGE_POSTINGS < x->pages ? x->page[place / PAGE_POSTINGS] : NULL;
+
+    return page != NULL ? page->posting[place % PAGE_POSTINGS] : NULL;
+}
+
+/* Of one group's postings the numbers lie G apart. */
+static uint32_t place_of(const struct index *x, uint32_t number)
+{
+    return number / x->groups;
+}
+
+const struct index_posting *index_posting(const struct index *x, uint32_t number)
+{
+    return x != NULL ? posting_at(x, place_of(x, number)) : NULL;
+}
+
+uint32_t index_count(const struct index *x)
+{
+    return x != NULL ? x->pages * PAGE_POSTINGS : 0;
+}
+
+const struct index_posting *index_at(const struct index *x, uint32_t i)
+{
+    return posting_at(x, i);
+}
+
+uint32_t index_active(const struct index *x)
+{
+    return x != NULL ? vector_coarse_count(x->active) : 0;
+}
+
+const struct vector_coarse *index_centroids(const struct index *x)
+{
+    return x != NULL ? x->active : NULL;
+}
+
+/* ---- Probing ---- */
+
+static float distance_to(const struct ivf *v, const float *query, const float *centroid)
+{
+    bool dot = v->layout.metric == METRIC_DOT;
+    float d = vector_distance(dot ? VECTOR_DOT : VECTOR_L2, LEAT_F32_VECTOR)->one(query, centroid, v->rotation.padded);
+
+    return dot ? -d : d;
+}
+
+static uint32_t insert(struct vector_near *out, uint32_t count, uint32_t most, struct vector_near near)
+{
+    uint32_t at = count;
+
+    while (at > 0 && out[at - 1].distance > near.distance)
+        at--;
+    if (at == most)
+        return count;
+    count += count < most;
+    memmove(out + at + 1, out + at, (count - 1 - at) * sizeof(*out));
+    out[at] = near;
+    return count;
+}
+
+uint32_t index_probe(struct leat_task *t, const struct index *x, const float *query, const struct vector_query *table,
+                     uint32_t most, struct vector_near *out)
+{
+    const struct vector_coarse *c = x->probe != NULL ? x->probe : x->active;
+    uint32_t count = 0;
+
+    if (vector_coarse_count(c) > 0)
+        count = vector_coarse_search(c, query, table, most, out, leat_alloc(t, vector_coarse_room(c, most)));
+    else
+        count = insert(out, 0, most, (struct vector_near){distance_to(x->v, query, x->v->origin), 0, x->v->origin});
+    for (uint32_t i = 0; i < x->retireds; i++) {
+        const struct retired *r = &x->retired[i];
+
+        count = insert(out, count, most, (struct vector_near){distance_to(x->v, query, r->centroid), r->number, r->centroid});
+    }
+    return count;
+}
+
+/* ---- Making a version: memory ---- */
+
+static void discard(struct making *m, void *item)
+{
+    struct garbage *g = &m->old->garbage;
+
+    if (g->count == g->room) {
+        uint32_t room = g->room * 2 + 64;
+        void **grown = realloc(g->item, room * sizeof(*grown));
+
+        if (grown == NULL) {
+            no_memory(m); /* the item is lost until the process ends */
+            return;
+        }
+        g->item = grown;
+        g->room = room;
+    }
+    g->item[g->count++] = item;
+}
+
+static bool page_for(struct making *m, uint32_t place)
+{
+    struct index *x = m->x;
+    uint32_t at = place / PAGE_POSTINGS;
+
+    if (at >= x->pages) {
+        uint32_t pages = at + 1 + at / 4;
+        struct page **grown = realloc(x->page, pages * sizeof(*grown));
+        bool *own = grown != NULL ? realloc(m->own, pages * sizeof(*own)) : NULL;
+
+        if (grown != NULL)
+            x->page = grown;
+        if (own == NULL)
+            return no_memory(m) == 0;
+        memset(x->page + x->pages, 0, (pages - x->pages) * sizeof(*grown));
+        memset(own + x->pages, 0, (pages - x->pages) * sizeof(*own));
+        m->own = own;
+        x->pages = pages;
+    }
+    if (m->own[at])
+        return true;
+    struct page *copy = calloc(1, sizeof(*copy));
+    if (copy == NULL)
+        return no_memory(m) == 0;
+    if (x->page[at] != NULL) {
+        *copy = *x->page[at];
+        discard(m, x->page[at]);
+    }
+    x->page[at] = copy;
+    m->own[at] = true;
+    return true;
+}
+
+/* ---- Making a version: a posting ---- */
+
+static struct index_posting *new_posting(const struct layout *l, uint32_t number, const struct posting_record *r)
+{
+    uint32_t blocks = (r->rows + BLOCK - 1) / BLOCK, behind = r->rows - r->chunks * l->chunk.rows;
+    uint32_t pieces = r->chunks + (behind + BLOCK - 1) / BLOCK;
+    size_t size = sizeof(struct index_posting) + pieces * sizeof(uint8_t *);
+    struct index_posting *p = calloc(1, size + 2 * (size_t)blocks * sizeof(uint32_t));
+
+    if (p == NULL)
+        return NULL;
+    *p = (struct index_posting){.number = number, .active = r->active, .rows = r->rows, .live = r->live,
+                                .chunks = r->chunks, .pieces = pieces};
+    p->live_mask = (uint32_t *)(void *)((uint8_t *)p + size);
+    p->moving_mask = p->live_mask + blocks;
+    return p;
+}
+
+static void read_masks(struct index_posting *p, struct leat_span masks)
+{
+    const uint8_t *at = masks.base;
+
+    for (uint32_t i = 0; i < masks.size / sizeof(struct posting_mask); i++, at += sizeof(struct posting_mask)) {
+        struct posting_mask mask;
+
+        memcpy(&mask, at, sizeof(mask));
+        p->live_mask[i] = mask.live;
+        p->moving_mask[i] = mask.moving;
+        p->moving += (uint32_t)__builtin_popcount(mask.moving);
+    }
+}
+
+static void read_chunks(struct making *m, struct index_posting *p, const struct index_posting *old)
+{
+    uint32_t known = old != NULL && old->chunks < p->chunks ? old->chunks : old != NULL ? p->chunks : 0;
+
+    for (uint32_t i = 0; i < p->chunks; i++) {
+        struct leat_value value;
+
+        if (i < known) {
+            p->piece[i] = old->piece[i];
+        } else {
+            m->rv = leat_get(m->t, CHUNKS, LEAT_KEYS(leat_u64(piece_key(p->number, i))), &value, 1);
+            if (m->rv != 0)
+                return;
+            p->piece[i] = (const uint8_t *)value.as.bytes.base + m->x->v->layout.pad;
+        }
+    }
+}
+
+static uint8_t *new_tail(struct making *m, const uint8_t *like)
+{
+    uint32_t size = (m->x->v->layout.tail.size + 63) & ~63U;
+    uint8_t *piece = aligned_alloc(64, size);
+
+    if (piece == NULL) {
+        no_memory(m);
+        return NULL;
+    }
+    if (like != NULL)
+        memcpy(piece, like, m->x->v->layout.tail.size);
+    else
+        memset(piece, 0, size);
+    return piece;
+}
+
+struct filling {
+    const struct layout *layout;
+    uint8_t *const *piece;
+    uint32_t first; /* row of the tail */
+    uint32_t rows;
+};
+
+static void fill_row(void *context, uint32_t row, const uint8_t *bytes)
+{
+    const struct filling *f = context;
+    uint32_t at = row - f->first;
+
+    if (at < f->rows)
+        layout_place(f->layout, &f->layout->tail, f->piece[at / BLOCK], at % BLOCK, bytes);
+}
+
+/* Pieces of the tail: the full ones of the old version, a copy of its last one, and new ones. */
+static void read_tail(struct making *m, struct index_posting *p, const struct index_posting *old)
+{
+    const struct layout *l = &m->x->v->layout;
+    uint32_t first = p->chunks * l->chunk.rows;
+    bool same = old != NULL && old->chunks == p->chunks;
+    uint32_t known = same ? old->rows - first : 0;
+    uint32_t count = p->pieces - p->chunks;
+    uint8_t **piece = leat_alloc(m->t, (count + 1) * sizeof(*piece));
+
+    for (uint32_t i = 0; i < count && m->rv == 0; i++) {
+        const uint8_t *before = i * BLOCK < known ? old->piece[old->chunks + i] : NULL;
+
+        if ((i + 1) * BLOCK <= known || (i * BLOCK < known && old->rows == p->rows)) {
+            p->piece[p->chunks + i] = before;
+            piece[i] = NULL;
+            continue;
+        }
+        p->piece[p->chunks + i] = piece[i] = new_tail(m, before);
+        if (before != NULL)
+            discard(m, (void *)(uintptr_t)before);
+    }
+    for (uint32_t i = 0; !same && old != NULL && i < old->pieces - old->chunks; i++)
+        discard(m, (void *)(uintptr_t)old->piece[old->chunks + i]);
+    if (m->rv == 0)
+        posting_tail(m->t, m->x->v, p->number, first + known, p->rows, fill_row,
+                     &(struct filling){l, piece, first, p->rows - first});
+}
+
+static void discard_posting(struct making *m, struct index_posting *old, bool tail)
+{
+    for (uint32_t i = old->chunks; tail && i < old->pieces; i++)
+        discard(m, (void *)(uintptr_t)old->piece[i]);
+    discard(m, old);
+}
+
+static void read_posting(struct making *m, uint32_t number)
+{
+    uint32_t place = place_of(m->x, number);
+    struct index_posting *old = posting_at(m->x, place), *p = NULL;
+    struct posting_record r;
+    struct leat_span masks;
+    bool there = posting_record_get(m->t, number, &r, &masks);
+
+    if ((!there && old == NULL) || !page_for(m, place))
+        return;
+    if (there) {
+        p = new_posting(&m->x->v->layout, number, &r);
+        if (p == NULL) {
+            no_memory(m);
+            return;
+        }
+        read_masks(p, masks);
+        read_chunks(m, p, old);
+        if (m->rv == 0)
+            read_tail(m, p, old);
+    }
+    if (old != NULL)
+        discard_posting(m, old, !there);
+    m->x->page[place / PAGE_POSTINGS]->posting[place % PAGE_POSTINGS] = p;
+}
+
+/* ---- Making a version: centroids ---- */
+
+static void retire(struct making *m, uint32_t number, const float *centroid)
+{
+    struct index *x = m->x;
+    struct retired *grown = realloc(x->retired, (x->retireds + 1) * sizeof(*grown));
+    size_t size = x->v->rotation.padded * sizeof(float);
+    float *copy = grown != NULL ? malloc(size) : NULL;
+
+    if (grown != NULL)
+        x->retired = grown;
+    if (copy == NULL) {
+        no_memory(m);
+        return;
+    }
+    memcpy(copy, centroid, size);
+    x->retired[x->retireds++] = (struct retired){number, copy};
+}
+
+static void forget_centroid(struct making *m, uint32_t number)
+{
+    struct index *x = m->x;
+
+    for (uint32_t i = 0; i < x->retireds; i++)
+        if (x->retired[i].number == number) {
+            discard(m, x->retired[i].centroid);
+            x->retired[i--] = x->retired[--x->retireds];
+        }
+    if (vector_coarse_find(x->active, number) == NULL)
+        return;
+    m->rv = vector_coarse_remove(x->active, number, m->err);
+    if (m->rv == 0 && x->probe != NULL)
+        m->rv = vector_coarse_remove(x->probe, number, m->err);
+}
+
+static void read_centroid(struct making *m, uint32_t number)
+{
+    const struct ivf *v = m->x->v;
+    struct leat_value field[2];
+    bool there = leat_get(m->t, CENTROIDS, LEAT_KEYS(leat_u32(number)), field, 2) == 0;
+    float *rotated = leat_alloc(m->t, v->rotation.padded * sizeof(*rotated));
+
+    if (m->old != NULL)
+        forget_centroid(m, number);
+    if (!there || m->rv != 0)
+        return;
+    memcpy(rotated, field[1].as.bytes.base, v->layout.dims * sizeof(float));
+    vector_rotate(&v->rotation, rotated, rotated);
+    if (!field[0].as.b) {
+        retire(m, number, rotated);
+        return;
+    }
+    m->rv = vector_coarse_add(m->x->active, number, rotated, m->err);
+    if (m->rv == 0 && m->x->probe != NULL)
+        m->rv = vector_coarse_add(m->x->probe, number, rotated, m->err);
+}
+
+/* ---- Versions ---- */
+
+static void drop(void *state)
+{
+    struct index *x = state;
+
+    for (uint32_t i = 0; i < x->garbage.count; i++)
+        free(x->garbage.item[i]);
+    for (uint32_t i = 0; !x->succeeded && i < index_count(x); i++) {
+        struct index_posting *p = posting_at(x, i);
+
+        for (uint32_t piece = p != NULL ? p->chunks : 0; p != NULL && piece < p->pieces; piece++)
+            free((void *)(uintptr_t)p->piece[piece]);
+        free(p);
+    }
+    for (uint32_t i = 0; !x->succeeded && i < x->pages; i++)
+        free(x->page[i]);
+    for (uint32_t i = 0; !x->succeeded && i < x->retireds; i++)
+        free(x->retired[i].centroid);
+    vector_coarse_drop(x->active);
+    vector_coarse_drop(x->probe);
+    free(x->garbage.item);
+    free(x->retired);
+    free(x->page);
+    free(x);
+}
+
+static int coarse_pair(struct making *m)
+{
+    struct index *x = m->x;
+    bool dot = x->v->layout.metric == METRIC_DOT;
+    uint32_t dims = x->v->rotation.padded;
+    int rv = m->old != NULL ? vector_coarse_next(m->old->active, &x->active, m->err)
+                            : vector_coarse_new(dims, VECTOR_L2, &x->active, m->err);
+
+    if (rv != 0 || !dot)
+        return rv;
+    return m->old != NULL ? vector_coarse_next(m->old->probe, &x->probe, m->err)
+                          : vector_coarse_new(dims, VECTOR_DOT, &x->probe, m->err);
+}
+
+static void *copy_of(const void *from, size_t size)
+{
+    void *copy = malloc(size + 1);
+
+    if (copy != NULL && size > 0)
+        memcpy(copy, from, size);
+    return copy;
+}
+
+static int making_begin(struct making *m, struct leat_derivation *d, struct index *old, struct leat_error *err)
+{
+    *m = (struct making){.old = old, .t = leat_derivation_first(d), .err = err};
+    m->x = calloc(1, sizeof(*m->x));
+    if (m->x == NULL)
+        return leat_fail(err, LEAT_ENOMEM, "out of memory for the index");
+    m->x->v = leat_state(m->t);
+    m->x->groups = leat_group_count(m->t);
+    if (old != NULL) {
+        m->x->page = copy_of(old->page, old->pages * sizeof(struct page *));
+        m->x->retired = copy_of(old->retired, old->retireds * sizeof(struct retired));
+        m->own = calloc(old->pages + 1, sizeof(*m->own));
+        if (m->x->page == NULL || m->x->retired == NULL || m->own == NULL)
+            return no_memory(m);
+        m->x->pages = old->pages;
+        m->x->retireds = old->retireds;
+    }
+    return coarse_pair(m);
+}
+
+/* After an error the old version is as it was; postings and pages that were made are lost, and the group ends. */
+static int making_end(struct making *m, void **state)
+{
+    free(m->own);
+    if (m->rv == 0)
+        m->rv = leat_task_error(m->t);
+    if (m->old != NULL && m->rv == 0)
+        m->old->succeeded = true;
+    else if (m->old != NULL)
+        m->old->garbage.count = 0;
+    *state = m->x;
+    if (m->rv != 0) {
+        m->x->succeeded = m->old != NULL;
+        drop(m->x);
+    }
+    return m->rv;
+}
+
+static int build(struct leat_derivation *d, void **state, struct leat_error *err)
+{
+    const struct {
+        uint32_t pstate;
+        void (*read)(struct making *m, uint32_t number);
+    } part[] = {{CENTROIDS, read_centroid}, {POSTINGS, read_posting}};
+    struct making m;
+    struct leat_scan *scan;
+    struct leat_value key;
+
+    m.rv = making_begin(&m, d, NULL, err);
+    for (uint32_t i = 0; i < 2 && m.rv == 0; i++) {
+        if (leat_scan_open(m.t, part[i].pstate, LEAT_KEYS(), NULL, &scan) != 0)
+            break;
+        while (m.rv == 0 && leat_scan_next(scan, &key, NULL, 0) == 0)
+            part[i].read(&m, (uint32_t)key.as.u);
+        leat_scan_close(scan);
+    }
+    return m.x != NULL ? making_end(&m, state) : m.rv;
+}
+
+static int by_number(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+static int apply(struct leat_derivation *d, void *old, const struct leat_change *change, uint32_t changes, void **state,
+                 struct leat_error *err)
+{
+    struct making m;
+    int rv = making_begin(&m, d, old, err);
+    uint32_t count = 0, last = UINT32_MAX;
+
+    if (m.x == NULL)
+        return rv;
+    m.rv = rv;
+    uint32_t *number = leat_alloc(m.t, (changes + 1) * sizeof(*number));
+    for (uint32_t i = 0; i < changes && m.rv == 0; i++)
+        if (change[i].pstate == CENTROIDS)
+            read_centroid(&m, (uint32_t)change[i].key.as.u);
+        else
+            number[count++] = (uint32_t)(change[i].pstate == POSTINGS ? change[i].key.as.u : change[i].key.as.u >> 32);
+    qsort(number, count, sizeof(*number), by_number);
+    for (uint32_t i = 0; i < count && m.rv == 0; i++) {
+        if (number[i] != last)
+            read_posting(&m, number[i]);
+        last = number[i];
+    }
+    return making_end(&m, state);
+}
+
+const struct leat_derive index_derive = {"centroids, postings, chunks, tails", build, apply, drop};

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef MODULES_IVF_INDEX_H
+#define MODULES_IVF_INDEX_H
+
+/* The derived state of a group: the centroids of all postings, and where the rows of the group's own ones lie. Immutable
+ * versions; what did not change they share. */
+
+#include "modules/ivf/layout.h"
+#include "modules/vector/coarse.h"
+
+struct ivf;
+struct index;
+
+extern const struct leat_derive index_derive;
+
+struct index_posting {
+    uint32_t number;
+    bool active;
+    uint32_t rows, live, moving;
+    uint32_t chunks, pieces;
+    uint32_t *live_mask, *moving_mask; /* by block of 32 rows */
+    const uint8_t *piece[];            /* chunks in the file, then pieces of the tail in memory */
+};
+
+/* NULL: it is not there. x may be NULL, an index of nothing. */
+const struct index_posting *index_posting(const struct index *x, uint32_t number);
+
+/* The piece that a row is in, its layout and its first row. */
+static inline const uint8_t *index_piece(const struct layout *l, const struct index_posting *p, uint32_t row,
+                                         const struct piece_layout **layout, uint32_t *first)
+{
+    uint32_t chunk = row / l->chunk.rows, behind = row - p->chunks * l->chunk.rows;
+
+    if (chunk < p->chunks) {
+        *layout = &l->chunk;
+        *first = chunk * l->chunk.rows;
+        return p->piece[chunk];
+    }
+    *layout = &l->tail;
+    *first = row - behind % l->tail.rows;
+    return p->piece[p->chunks + behind / l->tail.rows];
+}
+
+/* How many centroids take rows. */
+uint32_t index_active(const struct index *x);
+/* Those, rotated, by squared distance. NULL: x is. */
+const struct vector_coarse *index_centroids(const struct index *x);
+
+/* Postings to search for a rotated query, nearest first, at most `most` of them; those that are to become empty, too.
+ * table: of the query, or NULL. out: room for `most`; distances are negated products for METRIC_DOT, else squared. Memory
+ * of t. */
+uint32_t index_probe(struct leat_task *t, const struct index *x, const float *query, const struct vector_query *table,
+                     uint32_t most, struct vector_near *out);
+
+/* All postings of the group: the i-th of index_count, which may be NULL. */
+uint32_t index_count(const struct index *x);
+const struct index_posting *index_at(const struct index *x, uint32_t i);
+
+#endif

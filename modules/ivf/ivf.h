@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef MODULES_IVF_IVF_H
+#define MODULES_IVF_IVF_H
+
+/* ivf: an inverted-file index that keeps itself in order while vectors come and go, in the manner of SPANN (Chen et al., NeurIPS
+ * 2021) and SPFresh (Xu et al., SOSP 2023), with codes of one bit a dimension (RaBitQ, Gao and Long, SIGMOD 2024).
+ *
+ *   ivf.c      declaration and options
+ *   layout.c   the bytes of rows, of pieces of postings and of messages
+ *   index.c    the derived state of a group: centroids, and where the pieces of its postings lie
+ *   encode.c   the nearest centroid of vectors, and their codes
+ *   store.c    ingest: ids, and what comes to a posting
+ *   posting.c  a posting as its task writes it
+ *   upkeep.c   split, merge, reassignment: what runs in the background, and what it moves
+ *   search.c   queries; nearest.c: the fold that merges what the groups found
+ *   scan.c     postings scanned for one query
+ *   filter.c   conditions on attributes
+ *
+ * A vector lies in one posting: that of its nearest centroid, but for moments. Postings lie on the first task of each group,
+ * posting p on group p mod G, and all groups know all centroids, so that a search asks each group once. */
+
+#include "leat/leat.h"
+#include "modules/ivf/attributes.h"
+#include "modules/ivf/index.h"
+#include "modules/ivf/layout.h"
+
+enum {
+    IDS,       /* by id, at the task that owns it: its number, version, posting and attributes */
+    NAMES,     /* from number to id, at the same task */
+    COUNTERS,  /* of a task: enum counter */
+    CENTROIDS, /* of all postings, once for each group */
+    POSTINGS,  /* of this group: struct posting_record */
+    CHUNKS,    /* full pieces, by posting << 32 | number */
+    TAILS      /* rows behind the last chunk, by posting << 32 | first row: those of one turn */
+};
+
+enum counter { NEXT_VERSION, NEXT_NUMBER, VECTORS, NEXT_POSTING };
+
+/* What the tasks share, made from the options. */
+struct ivf {
+    struct layout layout;
+    struct vector_rotation rotation;
+    float *origin;                    /* zeros: the centroid of posting 0 as long as there are no others */
+    struct attributes attributes;
+    bool names;                       /* ids are str */
+    uint32_t nprobe, top;
+    float epsilon;                    /* deviations that the bounds of codes leave room for */
+    uint32_t split, target, merge;    /* rows: a posting of more is split into ones of about target; of less is dissolved */
+};
+
+/* Kinds of messages between the nodes of the stream: `task: u32, kind: u32, posting: u32, body: bytes`. */
+enum message {
+    ROW,      /* to the posting: a row to keep (layout: row) */
+    MOVED,    /* the same, from another posting */
+    REMOVE,   /* to the posting: struct row_name; not there: it is gone already */
+    PLACED,   /* to the id's task: struct row_name is in this posting now */
+    CENTROID, /* to each group: struct centroid_head, f32[dims] */
+    FORGET,   /* to each group: a centroid is gone */
+    SPLIT,    /* to the background: the posting has too many rows, or too many dead ones */
+    MERGE,    /* too few */
+    DRAIN,    /* it is to become empty */
+    NEAR,     /* new centroids, posting numbers: rows of postings around them may belong there */
+    ASK,      /* to the posting: ask the background for what the body says, u32 of these kinds and its body */
+    OPEN,     /* from the background: centroids, f32[dims] each, to take the place of the posting's; none: it stays */
+    MOVE      /* from the background: struct row_move each */
+};
+
+enum {
+    NUMBER_BITS = 48, /* of a number that stands for a name: the task is above */
+    ID_MOST = 380     /* bytes of an id */
+};
+
+struct row_name {
+    uint64_t number;
+    uint32_t version;
+    uint32_t from; /* PLACED: the posting where it was */
+};
+
+struct row_move {
+    uint64_t number;
+    uint32_t version;
+    uint32_t row; /* of the posting */
+    uint32_t to;
+    uint32_t zero;
+};
+
+struct centroid_head {
+    uint32_t active;
+};
+
+#define MESSAGE "task: u32, kind: u32, posting: u32, body: bytes"
+
+/* ---- encode.c ---- */
+
+/* A vector as f32, of length 1 for cosine (norm: its length then), rotated: rotation.padded floats. */
+void encode_rotated(struct leat_task *t, const struct ivf *v, const void *vector, float norm, float *out);
+/* The nearest active posting of each of count vectors, and the code there. Memory of t. */
+void encode_nearest(struct leat_task *t, const struct ivf *v, const struct index *x, const void *const *vector,
+                    const float *norm, uint32_t count, struct encoded *out);
+/* The code of a rotated vector with a centroid. Memory of t. */
+void encode_code(struct leat_task *t, const struct ivf *v, const float *rotated, const float *centroid,
+                 struct encoded *out);
+
+/* ---- Nodes ---- */
+
+int store_vectors(struct leat_task *t, const struct leat_batch *in);
+int store_rows(struct leat_task *t, const struct leat_batch *in);
+int store_placed(struct leat_task *t, const struct leat_batch *in);
+int upkeep_request(struct leat_task *t, const struct leat_batch *in);
+int upkeep_run(struct leat_task *t, const struct leat_batch *in);
+int upkeep_move(struct leat_task *t, const struct leat_batch *in);
+
+#endif

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "modules/ivf/search.h"
+
+#include <string.h>
+
+#include "modules/ivf/posting.h"
+#include "modules/ivf/scan.h"
+
+/* The fold at the origin of a search: the k nearest of what the groups found, each id once. */
+
+struct nearest {
+    uint32_t k, count;
+    struct hit *hit;         /* nearest first; room for k */
+    const uint8_t **vector;  /* of each; NULL when none are wanted */
+    size_t vector_size;
+    struct search_stats stats;
+    bool with_stats;
+};
+
+static int prepare(struct leat_fold_use *use, size_t *state_size, char *schema, size_t schema_size, struct leat_error *err)
+{
+    (void)use;
+    (void)err;
+    *state_size = sizeof(struct nearest);
+    strncpy(schema, NAMED, schema_size - 1);
+    return 0;
+}
+
+static void init(const struct leat_fold_use *use, void *state)
+{
+    (void)use;
+    *(struct nearest *)state = (struct nearest){0};
+}
+
+static bool nearer(const struct hit *a, const struct hit *b)
+{
+    return a->distance < b->distance || (!(b->distance < a->distance) && a->number < b->number);
+}
+
+/* A hit into its place, if it is one of the k nearest; of two with one number the nearer stays. */
+static void offer(struct nearest *n, const struct hit *h, const uint8_t *vector)
+{
+    uint32_t at, end = n->count;
+
+    if (n->count == n->k && !nearer(h, &n->hit[n->k - 1]))
+        return;
+    for (uint32_t i = 0; i < n->count; i++)
+        if (n->hit[i].number == h->number)
+            end = i;
+    if (end < n->count && !nearer(h, &n->hit[end]))
+        return;
+    if (end == n->count && n->count < n->k)
+        n->count++;
+    else if (end == n->count)
+        end--;
+    for (at = end; at > 0 && nearer(h, &n->hit[at - 1]); at--) {
+        n->hit[at] = n->hit[at - 1];
+        n->vector[at] = n->vector[at - 1];
+    }
+    n->hit[at] = *h;
+    n->vector[at] = vector;
+}
+
+/* The k of the request comes with the hits. */
+static void begin(const struct leat_fold_use *use, struct nearest *n, uint32_t k)
+{
+    if (n->hit != NULL)
+        return;
+    n->k = k;
+    n->hit = leat_fold_alloc(use, k * sizeof(*n->hit));
+    n->vector = leat_fold_alloc(use, k * sizeof(*n->vector));
+}
+
+/* One group's hits; bytes are borrowed. */
+static void take(const struct leat_fold_use *use, struct nearest *n, struct leat_span hits, struct leat_span vectors,
+                 struct leat_span stats)
+{
+    uint32_t count = (uint32_t)(hits.size / sizeof(struct hit));
+    uint8_t *copy = leat_fold_alloc(use, vectors.size + 1);
+    struct search_stats s;
+
+    memcpy(copy, vectors.base, vectors.size);
+    for (uint32_t i = 0; i < count; i++) {
+        struct hit h;
+
+        memcpy(&h, (const uint8_t *)hits.base + i * sizeof(h), sizeof(h));
+        offer(n, &h, vectors.size > 0 ? copy + i * (vectors.size / count) : NULL);
+    }
+    if (vectors.size > 0)
+        n->vector_size = vectors.size / count;
+    if (stats.size != sizeof(s))
+        return;
+    memcpy(&s, stats.base, sizeof(s));
+    n->with_stats = true;
+    n->stats.postings += s.postings;
+    n->stats.rows += s.rows;
+    n->stats.ranked += s.ranked;
+    n->stats.scan_ns += s.scan_ns;
+}
+
+static int step(const struct leat_fold_use *use, void *state, const struct leat_batch *in, uint32_t first, uint32_t end)
+{
+    for (uint32_t i = first; i < end; i++) {
+        begin(use, state, (uint32_t)leat_at(in, i, 0).as.u);
+        take(use, state, leat_at(in, i, 1).as.bytes, leat_at(in, i, 2).as.bytes, leat_at(in, i, 3).as.bytes);
+    }
+    return 0;
+}
+
+/* ---- As bytes: u32 k, count, size of a vector, 1 with stats; stats; hits; vectors ---- */
+
+static void save(const struct leat_fold_use *use, const void *state, struct leat_sink *out)
+{
+    const struct nearest *n = state;
+    uint32_t head[4] = {n->k, n->count, (uint32_t)n->vector_size, n->with_stats};
+
+    (void)use;
+    leat_sink_put(out, head, sizeof(head));
+    leat_sink_put(out, &n->stats, sizeof(n->stats));
+    leat_sink_put(out, n->hit, n->count * sizeof(*n->hit));
+    for (uint32_t i = 0; i < n->count && n->vector_size > 0; i++)
+        leat_sink_put(out, n->vector[i], n->vector_size);
+}
+
+static int load(const struct leat_fold_use *use, void *state, struct leat_span bytes)
+{
+    struct nearest *n = state;
+    struct search_stats stats;
+    const uint8_t *at = bytes.base;
+    uint32_t head[4];
+
+    if (bytes.size < sizeof(head) + sizeof(stats))
+        return LEAT_ECORRUPT;
+    memcpy(head, at, sizeof(head));
+    memcpy(&stats, at + sizeof(head), sizeof(stats));
+    size_t hits = head[1] * sizeof(struct hit), vectors = (size_t)head[1] * head[2];
+    if (bytes.size != sizeof(head) + sizeof(stats) + hits + vectors)
+        return LEAT_ECORRUPT;
+    at += sizeof(head) + sizeof(stats);
+    begin(use, n, head[0]);
+    take(use, n, (struct leat_span){at, hits}, (struct leat_span){at + hits, vectors},
+         (struct leat_span){&stats, head[3] ? sizeof(stats) : 0});
+    return 0;
+}
+
+/* ---- Out ---- */
+
+static uint8_t *put_text(uint8_t *at, const char *text)
+{
+    size_t size = strlen(text);
+
+    *at++ = (uint8_t)(0xa0 | size);
+    memcpy(at, text, size);
+    return at + size;
+}
+
+static uint8_t *put_number(uint8_t *at, uint64_t number)
+{
+    *at++ = 0xcf;
+    for (int shift = 56; shift >= 0; shift -= 8)
+        *at++ = (uint8_t)(number >> shift);
+    return at;
+}
+
+/* As MessagePack, in room of 128 bytes. */
+static struct leat_value stats_value(const struct search_stats *s, uint8_t *room)
+{
+    const struct {
+        const char *name;
+        uint64_t number;
+    } field[] = {{"probes", s->postings}, {"scored", s->rows}, {"ranked", s->ranked}, {"scan_ns", s->scan_ns}};
+    uint8_t *at = room;
+
+    *at++ = 0x80 | (sizeof(field) / sizeof(*field));
+    for (size_t i = 0; i < sizeof(field) / sizeof(*field); i++)
+        at = put_number(put_text(at, field[i].name), field[i].number);
+    return leat_any(room, (size_t)(at - room));
+}
+
+static int finish(const struct leat_fold_use *use, const void *state, struct leat_task *t)
+{
+    const struct nearest *n = state;
+    const struct ivf *v = leat_state(t);
+    bool attributes = search_wants_names(t);
+    uint8_t room[128];
+
+    (void)use;
+    for (uint32_t i = 0; i < n->count; i++) {
+        uint32_t task = attributes ? number_task(t, v, n->hit[i].number) : leat_task_number(t);
+
+        leat_fold_emit(t, LEAT_ROW(leat_u32(task), leat_u64(n->hit[i].number), leat_f32(n->hit[i].distance),
+                                   leat_bytes(n->vector_size > 0 ? n->vector[i] : (const uint8_t *)"", n->vector_size),
+                                   n->with_stats && i == 0 ? stats_value(&n->stats, room) : leat_null()));
+    }
+    return 0;
+}
+
+const struct leat_fold search_nearest = {
+    .name = "nearest", .prepare = prepare, .init = init, .step = step, .save = save, .load = load, .finish = finish};

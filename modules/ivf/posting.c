@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "modules/ivf/posting.h"
+
+#include <string.h>
+
+/* ---- Reading ---- */
+
+bool posting_record_get(struct leat_task *t, uint32_t number, struct posting_record *out, struct leat_span *masks)
+{
+    struct leat_value field[7];
+
+    if (leat_get(t, POSTINGS, LEAT_KEYS(leat_u32(number)), field, 7) != 0)
+        return false;
+    *out = (struct posting_record){field[0].as.b,           field[1].as.b,           (uint32_t)field[2].as.u,
+                                   (uint32_t)field[3].as.u, (uint32_t)field[4].as.u, (uint32_t)field[5].as.u};
+    *masks = field[6].as.bytes;
+    return true;
+}
+
+void posting_tail(struct leat_task *t, const struct ivf *v, uint32_t number, uint32_t first, uint32_t end, tail_row *each,
+                  void *context)
+{
+    struct leat_value from = leat_u64(piece_key(number, first)), to = leat_u64(piece_key(number, end)), key, value;
+    struct leat_range range = {.from = &from, .to = &to};
+    uint32_t size = v->layout.row.size;
+    struct leat_scan *scan;
+
+    if (first >= end || leat_scan_open(t, TAILS, LEAT_KEYS(), &range, &scan) != 0)
+        return;
+    while (leat_scan_next(scan, &key, &value, 1) == 0)
+        for (uint32_t i = 0; i < value.as.bytes.size / size; i++)
+            each(context, (uint32_t)key.as.u + i, (const uint8_t *)value.as.bytes.base + (size_t)i * size);
+    leat_scan_close(scan);
+}
+
+/* ---- Edits ---- */
+
+static uint32_t blocks_of(uint32_t rows)
+{
+    return (rows + BLOCK - 1) / BLOCK;
+}
+
+static void *grown(struct leat_task *t, const void *old, size_t used, size_t size)
+{
+    uint8_t *new = leat_alloc(t, size);
+
+    memset(new, 0, size);
+    if (used > 0)
+        memcpy(new, old, used);
+    return new;
+}
+
+static void room_for(struct posting_edit *e, uint32_t blocks)
+{
+    if (blocks <= e->blocks)
+        return;
+    uint32_t room = blocks + blocks / 2 + 4;
+    e->mask = grown(e->t, e->mask, e->blocks * sizeof(*e->mask), room * sizeof(*e->mask));
+    e->blocks = room;
+}
+
+static bool takes_rows(struct leat_task *t, uint32_t number)
+{
+    struct leat_value field[2];
+
+    if (leat_get(t, CENTROIDS, LEAT_KEYS(leat_u32(number)), field, 2) == 0)
+        return field[0].as.b;
+    /* The first posting of an index needs no centroid: it has all there is. */
+    return number == 0 && index_active(leat_derived(t)) == 0;
+}
+
+void posting_edit_begin(struct posting_edit *e, struct leat_task *t, const struct ivf *v, uint32_t number)
+{
+    struct leat_span masks;
+
+    *e = (struct posting_edit){.t = t, .v = v, .number = number};
+    e->record = (struct posting_record){.active = true, .split_at = v->split};
+    if (posting_record_get(t, number, &e->record, &masks)) {
+        e->there = true;
+        room_for(e, blocks_of(e->record.rows) + 1);
+        memcpy(e->mask, masks.base, masks.size);
+    } else {
+        e->there = takes_rows(t, number);
+    }
+}
+
+void posting_announced(struct posting_edit *e, bool active)
+{
+    if (active)
+        e->there = true;
+}
+
+void posting_append(struct posting_edit *e, const void *row)
+{
+    uint32_t at = e->record.rows++;
+
+    room_for(e, at / BLOCK + 1);
+    if (e->pendings == e->pending_room) {
+        uint32_t room = e->pending_room * 2 + 16;
+
+        e->pending = grown(e->t, e->pending, e->pendings * sizeof(*e->pending), room * sizeof(*e->pending));
+        e->pending_room = room;
+    }
+    e->pending[e->pendings++] = row;
+    e->mask[at / BLOCK].live |= 1U << at % BLOCK;
+    e->record.live++;
+    e->changed = true;
+}
+
+/* ---- Finding a row by number and version ---- */
+
+struct search {
+    const struct posting_edit *e;
+    uint64_t number;
+    uint32_t version, found;
+};
+
+static bool lives(const struct posting_edit *e, uint32_t row)
+{
+    return e->mask[row / BLOCK].live >> row % BLOCK & 1;
+}
+
+static void look(void *context, uint32_t row, const uint8_t *bytes)
+{
+    struct search *s = context;
+    struct row_head head;
+
+    memcpy(&head, bytes, sizeof(head));
+    if (head.number == s->number && head.version == s->version && lives(s->e, row))
+        s->found = row;
+}
+
+static void look_in_piece(struct search *s, const struct piece_layout *p, const uint8_t *piece, uint32_t first, uint32_t rows)
+{
+    for (uint32_t i = 0; i < rows; i++)
+        if (layout_number(p, piece, i) == s->number && layout_version(p, piece, i) == s->version && lives(s->e, first + i))
+            s->found = first + i;
+}
+
+static void look_in_stored(struct search *s, uint32_t rows)
+{
+    const struct posting_edit *e = s->e;
+    const struct layout *l = &e->v->layout;
+    const struct index_posting *known = index_posting(leat_derived(e->t), e->number);
+    uint32_t row = 0;
+
+    while (known != NULL && s->found == UINT32_MAX && row < known->rows) {
+        const struct piece_layout *p;
+        uint32_t first;
+        const uint8_t *piece = index_piece(l, known, row, &p, &first);
+        uint32_t count = known->rows - row < p->rows ? known->rows - row : p->rows;
+
+        look_in_piece(s, p, piece, first, count);
+        row += count;
+    }
+    /* What this turn added the derived state does not have. */
+    for (uint32_t chunk = row / l->chunk.rows; s->found == UINT32_MAX && chunk < e->record.chunks; chunk++) {
+        struct leat_value value;
+
+        if (leat_get(e->t, CHUNKS, LEAT_KEYS(leat_u64(piece_key(e->number, chunk))), &value, 1) == 0)
+            look_in_piece(s, &l->chunk, (const uint8_t *)value.as.bytes.base + l->pad, chunk * l->chunk.rows, l->chunk.rows);
+    }
+    row = e->record.chunks * l->chunk.rows;
+    if (s->found == UINT32_MAX)
+        posting_tail(e->t, e->v, e->number, row, rows, look, s);
+}
+
+static uint32_t find_row(const struct posting_edit *e, uint64_t number, uint32_t version)
+{
+    struct search s = {e, number, version, UINT32_MAX};
+    uint32_t stored = e->record.rows - e->pendings;
+
+    for (uint32_t i = 0; i < e->pendings; i++)
+        look(&s, stored + i, e->pending[i]);
+    if (s.found == UINT32_MAX && stored > 0)
+        look_in_stored(&s, stored);
+    return s.found;
+}
+
+void posting_remove(struct posting_edit *e, uint64_t number, uint32_t version)
+{
+    uint32_t row = e->record.live > 0 ? find_row(e, number, version) : UINT32_MAX;
+
+    if (row == UINT32_MAX)
+        return;
+    e->mask[row / BLOCK].live &= ~(1U << row % BLOCK);
+    e->mask[row / BLOCK].moving &= ~(1U << row % BLOCK);
+    e->record.live--;
+    e->changed = e->lost = true;
+}
+
+bool posting_movable(const struct posting_edit *e, uint32_t row)
+{
+    return row < e->record.rows && lives(e, row) && (e->mask[row / BLOCK].moving >> row % BLOCK & 1) == 0;
+}
+
+/* ---- Writing ---- */
+
+static void put_chunk(struct posting_edit *e, const uint8_t *value)
+{
+    const struct layout *l = &e->v->layout;
+
+    leat_put(e->t, CHUNKS, LEAT_KEYS(leat_u64(piece_key(e->number, e->record.chunks))),
+             LEAT_ROW(leat_bytes(value, l->pad + (size_t)l->chunk.size)));
+    e->record.chunks++;
+}
+
+static uint8_t *new_chunk(struct posting_edit *e)
+{
+    return grown(e->t, NULL, 0, e->v->layout.pad + (size_t)e->v->layout.chunk.size);
+}
+
+struct folding {
+    const struct layout *layout;
+    uint8_t *piece;
+    uint32_t first;
+};
+
+static void fold_row(void *context, uint32_t row, const uint8_t *bytes)
+{
+    const struct folding *f = context;
+
+    layout_place(f->layout, &f->layout->chunk, f->piece, row - f->first, bytes);
+}
+
+static void delete_tail(struct posting_edit *e, uint32_t first, uint32_t end)
+{
+    struct leat_value from = leat_u64(piece_key(e->number, first)), to = leat_u64(piece_key(e->number, end)), key;
+    struct leat_range range = {.from = &from, .to = &to};
+    uint64_t *keys = leat_alloc(e->t, (end - first) * sizeof(*keys));
+    struct leat_scan *scan;
+    uint32_t count = 0;
+
+    if (leat_scan_open(e->t, TAILS, LEAT_KEYS(), &range, &scan) != 0)
+        return;
+    while (count < end - first && leat_scan_next(scan, &key, NULL, 0) == 0)
+        keys[count++] = key.as.u;
+    leat_scan_close(scan);
+    for (uint32_t i = 0; i < count; i++)
+        leat_delete(e->t, TAILS, LEAT_KEYS(leat_u64(keys[i])));
+}
+
+/* The tail is as long as a chunk: make one of it. */
+static void fold_tail(struct posting_edit *e)
+{
+    const struct layout *l = &e->v->layout;
+    uint32_t first = e->record.chunks * l->chunk.rows;
+    uint8_t *value = new_chunk(e);
+    struct folding f = {l, value + l->pad, first};
+
+    posting_tail(e->t, e->v, e->number, first, first + l->chunk.rows, fold_row, &f);
+    delete_tail(e, first, first + l->chunk.rows);
+    put_chunk(e, value);
+}
+
+/* Rows into the tail; as many as lead to the next chunk at most. */
+static void put_tail(struct posting_edit *e, uint32_t row, const uint8_t *const *rows, uint32_t count)
+{
+    size_t size = e->v->layout.row.size;
+    uint8_t *bytes = leat_alloc(e->t, count * size);
+
+    for (uint32_t i = 0; i < count; i++)
+        memcpy(bytes + i * size, rows[i], size);
+    leat_put(e->t, TAILS, LEAT_KEYS(leat_u64(piece_key(e->number, row))), LEAT_ROW(leat_bytes(bytes, count * size)));
+}
+
+static void put_pending(struct posting_edit *e)
+{
+    const struct layout *l = &e->v->layout;
+    uint32_t row = e->record.rows - e->pendings;
+
+    for (uint32_t done = 0; done < e->pendings;) {
+        uint32_t at = row % l->chunk.rows, left = e->pendings - done;
+        uint32_t count = left < l->chunk.rows - at ? left : l->chunk.rows - at;
+
+        if (count == l->chunk.rows) {
+            uint8_t *value = new_chunk(e);
+
+            for (uint32_t i = 0; i < count; i++)
+                layout_place(l, &l->chunk, value + l->pad, i, e->pending[done + i]);
+            put_chunk(e, value);
+        } else {
+            put_tail(e, row, e->pending + done, count);
+            if (at + count == l->chunk.rows)
+                fold_tail(e);
+        }
+        row += count;
+        done += count;
+    }
+    e->pendings = 0;
+}
+
+static void put_record(struct posting_edit *e)
+{
+    const struct posting_record *r = &e->record;
+
+    leat_put(e->t, POSTINGS, LEAT_KEYS(leat_u32(e->number)),
+             LEAT_ROW(leat_bool(r->active), leat_bool(r->asked), leat_u32(r->rows), leat_u32(r->live), leat_u32(r->chunks),
+                      leat_u32(r->split_at), leat_bytes(e->mask, blocks_of(r->rows) * sizeof(*e->mask))));
+}
+
+/* It is empty and nobody sends rows any more: everything of it goes. */
+static void close_posting(struct posting_edit *e, uint32_t from)
+{
+    uint32_t chunk_rows = e->v->layout.chunk.rows, first = e->record.chunks * chunk_rows;
+
+    for (uint32_t i = 0; i < e->record.chunks; i++)
+        leat_delete(e->t, CHUNKS, LEAT_KEYS(leat_u64(piece_key(e->number, i))));
+    delete_tail(e, first, first + chunk_rows);
+    leat_delete(e->t, POSTINGS, LEAT_KEYS(leat_u32(e->number)));
+    message_all(e->t, from, FORGET, e->number, (struct leat_span){"", 0});
+}
+
+/* Rows of which no copy is on its way. */
+static uint32_t settled(const struct posting_edit *e)
+{
+    uint32_t count = e->record.live;
+
+    for (uint32_t i = 0; i < blocks_of(e->record.rows); i++)
+        count -= (uint32_t)__builtin_popcount(e->mask[i].moving);
+    return count;
+}
+
+/* What the background is to do, if anything. */
+static bool wanted(const struct posting_edit *e, enum message *kind)
+{
+    const struct posting_record *r = &e->record;
+    uint32_t dead = r->rows - r->live, chunk = e->v->layout.chunk.rows;
+
+    *kind = r->active ? SPLIT : DRAIN;
+    if (r->asked)
+        return false;
+    if (!r->active)
+        return settled(e) > 0;
+    if (r->live > r->split_at || dead > r->live + chunk)
+        return true;
+    *kind = MERGE;
+    return e->lost && r->live < e->v->merge;
+}
+
+static void ask(const struct posting_edit *e, uint32_t from, enum message kind)
+{
+    uint32_t what = kind;
+    struct leat_span body = {&what, sizeof(what)};
+
+    message(e->t, from, leat_task_number(e->t), e->relayed ? ASK : kind, e->number,
+            e->relayed ? body : (struct leat_span){"", 0});
+}
+
+void posting_edit_end(struct posting_edit *e, uint32_t from)
+{
+    enum message kind;
+
+    if (!e->changed)
+        return;
+    put_pending(e);
+    if (!e->record.active && e->record.live == 0) {
+        close_posting(e, from);
+        return;
+    }
+    if (wanted(e, &kind)) {
+        e->record.asked = true;
+        ask(e, from, kind);
+    }
+    put_record(e);
+}

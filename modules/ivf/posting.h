@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef MODULES_IVF_POSTING_H
+#define MODULES_IVF_POSTING_H
+
+/* A posting as its task writes it in a turn, and the messages that go with it. */
+
+#include "modules/ivf/ivf.h"
+
+/* What the PState `postings` says of one. Rows are numbered from 0 in order of arrival, dead ones too: a row keeps its number
+ * as long as the posting is there. Of each 32 rows there are two masks: live, and moving (there is a copy on its way). */
+struct posting_record {
+    bool active;       /* new rows come here; else it is to become empty, then it goes */
+    bool asked;        /* the background was asked to do something about it */
+    uint32_t rows, live;
+    uint32_t chunks;   /* full pieces: rows behind them are in the tail */
+    uint32_t split_at; /* more live rows than that are too many */
+};
+
+struct posting_mask {
+    uint32_t live, moving;
+};
+
+struct posting_edit {
+    struct leat_task *t;
+    const struct ivf *v;
+    uint32_t number;
+    bool there;                /* it takes rows: it has a record or at least an active centroid */
+    bool changed, lost;        /* lost: rows died */
+    bool relayed;              /* messages go to store_rows, not from there */
+    struct posting_record record;
+    struct posting_mask *mask; /* by block */
+    uint32_t blocks;           /* room for so many */
+    const uint8_t **pending;   /* rows appended and not yet written */
+    uint32_t pendings, pending_room;
+};
+
+void posting_edit_begin(struct posting_edit *e, struct leat_task *t, const struct ivf *v, uint32_t number);
+/* Write what changed, and ask for what it needs; from: a row of the batch in hand. */
+void posting_edit_end(struct posting_edit *e, uint32_t from);
+/* row: borrowed until the end of the edit. */
+void posting_append(struct posting_edit *e, const void *row);
+/* A live row dies; nothing happens when there is none. */
+void posting_remove(struct posting_edit *e, uint64_t number, uint32_t version);
+/* Is the row live, and no copy of it on its way? */
+bool posting_movable(const struct posting_edit *e, uint32_t row);
+/* This group was told of the posting's centroid, or that it is gone. */
+void posting_announced(struct posting_edit *e, bool active);
+
+/* Decode a record; masks are borrowed as the value. false: there is none. */
+bool posting_record_get(struct leat_task *t, uint32_t number, struct posting_record *out, struct leat_span *masks);
+
+/* Call each row of the tail in [first, end), which must be where entries begin and end, or within the last one. */
+typedef void tail_row(void *context, uint32_t row, const uint8_t *bytes);
+void posting_tail(struct leat_task *t, const struct ivf *v, uint32_t number, uint32_t first, uint32_t end, tail_row *each,
+                  void *context);
+
+static inline uint64_t piece_key(uint32_t posting, uint32_t number)
+{
+    return (uint64_t)posting << 32 | number;
+}
+
+/* ---- Messages (store.c) ---- */
+
+void message(struct leat_task *t, uint32_t from, uint32_t task, enum message kind, uint32_t posting, struct leat_span body);
+/* The task of a posting, and of the id with a number. */
+uint32_t posting_task(const struct leat_task *t, uint32_t posting);
+uint32_t number_task(const struct leat_task *t, const struct ivf *v, uint64_t number);
+void message_all(struct leat_task *t, uint32_t from, enum message kind, uint32_t posting, struct leat_span body);
+
+#endif

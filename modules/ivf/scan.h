@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef MODULES_IVF_SCAN_H
+#define MODULES_IVF_SCAN_H
+
+/* The scan of postings for one query: plain functions over a version of the index. Codes are summed 32 rows at a time; rows
+ * whose lower bound is not above the k-th distance so far are measured exactly, where they lie. */
+
+#include "modules/ivf/filter.h"
+#include "modules/ivf/index.h"
+#include "modules/vector/top.h"
+
+/* A posting to scan. */
+struct probe {
+    uint32_t posting;
+    float base;     /* of the query and its centroid: squared distance, or the negated product */
+    float distance; /* and their distance */
+};
+
+struct hit {
+    uint64_t number;
+    float distance; /* as users know it: squared for l2, 1 - cosine, the negated product, bits */
+    uint32_t version;
+};
+
+struct scan_counts {
+    uint64_t postings, rows, ranked;
+};
+
+struct scan {
+    const struct layout *layout;
+    const struct index *index;
+    struct vector_query query;    /* its table */
+    const void *vector;           /* as in the request */
+    float norm;                   /* cosine: its length */
+    const struct filter *filter;  /* NULL: none */
+    struct vector_top top;        /* numbers: place << 32 | row; place: of the probe */
+    struct scan_counts counts;
+    const struct index_posting **posting; /* by place */
+    bool copies;                  /* rows of some are on their way: they may be seen twice */
+    struct scan_room *room;
+};
+
+/* Bytes of work room for so many postings, aligned to 64. */
+size_t scan_room_size(uint32_t postings);
+/* top: room for k of them. */
+void scan_begin(struct scan *s, struct vector_best *top, uint32_t k, void *room);
+/* Scan postings in this order, once: those that are not there are passed over. */
+void scan_postings(struct scan *s, const struct probe *probe, uint32_t count);
+/* Measure every row of these postings (NULL among them is passed over), once. */
+void scan_exact(struct scan *s, const struct index_posting *const *posting, uint32_t count);
+/* A row found; *vector (may be NULL) is where it lies. */
+struct hit scan_hit(const struct scan *s, const struct vector_best *found, const void **vector);
+
+#endif

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "modules/ivf/search.h"
+
+#include <math.h>
+#include <string.h>
+#include <time.h>
+
+#include "modules/ivf/posting.h"
+#include "modules/ivf/scan.h"
+#include "modules/vector/distance.h"
+
+/* A search. At the origin: which postings; on one task of each group: their nearest rows; at the origin: the nearest of all; where
+ * the ids are known: names and attributes. */
+
+enum { K_MOST = 10000, PROBES_MOST = 65536 };
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+/* ---- The request ---- */
+
+struct search {
+    const uint8_t *vector;
+    float norm;
+    uint32_t k, nprobe;
+    struct leat_value filter;
+    bool attributes, vectors, stats;
+};
+
+static uint32_t number_in(struct leat_task *t, const struct leat_batch *request, enum request column, const char *name,
+                          uint32_t otherwise, uint32_t most)
+{
+    struct leat_value value = leat_at(request, 0, column);
+
+    if (value.type == LEAT_NULL)
+        return otherwise;
+    if (value.as.u == 0 || value.as.u > most)
+        leat_task_fail(t, LEAT_EINVAL, "%s = %llu: it goes from 1 to %u", name, (unsigned long long)value.as.u, most);
+    return (uint32_t)value.as.u;
+}
+
+static bool flag_in(const struct leat_batch *request, enum request column)
+{
+    struct leat_value value = leat_at(request, 0, column);
+
+    return value.type != LEAT_NULL && value.as.b;
+}
+
+/* An error in it sticks to t. */
+static struct search request_of(struct leat_task *t, const struct ivf *v)
+{
+    const struct leat_batch *r = leat_request(t);
+    struct search s = {.vector = leat_at(r, 0, REQUEST_VEC).as.bytes.base};
+    float square = 0;
+
+    s.k = number_in(t, r, REQUEST_K, "k", v->top, K_MOST);
+    s.nprobe = number_in(t, r, REQUEST_NPROBE, "nprobe", v->nprobe, PROBES_MOST);
+    s.filter = leat_at(r, 0, REQUEST_FILTER);
+    s.attributes = flag_in(r, REQUEST_ATTRIBUTES);
+    s.vectors = flag_in(r, REQUEST_VECTORS);
+    s.stats = flag_in(r, REQUEST_STATS);
+    vector_squares(v->layout.type, s.vector, 0, 1, v->layout.dims, &square);
+    s.norm = sqrtf(square);
+    if (!isfinite(square))
+        leat_task_fail(t, LEAT_EINVAL, "the query's squared length is %g: distances need finite ones", (double)square);
+    else if (v->layout.metric == METRIC_COSINE && !(square > 0))
+        leat_task_fail(t, LEAT_EINVAL, "the query's length is 0: cosine distance needs one that is not");
+    return s;
+}
+
+static void *filter_memory(void *context, size_t size)
+{
+    return leat_alloc(context, size);
+}
+
+static const struct filter *filter_of(struct leat_task *t, const struct ivf *v, const struct search *s)
+{
+    const struct filter *f = NULL;
+    struct leat_error err;
+
+    if (s->filter.type != LEAT_NULL &&
+        filter_parse(&v->attributes, s->filter.as.bytes, filter_memory, t, &f, &err) != 0)
+        leat_task_fail(t, err.code, "%s", err.text);
+    return f;
+}
+
+/* ---- Where to look ---- */
+
+static struct probe probe_of(const struct ivf *v, const float *query, const struct vector_near *near)
+{
+    float square = near->distance;
+
+    if (v->layout.metric == METRIC_DOT)
+        square = vector_distance(VECTOR_L2, LEAT_F32_VECTOR)->one(query, near->centroid, v->rotation.padded);
+    return (struct probe){near->number, near->distance, sqrtf(square > 0 ? square : 0)};
+}
+
+static void emit_probes(struct leat_task *t, const struct ivf *v, const float *query, const struct vector_near *near,
+                        uint32_t count, struct leat_span table)
+{
+    uint32_t groups = leat_group_count(t);
+    struct probe *probe = leat_alloc(t, (count + 1) * sizeof(*probe));
+
+    for (uint32_t group = 0; group < groups; group++) {
+        uint32_t probes = 0;
+
+        for (uint32_t i = 0; i < count; i++)
+            if (near[i].number % groups == group)
+                probe[probes++] = probe_of(v, query, &near[i]);
+        if (probes > 0)
+            leat_emit(t, 0, LEAT_ROW(leat_u32(group), leat_bytes(probe, probes * sizeof(*probe)),
+                                     leat_bytes(table.base, table.size)));
+    }
+}
+
+/* The query's table goes with its probes: struct vector_query, in so many bytes, then the table. */
+enum { TABLE_HEAD = 64 };
+
+static struct leat_span table_of(struct leat_task *t, const struct ivf *v, const float *query, struct vector_query *out)
+{
+    size_t size = TABLE_HEAD + 4 * (size_t)v->rotation.padded;
+    uint8_t *bytes = leat_alloc(t, size);
+
+    vector_query_begin(out, query, v->rotation.padded, v->epsilon, bytes + TABLE_HEAD);
+    memcpy(bytes, out, sizeof(*out));
+    return (struct leat_span){bytes, v->layout.width > 0 ? size : 0};
+}
+
+int search_probe(struct leat_task *t, const struct leat_batch *in)
+{
+    const struct ivf *v = leat_state(t);
+    const struct index *x = leat_derived(t);
+    struct search s = request_of(t, v);
+    float *query = leat_alloc(t, v->rotation.padded * sizeof(*query));
+    struct vector_near *near = leat_alloc(t, s.nprobe * sizeof(*near));
+
+    (void)in;
+    filter_of(t, v, &s);
+    if (leat_task_error(t) != 0)
+        return leat_task_error(t);
+    encode_rotated(t, v, s.vector, s.norm, query);
+    struct vector_query table;
+    struct leat_span bytes = table_of(t, v, query, &table);
+    uint32_t count = index_probe(t, x, query, &table, s.nprobe, near);
+    emit_probes(t, v, query, near, count, bytes);
+    return 0;
+}
+
+/* ---- At a group ---- */
+
+static struct scan scan_of(struct leat_task *t, const struct ivf *v, const struct search *s, uint32_t postings)
+{
+    struct scan scan = {.layout = &v->layout, .index = leat_derived(t), .vector = s->vector, .norm = s->norm,
+                        .filter = filter_of(t, v, s)};
+
+    scan_begin(&scan, leat_alloc(t, s->k * sizeof(struct vector_best)), s->k, leat_alloc(t, scan_room_size(postings)));
+    return scan;
+}
+
+static void emit_hits(struct leat_task *t, const struct ivf *v, const struct search *s, struct scan *scan, uint64_t begun)
+{
+    uint32_t count = scan->top.count, size = v->layout.vector;
+    struct hit *hit = leat_alloc(t, (count + 1) * sizeof(*hit));
+    uint8_t *vectors = s->vectors ? leat_alloc(t, (size_t)count * size + 1) : NULL;
+    struct search_stats stats = {scan->counts.postings, scan->counts.rows, scan->counts.ranked, now_ns() - begun};
+
+    vector_top_sort(&scan->top);
+    for (uint32_t i = 0; i < count; i++) {
+        const void *vector;
+
+        hit[i] = scan_hit(scan, &scan->top.item[i], &vector);
+        if (vectors != NULL)
+            memcpy(vectors + (size_t)i * size, vector, size);
+    }
+    leat_emit(t, 0, LEAT_ROW(leat_u32(s->k), leat_bytes(hit, count * sizeof(*hit)),
+                             leat_bytes(vectors != NULL ? vectors : (const uint8_t *)"",
+                                        vectors != NULL ? (size_t)count * size : 0),
+                             leat_bytes(&stats, s->stats ? sizeof(stats) : 0)));
+}
+
+int search_scan(struct leat_task *t, const struct leat_batch *in)
+{
+    const struct ivf *v = leat_state(t);
+    struct search s = request_of(t, v);
+    uint64_t begun = s.stats ? now_ns() : 0;
+
+    for (uint32_t i = 0; i < in->rows; i++) {
+        struct leat_span probes = leat_at(in, i, 1).as.bytes, table = leat_at(in, i, 2).as.bytes;
+        uint32_t count = (uint32_t)(probes.size / sizeof(struct probe));
+        struct probe *probe = leat_alloc(t, probes.size + 1);
+        struct scan scan = scan_of(t, v, &s, count);
+
+        memcpy(probe, probes.base, probes.size);
+        if (table.size > 0) {
+            uint8_t *copy = leat_alloc(t, table.size);
+
+            memcpy(copy, table.base, table.size);
+            memcpy(&scan.query, copy, sizeof(scan.query));
+            scan.query.table = copy + TABLE_HEAD;
+        }
+        scan_postings(&scan, probe, count);
+        emit_hits(t, v, &s, &scan, begun);
+    }
+    return leat_task_error(t);
+}
+
+/* The yardstick: every row of every posting. */
+int search_exact(struct leat_task *t, const struct leat_batch *in)
+{
+    const struct ivf *v = leat_state(t);
+    const struct index *x = leat_derived(t);
+    uint32_t count = index_count(x);
+
+    (void)in;
+    if (leat_task_number(t) != leat_group(t))
+        return 0;
+    struct search s = request_of(t, v);
+    uint64_t begun = s.stats ? now_ns() : 0;
+    const struct index_posting **posting = leat_alloc(t, (count + 1) * sizeof(struct index_posting *));
+    struct scan scan = scan_of(t, v, &s, count);
+    for (uint32_t i = 0; i < count; i++)
+        posting[i] = index_at(x, i);
+    scan_exact(&scan, posting, count);
+    emit_hits(t, v, &s, &scan, begun);
+    return leat_task_error(t);
+}
+
+/* ---- Names ---- */
+
+int search_name(struct leat_task *t, const struct leat_batch *in)
+{
+    const struct ivf *v = leat_state(t);
+    struct search s = request_of(t, v);
+    const struct filter *filter = filter_of(t, v, &s);
+
+    for (uint32_t i = 0; i < in->rows; i++) {
+        struct leat_value id = leat_at(in, i, 1), vector = leat_null(), field[4] = {{0}, {0}, {0}, leat_null()};
+        struct leat_span bytes = leat_at(in, i, 3).as.bytes;
+
+        if (v->names && leat_get(t, NAMES, LEAT_KEYS(leat_at(in, i, 1)), &id, 1) != 0)
+            continue;
+        if ((s.attributes || filter != NULL) && leat_get(t, IDS, LEAT_KEYS(id), field, 4) != 0)
+            continue;
+        /* Strings were compared by their hashes. */
+        if (filter != NULL && !filter_verify(filter, field[3].type == LEAT_NULL ? (struct leat_span){0} : field[3].as.bytes))
+            continue;
+        if (bytes.size > 0)
+            vector = leat_vector(v->layout.type, bytes.base, v->layout.dims);
+        leat_emit(t, i, LEAT_ROW(id, leat_at(in, i, 2), s.attributes ? field[3] : leat_null(), vector, leat_at(in, i, 4)));
+    }
+    return leat_task_error(t);
+}
+
+bool search_wants_names(struct leat_task *t)
+{
+    const struct ivf *v = leat_state(t);
+    const struct leat_batch *r = leat_request(t);
+
+    return v->names || flag_in(r, REQUEST_ATTRIBUTES) || leat_at(r, 0, REQUEST_FILTER).type != LEAT_NULL;
+}
+
+int search_count(struct leat_task *t, const struct leat_batch *in)
+{
+    struct leat_value value;
+
+    if (leat_get(t, COUNTERS, LEAT_KEYS(leat_u32(VECTORS)), &value, 1) == 0)
+        for (uint32_t i = 0; i < in->rows; i++)
+            leat_emit(t, i, LEAT_ROW(leat_i64((int64_t)value.as.u)));
+    return leat_task_error(t);
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef MODULES_IVF_SEARCH_H
+#define MODULES_IVF_SEARCH_H
+
+#include "modules/ivf/ivf.h"
+
+/* What a search takes, and its first columns' places. */
+#define REQUEST "vec: $type[$dims], k: u32?, nprobe: u32?, filter: any?, attributes: bool?, vectors: bool?, stats: bool?"
+enum request { REQUEST_VEC, REQUEST_K, REQUEST_NPROBE, REQUEST_FILTER, REQUEST_ATTRIBUTES, REQUEST_VECTORS, REQUEST_STATS };
+
+/* From the origin to each group: struct probe each, the query's table. */
+#define PROBES "task: u32, probes: bytes, query: bytes"
+/* From a group to the origin: struct hit each, their vectors, struct search_stats. */
+#define HITS "k: u32, hits: bytes, vectors: bytes, stats: bytes"
+/* From the origin to where the id is known. */
+#define NAMED "task: u32, number: u64, distance: f32, vec: bytes, stats: any?"
+#define NEIGHBOUR "id: $ids, distance: f32, attributes: any?, vec: $type[$dims]?, stats: any?"
+
+int search_probe(struct leat_task *t, const struct leat_batch *in);
+int search_scan(struct leat_task *t, const struct leat_batch *in);
+int search_exact(struct leat_task *t, const struct leat_batch *in);
+int search_name(struct leat_task *t, const struct leat_batch *in);
+int search_count(struct leat_task *t, const struct leat_batch *in);
+/* Does the answer need more than numbers and distances? */
+bool search_wants_names(struct leat_task *t);
+struct search_stats {
+    uint64_t postings, rows, ranked, scan_ns;
+};
+/* Keeps the k nearest hits, each id once. */
+extern const struct leat_fold search_nearest;
+
+#endif

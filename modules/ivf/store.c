@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "modules/ivf/ivf.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "modules/ivf/posting.h"
+#include "modules/vector/distance.h"
+#include "modules/vector/quantiser.h"
+
+/* Ingest. At the id's task a vector gets a version and finds its posting; at the posting's task the row is kept. */
+
+void message(struct leat_task *t, uint32_t from, uint32_t task, enum message kind, uint32_t posting, struct leat_span body)
+{
+    leat_emit(t, from, LEAT_ROW(leat_u32(task), leat_u32(kind), leat_u32(posting), leat_bytes(body.base, body.size)));
+}
+
+void message_all(struct leat_task *t, uint32_t from, enum message kind, uint32_t posting, struct leat_span body)
+{
+    for (uint32_t group = 0; group < leat_group_count(t); group++)
+        message(t, from, group, kind, posting, body);
+}
+
+uint32_t posting_task(const struct leat_task *t, uint32_t posting)
+{
+    return posting % leat_group_count(t);
+}
+
+/* ---- Counters of the task ---- */
+
+struct counters {
+    uint64_t value[NEXT_POSTING];
+};
+
+static void counters_get(struct leat_task *t, struct counters *c)
+{
+    for (uint32_t i = 0; i < NEXT_POSTING; i++) {
+        struct leat_value value;
+
+        c->value[i] = leat_get(t, COUNTERS, LEAT_KEYS(leat_u32(i)), &value, 1) == 0 ? value.as.u : 0;
+    }
+}
+
+static void counters_put(struct leat_task *t, const struct counters *c, const struct counters *before)
+{
+    for (uint32_t i = 0; i < NEXT_POSTING; i++)
+        if (c->value[i] != before->value[i])
+            leat_put(t, COUNTERS, LEAT_KEYS(leat_u32(i)), LEAT_ROW(leat_u64(c->value[i])));
+}
+
+/* ---- Ids ---- */
+
+/* What is known of an id. */
+struct known {
+    bool there;
+    uint64_t number;
+    uint32_t version, posting;
+};
+
+static struct known look_up(struct leat_task *t, struct leat_value id)
+{
+    struct leat_value field[4];
+    struct known k = {.there = leat_get(t, IDS, LEAT_KEYS(id), field, 4) == 0};
+
+    if (k.there)
+        k = (struct known){true, field[0].as.u, (uint32_t)field[1].as.u, (uint32_t)field[2].as.u};
+    return k;
+}
+
+static void send_remove(struct leat_task *t, uint32_t from, uint32_t posting, struct row_name name)
+{
+    message(t, from, posting_task(t, posting), REMOVE, posting, (struct leat_span){&name, sizeof(name)});
+}
+
+static void forget(struct leat_task *t, const struct ivf *v, uint32_t i, struct leat_value id, const struct known *k,
+                   struct counters *c)
+{
+    send_remove(t, i, k->posting, (struct row_name){k->number, k->version, 0});
+    if (v->names)
+        leat_delete(t, NAMES, LEAT_KEYS(leat_u64(k->number)));
+    leat_delete(t, IDS, LEAT_KEYS(id));
+    c->value[VECTORS]--;
+}
+
+/* The number of a new id: itself, or one that says the task. */
+static uint64_t new_number(struct leat_task *t, const struct ivf *v, struct leat_value id, struct counters *c)
+{
+    c->value[VECTORS]++;
+    if (!v->names)
+        return id.as.u;
+    uint64_t number = (uint64_t)leat_task_number(t) << NUMBER_BITS | c->value[NEXT_NUMBER]++;
+    leat_put(t, NAMES, LEAT_KEYS(leat_u64(number)), LEAT_ROW(id));
+    return number;
+}
+
+/* ---- Vectors come ---- */
+
+/* A vector that was found good, ready to be sent. */
+struct arrival {
+    uint32_t row;                    /* of the batch */
+    float norm;
+    const uint8_t *vector;
+    struct leat_value attributes;
+    uint8_t *packed;                 /* attributes, as a row has them */
+};
+
+enum { TOGETHER = 256 }; /* vectors that find their postings at once: enough for blocked products, few enough for the cache */
+
+/* Is the vector one that has distances? */
+static bool acceptable(struct leat_task *t, const struct ivf *v, uint32_t i, struct arrival *a)
+{
+    float square = 0;
+
+    vector_squares(v->layout.type, a->vector, 0, 1, v->layout.dims, &square);
+    a->norm = v->layout.metric == METRIC_COSINE ? sqrtf(square) : 0;
+    if (!isfinite(square))
+        leat_reject(t, i, "the vector's squared length is %g: distances need finite ones", (double)square);
+    else if (v->layout.metric == METRIC_COSINE && !(square > 0))
+        leat_reject(t, i, "the vector's length is 0: cosine distance needs one that is not");
+    return isfinite(square) && (v->layout.metric != METRIC_COSINE || square > 0);
+}
+
+static bool read_attributes(struct leat_task *t, const struct ivf *v, uint32_t i, struct arrival *a)
+{
+    struct attributes_row row;
+    struct leat_error err;
+
+    if (v->attributes.count == 0)
+        return true;
+    struct leat_span map = a->attributes.type == LEAT_NULL ? (struct leat_span){0} : a->attributes.as.bytes;
+    if (attributes_read(&v->attributes, map, &row, &err) != 0) {
+        leat_reject(t, i, "%s", err.text);
+        return false;
+    }
+    a->packed = leat_alloc(t, attributes_row_size(&v->attributes));
+    attributes_pack(&v->attributes, &row, a->packed);
+    return true;
+}
+
+/* Keep what is known of the id and send the row to its posting. */
+static void send_row(struct leat_task *t, const struct ivf *v, const struct leat_batch *in, const struct arrival *a,
+                     const struct encoded *code, struct counters *c)
+{
+    struct leat_value id = leat_at(in, a->row, 0);
+    struct known k = look_up(t, id);
+    uint8_t *row = leat_alloc(t, v->layout.row.size);
+
+    if (k.there)
+        send_remove(t, a->row, k.posting, (struct row_name){k.number, k.version, 0});
+    else
+        k.number = new_number(t, v, id, c);
+    k.version = (uint32_t)c->value[NEXT_VERSION]++;
+    layout_row(&v->layout, row, &(struct row_head){k.number, k.version, a->norm}, a->packed, a->vector);
+    layout_row_code(&v->layout, row, code);
+    leat_put(t, IDS, LEAT_KEYS(id),
+             LEAT_ROW(leat_u64(k.number), leat_u32(k.version), leat_u32(code->posting), a->attributes));
+    message(t, a->row, posting_task(t, code->posting), ROW, code->posting, (struct leat_span){row, v->layout.row.size});
+}
+
+static void send_rows(struct leat_task *t, const struct ivf *v, const struct leat_batch *in, const struct arrival *a,
+                      uint32_t count, struct counters *c)
+{
+    struct encoded *code = leat_alloc(t, TOGETHER * sizeof(*code));
+    const void *vector[TOGETHER];
+    float norm[TOGETHER];
+
+    for (uint32_t i = 0; i < count; i++) {
+        vector[i] = a[i].vector;
+        norm[i] = a[i].norm;
+    }
+    encode_nearest(t, v, leat_derived(t), vector, norm, count, code);
+    for (uint32_t i = 0; i < count && leat_task_error(t) == 0; i++)
+        send_row(t, v, in, &a[i], &code[i], c);
+}
+
+static void take_away(struct leat_task *t, const struct ivf *v, uint32_t i, struct leat_value id, struct counters *c)
+{
+    struct known k = look_up(t, id);
+
+    if (k.there)
+        forget(t, v, i, id, &k, c);
+}
+
+static bool id_fits(struct leat_task *t, const struct ivf *v, uint32_t i, struct leat_value id)
+{
+    if (!v->names || id.as.bytes.size <= ID_MOST)
+        return true;
+    leat_reject(t, i, "an id of %zu bytes; at most %d are possible", id.as.bytes.size, ID_MOST);
+    return false;
+}
+
+int store_vectors(struct leat_task *t, const struct leat_batch *in)
+{
+    const struct ivf *v = leat_state(t);
+    struct arrival *a = leat_alloc(t, TOGETHER * sizeof(*a));
+    struct counters before, c;
+    uint32_t count = 0;
+
+    counters_get(t, &before);
+    c = before;
+    for (uint32_t i = 0; i < in->rows && leat_task_error(t) == 0; i++) {
+        struct leat_value id = leat_at(in, i, 0), vector = leat_at(in, i, 1);
+        bool deletes = vector.type == LEAT_NULL;
+
+        /* What came before must be known when an id goes. */
+        if (count == TOGETHER || (deletes && count > 0)) {
+            send_rows(t, v, in, a, count, &c);
+            count = 0;
+        }
+        if (!id_fits(t, v, i, id))
+            continue;
+        if (deletes) {
+            take_away(t, v, i, id, &c);
+            continue;
+        }
+        a[count] = (struct arrival){i, 0, vector.as.bytes.base, leat_at(in, i, 2), NULL};
+        count += acceptable(t, v, i, &a[count]) && read_attributes(t, v, i, &a[count]);
+    }
+    send_rows(t, v, in, a, count, &c);
+    counters_put(t, &c, &before);
+    return 0; /* errors of puts and emits stick to t */
+}
+
+/* ---- At the posting's task ---- */
+
+/* Rows that came for a posting that is gone are assigned anew. */
+static void send_on(struct leat_task *t, const struct ivf *v, uint32_t i, enum message kind, struct leat_span body)
+{
+    uint8_t *copy = leat_alloc(t, body.size);
+    struct row_head head;
+    struct encoded code;
+
+    memcpy(copy, body.base, body.size);
+    memcpy(&head, copy, sizeof(head));
+    const void *vector = copy + v->layout.row.vector;
+    encode_nearest(t, v, leat_derived(t), &vector, &head.norm, 1, &code);
+    layout_row_code(&v->layout, copy, &code);
+    message(t, i, posting_task(t, code.posting), kind, code.posting, (struct leat_span){copy, body.size});
+}
+
+static void send_placed(struct leat_task *t, const struct ivf *v, uint32_t i, uint32_t posting, struct leat_span body)
+{
+    struct row_head head;
+    uint32_t came_from;
+
+    memcpy(&head, body.base, sizeof(head));
+    memcpy(&came_from, (const uint8_t *)body.base + v->layout.row.size, sizeof(came_from));
+    struct row_name name = {head.number, head.version, came_from};
+    message(t, i, number_task(t, v, name.number), PLACED, posting, (struct leat_span){&name, sizeof(name)});
+}
+
+uint32_t number_task(const struct leat_task *t, const struct ivf *v, uint64_t number)
+{
+    struct leat_value id = leat_u64(number);
+
+    return v->names ? (uint32_t)(number >> NUMBER_BITS) : leat_task_of(leat_task_count(t), &id);
+}
+
+static void keep_row(struct leat_task *t, const struct ivf *v, struct posting_edit *e, uint32_t i, enum message kind,
+                     struct leat_span body)
+{
+    if (!e->there) {
+        send_on(t, v, i, kind, body);
+        return;
+    }
+    posting_append(e, body.base);
+    if (kind == MOVED)
+        send_placed(t, v, i, e->number, body);
+}
+
+static void store_centroid(struct leat_task *t, uint32_t posting, struct leat_span body, bool put)
+{
+    struct centroid_head head;
+
+    if (!put) {
+        leat_delete(t, CENTROIDS, LEAT_KEYS(leat_u32(posting)));
+        return;
+    }
+    memcpy(&head, body.base, sizeof(head));
+    leat_put(t, CENTROIDS, LEAT_KEYS(leat_u32(posting)),
+             LEAT_ROW(leat_bool(head.active != 0),
+                      leat_bytes((const uint8_t *)body.base + sizeof(head), body.size - sizeof(head))));
+}
+
+static void send_ask(struct leat_task *t, uint32_t i, uint32_t posting, struct leat_span body)
+{
+    uint32_t kind;
+
+    memcpy(&kind, body.base, sizeof(kind));
+    message(t, i, leat_task_number(t), kind, posting,
+            (struct leat_span){(const uint8_t *)body.base + sizeof(kind), body.size - sizeof(kind)});
+}
+
+/* One message for a posting. */
+static void store_message(struct leat_task *t, const struct ivf *v, struct posting_edit *e, const struct leat_batch *in,
+                          uint32_t i)
+{
+    enum message kind = (enum message)leat_at(in, i, 1).as.u;
+    struct leat_span body = leat_at(in, i, 3).as.bytes;
+    struct row_name name;
+
+    switch (kind) {
+    case ROW:
+    case MOVED:
+        keep_row(t, v, e, i, kind, body);
+        break;
+    case REMOVE:
+        memcpy(&name, body.base, sizeof(name));
+        posting_remove(e, name.number, name.version);
+        break;
+    case CENTROID:
+    case FORGET:
+        store_centroid(t, e->number, body, kind == CENTROID);
+        posting_announced(e, kind == CENTROID);
+        break;
+    case ASK:
+        send_ask(t, i, e->number, body);
+        break;
+    default:
+        break; /* what this node sent to others comes here, too */
+    }
+}
+
+static int by_value(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+int store_rows(struct leat_task *t, const struct leat_batch *in)
+{
+    const struct ivf *v = leat_state(t);
+    uint64_t *order = leat_alloc(t, in->rows * sizeof(*order));
+    struct posting_edit e;
+
+    for (uint32_t i = 0; i < in->rows; i++)
+        order[i] = leat_at(in, i, 2).as.u << 32 | i;
+    qsort(order, in->rows, sizeof(*order), by_value);
+    for (uint32_t i = 0; i < in->rows && leat_task_error(t) == 0;) {
+        uint32_t posting = (uint32_t)(order[i] >> 32), last = (uint32_t)order[i];
+
+        posting_edit_begin(&e, t, v, posting);
+        for (; i < in->rows && order[i] >> 32 == posting; i++) {
+            last = (uint32_t)order[i];
+            store_message(t, v, &e, in, last);
+        }
+        posting_edit_end(&e, last);
+    }
+    return 0;
+}
+
+/* ---- Back at the id's task: a row has come to another posting ---- */
+
+int store_placed(struct leat_task *t, const struct leat_batch *in)
+{
+    const struct ivf *v = leat_state(t);
+
+    for (uint32_t i = 0; i < in->rows; i++) {
+        struct row_name name;
+        struct leat_value id, field[4];
+
+        if (leat_at(in, i, 1).as.u != PLACED)
+            continue;
+        uint32_t posting = (uint32_t)leat_at(in, i, 2).as.u;
+        memcpy(&name, leat_at(in, i, 3).as.bytes.base, sizeof(name));
+        id = leat_u64(name.number);
+        bool there = (!v->names || leat_get(t, NAMES, LEAT_KEYS(leat_u64(name.number)), &id, 1) == 0) &&
+                     leat_get(t, IDS, LEAT_KEYS(id), field, 4) == 0 && field[1].as.u == name.version;
+        if (there)
+            leat_put(t, IDS, LEAT_KEYS(id), LEAT_ROW(field[0], field[1], leat_u32(posting), field[3]));
+        send_remove(t, i, there ? name.from : posting, name);
+    }
+    return 0;
+}

@@ -1,0 +1,498 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "modules/ivf/posting.h"
+
+#include <string.h>
+
+#include "modules/vector/distance.h"
+#include "modules/vector/kmeans.h"
+
+/* Upkeep in the manner of LIRE (Xu et al., "SPFresh", SOSP 2023, section 3.3): every vector is to lie in the posting of its nearest
+ * centroid. A posting that has too many rows is taken out of use for new centroids in its place, one that has too few for none;
+ * then its rows move to their nearest centroids, and rows around new centroids move there where they are nearer.
+ *
+ * What costs time runs in the background, over a snapshot. What it finds comes to the posting's task and holds for rows that are
+ * still as it saw them. A row moves in three steps, each in a turn: it is copied to its new posting, which tells the id's
+ * task, which has the old one removed. So there is a copy at any moment, for moments two. */
+
+enum {
+    MOVES_MOST = 1024,   /* rows that move at a time */
+    SPLIT_ROWS = 65536,  /* that k-means looks at */
+    AROUND = 32,         /* postings around new centroids that are looked through */
+    CENTRES_MOST = 1024, /* that take the place of a posting at a time */
+    ROUNDS = 12
+};
+
+int upkeep_request(struct leat_task *t, const struct leat_batch *in)
+{
+    for (uint32_t i = 0; i < in->rows; i++) {
+        enum message kind = (enum message)leat_at(in, i, 1).as.u;
+
+        if (kind == SPLIT || kind == MERGE || kind == DRAIN || kind == NEAR)
+            leat_emit(t, i, LEAT_ROW(leat_at(in, i, 1), leat_at(in, i, 2), leat_at(in, i, 3)));
+    }
+    return 0;
+}
+
+/* ---- In the background ---- */
+
+struct work {
+    struct leat_task *t;
+    const struct ivf *v;
+    const struct index *x;
+    uint32_t from; /* row of the batch */
+};
+
+static void answer(const struct work *w, enum message kind, uint32_t posting, const void *body, size_t size)
+{
+    message(w->t, w->from, leat_task_number(w->t), kind, posting, (struct leat_span){body, size});
+}
+
+/* Rows of a posting that stay until somebody moves them. */
+static uint32_t settled(const struct index_posting *p, uint32_t *row, uint32_t most)
+{
+    uint32_t count = 0;
+
+    for (uint32_t block = 0; block * BLOCK < p->rows && count < most; block++)
+        for (uint32_t mask = p->live_mask[block] & ~p->moving_mask[block]; mask != 0 && count < most; mask &= mask - 1)
+            row[count++] = block * BLOCK + (uint32_t)__builtin_ctz(mask);
+    return count;
+}
+
+static void row_floats(const struct work *w, const struct index_posting *p, uint32_t row, float *out)
+{
+    const struct layout *l = &w->v->layout;
+    const struct piece_layout *layout;
+    uint32_t first;
+    const uint8_t *piece = index_piece(l, p, row, &layout, &first);
+
+    vector_floats(l->type, layout_vector(l, layout, piece, row - first), l->dims, out);
+    if (l->metric == METRIC_COSINE) {
+        float norm = layout_norm(layout, piece, row - first);
+
+        for (uint32_t i = 0; i < l->dims; i++)
+            out[i] /= norm;
+    }
+}
+
+/* ---- Split ---- */
+
+static const void **sample(const struct work *w, const struct index_posting *p, uint32_t *rows)
+{
+    uint32_t dims = w->v->layout.dims, live = p->rows, *row = leat_alloc(w->t, live * sizeof(*row));
+
+    live = settled(p, row, live);
+    *rows = live < SPLIT_ROWS ? live : SPLIT_ROWS;
+    const void **out = leat_alloc(w->t, (*rows + 1) * sizeof(*out));
+    float *floats = leat_alloc(w->t, (size_t)*rows * dims * sizeof(*floats));
+    for (uint32_t i = 0; i < *rows; i++) {
+        float *at = floats + (size_t)i * dims;
+
+        row_floats(w, p, row[(uint64_t)i * live / *rows], at);
+        out[i] = at;
+    }
+    return out;
+}
+
+static uint32_t centres_for(const struct ivf *v, uint32_t live)
+{
+    uint32_t centres = (live + v->target - 1) / v->target;
+
+    return centres > CENTRES_MOST ? CENTRES_MOST : centres > 0 ? centres : 1;
+}
+
+static void split(const struct work *w, uint32_t number)
+{
+    const struct index_posting *p = index_posting(w->x, number);
+    struct vector_clusters c = {0};
+    struct leat_error err;
+    uint32_t rows = 0;
+
+    if (p == NULL || !p->active)
+        return;
+    const void **row = sample(w, p, &rows);
+    uint32_t dims = w->v->layout.dims, centres = centres_for(w->v, p->live);
+    struct vector_kmeans o = {.dims = dims, .centres = centres, .rounds = ROUNDS, .seed = leat_random(w->t)};
+    if (centres > rows)
+        o.centres = rows;
+    c.centre = leat_alloc(w->t, (size_t)centres * dims * sizeof(*c.centre));
+    c.size = leat_alloc(w->t, centres * sizeof(*c.size));
+    c.label = leat_alloc(w->t, (rows + 1) * sizeof(*c.label));
+    if (centres == 2)
+        o.most = rows - rows / 4;
+    int rv = rows == 0        ? LEAT_ENOTFOUND
+             : centres > 64   ? vector_kmeans_tree(&o, 0, row, rows, &c, &err)
+                              : vector_kmeans(&o, row, rows, &c, &err);
+    if (rv != 0 && rows > 0)
+        leat_task_fail(w->t, rv, "%s", err.text);
+    /* One centre for many rows: they are all equal, and cannot be told apart. */
+    bool helps = rv == 0 && (c.count > 1 || centres == 1);
+    answer(w, OPEN, number, c.centre, helps ? (size_t)c.count * dims * sizeof(*c.centre) : 0);
+}
+
+/* ---- Moves ---- */
+
+struct moves {
+    struct row_move *move;
+    uint32_t count;
+};
+
+/* The nearest active posting of each of these rows; those that are to go elsewhere become moves. */
+static void find_moves(const struct work *w, const struct index_posting *p, const uint32_t *row, uint32_t count,
+                       struct moves *out)
+{
+    const struct layout *l = &w->v->layout;
+    const struct vector_coarse *centroids = index_centroids(w->x);
+    uint32_t padded = w->v->rotation.padded;
+    float *rotated = leat_alloc(w->t, (size_t)(count + 1) * padded * sizeof(*rotated));
+    const float **query = leat_alloc(w->t, (count + 1) * sizeof(*query));
+    struct vector_near *near = leat_alloc(w->t, (count + 1) * sizeof(*near));
+
+    out->move = leat_alloc(w->t, (count + 1) * sizeof(*out->move));
+    out->count = 0;
+    if (count == 0 || vector_coarse_count(centroids) == 0)
+        return;
+    for (uint32_t i = 0; i < count; i++) {
+        float *at = rotated + (size_t)i * padded;
+
+        row_floats(w, p, row[i], at);
+        vector_rotate(&w->v->rotation, at, at);
+        query[i] = at;
+    }
+    vector_coarse_search_many(centroids, query, count, 1, near, leat_alloc(w->t, vector_coarse_room(centroids, 1)));
+    for (uint32_t i = 0; i < count; i++) {
+        const struct piece_layout *layout;
+        uint32_t first;
+        const uint8_t *piece = index_piece(l, p, row[i], &layout, &first);
+
+        if (near[i].number != p->number)
+            out->move[out->count++] = (struct row_move){layout_number(layout, piece, row[i] - first),
+                                                        layout_version(layout, piece, row[i] - first), row[i],
+                                                        near[i].number, 0};
+    }
+}
+
+/* A posting that is to become empty: the next of its rows. */
+static void drain(const struct work *w, uint32_t number)
+{
+    const struct index_posting *p = index_posting(w->x, number);
+    uint32_t row[MOVES_MOST];
+    struct moves m;
+
+    if (p == NULL)
+        return;
+    find_moves(w, p, row, settled(p, row, MOVES_MOST), &m);
+    answer(w, MOVE, number, m.move, m.count * sizeof(*m.move));
+}
+
+/* One that has too few rows goes, if enough others are left to take them. */
+static void merge(const struct work *w, uint32_t number)
+{
+    uint32_t spare = 4 * leat_group_count(w->t), goes = index_active(w->x) > spare;
+
+    answer(w, MERGE, number, &goes, sizeof(goes));
+}
+
+/* ---- Around new centroids ---- */
+
+/* A centroid as it is stored: rows need not be rotated to be compared with it. */
+static const float *stored_centroid(const struct work *w, uint32_t number)
+{
+    struct leat_value field[2];
+    float *out = leat_alloc(w->t, w->v->layout.dims * sizeof(*out));
+
+    if (leat_get(w->t, CENTROIDS, LEAT_KEYS(leat_u32(number)), field, 2) != 0)
+        return NULL;
+    memcpy(out, field[1].as.bytes.base, w->v->layout.dims * sizeof(*out));
+    return out;
+}
+
+/* New centroids that may be nearer to some row of a posting than its own. */
+struct rival {
+    const float *centroid;
+    float distance; /* to the posting's own */
+};
+
+/* Rows that are nearer to a rival than to their own centroid: only these can belong elsewhere now (Xu et al., section 3.3,
+ * the second necessary condition). By the triangle inequality a rival is out of question that is more than twice as far
+ * from the centroid as the row is; distances here are squared. */
+static uint32_t attracted(const struct work *w, const struct index_posting *p, const float *own, const struct rival *rival,
+                          uint32_t rivals, uint32_t *out)
+{
+    const struct vector_distance *l2 = vector_distance(VECTOR_L2, LEAT_F32_VECTOR);
+    uint32_t dims = w->v->layout.dims, count = 0;
+    float *at = leat_alloc(w->t, dims * sizeof(*at));
+    uint32_t *row = leat_alloc(w->t, (p->rows + 1) * sizeof(*row)), rows = settled(p, row, p->rows);
+
+    for (uint32_t i = 0; i < rows && count < MOVES_MOST; i++) {
+        row_floats(w, p, row[i], at);
+        float distance = l2->one(at, own, dims);
+        bool nearer = false;
+
+        for (uint32_t n = 0; n < rivals && !nearer; n++)
+            nearer = rival[n].distance < 4 * distance && l2->one(at, rival[n].centroid, dims) < distance;
+        if (nearer)
+            out[count++] = row[i];
+    }
+    return count;
+}
+
+struct around {
+    const float *new[CENTRES_MOST]; /* rotated */
+    struct rival rival[CENTRES_MOST];
+    uint32_t number[CENTRES_MOST];
+    uint32_t news;
+    struct vector_near *near; /* postings of this group that are to be looked through */
+    uint32_t nears, room;
+};
+
+static bool among(const struct around *a, uint32_t number)
+{
+    for (uint32_t i = 0; i < a->news; i++)
+        if (a->number[i] == number)
+            return true;
+    for (uint32_t i = 0; i < a->nears; i++)
+        if (a->near[i].number == number)
+            return true;
+    return false;
+}
+
+static void look_around(const struct work *w, struct around *a, const float *centroid)
+{
+    const struct vector_coarse *c = index_centroids(w->x);
+    struct vector_near near[AROUND];
+    uint32_t count = vector_coarse_search(c, centroid, NULL, AROUND, near, leat_alloc(w->t, vector_coarse_room(c, AROUND)));
+
+    for (uint32_t i = 0; i < count && a->nears < a->room; i++)
+        if (posting_task(w->t, near[i].number) == leat_task_number(w->t) && !among(a, near[i].number))
+            a->near[a->nears++] = near[i];
+}
+
+static void take_new(const struct work *w, struct around *a, struct leat_span numbers)
+{
+    for (uint32_t i = 0; i < numbers.size / sizeof(uint32_t) && a->news < CENTRES_MOST; i++) {
+        uint32_t number;
+
+        memcpy(&number, (const uint8_t *)numbers.base + i * sizeof(number), sizeof(number));
+        a->new[a->news] = vector_coarse_find(index_centroids(w->x), number);
+        a->rival[a->news].centroid = stored_centroid(w, number);
+        a->number[a->news] = number;
+        a->news += a->new[a->news] != NULL && a->rival[a->news].centroid != NULL;
+    }
+}
+
+static void look_through(const struct work *w, struct around *a, uint32_t number)
+{
+    const struct index_posting *p = index_posting(w->x, number);
+    const float *own = stored_centroid(w, number);
+    uint32_t row[MOVES_MOST];
+    struct moves m;
+
+    if (p == NULL || own == NULL)
+        return;
+    for (uint32_t i = 0; i < a->news; i++)
+        a->rival[i].distance = vector_distance(VECTOR_L2, LEAT_F32_VECTOR)->one(a->rival[i].centroid, own,
+                                                                                w->v->layout.dims);
+    find_moves(w, p, row, attracted(w, p, own, a->rival, a->news, row), &m);
+    if (m.count > 0)
+        answer(w, MOVE, number, m.move, m.count * sizeof(*m.move));
+}
+
+static void near(const struct work *w, struct leat_span numbers)
+{
+    struct around *a = leat_alloc(w->t, sizeof(*a));
+
+    *a = (struct around){.room = AROUND + 2 * (uint32_t)(numbers.size / sizeof(uint32_t))};
+    a->near = leat_alloc(w->t, a->room * sizeof(*a->near));
+    take_new(w, a, numbers);
+    for (uint32_t i = 0; i < a->news; i++)
+        look_around(w, a, a->new[i]);
+    for (uint32_t i = 0; i < a->nears; i++)
+        look_through(w, a, a->near[i].number);
+}
+
+int upkeep_run(struct leat_task *t, const struct leat_batch *in)
+{
+    for (uint32_t i = 0; i < in->rows && leat_task_error(t) == 0; i++) {
+        struct work w = {t, leat_state(t), leat_derived(t), i};
+        uint32_t posting = (uint32_t)leat_at(in, i, 1).as.u;
+
+        switch ((enum message)leat_at(in, i, 0).as.u) {
+        case SPLIT:
+            split(&w, posting);
+            break;
+        case MERGE:
+            merge(&w, posting);
+            break;
+        case DRAIN:
+            drain(&w, posting);
+            break;
+        case NEAR:
+            near(&w, leat_at(in, i, 2).as.bytes);
+            break;
+        default:
+            break;
+        }
+    }
+    return 0;
+}
+
+/* ---- What was found comes to the posting's task ---- */
+
+static uint32_t new_posting(struct leat_task *t, uint64_t *next, uint32_t group)
+{
+    uint32_t groups = leat_group_count(t);
+
+    return (uint32_t)(((*next)++ * groups + leat_task_number(t)) * groups + group);
+}
+
+static void announce(struct leat_task *t, uint32_t from, uint32_t posting, bool active, const float *centroid, uint32_t dims)
+{
+    struct centroid_head head = {active};
+    size_t size = sizeof(head) + dims * sizeof(float);
+    uint8_t *body = leat_alloc(t, size);
+
+    memcpy(body, &head, sizeof(head));
+    memcpy(body + sizeof(head), centroid, dims * sizeof(float));
+    message_all(t, from, CENTROID, posting, (struct leat_span){body, size});
+}
+
+/* The posting takes no rows any more. */
+static void retire(struct posting_edit *e, uint32_t from)
+{
+    uint32_t dims = e->v->layout.dims;
+    float *centroid = leat_alloc(e->t, dims * sizeof(*centroid));
+    struct leat_value field[2];
+
+    memset(centroid, 0, dims * sizeof(*centroid));
+    if (leat_get(e->t, CENTROIDS, LEAT_KEYS(leat_u32(e->number)), field, 2) == 0)
+        memcpy(centroid, field[1].as.bytes.base, dims * sizeof(*centroid));
+    announce(e->t, from, e->number, false, centroid, dims);
+    e->record.active = e->record.asked = false;
+    e->changed = true;
+}
+
+static void open_children(struct posting_edit *e, uint32_t from, struct leat_span centres)
+{
+    uint32_t dims = e->v->layout.dims, count = (uint32_t)(centres.size / (dims * sizeof(float)));
+    uint32_t *ask = leat_alloc(e->t, (count + 1) * sizeof(*ask));
+    struct leat_value value;
+    uint64_t next = leat_get(e->t, COUNTERS, LEAT_KEYS(leat_u32(NEXT_POSTING)), &value, 1) == 0 ? value.as.u : 1;
+
+    ask[0] = NEAR;
+    for (uint32_t i = 0; i < count; i++) {
+        float *centroid = leat_alloc(e->t, dims * sizeof(*centroid));
+
+        memcpy(centroid, (const uint8_t *)centres.base + (size_t)i * dims * sizeof(float), dims * sizeof(float));
+        ask[i + 1] = new_posting(e->t, &next, (leat_task_number(e->t) + i) % leat_group_count(e->t));
+        announce(e->t, from, ask[i + 1], true, centroid, dims);
+    }
+    leat_put(e->t, COUNTERS, LEAT_KEYS(leat_u32(NEXT_POSTING)), LEAT_ROW(leat_u64(next)));
+    message_all(e->t, from, ASK, e->number, (struct leat_span){ask, (count + 1) * sizeof(*ask)});
+}
+
+static void open_posting(struct posting_edit *e, uint32_t from, struct leat_span centres)
+{
+    if (!e->there || !e->record.active)
+        return;
+    if (centres.size == 0) {
+        e->record.asked = false;
+        e->record.split_at = 2 * e->record.live;
+        e->changed = true;
+        return;
+    }
+    open_children(e, from, centres);
+    retire(e, from);
+}
+
+static void merge_posting(struct posting_edit *e, uint32_t from, struct leat_span body)
+{
+    uint32_t goes;
+
+    memcpy(&goes, body.base, sizeof(goes));
+    if (!e->there || !e->record.active)
+        return;
+    if (goes && e->record.live < e->v->merge)
+        retire(e, from);
+    e->record.asked = false;
+    e->lost = false;
+    e->changed = true;
+}
+
+/* A row as it is to be in its new posting. */
+static bool send_moved(struct posting_edit *e, uint32_t from, const struct index *x, const struct index_posting *p,
+                       const struct row_move *m)
+{
+    const struct layout *l = &e->v->layout;
+    const float *centroid = vector_coarse_find(index_centroids(x), m->to);
+    uint8_t *row = leat_alloc(e->t, l->row.size + sizeof(p->number));
+    float *rotated = leat_alloc(e->t, e->v->rotation.padded * sizeof(*rotated));
+    const struct piece_layout *layout;
+    struct encoded code = {.posting = m->to};
+    uint32_t first;
+    const uint8_t *piece = index_piece(l, p, m->row, &layout, &first);
+    struct row_head head;
+
+    if (centroid == NULL)
+        return false;
+    layout_take(l, layout, piece, m->row - first, row);
+    memcpy(&head, row, sizeof(head));
+    if (head.number != m->number || head.version != m->version)
+        return false;
+    encode_rotated(e->t, e->v, row + l->row.vector, head.norm, rotated);
+    encode_code(e->t, e->v, rotated, centroid, &code);
+    layout_row_code(l, row, &code);
+    memcpy(row + l->row.size, &p->number, sizeof(p->number));
+    message(e->t, from, posting_task(e->t, m->to), MOVED, m->to,
+            (struct leat_span){row, l->row.size + sizeof(p->number)});
+    return true;
+}
+
+static void move_rows(struct posting_edit *e, uint32_t from, struct leat_span moves)
+{
+    const struct index *x = leat_derived(e->t);
+    const struct index_posting *p = index_posting(x, e->number);
+
+    if (!e->there)
+        return;
+    for (uint32_t i = 0; p != NULL && i < moves.size / sizeof(struct row_move); i++) {
+        struct row_move m;
+
+        memcpy(&m, (const uint8_t *)moves.base + i * sizeof(m), sizeof(m));
+        if (m.row >= p->rows || !posting_movable(e, m.row) || !send_moved(e, from, x, p, &m))
+            continue;
+        e->mask[m.row / BLOCK].moving |= 1U << m.row % BLOCK;
+        e->changed = true;
+    }
+    if (e->record.active)
+        return;
+    e->record.asked = false;
+    e->changed = true;
+}
+
+int upkeep_move(struct leat_task *t, const struct leat_batch *in)
+{
+    const struct ivf *v = leat_state(t);
+
+    for (uint32_t i = 0; i < in->rows && leat_task_error(t) == 0; i++) {
+        struct leat_span body = leat_at(in, i, 3).as.bytes;
+        struct posting_edit e;
+
+        posting_edit_begin(&e, t, v, (uint32_t)leat_at(in, i, 2).as.u);
+        e.relayed = true;
+        switch ((enum message)leat_at(in, i, 1).as.u) {
+        case OPEN:
+            open_posting(&e, i, body);
+            break;
+        case MERGE:
+            merge_posting(&e, i, body);
+            break;
+        case MOVE:
+            move_rows(&e, i, body);
+            break;
+        default:
+            break;
+        }
+        posting_edit_end(&e, i);
+    }
+    return 0;
+}
