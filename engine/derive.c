@@ -31,15 +31,14 @@ struct derive {
     struct leat_derivation seen;
     struct buffer written;
     void *made;                   /* by apply, not shown yet; else the newest version's */
-    struct derive_slot *resting;  /* paused readers */
 
     pthread_mutex_t lock;
     pthread_cond_t published;
     uint64_t turn;                /* of the snapshot that the newest version belongs to */
     struct derive_version *oldest, *newest; /* only the group's thread changes which ones they are */
     struct derive_slot *ready;    /* readers at the snapshot of this turn */
-    struct derive_slot *returned; /* paused by those who gave them back */
-    uint32_t set;                 /* readers that are made ready: grows when they were too few */
+    struct derive_slot *resting;  /* paused */
+    uint32_t set;                 /* so many are made ready: grows when they were too few */
     uint32_t waiting;
     bool stopped;
 };
@@ -182,13 +181,22 @@ int derive_apply(struct derive *d, struct leat_span ops, struct leat_error *err)
 
 /* ---- Showing them ---- */
 
-/* Readers at the last commit: at least none, as it goes without, too. */
-static struct derive_slot *make_ready(struct derive *d, uint32_t count)
+/* Readers at the last commit, from those that rest, or new ones. Maybe none: it goes without, too. */
+static struct derive_slot *make_ready(struct derive *d)
 {
-    struct derive_slot *ready = NULL, *s;
+    struct derive_slot *rested = NULL, *ready = NULL, *s;
+    uint32_t count = 0;
 
-    for (uint32_t i = 0; i < count && slot_open(d, pop(&d->resting), &s, NULL) == 0; i++)
-        push(&ready, s);
+    pthread_mutex_lock(&d->lock);
+    uint32_t set = d->set;
+    for (; count < set && (s = pop(&d->resting)) != NULL; count++)
+        push(&rested, s);
+    pthread_mutex_unlock(&d->lock);
+    for (uint32_t i = 0; i < set; i++)
+        if (slot_open(d, pop(&rested), &s, NULL) == 0)
+            push(&ready, s);
+        else if (rested == NULL)
+            break;
     return ready;
 }
 
@@ -218,15 +226,13 @@ void derive_publish(struct derive *d, uint64_t turn)
         return;
     if (d->newest == NULL || d->made != d->newest->state)
         v = version_new(d);
-    pthread_mutex_lock(&d->lock);
-    while ((s = pop(&d->returned)) != NULL)
-        push(&d->resting, s);
-    uint32_t set = d->set;
-    pthread_mutex_unlock(&d->lock);
-    ready = make_ready(d, set);
+    ready = make_ready(d);
     leat_assert(ready == NULL || pstate_reader_turn(ready->reader) == turn);
     pthread_mutex_lock(&d->lock);
-    s = d->ready;
+    while ((s = pop(&d->ready)) != NULL) {
+        pstate_snapshot_pause(s->reader);
+        push(&d->resting, s);
+    }
     d->ready = ready;
     d->turn = turn;
     if (v != NULL)
@@ -234,12 +240,6 @@ void derive_publish(struct derive *d, uint64_t turn)
     if (d->waiting > 0)
         pthread_cond_broadcast(&d->published);
     pthread_mutex_unlock(&d->lock);
-    while (s != NULL) {
-        struct derive_slot *superseded = pop(&s);
-
-        pstate_snapshot_pause(superseded->reader);
-        push(&d->resting, superseded);
-    }
     derive_reap(d);
 }
 
@@ -311,10 +311,10 @@ static int meet(struct derive *d, struct derive_slot **s, struct leat_error *err
 }
 
 /* No reader was ready: with one of our own. */
-static int take_another(struct derive *d, struct derive_slot *returned, struct derive_hold *out, struct leat_error *err)
+static int take_another(struct derive *d, struct derive_slot *rested, struct derive_hold *out, struct leat_error *err)
 {
     struct derive_slot *s;
-    int rv = slot_open(d, returned, &s, err);
+    int rv = slot_open(d, rested, &s, err);
 
     if (rv != 0)
         return rv;
@@ -331,7 +331,7 @@ static int take_another(struct derive *d, struct derive_slot *returned, struct d
 
 int derive_take(struct derive *d, struct derive_hold *out, struct leat_error *err)
 {
-    struct derive_slot *s, *returned = NULL;
+    struct derive_slot *s, *rested = NULL;
 
     *out = (struct derive_hold){0};
     pthread_mutex_lock(&d->lock);
@@ -339,9 +339,9 @@ int derive_take(struct derive *d, struct derive_hold *out, struct leat_error *er
     if (s != NULL)
         hold(d, s, out);
     else
-        returned = pop(&d->returned);
+        rested = pop(&d->resting);
     pthread_mutex_unlock(&d->lock);
-    return s != NULL ? 0 : take_another(d, returned, out, err);
+    return s != NULL ? 0 : take_another(d, rested, out, err);
 }
 
 void derive_give(struct derive *d, struct derive_hold *hold)
@@ -354,7 +354,7 @@ void derive_give(struct derive *d, struct derive_hold *hold)
         push(&d->ready, hold->slot);
     } else {
         pstate_snapshot_pause(hold->reader);
-        push(&d->returned, hold->slot);
+        push(&d->resting, hold->slot);
     }
     bool unused = --v->users == 0 && v == d->oldest && v != d->newest;
     pthread_mutex_unlock(&d->lock);
@@ -415,7 +415,7 @@ void derive_close(struct derive *d)
         d->calls->drop(v->state);
         free(v);
     }
-    while ((s = pop(&d->ready)) != NULL || (s = pop(&d->returned)) != NULL || (s = pop(&d->resting)) != NULL)
+    while ((s = pop(&d->ready)) != NULL || (s = pop(&d->resting)) != NULL)
         slot_close(s);
     pstate_snapshot_close(d->seen.reader);
     arena_close(d->seen.arena);
