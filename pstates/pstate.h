@@ -124,14 +124,12 @@ struct pstate_reader *pstate_view_turn(struct pstate_view *v);
 /* A snapshot of the last commit. Pages it sees are kept: close or pause it soon. LEAT_EFULL: no reader slot. */
 int pstate_snapshot_open(struct pstate_view *v, struct pstate_reader **out, struct leat_error *err);
 void pstate_snapshot_close(struct pstate_reader *r);
-/* Give the pages free but keep the slot; and look at the last commit again. */
-void pstate_snapshot_pause(struct pstate_reader *r);
 /* End its scans; it stays at its snapshot, to be read on by somebody else. */
 void pstate_snapshot_rest(struct pstate_reader *r);
+/* Give the pages free but keep the slot; and look at the last commit again. */
+void pstate_snapshot_pause(struct pstate_reader *r);
 int pstate_snapshot_renew(struct pstate_reader *r, struct leat_error *err);
 uint64_t pstate_reader_turn(const struct pstate_reader *r);
-
-/* ---- Checking a view that nobody writes: nothing is changed ---- */
 
 /* ---- What a turn wrote ---- */
 
@@ -147,6 +145,8 @@ int pstate_changes(struct leat_span ops, uint64_t of, struct buffer *out);
 /* Its names; key null where the PState has none, else borrowed as bytes. false: it is no element, but a list's header. */
 bool pstate_change_read(const struct pstate_schema *schema, const struct pstate_change *change, uint32_t *task,
                         uint32_t *pstate, struct leat_value *key);
+
+/* ---- Checking a view that nobody writes: nothing is changed ---- */
 
 /* One of the two slots of the checkpoint as it is on the disk. */
 struct pstate_slot {

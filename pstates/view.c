@@ -435,6 +435,11 @@ void pstate_snapshot_close(struct pstate_reader *r)
     free(r);
 }
 
+void pstate_snapshot_rest(struct pstate_reader *r)
+{
+    scans_close(r, false);
+}
+
 void pstate_snapshot_pause(struct pstate_reader *r)
 {
     if (r->paused)
@@ -458,11 +463,6 @@ uint64_t pstate_reader_turn(const struct pstate_reader *r)
 {
     return r->turn;
 }
-void pstate_snapshot_rest(struct pstate_reader *r)
-{
-    scans_close(r, false);
-}
-
 
 void pstate_view_figures(const struct pstate_view *v, struct pstate_figures *out)
 {
