@@ -14,7 +14,8 @@
  *   bench_kernels.c  kernels: vector kernels alone
  *   bench_backup.c   backup: beside appends; restore; rebuild
  *   bench_scan.c     scan: codes of vectors
- *   bench_scale.c    scale: figures of size, and the memory they take */
+ *   bench_scale.c    scale: figures of size, and the memory they take
+ *   recall.h         a command of its own: bench recall */
 
 #include "leat/leat.h"
 
@@ -30,6 +31,7 @@ extern const struct bench bench_table[]; /* ended by a zero row */
 int bench_run(const struct bench *b, int argc, char **argv);
 
 void bench_machine(void); /* two lines */
+void bench_processor(char *out, size_t size); /* what /proc/cpuinfo calls it */
 double bench_disk(void);  /* f: bench_fsync, and a line of it */
 double bench_now(void); /* seconds */
 /* Seconds of this thread on a processor: what else the machine does in between does not count. */

@@ -13,7 +13,7 @@
 
 /* What a figure was measured on: without that it says nothing. */
 
-static void processor(char *out, size_t size)
+void bench_processor(char *out, size_t size)
 {
     FILE *f = fopen("/proc/cpuinfo", "r");
     char line[256];
@@ -64,7 +64,7 @@ void bench_machine(void)
     struct utsname system;
     double memory = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
 
-    processor(name, sizeof(name));
+    bench_processor(name, sizeof(name));
     file_system(directory, disk, sizeof(disk));
     uname(&system);
     printf("%s, %ld processors, %.0f GiB, %s in %s; %s %s\n", name, sysconf(_SC_NPROCESSORS_ONLN), memory / (1 << 30), disk,

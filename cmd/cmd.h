@@ -13,7 +13,7 @@
  *   cmd_demo.c      demo
  *   cmd_pages.c     help --man, completion
  *   cmd_doctor.c    doctor; cmd_trace.c: trace; cmd_top.c, top.h: top
- *   import.h        readers of jsonl, .npy, .fvecs, .bvecs
+ *   import.h        readers of jsonl and files of vectors
  *   output.c        tables on a terminal, JSON lines in a pipe
  *
  * Exit codes: 0 fine, 1 a negative answer, 2 wrong usage, 3 the directory cannot be opened, 4 refused, 5 failed. */
@@ -127,6 +127,7 @@ int cmd_top(struct call *c);
 int cmd_version(struct call *c);
 int cmd_demo(struct call *c);
 int cmd_bench(struct call *c);
+int cmd_bench_recall(struct call *c); /* bench/recall.c */
 int cmd_completion(struct call *c);
 int cmd_help(struct call *c);
 

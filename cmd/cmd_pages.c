@@ -12,7 +12,8 @@ static const struct {
     const char *name, *words;
 } choices[] = {
     {"ack", "appended processed none"},
-    {"input", "jsonl npy fvecs bvecs"},
+    {"input", "jsonl npy fvecs bvecs ivecs idx"},
+    {"metric", "l2 cosine dot hamming"},
     {"format", "table jsonl"},
 };
 
@@ -201,8 +202,8 @@ static void bash_values(void)
 
         if (is_directory(value))
             printf("        --%s) COMPREPLY=($(compgen -d -- \"$current\")); return ;;\n", o->name);
-        else if (strcmp(value, "M") == 0)
-            printf("        --%s) _leat_argument M; return ;;\n", o->name);
+        else if (strcmp(value, "M") == 0 || strcmp(value, "FILE") == 0)
+            printf("        --%s) _leat_argument %s; return ;;\n", o->name, value);
         else if (value[0] != '\0')
             printf("        %s%s) return ;;\n", dashes(o->name), o->name);
     }
@@ -237,9 +238,9 @@ static void bash_main(void)
            "    COMPREPLY=()\n    if [ \"$COMP_CWORD\" -gt 1 ]; then previous=${COMP_WORDS[COMP_CWORD-1]}; fi\n"
            "    if [ \"$COMP_CWORD\" -eq 1 ]; then _leat_argument COMMAND; return; fi\n    case $command in\n");
     bash_groups();
-    printf("    esac\n    if [ -n \"$words\" ]; then\n"
-           "        if [ \"$COMP_CWORD\" -eq 2 ]; then COMPREPLY=($(compgen -W \"$words\" -- \"$current\")); return; fi\n"
-           "        command=\"$command ${COMP_WORDS[2]}\" at=3\n    fi\n    case $command in\n");
+    printf("    esac\n    if [ \"$COMP_CWORD\" -eq 2 ] && [ -n \"$words\" ] && [[ $current != -* ]]; then\n"
+           "        COMPREPLY=($(compgen -W \"$words\" -- \"$current\")); return\n    fi\n"
+           "    if [ -n \"$words\" ] && [[ \" $words \" == *\" ${COMP_WORDS[2]} \"* ]]; then command=\"$command ${COMP_WORDS[2]}\" at=3; fi\n    case $command in\n");
     for (const struct command *k = commands; k->name != NULL; k++)
         bash_command(k);
     printf("        *) return ;;\n    esac\n    case $previous in\n");

@@ -5,10 +5,10 @@
 #include "base/base.h"
 #include "base/schema.h"
 
-/* Files of rows, read one row after another. The file is mapped; headers and sizes are checked before anything of it
- * is believed; errors name the byte. */
+/* Files of rows, read one row after another. The file is mapped, or unpacked into memory when its name ends in .gz; headers
+ * and sizes are checked before anything of it is believed; errors name the byte. */
 
-enum import_form { IMPORT_JSONL, IMPORT_NPY, IMPORT_FVECS, IMPORT_BVECS };
+enum import_form { IMPORT_JSONL, IMPORT_NPY, IMPORT_FVECS, IMPORT_BVECS, IMPORT_IVECS, IMPORT_IDX };
 
 struct import_file {
     enum import_form form;
@@ -19,7 +19,7 @@ struct import_file {
     uint64_t row;     /* its number */
     uint64_t rows;    /* in all; 0: not known before the end (jsonl) */
     uint32_t dims;    /* vectors */
-    uint32_t element; /* bytes of an element in the file: 4 f32, 2 f16, 1 u8 */
+    uint32_t element; /* bytes of an element in the file: 4 f32 or i32, 2 f16, 1 u8 */
 };
 
 /* form NULL: by the name's ending. */
@@ -35,6 +35,8 @@ uint64_t import_hash(const struct import_file *f); /* of all its bytes */
  * 0, LEAT_END, or LEAT_ESCHEMA with the row and byte. */
 int import_next(struct import_file *f, struct arena *a, const struct row_schema *schema, const char *id_prefix,
                 struct leat_value *out, struct leat_error *err);
+/* The next vector alone, as a column has it. */
+int import_vector(struct import_file *f, struct arena *a, const struct leat_column *column, struct leat_value *out, struct leat_error *err);
 /* Go to a row by number. */
 int import_seek(struct import_file *f, uint64_t row, struct leat_error *err);
 

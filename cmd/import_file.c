@@ -9,29 +9,41 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <xxhash.h>
+#include <zlib.h>
 
 #include "base/codec.h"
+
+/* Bytes that a packed file may hold: they are in memory at once. */
+static const size_t MOST_UNPACKED = (size_t)32 << 30;
 
 static const struct {
     const char *name, *ending;
     enum import_form form;
 } forms[] = {{"jsonl", ".jsonl", IMPORT_JSONL}, {"jsonl", ".json", IMPORT_JSONL}, {"npy", ".npy", IMPORT_NPY},
-             {"fvecs", ".fvecs", IMPORT_FVECS}, {"bvecs", ".bvecs", IMPORT_BVECS}};
+             {"fvecs", ".fvecs", IMPORT_FVECS}, {"bvecs", ".bvecs", IMPORT_BVECS}, {"ivecs", ".ivecs", IMPORT_IVECS},
+             {"idx", ".idx", IMPORT_IDX}, {"idx", "-ubyte", IMPORT_IDX}};
 
-static int find_form(const char *path, const char *form, enum import_form *out, struct leat_error *err)
+static bool is_packed(const char *path)
 {
     size_t size = strlen(path);
 
+    return size > 3 && strcmp(path + size - 3, ".gz") == 0;
+}
+
+static int find_form(const char *path, const char *form, enum import_form *out, struct leat_error *err)
+{
+    size_t size = strlen(path) - (is_packed(path) ? 3 : 0);
+
     for (size_t i = 0; i < LENGTH_OF(forms); i++) {
         size_t ending = strlen(forms[i].ending);
-        bool ends = size > ending && strcmp(path + size - ending, forms[i].ending) == 0;
+        bool ends = size > ending && strncmp(path + size - ending, forms[i].ending, ending) == 0;
 
         if (form != NULL ? strcmp(form, forms[i].name) == 0 : ends) {
             *out = forms[i].form;
             return 0;
         }
     }
-    return leat_fail(err, LEAT_EINVAL, "'%s': of what form is it? Name it .jsonl, .npy, .fvecs or .bvecs, or say --input FORM", path);
+    return leat_fail(err, LEAT_EINVAL, "'%s': of what form is it? Name it .jsonl, .npy, .fvecs, .bvecs, .ivecs or .idx, or say --input FORM", path);
 }
 
 /* ---- Headers ---- */
@@ -78,7 +90,7 @@ static int read_npy(struct import_file *f, struct leat_error *err)
 
 static int read_vecs(struct import_file *f, struct leat_error *err)
 {
-    f->element = f->form == IMPORT_FVECS ? 4 : 1;
+    f->element = f->form == IMPORT_BVECS ? 1 : 4;
     f->dims = f->size >= 4 ? load_u32(f->base) : 0;
     if (f->dims == 0 || f->dims > LIMIT_VECTOR)
         return leat_fail(err, LEAT_ESCHEMA, "'%s', byte 0: a vector of %u elements; 1 to %d are possible", f->path, f->dims, LIMIT_VECTOR);
@@ -89,11 +101,90 @@ static int read_vecs(struct import_file *f, struct leat_error *err)
     return 0;
 }
 
+static uint32_t load_big(const uint8_t *p)
+{
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+/* The form of the MNIST sets: two zeros, the type, the number of dimensions, then each as a big-endian word. */
+static int read_idx(struct import_file *f, struct leat_error *err)
+{
+    enum { BYTES = 8 };
+    uint32_t dimensions = f->size >= 4 ? f->base[3] : 0;
+    uint64_t dims = 1;
+
+    f->at = 4 + 4 * (size_t)dimensions;
+    if (f->size < 4 || f->base[0] != 0 || f->base[1] != 0 || f->base[2] != BYTES || dimensions < 2 || f->at > f->size)
+        return leat_fail(err, LEAT_ESCHEMA, "'%s', byte 0: no IDX file of bytes in two or more dimensions", f->path);
+    for (uint32_t i = 1; i < dimensions && dims <= LIMIT_VECTOR; i++)
+        dims *= load_big(f->base + 4 + 4 * (size_t)i);
+    if (dims == 0 || dims > LIMIT_VECTOR)
+        return leat_fail(err, LEAT_ESCHEMA, "'%s', byte 8: a vector of %llu elements or more; 1 to %d are possible", f->path,
+                         (unsigned long long)dims, LIMIT_VECTOR);
+    f->element = 1;
+    f->dims = (uint32_t)dims;
+    f->rows = load_big(f->base + 4);
+    if (f->rows > (f->size - f->at) / dims)
+        return leat_fail(err, LEAT_ESCHEMA, "'%s', byte %zu: %llu rows are said, the file holds fewer", f->path, f->size,
+                         (unsigned long long)f->rows);
+    return 0;
+}
+
 int import_bytes(const char *name, enum import_form form, const void *bytes, size_t size, struct import_file *out,
                  struct leat_error *err)
 {
     *out = (struct import_file){.form = form, .path = name, .base = bytes, .size = size};
-    return form == IMPORT_JSONL ? 0 : form == IMPORT_NPY ? read_npy(out, err) : read_vecs(out, err);
+    switch (form) {
+    case IMPORT_JSONL:
+        return 0;
+    case IMPORT_NPY:
+        return read_npy(out, err);
+    case IMPORT_IDX:
+        return read_idx(out, err);
+    default:
+        return read_vecs(out, err);
+    }
+}
+
+/* ---- Files ---- */
+
+/* A file into memory, as it is. *out NULL: nothing is in it, or it is no file. */
+static int map_file(int fd, size_t size, void **out)
+{
+    void *base = size > 0 ? mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0) : MAP_FAILED;
+
+    close(fd);
+    *out = base != MAP_FAILED ? base : NULL;
+    if (*out != NULL)
+        madvise(base, size, MADV_SEQUENTIAL);
+    return 0;
+}
+
+/* What a file that gzip made holds. *size: of the file, then of its contents. */
+static int unpack_file(int fd, const char *path, size_t *size, void **out, struct leat_error *err)
+{
+    size_t room = (*size + 1) * 4, used = 0;
+    gzFile f = gzdopen(fd, "rb");
+    char *base = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    int got = 1, rv = 0;
+
+    while (base != MAP_FAILED && got > 0 && room <= MOST_UNPACKED) {
+        got = gzread(f, base + used, (unsigned)(room - used < 1 << 20 ? room - used : 1 << 20));
+        used += got > 0 ? (size_t)got : 0;
+        if (used < room)
+            continue;
+        base = mremap(base, room, 2 * room, MREMAP_MAYMOVE);
+        room *= 2;
+    }
+    if (base == MAP_FAILED || room > MOST_UNPACKED)
+        rv = leat_fail(err, LEAT_ELIMIT, "'%s' holds more than %zu bytes, or more than there is memory for: unpack it first", path, room / 2);
+    else if (got < 0 || gzclose(f) != Z_OK)
+        rv = leat_fail(err, LEAT_ESCHEMA, "'%s', byte %zu of what it holds: it was not packed by gzip, or is damaged", path, used);
+    if (rv != 0 && base != MAP_FAILED)
+        munmap(base, room);
+    *out = rv == 0 && used > 0 ? mremap(base, room, used, 0) : NULL;
+    *size = used;
+    return rv;
 }
 
 int import_open(const char *path, const char *form, struct import_file *out, struct leat_error *err)
@@ -111,14 +202,16 @@ int import_open(const char *path, const char *form, struct import_file *out, str
             close(fd);
         return rv;
     }
-    void *base = st.st_size > 0 ? mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0) : MAP_FAILED;
-    close(fd);
-    if (base == MAP_FAILED)
-        return leat_fail(err, LEAT_EINVAL, "'%s' is empty, or no file that can be mapped", path);
-    madvise(base, (size_t)st.st_size, MADV_SEQUENTIAL);
-    rv = import_bytes(path, which, base, (size_t)st.st_size, out, err);
+    size_t size = (size_t)st.st_size;
+    void *base;
+    rv = is_packed(path) ? unpack_file(fd, path, &size, &base, err) : map_file(fd, size, &base);
+    if (rv == 0 && base == NULL)
+        rv = leat_fail(err, LEAT_EINVAL, "'%s' is empty, or no file that can be mapped", path);
     if (rv != 0)
-        munmap(base, (size_t)st.st_size);
+        return rv;
+    rv = import_bytes(path, which, base, size, out, err);
+    if (rv != 0)
+        munmap(base, size);
     return rv;
 }
 
@@ -148,16 +241,22 @@ static float half_to_float(uint16_t h)
 static int convert(const struct import_file *f, struct arena *a, const struct leat_column *c, const uint8_t *from,
                    struct leat_value *out, struct leat_error *err)
 {
+    if (c->type == LEAT_BITS && f->element == 1 && c->count == 8 * f->dims) {
+        *out = leat_vector(c->type, from, c->count);
+        return 0;
+    }
     if (c->count != f->dims)
         return leat_fail(err, LEAT_ESCHEMA, "'%s' has vectors of %u elements, column '%s' of %u; is --set dims=%u missing?", f->path,
                          f->dims, c->name, c->count, f->dims);
-    bool same = (c->type == LEAT_F32_VECTOR && f->element == 4) || (c->type == LEAT_F16_VECTOR && f->element == 2) ||
-                (c->type == LEAT_U8_VECTOR && f->element == 1);
+    bool whole = f->form == IMPORT_IVECS;
+    bool same = whole ? c->type == LEAT_U32_VECTOR
+                      : (c->type == LEAT_F32_VECTOR && f->element == 4) || (c->type == LEAT_F16_VECTOR && f->element == 2) ||
+                            (c->type == LEAT_U8_VECTOR && f->element == 1);
     if (same) {
         *out = leat_vector(c->type, from, f->dims);
         return 0;
     }
-    if (c->type != LEAT_F32_VECTOR)
+    if (c->type != LEAT_F32_VECTOR || whole)
         return leat_fail(err, LEAT_ESCHEMA, "the elements of '%s' do not fit column '%s'", f->path, c->name);
     float *to = arena_alloc(a, f->dims * sizeof(float), 64);
     for (uint32_t i = 0; i < f->dims; i++)
@@ -166,17 +265,33 @@ static int convert(const struct import_file *f, struct arena *a, const struct le
     return 0;
 }
 
-static int vector_row(struct import_file *f, struct arena *a, const struct row_schema *schema, const char *prefix,
-                      struct leat_value *out, struct leat_error *err)
+/* Bytes before the elements of each row. */
+static size_t row_head(const struct import_file *f)
 {
-    size_t head = f->form == IMPORT_NPY ? 0 : 4;
-    int vector = -1, id = row_schema_find(schema, "id");
+    return f->form == IMPORT_NPY || f->form == IMPORT_IDX ? 0 : 4;
+}
+
+int import_vector(struct import_file *f, struct arena *a, const struct leat_column *column, struct leat_value *out, struct leat_error *err)
+{
+    size_t head = row_head(f);
 
     if (f->row == f->rows)
         return LEAT_END;
     if (head > 0 && load_u32(f->base + f->at) != f->dims)
         return leat_fail(err, LEAT_ESCHEMA, "'%s', byte %zu, row %llu: %u elements, but row 0 has %u", f->path, f->at,
                          (unsigned long long)f->row, load_u32(f->base + f->at), f->dims);
+    int rv = convert(f, a, column, f->base + f->at + head, out, err);
+    f->at += head + (size_t)f->dims * f->element;
+    f->row++;
+    return rv;
+}
+
+static int vector_row(struct import_file *f, struct arena *a, const struct row_schema *schema, const char *prefix,
+                      struct leat_value *out, struct leat_error *err)
+{
+    int vector = -1, id = row_schema_find(schema, "id");
+    uint64_t row = f->row;
+
     for (uint32_t i = schema->columns; i > 0; i--)
         if (schema->column[i - 1].type >= LEAT_F32_VECTOR)
             vector = (int)i - 1;
@@ -185,11 +300,9 @@ static int vector_row(struct import_file *f, struct arena *a, const struct row_s
     if (vector < 0 || id < 0)
         return leat_fail(err, LEAT_ESCHEMA, "a file of vectors needs a depot with a column 'id' and a vector; this one has {%s}",
                          row_schema_text(a, schema));
-    enum leat_type type = schema->column[id].type;
-    out[id] = type == LEAT_STR ? leat_str(arena_format(a, "%s%llu", prefix, (unsigned long long)f->row)) : leat_u64(f->row);
-    int rv = convert(f, a, &schema->column[vector], f->base + f->at + head, &out[vector], err);
-    f->at += head + (size_t)f->dims * f->element;
-    f->row++;
+    int rv = import_vector(f, a, &schema->column[vector], &out[vector], err);
+    if (rv == 0)
+        out[id] = schema->column[id].type == LEAT_STR ? leat_str(arena_format(a, "%s%llu", prefix, (unsigned long long)row)) : leat_u64(row);
     return rv;
 }
 
@@ -227,7 +340,7 @@ int import_seek(struct import_file *f, uint64_t row, struct leat_error *err)
     if (f->form != IMPORT_JSONL) {
         uint64_t to = row < f->rows ? row : f->rows;
 
-        f->at += (to - f->row) * ((f->form == IMPORT_NPY ? 0 : 4) + (size_t)f->dims * f->element);
+        f->at += (to - f->row) * (row_head(f) + (size_t)f->dims * f->element);
         f->row = to;
         return 0;
     }

@@ -11,7 +11,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     struct leat_value value[3];
 
     row_schema_parse(a, "id: str, vec: f32[4]?, n: i64?", NULL, NULL, &schema, NULL);
-    for (int form = IMPORT_JSONL; form <= IMPORT_BVECS; form++) {
+    for (int form = IMPORT_JSONL; form <= IMPORT_IDX; form++) {
         struct import_file f;
 
         if (import_bytes("input", (enum import_form)form, bytes, size, &f, NULL) != 0)

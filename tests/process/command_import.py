@@ -2,6 +2,7 @@
 """leat import: files of each form, files that are broken, and imports that are killed and run again.
 usage: command_import.py LEAT [TEST ...]; LEAT_SEED=N repeats a run, LEAT_LONG=1 does it twenty times"""
 import collections
+import gzip
 import json
 import math
 import os
@@ -13,7 +14,7 @@ import subprocess
 import time
 
 import command_run
-from command_run import CommandTest, bvecs, fvecs, npy
+from command_run import CommandTest, bvecs, fvecs, idx, npy
 
 KILLS, ROUNDS = 12, 20 if os.environ.get('LEAT_LONG') == '1' else 1
 SUMMARY = re.compile(r'(\d+) rows, (\d+) of them new')
@@ -106,6 +107,18 @@ class Forms(ImportTest):
         self.check_vectors(vectors, 1e-5)
 
 
+    def test_idx_and_packed_files(self):
+        vectors = [[self.random.randrange(1, 256) for _ in range(4)] for _ in range(40)]
+        for name, content in (('v.idx', idx(vectors)), ('v-ubyte.gz', gzip.compress(idx(vectors))), ('v.fvecs.gz', gzip.compress(fvecs(vectors)))):
+            self.data = self.path('data-' + name)
+            self.import_vectors(self.write(name, content), says='40 rows, 40 of them new')
+            self.check_vectors(vectors, 1e-5)
+        self.data = self.path('data-lines')
+        packed = gzip.compress(b'{"text": "a"}\n' * 200000)  # grows more than a hundredfold
+        self.import_file(self.write('w.jsonl.gz', packed), says='200000 rows, 200000 of them new')
+        self.assertEqual(self.counts(), {'a': 200000})
+
+
 class Broken(ImportTest):
     """Code 4, a sentence with the byte, and nothing is made."""
 
@@ -135,6 +148,13 @@ class Broken(ImportTest):
                               (fvecs(rows[:2]) + struct.pack('<i4f', 3, 1, 2, 3, 4), 'byte 40, row 2: 3 elements, but row 0 has 4')):
             self.check('v.fvecs', content, says)
         self.check('v.bvecs', bvecs(rows)[:-1], 'byte 16: the file ends')
+        self.check('v.idx', idx(rows)[:-1], '3 rows are said')
+        self.check('v.ivecs', fvecs(rows), "do not fit column 'vec'")
+        packed = gzip.compress(bvecs(rows) * 1000)
+        self.check('v.bvecs.gz', packed[:-9], 'packed by gzip, or is damaged|the file ends')
+        self.check('v.bvecs.gz', packed[:-4] + bytes(4), 'damaged')
+        self.check('v.bvecs.gz', packed[:20] + b'x' * 20 + packed[40:], 'damaged')
+        self.check('v.bvecs.gz', gzip.compress(b''), 'empty')
 
     def test_jsonl(self):
         good = '{"text": "a"}\n'

@@ -98,3 +98,7 @@ def fvecs(rows):
 
 def bvecs(rows):
     return b''.join(struct.pack('<i%dB' % len(r), len(r), *r) for r in rows)
+
+
+def idx(rows):
+    return struct.pack('>BBBBII', 0, 0, 8, 2, len(rows), len(rows[0])) + bytes(x for row in rows for x in row)

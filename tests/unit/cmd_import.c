@@ -41,7 +41,7 @@ static int next(struct fixture *x, struct import_file *f)
 
 static void put_number(struct buffer *b, enum import_form form, uint32_t element, float number)
 {
-    if (form == IMPORT_BVECS)
+    if (form == IMPORT_BVECS || form == IMPORT_IDX)
         buffer_u8(b, (uint8_t)number);
     else if (element == 2)
         buffer_u16(b, (uint16_t)(0x3c00 | ((uint16_t)(number - 1) & 0x3ff))); /* 1 + n / 1024 */
@@ -63,6 +63,20 @@ static void put_header(struct buffer *b, int version, const char *text)
     buffer_put(b, text, size);
 }
 
+/* The last dimension of an even number is two. */
+static void put_idx(struct buffer *b, uint32_t rows, uint32_t dims)
+{
+    uint32_t size[3] = {rows, dims % 2 == 0 ? dims / 2 : dims, 2};
+
+    buffer_put(b, "\0\0\x08", 3);
+    buffer_u8(b, dims % 2 == 0 ? 3 : 2);
+    for (int i = 0; i < (dims % 2 == 0 ? 3 : 2); i++) {
+        uint32_t big = __builtin_bswap32(size[i]);
+
+        buffer_put(b, &big, sizeof(big));
+    }
+}
+
 static void put_file(struct buffer *b, enum import_form form, uint32_t element, uint32_t rows, uint32_t dims, struct random *random,
                      float number[ROWS][DIMS])
 {
@@ -71,8 +85,10 @@ static void put_file(struct buffer *b, enum import_form form, uint32_t element, 
     snprintf(header, sizeof(header), "{'descr': '<f%u', 'fortran_order': False, 'shape': (%u, %u), }\n", element, rows, dims);
     if (form == IMPORT_NPY)
         put_header(b, 1 + (int)random_below(random, 3), header);
+    if (form == IMPORT_IDX)
+        put_idx(b, rows, dims);
     for (uint32_t r = 0; r < rows; r++) {
-        if (form != IMPORT_NPY)
+        if (form != IMPORT_NPY && form != IMPORT_IDX)
             buffer_u32(b, dims);
         for (uint32_t i = 0; i < dims; i++) {
             number[r][i] = (float)(1 + random_below(random, 250));
@@ -109,7 +125,8 @@ static void test_vectors(void **state)
     print_message("seed %d\n", SEED);
     random_seed(&random, SEED);
     for (int round = 0; round < ROUNDS; round++) {
-        enum import_form form = (enum import_form)(IMPORT_NPY + random_below(&random, 3));
+        static const enum import_form forms[] = {IMPORT_NPY, IMPORT_FVECS, IMPORT_BVECS, IMPORT_IDX};
+        enum import_form form = forms[random_below(&random, LENGTH_OF(forms))];
         uint32_t element = form == IMPORT_NPY && random_below(&random, 2) == 0 ? 2 : 4, rows = 1 + (uint32_t)random_below(&random, ROWS),
                  dims = 1 + (uint32_t)random_below(&random, DIMS);
         uint64_t from = random_below(&random, rows + 2);
@@ -132,6 +149,59 @@ static void test_vectors(void **state)
         assert_int_equal(f.at, bytes.size);
         buffer_fini(&bytes);
         arena_close(x.arena);
+    }
+}
+
+/* Numbers of neighbours, and bits, come as they are or not at all. */
+static void test_other_elements(void **state)
+{
+    static const uint8_t bytes[] = {2, 0, 0, 0, 7, 8}, numbers[] = {2, 0, 0, 0, 1, 2, 0, 0, 255, 255, 255, 255};
+    struct leat_column column[] = {{.name = "b", .type = LEAT_BITS, .count = 16}, {.name = "n", .type = LEAT_U32_VECTOR, .count = 2},
+                                   {.name = "f", .type = LEAT_F32_VECTOR, .count = 2}, {.name = "u", .type = LEAT_U8_VECTOR, .count = 2}};
+    struct fixture x = open_fixture("id: u64");
+    struct leat_value value;
+    struct import_file f;
+
+    (void)state;
+    for (size_t i = 0; i < LENGTH_OF(column); i++) {
+        assert_int_equal(import_bytes("f", IMPORT_BVECS, bytes, sizeof(bytes), &f, &x.err), 0);
+        int rv = import_vector(&f, x.arena, &column[i], &value, &x.err);
+        assert_int_equal(rv, column[i].type == LEAT_U32_VECTOR ? LEAT_ESCHEMA : 0);
+        if (rv == 0 && column[i].type != LEAT_F32_VECTOR)
+            assert_memory_equal(value.as.bytes.base, bytes + 4, 2);
+        assert_int_equal(value.count, rv == 0 ? column[i].count : value.count);
+        assert_int_equal(import_bytes("f", IMPORT_IVECS, numbers, sizeof(numbers), &f, &x.err), 0);
+        rv = import_vector(&f, x.arena, &column[i], &value, &x.err);
+        assert_int_equal(rv, column[i].type == LEAT_U32_VECTOR ? 0 : LEAT_ESCHEMA);
+        if (rv == 0)
+            assert_memory_equal(value.as.bytes.base, numbers + 4, 8);
+    }
+    assert_int_equal(import_bytes("f", IMPORT_BVECS, bytes, sizeof(bytes), &f, &x.err), 0);
+    assert_int_equal(import_vector(&f, x.arena, &column[3], &value, &x.err), 0);
+    assert_int_equal(import_vector(&f, x.arena, &column[3], &value, &x.err), LEAT_END);
+    arena_close(x.arena);
+}
+
+/* A header may say anything. */
+static void test_idx_headers(void **state)
+{
+    static const struct {
+        const char *bytes;
+        size_t size;
+        const char *says;
+    } wrong[] = {
+        {"\0\0\x08", 3, "byte 0"}, {"\1\0\x08\2\0\0\0\1\0\0\0\1", 12, "byte 0"}, {"\0\0\x0d\2\0\0\0\1\0\0\0\1", 12, "byte 0"},
+        {"\0\0\x08\1\0\0\0\1", 8, "byte 0"}, {"\0\0\x08\2\0\0\0\1", 8, "byte 0"}, {"\0\0\x08\2\0\0\0\1\0\0\0\0", 12, "a vector of 0"},
+        {"\0\0\x08\3\0\0\0\1\xff\xff\xff\xff\xff\xff\xff\xff", 16, "a vector of 4294967295"},
+        {"\0\0\x08\2\0\0\0\2\0\0\0\1x", 13, "2 rows are said"},
+    };
+    struct leat_error err = {0};
+    struct import_file f;
+
+    (void)state;
+    for (size_t i = 0; i < LENGTH_OF(wrong); i++) {
+        assert_int_equal(import_bytes("f", IMPORT_IDX, wrong[i].bytes, wrong[i].size, &f, &err), LEAT_ESCHEMA);
+        assert_non_null(strstr(err.text, wrong[i].says));
     }
 }
 
@@ -432,7 +502,7 @@ static void test_open(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_vectors), cmocka_unit_test(test_halves), cmocka_unit_test(test_lines),
+        cmocka_unit_test(test_vectors), cmocka_unit_test(test_other_elements), cmocka_unit_test(test_idx_headers), cmocka_unit_test(test_halves), cmocka_unit_test(test_lines),
         cmocka_unit_test(test_a_wrong_line_is_named), cmocka_unit_test(test_prefixes), cmocka_unit_test(test_headers),
         cmocka_unit_test(test_a_row_of_another_length), cmocka_unit_test(test_columns), cmocka_unit_test(test_open),
     };

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""leat bench recall: what it says about vectors whose neighbours are known here by brute force.
+usage: bench_recall.py LEAT [TEST ...]; LEAT_SEED=N repeats a run"""
+import gzip
+import math
+import os
+import re
+import struct
+import xml.dom.minidom
+
+import command_run
+from command_run import CommandTest, bvecs, fvecs, idx, npy
+
+ROWS, QUERIES, DIMS, TOP = 600, 30, 12, 15
+
+
+def ivecs(rows):
+    return b''.join(struct.pack('<i%di' % len(r), len(r), *r) for r in rows)
+
+
+def cosine(a, b):
+    return 1 - sum(x * y for x, y in zip(a, b)) / math.sqrt(sum(x * x for x in a) * sum(y * y for y in b))
+
+
+class Recall(CommandTest):
+    def setUp(self):
+        super().setUp()
+        os.environ['TMPDIR'] = self.folder  # what it makes goes there
+        self.base, self.queries = ([[self.random.gauss(0, 1) for _ in range(DIMS)] for _ in range(n)] for n in (ROWS, QUERIES))
+
+    def truth(self, base, queries, top=TOP):
+        return [sorted(range(len(base)), key=lambda i: cosine(base[i], query))[:top] for query in queries]
+
+    def files(self, base=None, query=None, truth=None):
+        return ['--base', base or self.write('base.fvecs', fvecs(self.base)), '--query', query or self.write('query.fvecs', fvecs(self.queries)),
+                '--truth', truth or self.write('truth.ivecs', ivecs(self.truth(self.base, self.queries)))]
+
+    def bench(self, files, *more, metric='cosine', **expect):
+        return self.run_leat('bench', 'recall', '--module', 'lsh', '--metric', metric, *files, *more, **expect)
+
+    def lines(self, files, *more):
+        rows = self.rows('bench', 'recall', '--module', 'lsh', '--metric', 'cosine', '--runs', '1', *files, *more)
+        return [r for r in rows if r['kind'] == 'build'], [r for r in rows if r['kind'] == 'search']
+
+    def found(self, query, k, **options):
+        """What a search of the same module gives, asked by another way."""
+        data = self.path('other')
+        if not os.path.exists(data):
+            settings = [a for name, value in options.items() for a in ('--set', f'{name}={value}')]
+            self.run_leat('import', self.path('base.fvecs'), '--module', 'lsh', '--depot', 'vectors', '--data', data, '--ack', 'processed', '--quiet',
+                          *settings)
+        answer = self.rows('query', 'invoke', 'lsh', 'search', '{"vec": %s}' % query, '--data', data)
+        return [int(row['id']) for row in answer][:k]
+
+    def test_recall_is_what_brute_force_says(self):
+        for k in (1, 10):
+            build, (few, all_of_them) = self.lines(self.files(), '--k', k, '--sweep', '1,256', '--set', 'bits=8', '--set', 'tables=2')
+            self.assertEqual([b['vectors'] for b in build], [ROWS, ROWS])
+            self.assertEqual((few['value'], all_of_them['value']), (1, 256))
+            self.assertEqual(all_of_them['recall'], 1.0)
+            self.assertLess(few['recall'], 0.9)
+            truth, hits = self.truth(self.base, self.queries, k), 0
+            for i in range(QUERIES):
+                query = list(struct.unpack(f'{DIMS}f', struct.pack(f'{DIMS}f', *self.queries[i])))
+                hits += len(set(truth[i]) & set(self.found(query, k, dims=DIMS, bits=8, tables=2, probes=1)))
+            self.assertAlmostEqual(few['recall'], hits / (QUERIES * k), delta=1e-4)
+            self.assertGreater(few['candidates'], 0)
+            self.assertLess(few['candidates'], all_of_them['candidates'])
+            self.assertEqual(all_of_them['candidates'], ROWS)
+
+    def test_figures_are_sensible(self):
+        (build,), (point,) = self.lines(self.files(), '--sweep', '256', '--queries', 20, '--threads', 2)
+        self.assertEqual((build['dims'], build['k'], build['queries'], build['threads'], build['metric']), (DIMS, 10, 20, 2, 'cosine'))
+        for name in 'vectors_per_second', 'seconds', 'cpu_seconds', 'views_mib', 'logs_mib':
+            self.assertGreater(build[name], 0, name)
+        self.assertLessEqual(build['seconds'], build['settled_seconds'])
+        self.assertLessEqual(0, point['p50_us'])
+        self.assertLessEqual(point['p50_us'], point['p99_us'])
+        self.assertGreater(point['qps'], 0.3 * 1e6 / point['p99_us'])
+        self.assertEqual([name for name in os.listdir(self.folder) if name.startswith('leat-bench')], [])
+
+    def test_ties_count_whoever_is_named(self):
+        """The truth names other rows that are as near: they are as good."""
+        base = self.base[:100] * 3
+        truth = [[i + 100 * self.random.randrange(3) for i in row[:1]] for row in self.truth(self.base[:100], self.queries, 1)]
+        files = self.files(self.write('b.fvecs', fvecs(base)), truth=self.write('t.ivecs', ivecs(truth)))
+        self.assertEqual(self.lines(files, '--k', 1, '--sweep', '256')[1][0]['recall'], 1.0)
+
+    def test_forms(self):
+        base, queries = ([[self.random.randrange(1, 255) for _ in range(DIMS)] for _ in range(n)] for n in (ROWS, QUERIES))
+        truth = self.write('t.ivecs', ivecs(self.truth(base, queries)))
+        for name, form in (('x.bvecs', bvecs), ('x.fvecs', fvecs), ('x.npy', npy), ('y.npy', lambda rows: npy(rows, half=True)), ('x.idx', idx),
+                           ('x-ubyte', idx), ('x-ubyte.gz', lambda rows: gzip.compress(idx(rows))), ('x.bvecs.gz', lambda rows: gzip.compress(bvecs(rows)))):
+            files = self.files(self.write(name, form(base)), self.write('q' + name, form(queries)), truth)
+            self.assertEqual(self.lines(files, '--sweep', '256')[1][0]['recall'], 1.0, name)
+
+    def test_a_directory_is_kept(self):
+        files, more = self.files(), ('--sweep', '16', '--data', self.data)
+        (built,), (first,) = self.lines(files, *more)
+        (there,), (again,) = self.lines(files, *more)
+        self.assertGreater(built['vectors_per_second'], 0)
+        self.assertIsNone(there['vectors_per_second'])
+        self.assertEqual(first['recall'], again['recall'])
+        other = self.write('other.fvecs', fvecs(self.base[:-1] + [self.base[0]]))
+        self.bench(self.files(other), *more, code=4, says=r'holds 600 vectors that are not those of')
+        self.bench(files, '--sweep', '1,2', '--data', self.data, code=2, says='with one value of --sweep')
+
+    def test_table_and_plot(self):
+        svg = self.path('x.svg')
+        text = self.bench(self.files(), '--sweep', '1,16,256', '--runs', 1, '--format', 'table', '--svg', svg)
+        self.assertRegex(text, r'lsh, .*base\.fvecs: 600 x 12 f32, cosine, k = 10, 30 queries, 1 thread')
+        self.assertRegex(text, r'(?m)^build +\d.* vectors/s')
+        self.assertRegex(text, r'(?m)^probes +recall@10 +queries/s')
+        self.assertRegex(text, r'(?m)^256 +1\.0000 +\d+')
+        plot = xml.dom.minidom.parse(svg)
+        self.assertEqual(len(plot.getElementsByTagName('circle')), 3)
+        x = [float(c.getAttribute('cx')) for c in plot.getElementsByTagName('circle')]
+        self.assertEqual(x, sorted(x))
+        self.assertEqual(len(re.findall(r'[\d.]+,[\d.]+', plot.getElementsByTagName('polyline')[0].getAttribute('points'))), 3)
+        self.bench(self.files(), '--sweep', '1', '--runs', 1, '--svg', self.path('no/x.svg'), code=1, says="x.svg")
+
+    def test_wrong_files(self):
+        good = self.files()
+        for place, content, name, says in (
+                (1, b'', 'e.fvecs', 'is empty'), (1, fvecs(self.base)[:-1], 'b.fvecs', 'ends inside a row'), (1, ivecs([[1] * DIMS]), 'b.ivecs', 'no file of vectors'),
+                (1, gzip.compress(fvecs(self.base))[:-9], 'b.fvecs.gz', 'packed by gzip, or is damaged|ends inside a row'),
+                (1, idx([[1] * DIMS])[:10], 'b.idx', 'byte 0: no IDX'),
+                (1, idx([[1] * DIMS] * 3)[:-1], 'b.idx', '3 rows are said'),
+                (3, fvecs([[1.0] * 5]), 'q.fvecs', 'no vectors of 12 elements'), (3, ivecs([[1] * DIMS]), 'q.ivecs', 'no vectors of 12'),
+                (5, fvecs(self.base), 't.fvecs', 'is no truth: .ivecs'), (5, ivecs([[1, 2]] * QUERIES), 't.ivecs', '2 neighbours of 30 queries; 10 of 30'),
+                (5, ivecs([[1] * TOP] * 3), 't.ivecs', '15 neighbours of 3 queries'),
+                (5, ivecs([[ROWS] * TOP] * QUERIES), 't.ivecs', 'row 0: neighbour 600, but .* has 600 rows'),
+                (5, ivecs([row[::-1] for row in self.truth(self.base, self.queries)]), 't.ivecs', 'is this the truth of these files by cosine')):
+            files = list(good)
+            files[place] = self.write(name, content)
+            self.bench(files, code=4, says=says)
+        for place in 1, 3, 5:
+            files = list(good)
+            files[place] = self.path('missing' + os.path.splitext(files[place])[1])
+            self.bench(files, code=1, says='missing')
+
+    def test_wrong_words(self):
+        good = self.files()
+        for more, says in ((['--sweep', ''], 'no values'), (['--sweep', '1,x'], 'numbers with commas'), (['--k', '0'], '1 or more'), (['--runs', '0'], '1 or more'),
+                           (['--threads', '0'], '1 or more')):
+            self.bench(good, *more, code=2, says=says)
+        self.bench(good, metric='l2', code=2, says="does not measure by 'l2'; it has: cosine")
+        self.bench(good, '--k', TOP + 1, code=4, says='15 neighbours of 30 queries; 16 of 30')
+        self.bench(good[:4], code=2, says='--truth')
+        self.run_leat('bench', 'recall', '--module', 'word_count', *good, code=2, says='does not search vectors')
+        self.run_leat('bench', 'recall', '--module', 'no', *good, code=1, says="no module 'no'")
+
+
+if __name__ == '__main__':
+    command_run.main()
