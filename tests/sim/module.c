@@ -2,6 +2,7 @@
 #include "tests/sim/module.h"
 
 #include "base/base.h"
+#include "tests/sim/derived.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -328,7 +329,7 @@ RUN(0) RUN(1) RUN(2) RUN(3) RUN(4) RUN(5) RUN(6) RUN(7) RUN(8) RUN(9) RUN(10) RU
 static leat_run *const runs[MODULE_NODES] = {run_0, run_1, run_2, run_3, run_4, run_5, run_6,
                                              run_7, run_8, run_9, run_10, run_11, run_12, run_13};
 
-/* Rows that the totals of one task tell of. */
+/* Rows that the totals of one task tell of. What is derived says the same at the same moment. */
 static int total(struct leat_task *t, const struct leat_batch *in)
 {
     struct leat_value key, value[3];
@@ -336,6 +337,8 @@ static int total(struct leat_task *t, const struct leat_batch *in)
     int64_t count = 0;
 
     (void)in;
+    if (sim_module.derives && !sim_derived_same(t, (uint32_t)sim_module.node[sim_module.query_node].pstate))
+        return leat_task_fail(t, LEAT_EINTERNAL, "what is derived is not what the PStates say");
     if (leat_scan_open(t, (uint32_t)sim_module.node[sim_module.query_node].pstate, LEAT_KEYS(), NULL, &scan) != 0)
         return leat_task_error(t);
     while (leat_scan_next(scan, &key, value, 3) == 0)
@@ -457,10 +460,14 @@ static void describe(struct sim_module *m)
     if (m->query_node < m->nodes) {
         m->query_list[0] = (struct leat_node){.name = "each", .from = "request", .route = LEAT_ALL, .run = total, .emits = "count: i64"};
         m->query_list[1] = (struct leat_node){.name = "sum", .from = "each", .route = LEAT_TO_ORIGIN, .fold = &leat_sum, .into = "reply"};
+        int p = m->node[m->query_node].pstate;
+        m->derive = sim_derive;
+        m->derive.from = text(m, "p%d, p%d", p, p + 1);
         *topology++ = (struct leat_topology){.name = "total", .kind = LEAT_QUERY, .takes = "", .nodes = m->query_list};
     }
     m->module = (struct leat_module){.abi = LEAT_ABI, .name = "sim", .depots = m->depot_list,
-                                     .pstates = m->pstate_list, .topologies = m->topology_list};
+                                     .pstates = m->pstate_list, .topologies = m->topology_list,
+                                     .derive = m->derives && m->query_node < m->nodes ? &m->derive : NULL};
 }
 
 /* Depots that only nodes fill go when none does. */
@@ -499,6 +506,7 @@ void sim_module_make(struct random *r, uint32_t tasks, struct sim_module *m)
     }
     for (uint32_t i = 0; i < m->nodes; i++)
         settle(m, &m->node[i]);
+    m->derives = below(r, 2) == 0;
     describe(m);
 }
 
@@ -524,6 +532,8 @@ void sim_module_print(const struct sim_module *m)
         printf("  d%u %s%s\n", i, partitioners[m->depot[i].partitioner], m->depot[i].client ? "" : ", filled by nodes");
     if (m->tick_ms > 0)
         printf("  a tick each %u ms\n", m->tick_ms);
+    if (m->module.derive != NULL)
+        printf("  derived from %s\n", m->derive.from);
     for (uint32_t i = 0; i < m->nodes; i++) {
         const struct sim_node *n = &m->node[i];
 

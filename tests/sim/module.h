@@ -86,9 +86,11 @@ struct sim_module {
     uint32_t nodes, pstates;
     uint32_t return_node; /* it sends the ids of its rows back with the acknowledgement; `nodes`: there is none */
     uint32_t query_node; /* the query "total" counts what it keeps; `nodes`: there is none */
+    bool derives;        /* and both PStates of that node are derived: the query compares */
 
     /* as the engine wants it */
     struct leat_module module;
+    struct leat_derive derive;
     struct leat_depot_declaration depot_list[MODULE_DEPOTS + 2];
     struct leat_pstate_declaration pstate_list[2 * MODULE_NODES + 2];
     struct leat_topology topology_list[4];
