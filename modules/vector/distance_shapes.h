@@ -14,7 +14,8 @@
  * the most queries that pass all rows together. */
 enum { VECTOR_TILE = 4, VECTOR_FEW = 8, VECTOR_BATCH = 64 };
 
-/* Distances of n rows, n <= VECTOR_FEW; meanwhile the rows `ahead`, as many, are fetched unless it is NULL. */
+/* Distances of n rows, at most as many as the variant takes together, 4 or 8; meanwhile the rows `ahead`, as many, are
+ * fetched unless it is NULL. */
 typedef void vector_few(const void *query, const void *const *row, const void *const *ahead, uint32_t n, uint32_t dims,
                         float *out);
 /* Distances of each query with each row, out[q * width + r]. */
@@ -33,8 +34,9 @@ static inline size_t vector_size_of(enum leat_type type, uint32_t dims)
                                      : dims;
 }
 
-/* So many bytes of rows are fetched ahead: enough to cover a miss of memory, few enough to stay in the first cache. */
-enum { VECTOR_AHEAD = 8192 };
+/* Rows that lie anywhere: so many bytes of them are fetched ahead, line by line between the lines that are computed
+ * with; more at once than a processor can wait for would stop it. */
+enum { VECTOR_AHEAD = 2048 };
 
 VECTOR_ALWAYS void vector_pointers(vector_few *few, uint32_t together, enum leat_type type, const void *query,
                                    const void *const *row, uint32_t n, uint32_t dims, float *out)
@@ -47,17 +49,29 @@ VECTOR_ALWAYS void vector_pointers(vector_few *few, uint32_t together, enum leat
         few(query, row + i, NULL, n - i < together ? n - i : together, dims, out + i);
 }
 
+/* Rows in one piece are read in four streams, a quarter of them each: the processor sees those and fetches ahead
+ * itself, what it does not where it meets lines of neighbouring rows in turn. */
+enum { VECTOR_STREAMS = 4 };
+
 VECTOR_ALWAYS void vector_strided(vector_few *few, uint32_t together, const void *query, const uint8_t *row,
                                   size_t stride, uint32_t n, uint32_t dims, float *out)
 {
+    uint32_t beside = together / VECTOR_STREAMS, quarter = n / together * beside;
     const void *pointer[VECTOR_FEW];
+    float found[VECTOR_FEW];
 
-    for (uint32_t i = 0; i < n; i += together) {
-        uint32_t count = n - i < together ? n - i : together;
-
-        for (uint32_t r = 0; r < count; r++)
-            pointer[r] = row + (i + r) * stride;
-        few(query, pointer, NULL, count, dims, out + i);
+    for (uint32_t i = 0; i < quarter; i += beside) {
+#pragma GCC unroll 8
+        for (uint32_t r = 0; r < together; r++)
+            pointer[r] = row + (i + r % beside) * stride + r / beside * (quarter * stride);
+        few(query, pointer, NULL, together, dims, found);
+#pragma GCC unroll 4
+        for (uint32_t s = 0; s < VECTOR_STREAMS; s++)
+            memcpy(out + i + s * quarter, found + s * beside, beside * sizeof(*out));
+    }
+    for (uint32_t i = VECTOR_STREAMS * quarter; i < n; i++) {
+        pointer[0] = row + i * stride;
+        few(query, pointer, NULL, 1, dims, out + i);
     }
 }
 
