@@ -12,6 +12,8 @@
 
 static const struct recall_module recall_modules[] = {
     {"lsh", "vectors", "search", " cosine ", .knob = "probes", .top = "top", .candidates = "candidates", .sweep = "4,8,16,32,64,128"},
+    {"ivf", "vectors", "search", " l2 cosine dot hamming ", .knob = "nprobe", .asked = true, .typed = true,
+     .sweep = "1,2,3,4,6,8,10,12,16,20,24,32,40,48,64,80,96,128,192,256"},
 };
 
 enum { SETTINGS = 64, MOST_RUNS = 101 };
@@ -124,6 +126,7 @@ static void make_options(struct recall *r, uint32_t value)
     if (r->module->typed) {
         add_option(r, "type", recall_type(&r->set));
         add_option(r, "metric", r->set.metric);
+        add_option(r, "ids", "u64");
     }
     if (r->module->top != NULL)
         add_option(r, r->module->top, number_text(r->text[1], r->set.k));
@@ -139,6 +142,7 @@ static int find_request(struct recall *r, const struct plan *plan, struct recall
     leat_assert(out->takes != NULL);
     out->vec = row_schema_find(out->takes, "vec");
     out->k = row_schema_find(out->takes, "k");
+    out->stats = row_schema_find(out->takes, "stats");
     out->knob = r->module->asked ? row_schema_find(out->takes, r->module->knob) : -1;
     leat_assert(out->vec >= 0 && (out->knob >= 0 || !r->module->asked));
     if (r->set.query != NULL)
@@ -202,26 +206,28 @@ static void print_built(const struct recall *r, const struct recall_built *b, ui
 
 static struct table *open_points(const struct recall *r)
 {
-    static const char *const json[] = {"kind", "knob", "value", "recall", "qps", "qps_busy", "p50_us", "p99_us", "candidates"};
+    static const char *const json[] = {"kind", "knob", "value", "recall", "qps", "qps_busy", "p50_us", "p99_us", "candidates", "ranked"};
     static const char *names[8];
     static char recall[16];
 
     if (r->call->json)
-        return table_open(r->call, json, LENGTH_OF(json), 0x1fc);
+        return table_open(r->call, json, LENGTH_OF(json), 0x3fc);
     snprintf(recall, sizeof(recall), "recall@%u", r->set.k);
-    memcpy(names, (const char *const[]){r->module->knob, recall, "queries/s", "by processor", "p50 us", "p99 us", "candidates"}, 7 * sizeof(*names));
-    return table_open(r->call, names, 7, 0);
+    memcpy(names, (const char *const[]){r->module->knob, recall, "queries/s", "by processor", "p50 us", "p99 us", "candidates", "ranked"}, sizeof(names));
+    return table_open(r->call, names, LENGTH_OF(names), 0);
 }
 
 static void print_point(const struct recall *r, struct table *table, const struct recall_point *p)
 {
-    char t[7][32];
+    char t[8][32];
 
     const char *const cells[] = {"search", r->module->knob, cell(t[0], "%.0f", p->value, true), cell(t[1], "%.4f", p->recall, true),
                                  cell(t[2], "%.0f", p->qps, true), cell(t[3], "%.0f", p->busy, true), cell(t[4], "%.1f", p->p50, true),
-                                 cell(t[5], "%.1f", p->p99, true), cell(t[6], "%.0f", p->candidates, p->candidates >= 0)};
-    if (!r->call->json && p->candidates < 0)
-        snprintf(t[6], sizeof(t[6]), "-");
+                                 cell(t[5], "%.1f", p->p99, true), cell(t[6], "%.0f", p->candidates, p->candidates >= 0),
+                                 cell(t[7], "%.0f", p->ranked, p->ranked >= 0)};
+    for (int i = 6; i < 8 && !r->call->json; i++)
+        if (strcmp(t[i], "null") == 0)
+            snprintf(t[i], sizeof(t[i]), "-");
     table_row(table, cells + (r->call->json ? 0 : 2));
 }
 
@@ -253,6 +259,7 @@ static int measure(struct recall *r, struct recall_run *run, uint32_t first, uin
         struct recall_point *p = &r->point[first + i];
 
         *p = points[i][0];
+        p->recall = median_of(points[i], r->runs, offsetof(struct recall_point, recall));
         p->qps = median_of(points[i], r->runs, offsetof(struct recall_point, qps));
         p->busy = median_of(points[i], r->runs, offsetof(struct recall_point, busy));
         p->p50 = median_of(points[i], r->runs, offsetof(struct recall_point, p50));

@@ -20,9 +20,9 @@ struct recall_module {
     const char *metrics;    /* each between spaces */
     const char *knob;       /* what is swept: more of it finds more and takes longer */
     bool asked;             /* the knob is a column of the request; else an option, and each value gets a directory of its own */
-    bool typed;             /* it has the options type and metric */
+    bool typed;             /* it has the options type, metric and ids */
     const char *top;        /* the option that bounds answers; NULL: the request's k does */
-    const char *candidates; /* a query that counts the vectors that are compared; NULL: none */
+    const char *candidates; /* a query that counts the vectors that are compared; NULL: the request's stats do, if it has them */
     const char *sweep;      /* values of the knob */
 };
 
@@ -74,13 +74,13 @@ struct recall_point {
     double recall;
     double qps, busy;     /* queries a second; a second of processors */
     double p50, p99;      /* microseconds */
-    double candidates;    /* of a query; -1: not known */
+    double candidates, ranked; /* of a query: compared in any way; by the vectors themselves. -1: not known */
 };
 
 /* A request's columns. */
 struct recall_request {
     const struct row_schema *takes;
-    int vec, k, knob; /* -1: it has none */
+    int vec, k, knob, stats; /* -1: it has none */
 };
 
 struct recall_run {
@@ -91,8 +91,8 @@ struct recall_run {
     uint32_t threads;
 };
 
-/* All queries once, with one value of the knob. candidates: count these, too. */
-int recall_run(struct recall_run *r, uint32_t value, bool candidates, struct recall_point *out, struct leat_error *err);
+/* All queries once, with one value of the knob. cost: and once more for what they cost, untimed. */
+int recall_run(struct recall_run *r, uint32_t value, bool cost, struct recall_point *out, struct leat_error *err);
 
 /* ---- recall_plot.c ---- */
 

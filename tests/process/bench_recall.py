@@ -94,6 +94,31 @@ class Recall(CommandTest):
             files = self.files(self.write(name, form(base)), self.write('q' + name, form(queries)), truth)
             self.assertEqual(self.lines(files, '--sweep', '256')[1][0]['recall'], 1.0, name)
 
+    def test_ivf(self):
+        """What the request says is swept in one directory; each metric by its own truth."""
+        def l2(a, b):
+            return sum((x - y) ** 2 for x, y in zip(a, b))
+
+        def dot(a, b):
+            return -sum(x * y for x, y in zip(a, b))
+        for name, distance in ('cosine', cosine), ('l2', l2), ('dot', dot):
+            truth = [sorted(range(ROWS), key=lambda i: distance(self.base[i], query))[:TOP] for query in self.queries]
+            found = self.rows('bench', 'recall', '--module', 'ivf', '--metric', name, '--runs', 1, '--sweep', '1,4096',
+                              *self.files(truth=self.write('t.ivecs', ivecs(truth))))
+            self.assertEqual([(r['kind'], r.get('value')) for r in found], [('build', None), ('search', 1), ('search', 4096)])
+            self.assertEqual(found[2]['recall'], 1.0, name)
+            self.assertGreaterEqual(found[2]['candidates'], found[2]['ranked'])
+            self.assertGreaterEqual(found[2]['ranked'], 10)
+
+    def test_bits(self):
+        base, queries = ([[self.random.randrange(256) for _ in range(8)] for _ in range(n)] for n in (ROWS, QUERIES))
+        truth = [sorted(range(ROWS), key=lambda i: sum((x ^ y).bit_count() for x, y in zip(base[i], query)))[:TOP] for query in queries]
+        files = self.files(self.write('x.bvecs', bvecs(base)), self.write('q.bvecs', bvecs(queries)), self.write('t.ivecs', ivecs(truth)))
+        build, point = self.rows('bench', 'recall', '--module', 'ivf', '--metric', 'hamming', '--runs', 1, '--sweep', '4096', *files)
+        self.assertEqual((build['dims'], point['recall']), (64, 1.0))
+        self.bench(self.files(), metric='hamming', code=2, says="does not measure by 'hamming'")
+        self.run_leat('bench', 'recall', '--module', 'ivf', '--metric', 'hamming', *self.files(), code=4, says='bytes of eight bits each')
+
     def test_a_directory_is_kept(self):
         files, more = self.files(), ('--sweep', '16', '--data', self.data)
         (built,), (first,) = self.lines(files, *more)
