@@ -160,7 +160,9 @@ static int wants(struct compiler *c, const struct place *at, const struct attrib
 
     return fail(c, at, LEAT_EINVAL, "'%s' is declared as %s and cannot be compared with %s%s", a->name,
                 attribute_type_name(a->type), attribute_say(item, room),
-                item->value.type == LEAT_NULL ? ": ask for \"exists\"" : "");
+                item->value.type == LEAT_NULL   ? ": ask for \"exists\""
+                : item->kind == LEAT_ANY_ARRAY ? ": \"in\" takes one"
+                                               : "");
 }
 
 /* A literal as a point of the attribute's first column. */
@@ -445,14 +447,23 @@ static int compile_comparisons(struct compiler *c, const struct place *at, struc
     return rv == 0 && others > 0 ? put_op(c, at, FILTER_AND) : rv;
 }
 
+static int undeclared(struct compiler *c, const struct place *at)
+{
+    const struct attributes *a = c->attributes;
+    char names[200] = "";
+
+    for (uint32_t i = 0, used = 0; i < a->count && used < sizeof(names); i++)
+        used += (uint32_t)snprintf(names + used, sizeof(names) - used, "%s%s", i > 0 ? ", " : "", a->attribute[i].name);
+    return fail(c, at, LEAT_EINVAL, "it is not among the attributes: %s", a->count > 0 ? names : "none are declared");
+}
+
 static int compile_attribute(struct compiler *c, const struct place *at, const struct leat_any_item *key,
                              const struct leat_any_item *value)
 {
     int number = attributes_find(c->attributes, key->value.as.bytes);
 
     if (number < 0)
-        return fail(c, at, LEAT_EINVAL, "no attribute that filters may name: option attributes declares %u others",
-                    c->attributes->count);
+        return undeclared(c, at);
     struct subject s = {&c->attributes->attribute[number], (uint32_t)number};
     if (value->kind == LEAT_ANY_MAP)
         return compile_comparisons(c, at, s, *value);

@@ -241,13 +241,13 @@ static void test_order_of_texts(void **unused)
 
 /* ---- Tables ---- */
 
+#define MANY "a:i64 b:text c:i64 d:text e:i64 f:i64 g:i64 h:i64 i:i64 j:i64 k:i64 l:i64 m:i64 n:i64 o:i64 p:text"
+
 /* Rows put in any order, also twice in one place, are taken as they were put, and disturb no other. */
 static void test_tables(void **unused)
 {
     enum { BLOCKS = 5, ROWS = 32 * BLOCKS, SIZE = 8 * ATTRIBUTES_COLUMNS + 2 };
-    static const char *const texts[] = {"", DECLARED, "a: bool",
-                                        "a:i64 b:text c:i64 d:text e:i64 f:i64 g:i64 h:i64 i:i64 j:i64 k:i64 l:i64 m:i64 n:i64 "
-                                        "o:i64 p:text"};
+    static const char *const texts[] = {"", DECLARED, "a: bool", MANY};
     struct random random;
 
     (void)unused;
