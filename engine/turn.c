@@ -425,6 +425,8 @@ static int run_and_commit(struct turn *t, struct leat_error *err)
     rv = pstate_view_sweep(g->view, SWEEP_EACH, &swept, err);
     if (rv == 0)
         rv = background_consume(g->background, t->results, err);
+    if (rv == 0)
+        rv = pstate_view_flush(g->view, err);
     if (rv == 0 && t->results > 0 && group_crashes(g, "background.taken"))
         rv = LEAT_ECANCELED;
     return rv != 0 ? rv : commit(t, err);

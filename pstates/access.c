@@ -518,8 +518,10 @@ int pstate_scan_next(struct pstate_scan *s, struct leat_value *key, struct leat_
                      struct leat_error *err)
 {
     MDB_val k, v;
-    int rc;
+    int rv = s->reader->writes ? pending_flush(s->reader->view, err) : 0, rc;
 
+    if (rv != 0)
+        return rv;
     if (s->empty || s->left == 0)
         return LEAT_END;
     do {

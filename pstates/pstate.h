@@ -87,6 +87,8 @@ void pstate_view_close(struct pstate_view *v);
 
 /* A turn. ops (may be NULL: not recorded) collects operations until commit or abort. */
 int pstate_view_begin(struct pstate_view *v, struct buffer *ops, struct leat_error *err);
+/* Take all puts of the turn to the environment: what may fail there fails now, not in the commit. */
+int pstate_view_flush(struct pstate_view *v, struct leat_error *err);
 /* Ends the turn, committed or not. LEAT_ENOSPACE: its operations may be applied again later, by pstate_view_apply; the
  * references that it gave out stay given out. */
 int pstate_view_commit(struct pstate_view *v, uint64_t turn, struct leat_error *err);

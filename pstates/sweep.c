@@ -99,6 +99,10 @@ static int sweep_queue(struct pstate_view *v, MDB_cursor *c, uint32_t max, uint3
         MDB_val k = {sizeof(first), (void *)(uintptr_t)first}, d;
         uint8_t queued[QUEUE_KEY], what[2];
         bool done;
+
+        rv = pending_flush(v, err);
+        if (rv != 0)
+            return rv;
         int rc = mdb_cursor_get(c, &k, &d, MDB_SET_RANGE);
 
         if (rc == MDB_NOTFOUND || (rc == 0 && (k.mv_size != QUEUE_KEY || memcmp(k.mv_data, first, 3) != 0)))

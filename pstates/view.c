@@ -61,9 +61,12 @@ int view_error(struct leat_error *err, int rc, const char *doing, const struct p
 int raw_get(const struct pstate_reader *r, const void *key, size_t size, struct leat_span *out, struct leat_error *err)
 {
     MDB_val k = {size, (void *)(uintptr_t)key}, v;
-    int rc = mdb_get(r->txn, r->view->dbi, &k, &v);
+    int rv = r->writes ? pending_flush(r->view, err) : 0;
 
     *out = span_of(NULL, 0);
+    if (rv != 0)
+        return rv;
+    int rc = mdb_get(r->txn, r->view->dbi, &k, &v);
     if (rc == MDB_NOTFOUND)
         return LEAT_ENOTFOUND;
     if (rc != 0)
@@ -75,18 +78,26 @@ int raw_get(const struct pstate_reader *r, const void *key, size_t size, struct 
 int raw_put(struct pstate_view *v, const void *key, size_t size, struct leat_span value, struct leat_error *err)
 {
     MDB_val k = {size, (void *)(uintptr_t)key}, d = {value.size, (void *)(uintptr_t)value.base};
-    int rc = mdb_put(v->writer.txn, v->dbi, &k, &d, 0);
 
     v->written += value.size + 512;
     v->writer.walk.header.size = 0;
+    if (pending_add(&v->pending, span_of(key, size), value))
+        return 0;
+    int rv = pending_flush(v, err);
+    if (rv != 0 || pending_add(&v->pending, span_of(key, size), value))
+        return rv;
+    int rc = mdb_put(v->writer.txn, v->dbi, &k, &d, 0);
     return rc == 0 ? 0 : view_error(err, rc, "write", v);
 }
 
 int raw_delete(struct pstate_view *v, const void *key, size_t size, struct leat_error *err)
 {
     MDB_val k = {size, (void *)(uintptr_t)key};
-    int rc = mdb_del(v->writer.txn, v->dbi, &k, NULL);
+    int rv = pending_flush(v, err);
 
+    if (rv != 0)
+        return rv;
+    int rc = mdb_del(v->writer.txn, v->dbi, &k, NULL);
     v->written += 512;
     v->writer.walk.header.size = 0;
     return rc == 0 || rc == MDB_NOTFOUND ? 0 : view_error(err, rc, "delete", v);
@@ -210,6 +221,7 @@ int pstate_view_open(const struct pstate_config *config, struct pstate_view **ou
     v->directory = base_strdup(config->directory);
     v->writer = (struct pstate_reader){.view = v, .writes = true};
     buffer_init(&v->scratch, LIMIT_VALUE + 1024);
+    pending_init(&v->pending);
     *turn = 0;
     if (rv == 0 && !config->volatile_view)
         rv = checkpoint_restore(v->directory, is_durable(config), turn, state_out, &sequence, err);
@@ -248,6 +260,7 @@ void pstate_view_close(struct pstate_view *v)
     if (v->env != NULL)
         mdb_env_close(v->env);
     buffer_fini(&v->scratch);
+    pending_fini(&v->pending);
     free(v->directory);
     free(v);
 }
@@ -287,6 +300,9 @@ int pstate_view_commit(struct pstate_view *v, uint64_t turn, struct leat_error *
     int rv = crash_point("commit.before"), rc = 0;
     if (rv == 0)
         rv = raw_put(v, key_turn, sizeof(key_turn), span_of(bytes, 8), err);
+    if (rv == 0)
+        rv = pending_flush(v, err);
+    pending_forget(&v->pending);
     scans_close(&v->writer, true);
     if (rv == 0)
         rc = mdb_txn_commit(v->writer.txn);
@@ -303,10 +319,17 @@ int pstate_view_commit(struct pstate_view *v, uint64_t turn, struct leat_error *
     return crash_point("commit.after");
 }
 
+int pstate_view_flush(struct pstate_view *v, struct leat_error *err)
+{
+    leat_assert(v->writer.txn != NULL);
+    return pending_flush(v, err);
+}
+
 void pstate_view_abort(struct pstate_view *v)
 {
     if (v->writer.txn == NULL)
         return;
+    pending_forget(&v->pending);
     scans_close(&v->writer, true);
     mdb_txn_abort(v->writer.txn);
     v->writer.txn = NULL;

@@ -30,6 +30,13 @@ struct pstate_reader {
     struct rows_walk walk;
 };
 
+/* Puts of the open turn that LMDB does not have yet. */
+struct pending {
+    struct pending_put *put, *other; /* other: to sort into. NULL before the first put */
+    uint32_t puts;
+    struct buffer bytes;
+};
+
 struct checkpointer;
 
 struct pstate_view {
@@ -40,6 +47,7 @@ struct pstate_view {
     struct pstate_reader writer; /* txn is NULL between turns */
     struct buffer *ops;          /* of the open turn; NULL: not recorded */
     struct buffer scratch;       /* one encoded value or row; the writer's */
+    struct pending pending;
     uint64_t turn;
     uint64_t next_reference;     /* the next to give out; below the bound kept in the environment */
     uint64_t reference_bound;
@@ -60,6 +68,14 @@ int view_error(struct leat_error *err, int rc, const char *doing, const struct p
 int raw_get(const struct pstate_reader *r, const void *key, size_t size, struct leat_span *out, struct leat_error *err);
 int raw_put(struct pstate_view *v, const void *key, size_t size, struct leat_span value, struct leat_error *err);
 int raw_delete(struct pstate_view *v, const void *key, size_t size, struct leat_error *err); /* absent: 0 */
+
+/* ---- pending.c: what raw_put put off. Whoever reads the open turn by a cursor flushes first. ---- */
+
+void pending_init(struct pending *p);
+void pending_fini(struct pending *p);
+void pending_forget(struct pending *p);
+bool pending_add(struct pending *p, struct leat_span key, struct leat_span value); /* false: no room, so flush */
+int pending_flush(struct pstate_view *v, struct leat_error *err);
 
 /* A reference id that was never given out. Inside a turn. */
 int view_reference(struct pstate_view *v, uint64_t *out, struct leat_error *err);
