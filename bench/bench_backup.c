@@ -231,7 +231,7 @@ static void restore_all(const char *base, const char *data, double copied)
     bench_line("backup, nothing beside", megabytes / took, "MB/s", "%.0f MB; ratio to a bare copy %.2f", megabytes, megabytes / took / copied);
     fresh(back, sizeof(back), base, "back");
     start = bench_now();
-    bench_must(leat_restore(to, NULL, back, &err), &err);
+    bench_must(leat_restore(to, NULL, back, NULL, &err), &err);
     double rate = megabytes / (bench_now() - start);
     bench_line("restore", rate, "MB/s", "every byte checked; ratio %.2f; wanted: 100", rate / copied);
     bench_remove(strdup(to));

@@ -51,9 +51,34 @@ static int list(struct call *c, const char *to)
     return 0;
 }
 
+static struct progress progress_of(const struct call *c)
+{
+    return (struct progress){.started = call_now(), .shown = isatty(STDERR_FILENO) && !c->quiet};
+}
+
+static void progress_over(const struct progress *p)
+{
+    if (p->shown)
+        fprintf(stderr, "\r\033[K");
+}
+
+static int verify(struct call *c, const struct leat_backup *how)
+{
+    const struct progress *p = how->context;
+    struct leat_error err = {0};
+    int rv = leat_verify(c->argument[0], call_option(c, "name"), how, &err);
+
+    progress_over(p);
+    if (rv != 0)
+        return call_error(&err);
+    if (!c->quiet)
+        fprintf(stderr, "every byte is as it was copied: %.1f MB in %.2f s\n", (double)p->all * 1e-6, call_now() - p->started);
+    return 0;
+}
+
 int cmd_backup(struct call *c)
 {
-    struct progress p = {.started = call_now(), .shown = isatty(STDERR_FILENO) && !c->quiet};
+    struct progress p = progress_of(c);
     struct leat_backup how = {.keep = (uint32_t)call_number(c, "most", 0, UINT32_MAX), .progress = show, .context = &p,
                               .bytes_per_second = call_number(c, "rate", 0, UINT32_MAX) * 1000000};
     static const char *const columns[] = {"backup", "bytes", "seconds"};
@@ -62,11 +87,14 @@ int cmd_backup(struct call *c)
 
     if (call_option(c, "list") != NULL)
         return list(c, c->argument[0]);
+    if (call_option(c, "verify") != NULL)
+        return verify(c, &how);
+    if (call_option(c, "name") != NULL)
+        return call_usage(c, "--name is for --verify: a new backup is named by its time");
     if (call_option(c, "data") == NULL)
         return call_usage(c, "say where the data is: --data DIR");
     int rv = leat_backup(call_option(c, "data"), c->argument[0], &how, name, &err);
-    if (p.shown)
-        fprintf(stderr, "\r\033[K");
+    progress_over(&p);
     if (rv != 0)
         return call_error(&err);
     snprintf(bytes, sizeof(bytes), "%llu", (unsigned long long)p.all);
@@ -80,15 +108,18 @@ int cmd_backup(struct call *c)
 int cmd_restore(struct call *c)
 {
     const char *data = call_option(c, "data");
-    double started = call_now();
+    struct progress p = progress_of(c);
+    struct leat_backup how = {.progress = show, .context = &p, .bytes_per_second = call_number(c, "rate", 0, UINT32_MAX) * 1000000};
     struct leat_error err = {0};
 
     if (data == NULL)
         return call_usage(c, "say where to put it: --data DIR, a new directory");
-    if (leat_restore(c->argument[0], call_option(c, "name"), data, &err) != 0)
+    int rv = leat_restore(c->argument[0], call_option(c, "name"), data, &how, &err);
+    progress_over(&p);
+    if (rv != 0)
         return call_error(&err);
     if (!c->quiet)
-        fprintf(stderr, "restored and checked in %.2f s; '%s' is ready to be opened\n", call_now() - started, data);
+        fprintf(stderr, "restored and checked in %.2f s; '%s' is ready to be opened\n", call_now() - p.started, data);
     return 0;
 }
 
@@ -105,7 +136,7 @@ static void show_rebuilt(void *context, uint64_t done, uint64_t all)
 int cmd_rebuild(struct call *c)
 {
     const struct leat_module *module = call_module(c->argument[0]);
-    struct progress p = {.started = call_now(), .shown = isatty(STDERR_FILENO) && !c->quiet};
+    struct progress p = progress_of(c);
     struct leat_rebuild how = {.groups = (uint32_t)call_number(c, "groups", 0, LIMIT_GROUPS), .partial = call_option(c, "partial") != NULL,
                                .progress = show_rebuilt, .context = &p};
     struct leat_error err = {0};
@@ -118,8 +149,7 @@ int cmd_rebuild(struct call *c)
     if (how.options == NULL)
         return EXIT_USAGE;
     int rv = leat_rebuild(call_option(c, "data"), module, &how, &err);
-    if (p.shown)
-        fprintf(stderr, "\r\033[K");
+    progress_over(&p);
     if (rv != 0)
         return call_error(&err);
     if (!c->quiet)

@@ -267,6 +267,16 @@ static int64_t now_ns(void)
     return clock_real()->monotonic_ns(clock_real());
 }
 
+static struct work work_of(const struct backup_list *l, const struct leat_backup *how)
+{
+    static const struct leat_backup quiet = {0};
+    struct work w = {.how = how != NULL ? how : &quiet, .start_ns = now_ns()};
+
+    for (size_t i = 0; i < l->files; i++)
+        w.all += l->file[i].used;
+    return w;
+}
+
 static void went_on(struct work *w, uint64_t bytes, bool copied)
 {
     w->done += bytes;
@@ -475,7 +485,7 @@ static int write_all(const char *from, const char *to, const char *folder, struc
     struct backup_list had = {0};
     char before[PATH] = "", **name;
     size_t names = list_backups(to, &name);
-    struct work w = {.how = how, .start_ns = now_ns()};
+    struct work w = work_of(l, how);
     int rv = 0;
 
     if (names > 0) {
@@ -484,8 +494,6 @@ static int write_all(const char *from, const char *to, const char *folder, struc
         sort(&had);
     }
     free_names(name, names);
-    for (size_t i = 0; i < l->files; i++)
-        w.all += l->file[i].used;
     for (size_t i = 0; i < l->files && rv == 0; i++)
         rv = write_file(from, before, &had, folder, &l->file[i], &w, err);
     backup_list_free(&had);
@@ -536,6 +544,21 @@ static int find_backup(const char *backups, const char *name, char *out, size_t 
     return rv;
 }
 
+static int not_as_copied(const char *path, const char *what, struct leat_error *err)
+{
+    return leat_fail(err, LEAT_ECORRUPT, "'%s' %s: it is not as it was copied; use another backup", path, what);
+}
+
+/* Is the file there, as long as it was? */
+static int check_file(const char *path, const struct backup_file *f, struct leat_error *err)
+{
+    struct stat st;
+
+    if (stat(path, &st) != 0)
+        return errno == ENOENT ? not_as_copied(path, "is missing", err) : base_errno(err, errno, "look at", path);
+    return (uint64_t)st.st_size == f->size ? 0 : not_as_copied(path, "has another size", err);
+}
+
 static int restore_file(const char *backup, const char *folder, const struct backup_file *f, struct work *w, struct leat_error *err)
 {
     char from[JOINED], to[2 * JOINED];
@@ -543,10 +566,10 @@ static int restore_file(const char *backup, const char *folder, const struct bac
 
     snprintf(from, sizeof(from), "%s/%s", backup, f->path);
     snprintf(to, sizeof(to), "%s/%s", folder, f->path);
-    int rv = copy_file(from, to, f, true, &crc, w, err);
-    if (rv == 0 && crc != f->crc)
-        rv = leat_fail(err, LEAT_ECORRUPT, "'%s' does not check out: it is not as it was copied; use another backup", from);
-    return rv;
+    int rv = check_file(from, f, err);
+    if (rv == 0)
+        rv = copy_file(from, to, f, true, &crc, w, err);
+    return rv != 0 || crc == f->crc ? rv : not_as_copied(from, "does not check out", err);
 }
 
 /* By which a data directory is known. */
@@ -583,10 +606,10 @@ static int check_target(const char *directory, char *out, size_t size, struct le
     return e == NULL ? 0 : leat_fail(err, LEAT_EEXISTS, "'%s' is not empty: restore into a new directory, then put it in its place", out);
 }
 
-static int restore_all(const char *backup, const char *folder, const struct backup_list *l, struct leat_error *err)
+static int restore_all(const char *backup, const char *folder, const struct backup_list *l, const struct leat_backup *how,
+                       struct leat_error *err)
 {
-    static const struct leat_backup quiet = {0};
-    struct work w = {.how = &quiet, .start_ns = now_ns()};
+    struct work w = work_of(l, how);
     int rv = file_remove_tree(folder, err);
 
     if (rv == 0)
@@ -598,7 +621,8 @@ static int restore_all(const char *backup, const char *folder, const struct back
     return rv == 0 ? sync_folders(folder, err) : rv;
 }
 
-int leat_restore(const char *backups, const char *name, const char *directory, struct leat_error *err)
+int leat_restore(const char *backups, const char *name, const char *directory, const struct leat_backup *how,
+                 struct leat_error *err)
 {
     struct backup_list l;
     char backup[PATH], target[PATH], folder[JOINED], parent[JOINED];
@@ -609,7 +633,7 @@ int leat_restore(const char *backups, const char *name, const char *directory, s
     if (rv != 0 || (rv = read_manifest(backup, &l, err)) != 0)
         return rv;
     snprintf(folder, sizeof(folder), "%s%s", target, partial);
-    rv = restore_all(backup, folder, &l, err);
+    rv = restore_all(backup, folder, &l, how, err);
     if (rv == 0 && rename(folder, target) != 0)
         rv = base_errno(err, errno, "name", target);
     if (rv != 0)
@@ -617,6 +641,72 @@ int leat_restore(const char *backups, const char *name, const char *directory, s
     snprintf(parent, sizeof(parent), "%s/..", target);
     if (rv == 0)
         rv = file_sync_directory(parent, err);
+    backup_list_free(&l);
+    return rv;
+}
+
+/* ---- Verifying ---- */
+
+/* LEAT_ECORRUPT: not as the manifest says. */
+static int verify_file(const char *path, const struct backup_file *f, uint8_t *piece, struct work *w, struct leat_error *err)
+{
+    uint32_t crc = 0;
+    int rv = check_file(path, f, err), fd = rv == 0 ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+
+    if (rv == 0 && fd < 0)
+        rv = base_errno(err, errno, "open", path);
+    for (uint64_t at = 0; rv == 0 && at < f->used;) {
+        ssize_t n = pread(fd, piece, f->used - at < PIECE ? f->used - at : PIECE, (off_t)at);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) {
+            rv = n < 0 ? base_errno(err, errno, "read", path) : not_as_copied(path, "is shorter than it was", err);
+            break;
+        }
+        crc = crc32c(crc, piece, (size_t)n);
+        at += (uint64_t)n;
+        went_on(w, (uint64_t)n, true);
+    }
+    if (fd >= 0)
+        close(fd);
+    return rv != 0 || crc == f->crc ? rv : not_as_copied(path, "does not check out", err);
+}
+
+/* One that is damaged does not hide the others; one that cannot be read ends it. */
+static int verify_all(const char *backup, const struct backup_list *l, const struct leat_backup *how, struct leat_error *err)
+{
+    struct work w = work_of(l, how);
+    struct leat_error why, first = {0};
+    uint8_t *piece = base_alloc(PIECE);
+    size_t damaged = 0;
+    int rv = 0;
+
+    for (size_t i = 0; i < l->files && (rv == 0 || rv == LEAT_ECORRUPT); i++) {
+        char path[JOINED];
+
+        snprintf(path, sizeof(path), "%s/%s", backup, l->file[i].path);
+        rv = verify_file(path, &l->file[i], piece, &w, &why);
+        if (rv == LEAT_ECORRUPT && damaged++ == 0)
+            first = why;
+    }
+    free(piece);
+    if (rv != 0 && rv != LEAT_ECORRUPT)
+        return leat_fail(err, rv, "%s", why.text);
+    return damaged == 0 ? 0 : leat_fail(err, LEAT_ECORRUPT, "%s; files damaged: %zu of %zu", first.text, damaged, l->files);
+}
+
+int leat_verify(const char *backups, const char *name, const struct leat_backup *how, struct leat_error *err)
+{
+    struct backup_list l;
+    char backup[PATH];
+    int rv = find_backup(backups, name, backup, sizeof(backup), err);
+
+    if (rv == 0)
+        rv = read_manifest(backup, &l, err);
+    if (rv != 0)
+        return rv;
+    rv = verify_all(backup, &l, how, err);
     backup_list_free(&l);
     return rv;
 }

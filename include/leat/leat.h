@@ -689,7 +689,7 @@ LEAT_API int leat_wait(struct leat *l, uint32_t timeout_ms, struct leat_error *e
 
 struct leat_backup {
     uint32_t keep;             /* afterwards remove the oldest backups beyond so many; 0: keep all */
-    uint64_t bytes_per_second; /* copy no faster; 0: as fast as it goes */
+    uint64_t bytes_per_second; /* copy, or read, no faster; 0: as fast as it goes */
     uint32_t timeout_ms;       /* for checkpoints under way to end; 0: 60,000 */
     void (*progress)(void *context, uint64_t done, uint64_t all); /* bytes; NULL: none */
     void *context;
@@ -702,8 +702,13 @@ struct leat_backup {
 LEAT_API int leat_backup(const char *directory, const char *to, const struct leat_backup *how, char name[64],
                          struct leat_error *err);
 /* Copy a backup (name NULL: the newest) into a directory that is not there or empty, checking every byte against the
- * manifest. LEAT_ECORRUPT, LEAT_ENOTFOUND, LEAT_EEXISTS: then there is no directory afterwards, as before. */
-LEAT_API int leat_restore(const char *backups, const char *name, const char *directory, struct leat_error *err);
+ * manifest. LEAT_ECORRUPT, LEAT_ENOTFOUND, LEAT_EEXISTS: then there is no directory afterwards, as before. how (may be NULL):
+ * its rate and progress count. */
+LEAT_API int leat_restore(const char *backups, const char *name, const char *directory, const struct leat_backup *how,
+                          struct leat_error *err);
+/* Read every byte of a backup (name NULL: the newest) and check it against the manifest, without restoring. LEAT_ECORRUPT: the
+ * sentence names the first file that does not check out, and says how many do not. how as for leat_restore. */
+LEAT_API int leat_verify(const char *backups, const char *name, const struct leat_backup *how, struct leat_error *err);
 
 /* ---- Rebuilding ---- */
 

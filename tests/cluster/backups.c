@@ -176,7 +176,7 @@ static void check_backup(const char *name, int64_t least)
 {
     struct leat_error err = {0, ""};
 
-    must(leat_restore(backups, name, restored, &err));
+    must(leat_restore(backups, name, restored, NULL, &err));
     struct leat *l = open_both(restored);
     int64_t rows = check_all(l);
     assert_true(rows >= least);
@@ -273,7 +273,7 @@ static void full_segments_are_linked(void **state)
     assert_true(inode_of(name[1], "0000000000000000.seg") == inode_of(name[2], "0000000000000000.seg"));
     check_backup(name[1], 8000);
     check_backup(name[2], 12000);
-    assert_int_equal(leat_restore(backups, name[0], restored, &err), LEAT_ENOTFOUND);
+    assert_int_equal(leat_restore(backups, name[0], restored, NULL, &err), LEAT_ENOTFOUND);
 }
 
 static void flip(const char *name, const char *file, off_t at)
@@ -304,16 +304,64 @@ static void damage_is_seen(void **state)
     must(leat_backup(directory, backups, NULL, name, &err));
     for (size_t i = 0; i < sizeof(files) / sizeof(*files); i++) {
         flip(name, files[i], 40);
-        assert_int_equal(leat_restore(backups, name, restored, &err), LEAT_ECORRUPT);
+        assert_int_equal(leat_restore(backups, name, restored, NULL, &err), LEAT_ECORRUPT);
         assert_non_null(strstr(err.text, files[i]));
         assert_int_not_equal(access(restored, F_OK), 0);
+        assert_int_equal(leat_verify(backups, name, NULL, &err), LEAT_ECORRUPT);
+        assert_non_null(strstr(err.text, files[i]));
         flip(name, files[i], 40);
     }
-    assert_int_equal(leat_restore(backups, name, directory, &err), LEAT_EEXISTS);
-    assert_int_equal(leat_restore(backups, "nothing", restored, &err), LEAT_ENOTFOUND);
-    assert_int_equal(leat_restore(directory, NULL, restored, &err), LEAT_ENOTFOUND);
+    assert_int_equal(leat_restore(backups, name, directory, NULL, &err), LEAT_EEXISTS);
+    assert_int_equal(leat_restore(backups, "nothing", restored, NULL, &err), LEAT_ENOTFOUND);
+    assert_int_equal(leat_restore(directory, NULL, restored, NULL, &err), LEAT_ENOTFOUND);
     assert_int_equal(leat_backup("/nowhere/at/all", backups, NULL, NULL, &err), LEAT_ENOTFOUND);
     check_backup(name, 2000);
+}
+
+struct seen {
+    uint64_t done, all;
+};
+
+static void see(void *context, uint64_t done, uint64_t all)
+{
+    struct seen *s = context;
+
+    assert_true(done >= s->done && done <= all);
+    *s = (struct seen){done, all};
+}
+
+/* Whole: all bytes were read, and nothing was made or changed. Damaged: each file counts, also one that is gone or shorter. */
+static void a_backup_is_verified(void **state)
+{
+    struct seen seen = {0}, copied = {0};
+    struct leat_backup how = {.progress = see, .context = &seen}, copying = {.progress = see, .context = &copied};
+    struct leat_error err = {0, ""};
+    struct leat *l = open_both(directory);
+    char name[64], path[512], away[600];
+
+    (void)state;
+    append_some(l, 0, 2000);
+    leat_close(l);
+    assert_int_equal(leat_verify(backups, NULL, &how, &err), LEAT_ENOTFOUND);
+    must(leat_backup(directory, backups, &copying, name, &err));
+    must(leat_verify(backups, NULL, &how, &err));
+    assert_true(seen.all > 0 && seen.done == seen.all && seen.all == copied.all);
+    assert_int_equal(leat_verify(backups, "nothing", NULL, &err), LEAT_ENOTFOUND);
+    flip(name, "giver/module.ini", 3);
+    snprintf(path, sizeof(path), "%s/%s/giver/group-002/depots/0000000000000000.seg", backups, name);
+    snprintf(away, sizeof(away), "%s.away", path);
+    assert_int_equal(rename(path, away), 0);
+    assert_int_equal(leat_verify(backups, name, NULL, &err), LEAT_ECORRUPT);
+    assert_non_null(strstr(err.text, "module.ini' does not check out"));
+    assert_non_null(strstr(err.text, "files damaged: 2 of "));
+    assert_int_equal(leat_verify(backups, name, NULL, NULL), LEAT_ECORRUPT);
+    flip(name, "giver/module.ini", 3);
+    assert_int_equal(leat_restore(backups, name, restored, NULL, &err), LEAT_ECORRUPT);
+    assert_non_null(strstr(err.text, "is missing"));
+    assert_int_equal(rename(away, path), 0);
+    assert_int_equal(truncate(path, 4096), 0);
+    assert_int_equal(leat_verify(backups, name, NULL, &err), LEAT_ECORRUPT);
+    assert_non_null(strstr(err.text, "has another size"));
 }
 
 /* ---- Rebuilding ---- */
@@ -447,7 +495,7 @@ static void only_what_is_ours_is_touched(void **state)
     assert_true(is_there(backups, "film.partial") && is_there(backups, "photos/MANIFEST") && is_there(backups, name));
     must(file_make_directory(restored, false, &err));
     snprintf(slashed, sizeof(slashed), "%s//", restored);
-    must(leat_restore(backups, NULL, slashed, &err));
+    must(leat_restore(backups, NULL, slashed, NULL, &err));
     assert_true(is_there(restored, "giver/consumers/rows/group-a") && !is_there(restored, "notes..txt"));
 }
 
@@ -520,6 +568,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(of_a_directory_at_rest, set_up, tear_down),
         cmocka_unit_test_setup_teardown(full_segments_are_linked, set_up, tear_down),
         cmocka_unit_test_setup_teardown(damage_is_seen, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_backup_is_verified, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_rebuild_is_what_the_depots_say, set_up, tear_down),
         cmocka_unit_test_setup_teardown(only_what_is_ours_is_touched, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_rebuild_keeps_what_was_said_of_depots, set_up, tear_down),

@@ -68,12 +68,16 @@ class Backup(CommandTest):
         self.run_leat('restore', self.to, '--data', self.back, code=1, says='no whole backup')
         name = self.backup()
         self.run_leat('restore', self.to, '--data', self.data, code=4, says='not empty')
+        self.run_leat('backup', self.to, '--verify', '--rate', '100', says='every byte is as it was copied')
+        self.run_leat('backup', self.to, '--verify', '--name', '20000101T000000Z', code=1, says='no backup')
+        self.run_leat('backup', self.to, '--data', self.data, '--name', 'mine', code=2, says='named by its time')
         manifest = os.path.join(self.to, name, 'MANIFEST')
         with open(manifest, 'r+') as f:
             text = f.read()
             f.seek(0)
             f.write(re.sub('module.ini', 'modulf.ini', text))
         self.run_leat('restore', self.to, '--data', self.back, code=5, says='does not check out')
+        self.run_leat('backup', self.to, '--verify', code=5, says='does not check out')
         self.assertFalse(os.path.exists(self.back))
 
 
