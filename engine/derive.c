@@ -4,6 +4,7 @@
 #include "engine/flow.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 struct derive_slot {
     struct derive_slot *next;
@@ -30,6 +31,7 @@ struct derive {
     const struct leat_derive *calls;
     struct leat_derivation seen;
     struct buffer written;
+    _Atomic uint32_t versions;
     void *made;                   /* by apply, not shown yet; else the newest version's */
 
     pthread_mutex_t lock;
@@ -215,6 +217,7 @@ static void add_version(struct derive *d, struct derive_version *v)
     else
         d->oldest = v;
     d->newest = v;
+    atomic_fetch_add(&d->versions, 1);
 }
 
 void derive_publish(struct derive *d, uint64_t turn)
@@ -273,12 +276,18 @@ void derive_reap(struct derive *d)
         unused = v->next;
         d->calls->drop(v->state);
         free(v);
+        atomic_fetch_sub(&d->versions, 1);
     }
 }
 
 const void *derive_newest(const struct derive *d)
 {
     return d->newest->state;
+}
+
+uint32_t derive_versions(const struct derive *d)
+{
+    return atomic_load(&d->versions);
 }
 
 /* ---- Taking them ---- */

@@ -45,6 +45,8 @@ void derive_stop(struct derive *d);
 /* Free versions that nobody has any more. */
 void derive_reap(struct derive *d);
 const void *derive_newest(const struct derive *d);
+/* Versions that are not freed yet; any thread. */
+uint32_t derive_versions(const struct derive *d);
 
 /* ---- Any thread ---- */
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/derive.h"
 #include "engine/node.h"
 
 #include <stdio.h>
@@ -65,6 +66,10 @@ static void group_figures(struct sink *s, struct group *g)
     spread(s, "turn_seconds", &t->turn_ns, 1e-9);
     spread(s, "commit_seconds", &t->commit_ns, 1e-9);
     spread(s, "apply_seconds", &t->apply_ns, 1e-9);
+    if (group_derive(g) != NULL) {
+        spread(s, "derive_seconds", &t->derive_ns, 1e-9);
+        number(s, "derived_versions", LEAT_GAUGE, derive_versions(group_derive(g)));
+    }
     spread(s, "checkpoint_seconds", &t->checkpoint_ns, 1e-9);
     number(s, "appended_rows_total", LEAT_COUNTER, (double)atomic_load(&in->rows));
     number(s, "appended_bytes_total", LEAT_COUNTER, (double)atomic_load(&in->bytes));

@@ -20,7 +20,7 @@ struct stats_group {
     _Atomic uint64_t open_turns, open_rows;
     _Atomic uint64_t background_waiting, background_runs, background_rows;
     _Atomic bool waits_for_space;
-    struct histogram turn_rows, turn_ns, commit_ns, apply_ns, checkpoint_ns, background_ns;
+    struct histogram turn_rows, turn_ns, commit_ns, apply_ns, derive_ns, checkpoint_ns, background_ns;
 };
 
 #endif

@@ -198,7 +198,22 @@ static int release(struct turn *t)
     return group_crashes(g, "turn.released") ? LEAT_ECANCELED : 0;
 }
 
-/* The view has all of the turn; what is derived follows, and both are shown together. */
+/* What is derived follows from what the view has now; both are shown together. */
+static int derive(struct group *g, const struct batch *b, struct leat_error *err)
+{
+    int64_t start = g->derive != NULL ? now_ns(g) : 0;
+    int rv = derive_apply(g->derive, b->ops, err);
+
+    if (rv == 0 && group_crashes(g, "turn.derived"))
+        rv = LEAT_ECANCELED;
+    if (rv != 0)
+        return rv;
+    derive_publish(g->derive, b->turn);
+    if (g->derive != NULL)
+        histogram_add(&g->stats.derive_ns, (uint64_t)(now_ns(g) - start));
+    return 0;
+}
+
 static int apply(struct group *g, const struct batch *b, struct leat_error *err)
 {
     int rv = pstate_view_commit(g->view, b->turn, err);
@@ -206,13 +221,9 @@ static int apply(struct group *g, const struct batch *b, struct leat_error *err)
     if (rv == LEAT_ENOSPACE)
         return base_wrap(err, rv, "group %u applies turn %llu", g->config.number, (unsigned long long)b->turn);
     if (rv == 0)
-        rv = derive_apply(g->derive, b->ops, err);
-    if (rv == 0 && group_crashes(g, "turn.derived"))
-        rv = LEAT_ECANCELED;
-    if (rv == 0) {
-        derive_publish(g->derive, b->turn);
+        rv = derive(g, b, err);
+    if (rv == 0)
         return 0;
-    }
     derive_stop(g->derive);
     return base_wrap(err, rv, "group %u applies turn %llu", g->config.number, (unsigned long long)b->turn);
 }

@@ -8,7 +8,9 @@
 #include <stdio.h>
 #include <unistd.h>
 
-/* Address space a view may grow into, and all views of a module. Sanitizers keep shadows of it, so it is smaller there. A
+/* Address space a view may grow into, and all views of a module. The map is made once and never moves: what is in it stays
+ * at its address, whatever the file's size, so that others may point to large values of a snapshot and of later ones that
+ * have not changed them. Sanitizers keep shadows of it, so it is smaller there. A
  * process of 64 bits has 128 TiB, often of several modules. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define PSTATE_MAP_SIZE (UINT64_C(16) << 30)

@@ -73,8 +73,11 @@ void plan_draw_text(const struct plan *p, struct buffer *out)
     }
     for (uint32_t i = 0; i < p->pstates; i++)
         line(out, "  pstate %s %s\n", p->pstate[i].name, pstate_schema_text(a, &p->pstate[i]));
+    for (uint32_t i = 0, names = 0; i < p->pstates; i++)
+        if (p->derived_from >> i & 1)
+            line(out, "%s%s", names++ == 0 ? "  derived from " : ", ", p->pstate[i].name);
     if (p->derived_from != 0)
-        line(out, "  derived from %s\n", p->module->derive->from);
+        line(out, "\n");
     for (uint32_t i = 0; i < p->topologies; i++) {
         const struct plan_topology *t = &p->topology[i];
 

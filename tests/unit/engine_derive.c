@@ -339,6 +339,50 @@ static void a_failed_apply_is_fatal(void **state)
     assert_int_equal(mirror_calls[0].dropped, mirror_calls[0].made);
 }
 
+static void declarations_are_checked(void **state)
+{
+    struct leat_derive derive = mirror_derive;
+    struct leat_module m = {
+        LEAT_ABI, .name = "world", .derive = &derive,
+        .pstates = PSTATES({"counts", "map<str, i64>"}, {"means", "map<str, struct{sum: f64}>"}, {"flat", "set<str>"},
+                           {"pairs", "map<str, map<i64, f64>>"}, {"lists", "map<str, list<i64>>"})};
+    const struct {
+        const char *from, *sentence;
+    } wrong[] = {
+        {NULL, "module 'world': derive: .from is empty: name the PStates that it follows from"},
+        {"", "module 'world': derive: .from is empty: name the PStates that it follows from"},
+        {"counts, mens", "module 'world': derive: .from names 'mens', which is no PState of the module (did you mean 'means'?)"},
+        {"counts,, means", "module 'world': derive: .from names '', which is no PState of the module"},
+        {"counts, means, counts", "module 'world': derive: .from names 'counts' twice"},
+        {"flat, pairs", "module 'world': derive: PState 'pairs' is map<str, map<i64, f64>>, but a map or list of collections cannot be "
+                        "followed; put leaves or rows<..> in it"},
+        {"lists", "module 'world': derive: PState 'lists' is map<str, list<i64>>, but a map or list of collections cannot be followed; "
+                  "put leaves or rows<..> in it"},
+    };
+    struct leat_error err = {0, ""};
+    struct buffer text;
+    struct plan *p;
+
+    (void)state;
+    for (size_t i = 0; i < LENGTH_OF(wrong); i++) {
+        derive.from = wrong[i].from;
+        assert_int_equal(leat_check(&m, NULL, NULL, &err), LEAT_EMODULE);
+        assert_string_equal(err.text, wrong[i].sentence);
+    }
+    derive.from = " counts,flat , means";
+    must(plan_open(&(struct plan_config){.module = &m, .tasks = 8}, &p, &err));
+    assert_int_equal(p->derived_from, 1 | 2 | 4);
+    buffer_init(&text, 1 << 20);
+    plan_draw_text(p, &text);
+    buffer_u8(&text, 0);
+    assert_non_null(strstr((const char *)text.base, "\n  derived from counts, means, flat\n"));
+    buffer_fini(&text);
+    plan_close(p);
+    derive.drop = NULL;
+    assert_int_equal(leat_check(&m, NULL, NULL, &err), LEAT_EMODULE);
+    assert_string_equal(err.text, "module 'world': derive: .build, .apply and .drop are all wanted");
+}
+
 /* ---- What apply is told ---- */
 
 enum { LEAF, SET, LIST, ROWS, PACKED, MAP, NESTED, SHAPES, TOLD_MOST = 4096, KEYS = 7, TURNS = 300 };
@@ -484,6 +528,7 @@ int main(void)
         cmocka_unit_test(nobody_sees_a_snapshot_before_its_version),
         cmocka_unit_test(errors_are_told),
         cmocka_unit_test(a_failed_apply_is_fatal),
+        cmocka_unit_test(declarations_are_checked),
         cmocka_unit_test(changes_are_what_was_written),
     };
 
