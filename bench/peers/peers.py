@@ -302,7 +302,7 @@ def add_leat(best, leat, values, answers, module):
 
 
 def show(best, name, job, options):
-    say(f"\n{name}: {job['rows']} x {job['dims']}, {job['metric']}, k = {job['k']}, one thread, queries one at a time, medians of {runs} runs; "
+    say(f"\n{name}: {job['rows']} x {job['dims']}, {job['metric']}, k = {job['k']}, one thread, queries one at a time, medians of {options.runs} runs; "
         f"QPS{' by processor time' if options.clock == 'qps_busy' else ''} at recall of at least")
     say(f"{'':26}{'0.90':>9}{'0.95':>9}{'0.99':>9}   {'build':>9} {'memory':>9}   settings")
     for library in dict.fromkeys(library for library, _ in best):
@@ -370,6 +370,7 @@ def arguments():
 
 def main():
     options = arguments()
+    os.environ['PYTHONDONTWRITEBYTECODE'] = '1'
     cache = os.path.abspath(options.cache)
     os.makedirs(cache, exist_ok=True)
     python, missing = install(cache)

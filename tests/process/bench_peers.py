@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""bench/peers without its libraries: settings are found and compared as it says.
+usage: bench_peers.py FOLDER [TEST ...]; LEAT_SEED=N repeats a run"""
+import contextlib
+import io
+import os
+import random
+import sys
+import tempfile
+import types
+import unittest
+
+FOLDER = sys.argv.pop(1)
+SEED = int(os.environ.get('LEAT_SEED', random.SystemRandom().randrange(1 << 32)))
+sys.path.insert(0, FOLDER)
+sys.dont_write_bytecode = True
+import peers  # noqa: E402
+
+
+class Curve(peers.Peer):
+    """A library whose recall grows with the knob in its own way, up to a bound of the second setting."""
+
+    def __init__(self, folder, build, steps, bound):
+        super().__init__('', {'k': 10, 'queries_count': 2000}, folder, 'curve', build)
+        self.steps, self.bound, self.asked = steps, bound, 0
+        self.memory, self.took = 1 << 20, {'cpu_seconds': 2}
+
+    def ask(self, knob, second, most=None):
+        self.asked += 1
+        recall = min(self.steps[min(knob, len(self.steps) - 1)], self.bound(second))
+        return {'recall': recall, 'qps': 1e6 / (knob * (second or 1)), 'qps_busy': 2e6 / (knob * (second or 1)), 'p50_us': knob, 'p99_us': 2 * knob}
+
+
+class Settings(unittest.TestCase):
+    def setUp(self):
+        self.random = random.Random(SEED)
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = folder.name
+
+    def steps(self, most):
+        points = sorted(self.random.random() ** 0.3 for _ in range(most))
+        return [0] + points[:-1] + [1]
+
+    def test_the_smallest_setting_is_found(self):
+        for round in range(200):
+            most = self.random.choice((8, 64, 512, 2048))
+            curve = Curve(self.folder, {'round': round}, self.steps(most), lambda _: 1)
+            for target in peers.TARGETS:
+                knob = curve.reach(target, None, 1, most, self.random.randint(1, most))
+                wanted = next(i for i, recall in enumerate(curve.steps) if recall >= target)
+                self.assertGreaterEqual(curve.steps[knob], target)
+                self.assertLessEqual(knob - wanted, max(1, wanted // 16), f'{wanted} of {most}')
+            self.assertLess(curve.asked, 200)
+
+    def test_what_cannot_be_reached_is_given_up(self):
+        steps = [0] + [0.93] * 2048
+        self.assertIsNone(Curve(self.folder, {}, steps, lambda _: 1).reach(0.95, None, 10, 2048, 10))
+        curve = Curve(self.folder, {'b': 1}, steps, lambda _: 1)
+        curve.reach(0.95, None, 10, 2048, 10)
+        self.assertLess(curve.asked, 30)
+
+    def test_second_settings_bound_the_recall(self):
+        build = {'factory': 'IVF512,PQ64x4fs,RFlat'}
+        curve = Curve(self.folder, build, [i / 512 for i in range(513)], lambda second: {2: 0.92, 8: 0.97, 32: 1}[second])
+        found = peers.scout(curve, [2, 8, 32], 'qps')
+        reached = {second: [target for target, _, s, _ in found if s == second] for second in (2, 8, 32)}
+        self.assertEqual(reached, {2: [0.90], 8: [0.90, 0.95], 32: [0.90, 0.95, 0.99]})
+        again = Curve(self.folder, build, [], None)  # what was seen is kept
+        self.assertEqual(sorted(peers.scout(again, [2, 8, 32], 'qps')), sorted(found))
+        self.assertEqual(again.asked, 0)
+
+    def test_the_best_of_each_library_is_shown(self):
+        all_steps = ([0] + [0.999] * 2048, [0] * 100 + [0.999] * 1949)
+        rows = [Curve(self.folder, {'M': i}, steps, lambda _: 1) for i, steps in enumerate(all_steps)]
+        found = {peer: peers.scout(peer, [None], 'qps') for peer in rows}
+        chosen = peers.finalists(rows, found)
+        self.assertEqual({peer.build['M'] for _, _, peer, _, _ in chosen}, {0})  # the other one is far slower
+        options = types.SimpleNamespace(runs=3, clock='qps')
+        with contextlib.redirect_stderr(io.StringIO()) as said:
+            answers = peers.measure(options, chosen, None, {})
+            best = peers.results(chosen, answers, {'curve': ('ef', None)}, 'qps')
+            peers.show(best, 'data', {'rows': 5, 'dims': 3, 'metric': 'l2', 'k': 10}, options)
+        self.assertEqual({target for _, target in best}, set(peers.TARGETS))
+        self.assertEqual(best['curve', 0.95]['qps'], 1e6 / best['curve', 0.95]['value'])
+        self.assertRegex(said.getvalue(), r'(?m)^curve +100000 +100000 +100000 +2 s +1 MiB')
+
+
+if __name__ == '__main__':
+    print(f'seed {SEED}', flush=True)
+    unittest.main(argv=sys.argv[:1] + sys.argv[1:], verbosity=2)
