@@ -51,7 +51,7 @@ struct ivf {
 /* Kinds of messages between the nodes of the stream: `task: u32, kind: u32, posting: u32, body: bytes`. */
 enum message {
     ROW,      /* to the posting: a row to keep (layout: row) */
-    MOVED,    /* the same, from another posting */
+    MOVED,    /* the same and the posting where it was, u32: PLACED goes out when it has arrived */
     REMOVE,   /* to the posting: struct row_name; not there: it is gone already */
     PLACED,   /* to the id's task: struct row_name is in this posting now */
     CENTROID, /* to each group: struct centroid_head, f32[dims] */
@@ -75,6 +75,25 @@ struct row_name {
     uint32_t version;
     uint32_t from; /* PLACED: the posting where it was */
 };
+
+/* A version is new with each vector of an id, but for its low byte, which counts the moves of its row: so the copies of a row
+ * have names of their own, and of two places the later one is known. */
+enum { VERSION_STEP = 1 << 8 };
+
+static inline uint32_t version_moved(uint32_t version, int moves)
+{
+    return (version & ~255U) | ((version + (uint32_t)moves) & 255);
+}
+
+static inline bool version_same_vector(uint32_t a, uint32_t b)
+{
+    return a >> 8 == b >> 8;
+}
+
+static inline bool version_later(uint32_t a, uint32_t b)
+{
+    return (int8_t)(uint8_t)(a - b) > 0;
+}
 
 struct row_move {
     uint64_t number;

@@ -160,9 +160,8 @@ static void look_in_stored(struct search *s, uint32_t rows)
         if (leat_get(e->t, CHUNKS, LEAT_KEYS(leat_u64(piece_key(e->number, chunk))), &value, 1) == 0)
             look_in_piece(s, &l->chunk, (const uint8_t *)value.as.bytes.base + l->pad, chunk * l->chunk.rows, l->chunk.rows);
     }
-    row = e->record.chunks * l->chunk.rows;
     if (s->found == UINT32_MAX)
-        posting_tail(e->t, e->v, e->number, row, rows, look, s);
+        posting_tail(e->t, e->v, e->number, e->record.chunks * l->chunk.rows, rows, look, s);
 }
 
 static uint32_t find_row(const struct posting_edit *e, uint64_t number, uint32_t version)

@@ -150,7 +150,7 @@ static void send_row(struct leat_task *t, const struct ivf *v, const struct leat
         send_remove(t, a->row, k.posting, (struct row_name){k.number, k.version, 0});
     else
         k.number = new_number(t, v, id, c);
-    k.version = (uint32_t)c->value[NEXT_VERSION]++;
+    k.version = (uint32_t)(c->value[NEXT_VERSION]++ * VERSION_STEP);
     layout_row(&v->layout, row, &(struct row_head){k.number, k.version, a->norm}, a->packed, a->vector);
     layout_row_code(&v->layout, row, code);
     leat_put(t, IDS, LEAT_KEYS(id),
@@ -224,19 +224,24 @@ int store_vectors(struct leat_task *t, const struct leat_batch *in)
 
 /* ---- At the posting's task ---- */
 
-/* Rows that came for a posting that is gone are assigned anew. */
-static void send_on(struct leat_task *t, const struct ivf *v, uint32_t i, enum message kind, struct leat_span body)
+/* A row that came for a posting that is gone is assigned anew; the id's task is told when it has arrived. */
+static void send_on(struct leat_task *t, const struct ivf *v, uint32_t i, uint32_t gone, struct leat_span body)
 {
-    uint8_t *copy = leat_alloc(t, body.size);
+    size_t size = v->layout.row.size;
+    uint8_t *copy = leat_alloc(t, size + sizeof(gone));
     struct row_head head;
     struct encoded code;
 
+    memcpy(copy + size, &gone, sizeof(gone));
     memcpy(copy, body.base, body.size);
     memcpy(&head, copy, sizeof(head));
+    if (body.size == size)
+        head.version = version_moved(head.version, 1);
+    memcpy(copy, &head, sizeof(head));
     const void *vector = copy + v->layout.row.vector;
     encode_nearest(t, v, leat_derived(t), &vector, &head.norm, 1, &code);
     layout_row_code(&v->layout, copy, &code);
-    message(t, i, posting_task(t, code.posting), kind, code.posting, (struct leat_span){copy, body.size});
+    message(t, i, posting_task(t, code.posting), MOVED, code.posting, (struct leat_span){copy, size + sizeof(gone)});
 }
 
 static void send_placed(struct leat_task *t, const struct ivf *v, uint32_t i, uint32_t posting, struct leat_span body)
@@ -261,7 +266,7 @@ static void keep_row(struct leat_task *t, const struct ivf *v, struct posting_ed
                      struct leat_span body)
 {
     if (!e->there) {
-        send_on(t, v, i, kind, body);
+        send_on(t, v, i, e->number, body);
         return;
     }
     posting_append(e, body.base);
@@ -353,24 +358,34 @@ int store_rows(struct leat_task *t, const struct leat_batch *in)
 
 /* ---- Back at the id's task: a row has come to another posting ---- */
 
+/* The row of this id and vector is in a posting: where it came from it is to go. */
+static void row_placed(struct leat_task *t, uint32_t i, struct leat_value id, struct leat_value field[4],
+                       struct row_name name, uint32_t posting)
+{
+    if (version_later(name.version, (uint32_t)field[1].as.u))
+        leat_put(t, IDS, LEAT_KEYS(id), LEAT_ROW(field[0], leat_u32(name.version), leat_u32(posting), field[3]));
+    send_remove(t, i, name.from, (struct row_name){name.number, version_moved(name.version, -1), 0});
+}
+
 int store_placed(struct leat_task *t, const struct leat_batch *in)
 {
     const struct ivf *v = leat_state(t);
 
     for (uint32_t i = 0; i < in->rows; i++) {
-        struct row_name name;
+        uint32_t posting = (uint32_t)leat_at(in, i, 2).as.u;
         struct leat_value id, field[4];
+        struct row_name name;
 
         if (leat_at(in, i, 1).as.u != PLACED)
             continue;
-        uint32_t posting = (uint32_t)leat_at(in, i, 2).as.u;
         memcpy(&name, leat_at(in, i, 3).as.bytes.base, sizeof(name));
         id = leat_u64(name.number);
         bool there = (!v->names || leat_get(t, NAMES, LEAT_KEYS(leat_u64(name.number)), &id, 1) == 0) &&
-                     leat_get(t, IDS, LEAT_KEYS(id), field, 4) == 0 && field[1].as.u == name.version;
-        if (there)
-            leat_put(t, IDS, LEAT_KEYS(id), LEAT_ROW(field[0], field[1], leat_u32(posting), field[3]));
-        send_remove(t, i, there ? name.from : posting, name);
+                     leat_get(t, IDS, LEAT_KEYS(id), field, 4) == 0;
+        if (there && version_same_vector((uint32_t)field[1].as.u, name.version))
+            row_placed(t, i, id, field, name, posting);
+        else
+            send_remove(t, i, posting, name);
     }
     return 0;
 }

@@ -438,6 +438,8 @@ static bool send_moved(struct posting_edit *e, uint32_t from, const struct index
     memcpy(&head, row, sizeof(head));
     if (head.number != m->number || head.version != m->version)
         return false;
+    head.version = version_moved(head.version, 1);
+    memcpy(row, &head, sizeof(head));
     encode_rotated(e->t, e->v, row + l->row.vector, head.norm, rotated);
     encode_code(e->t, e->v, rotated, centroid, &code);
     layout_row_code(l, row, &code);

@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/cluster/cluster.h"
+
+#include <math.h>
+
+#include "modules/modules.h"
+
+/* The module ivf against a model: an array of vectors. Whatever comes, goes, splits and merges, and wherever a group
+ * crashes: each vector is there once, in the posting that is said, and is found. */
+
+enum { DIMS = 12, IDS = 400 };
+
+struct model {
+    bool there[IDS];
+    float vector[IDS][DIMS];
+    int64_t attribute[IDS];
+};
+
+/* Postings of few rows, so that they split and merge all the time. */
+static const struct leat_option small[] = {{"dims", "12"},  {"metric", "l2"}, {"attributes", "group: i64"}, {"target", "8"},
+                                           {"split", "16"}, {"merge", "3"},   {"nprobe", "1000"},           {NULL, NULL}};
+static const struct leat_option small_u64[] = {{"dims", "12"},  {"metric", "l2"}, {"attributes", "group: i64"}, {"target", "8"},
+                                               {"split", "16"}, {"merge", "3"},   {"nprobe", "1000"},           {"ids", "u64"},
+                                               {NULL, NULL}};
+
+static struct leat_value id_value(bool names, int id, char text[16])
+{
+    if (!names)
+        return leat_u64((uint64_t)id * 7919);
+    snprintf(text, 16, "v%d", id);
+    return leat_str(text);
+}
+
+/* Vectors around a few points, so that postings differ. */
+static void make_vector(uint64_t *seed, float *out)
+{
+    uint64_t around = next_random(seed) % 7;
+
+    for (int i = 0; i < DIMS; i++)
+        out[i] = (float)(around * (uint64_t)(i + 3) % 11) + (float)(next_random(seed) % 1000) / 500.0F;
+}
+
+static void append(struct leat_test *t, bool names, int id, const float *vector, int64_t attribute)
+{
+    uint8_t map[] = {0x81, 0xa5, 'g', 'r', 'o', 'u', 'p', (uint8_t)attribute};
+    struct leat_error err = {0, ""};
+    char text[16];
+
+    must(leat_test_append(t, "vectors",
+                          LEAT_ROW(id_value(names, id, text),
+                                   vector != NULL ? leat_vector(LEAT_F32_VECTOR, vector, DIMS) : leat_null(),
+                                   leat_any(map, sizeof(map))),
+                          &err));
+}
+
+static void set(struct leat_test *t, struct model *m, bool names, int id, const float *vector, int64_t attribute)
+{
+    append(t, names, id, vector, attribute);
+    m->there[id] = vector != NULL;
+    m->attribute[id] = attribute;
+    if (vector != NULL)
+        memcpy(m->vector[id], vector, sizeof(m->vector[id]));
+}
+
+static void change(struct leat_test *t, struct model *m, bool names, int ids, int deletes_in_ten, uint64_t *seed)
+{
+    int id = (int)(next_random(seed) % (uint64_t)ids);
+    float vector[DIMS];
+
+    make_vector(seed, vector);
+    set(t, m, names, id, next_random(seed) % 10 < (uint64_t)deletes_in_ten ? NULL : vector, (int64_t)(next_random(seed) % 5));
+}
+
+/* ---- What must hold ---- */
+
+static float square(const float *a, const float *b)
+{
+    float sum = 0;
+
+    for (int i = 0; i < DIMS; i++)
+        sum += (a[i] - b[i]) * (a[i] - b[i]);
+    return sum;
+}
+
+static struct leat_result *ask(struct leat_test *t, const char *query, const float *vector, uint32_t k, struct leat_value filter)
+{
+    struct leat_error err = {0, ""};
+    struct leat_result *r;
+
+    must(leat_query(leat_test_leat(t), "ivf", query,
+                    LEAT_ROW(leat_vector(LEAT_F32_VECTOR, vector, DIMS), leat_u32(k), leat_null(), filter, leat_bool(true),
+                             leat_bool(true), leat_bool(true)),
+                    NULL, &r, &err));
+    return r;
+}
+
+static int number_of(bool names, struct leat_value id)
+{
+    char text[16] = "";
+
+    if (!names)
+        return (int)(id.as.u / 7919);
+    memcpy(text, (const char *)id.as.bytes.base + 1, id.as.bytes.size - 1);
+    return atoi(text);
+}
+
+static int compare(const void *a, const void *b)
+{
+    float x = *(const float *)a, y = *(const float *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* The answer has the true distances, ascending, of vectors as they are, each once. */
+static void check_answer(struct leat_test *t, const struct model *m, bool names, const char *query, const float *vector,
+                         int64_t group)
+{
+    enum { K = 9 };
+    uint8_t filter[] = {0x81, 0xa5, 'g', 'r', 'o', 'u', 'p', 0x81, 0xa2, 'e', 'q', (uint8_t)group};
+    struct leat_result *r = ask(t, query, vector, K, group < 0 ? leat_null() : leat_any(filter, sizeof(filter)));
+    const struct leat_batch *rows = leat_result_rows(r);
+    float distance[IDS];
+    bool seen[IDS] = {false};
+    uint32_t count = 0;
+
+    for (int i = 0; i < IDS; i++)
+        if (m->there[i] && (group < 0 || m->attribute[i] == group))
+            distance[count++] = square(m->vector[i], vector);
+    qsort(distance, count, sizeof(*distance), compare);
+    assert_int_equal(rows->rows, count < K ? count : K);
+    for (uint32_t i = 0; i < rows->rows; i++) {
+        int id = number_of(names, leat_at(rows, i, 0));
+
+        assert_in_range(id, 0, IDS - 1);
+        assert_true(m->there[id] && !seen[id]);
+        seen[id] = true;
+        assert_float_equal(leat_at(rows, i, 1).as.f, distance[i], 1e-3);
+        assert_float_equal(leat_at(rows, i, 1).as.f, square(m->vector[id], vector), 1e-3);
+        assert_memory_equal(leat_at(rows, i, 3).as.bytes.base, m->vector[id], sizeof(m->vector[id]));
+        assert_int_equal(((const uint8_t *)leat_at(rows, i, 2).as.bytes.base)[7], m->attribute[id]);
+    }
+    leat_result_free(r);
+}
+
+static int64_t count_of(struct leat_test *t)
+{
+    struct leat_error err = {0, ""};
+    struct leat_result *r;
+
+    must(leat_query(leat_test_leat(t), "ivf", "count", LEAT_ROW(), NULL, &r, &err));
+    int64_t count = leat_at(leat_result_rows(r), 0, 0).as.i;
+    leat_result_free(r);
+    return count;
+}
+
+/* The postings have as many live rows as there are vectors, none is on its way, none waits to become empty. */
+static uint32_t check_postings(struct leat_test *t, int64_t vectors)
+{
+    struct leat_error err = {0, ""};
+    struct leat_view *v;
+    uint32_t pstate, postings = 0;
+    int64_t live = 0;
+
+    must(leat_view_open(leat_test_leat(t), "ivf", &v, &err));
+    must(leat_view_pstate(v, "postings", &pstate));
+    for (uint32_t task = 0; task < leat_view_tasks(v); task++) {
+        struct leat_scan *s;
+        struct leat_value key, field[7];
+
+        must(leat_scan_open(leat_view_task(v, task), pstate, LEAT_KEYS(), NULL, &s));
+        for (; leat_scan_next(s, &key, field, 7) == 0; postings++) {
+            assert_true(field[0].as.b);
+            live += (int64_t)field[3].as.u;
+            for (uint32_t i = 4; i < field[6].as.bytes.size; i += 8) {
+                uint32_t moving;
+
+                memcpy(&moving, (const uint8_t *)field[6].as.bytes.base + i, 4);
+                assert_int_equal(moving, 0);
+            }
+        }
+        leat_scan_close(s);
+    }
+    leat_view_close(v);
+    assert_int_equal(live, vectors);
+    return postings;
+}
+
+static uint32_t check_all(struct leat_test *t, const struct model *m, bool names, uint64_t *seed)
+{
+    int64_t vectors = 0;
+    float vector[DIMS];
+
+    for (int i = 0; i < IDS; i++) {
+        vectors += m->there[i];
+        if (m->there[i] && i % 7 == 0)
+            check_answer(t, m, names, "search", m->vector[i], -1);
+    }
+    for (int i = 0; i < 10; i++) {
+        make_vector(seed, vector);
+        check_answer(t, m, names, "search", vector, -1);
+        check_answer(t, m, names, "search", vector, (int64_t)(next_random(seed) % 6));
+        check_answer(t, m, names, "exact", vector, -1);
+    }
+    assert_int_equal(count_of(t), vectors);
+    return check_postings(t, vectors);
+}
+
+static void run(struct leat_test *t)
+{
+    struct leat_error err = {0, ""};
+
+    must(leat_test_run(t, &err));
+}
+
+/* ---- Tests ---- */
+
+static void it_is_as_the_model_whatever_comes(void **state)
+{
+    (void)state;
+    for (int w = 0; w < WAYS; w++) {
+        bool names = w % 2 == 0;
+        struct leat_test *t = open_way(&module_ivf, &ways[w], names ? small : small_u64);
+        struct model *m = calloc(1, sizeof(*m));
+        struct leat_error err = {0, ""};
+        uint64_t seed = ways[w].seed;
+
+        check_all(t, m, names, &seed);
+        for (int i = 0; i < 600; i++) {
+            change(t, m, names, IDS, i < 400 ? 1 : 6, &seed);
+            if (i % 13 == 0)
+                assert_true(leat_test_step(t, &err) >= 0);
+        }
+        run(t);
+        assert_true(check_all(t, m, names, &seed) > 4);
+        for (int id = 0; id < IDS; id++)
+            if (id != 3)
+                set(t, m, names, id, NULL, 0);
+        run(t);
+        check_all(t, m, names, &seed);
+        leat_test_close(t);
+        free(m);
+    }
+}
+
+static void it_is_as_the_model_after_crashes_at_every_point(void **state)
+{
+    (void)state;
+    for (const char *const *point = leat_test_points(); *point != NULL; point++) {
+        struct way way = {11, 4, 5, false, false};
+        struct leat_test *t = open_way(&module_ivf, &way, small);
+        struct model *m = calloc(1, sizeof(*m));
+        struct leat_error err = {0, ""};
+        uint64_t seed = (uint64_t)(point - leat_test_points()) + 77;
+
+        for (int round = 0; round < 4; round++) {
+            int rv;
+
+            leat_test_crash_at(t, *point, 1 + (uint32_t)(next_random(&seed) % 12));
+            for (int i = 0; i < 90; i++)
+                change(t, m, true, IDS, round < 2 ? 1 : 7, &seed);
+            while ((rv = leat_test_run(t, &err)) == LEAT_ECANCELED) {
+                leat_test_crash_at(t, NULL, 0);
+                come_back(t, next_random(&seed), &err);
+            }
+            must(rv);
+            leat_test_crash_at(t, NULL, 0);
+        }
+        check_all(t, m, true, &seed);
+        leat_test_close(t);
+        free(m);
+    }
+}
+
+static void equal_vectors_cannot_be_split_and_are_found(void **state)
+{
+    enum { EQUAL = 300 };
+    struct leat_test *t = open_way(&module_ivf, &ways[1], small);
+    struct model *m = calloc(1, sizeof(*m));
+    float vector[DIMS] = {1, 2, 3};
+    uint64_t seed = 5;
+
+    (void)state;
+    for (int id = 0; id < EQUAL; id++)
+        set(t, m, true, id, vector, id % 5);
+    run(t);
+    check_answer(t, m, true, "search", vector, -1);
+    assert_int_equal(check_postings(t, EQUAL), 1);
+    for (int id = EQUAL; id < IDS; id++) {
+        make_vector(&seed, vector);
+        set(t, m, true, id, vector, 1);
+    }
+    run(t);
+    check_all(t, m, true, &seed);
+    leat_test_close(t);
+    free(m);
+}
+
+static uint64_t dead_letters(struct leat_test *t)
+{
+    struct leat_error err = {0, ""};
+    struct leat_depot *d;
+    uint64_t count = 0;
+
+    must(leat_depot_find(leat_test_leat(t), "ivf", "dead_letters", &d, &err));
+    for (uint32_t p = 0; p < leat_depot_partitions(d); p++) {
+        struct leat_bounds b;
+
+        must(leat_depot_bounds(d, p, &b));
+        count += b.next - b.first;
+    }
+    return count;
+}
+
+static void what_has_no_distance_is_refused(void **state)
+{
+    static const struct leat_option cosine[] = {{"dims", "12"}, {NULL, NULL}};
+    struct leat_test *t = open_way(&module_ivf, &ways[1], cosine);
+    struct leat_error err = {0, ""};
+    struct leat_result *r;
+    float zero[DIMS] = {0}, huge[DIMS] = {3e38F, 3e38F}, good[DIMS] = {0, 1};
+
+    (void)state;
+    append(t, true, 1, zero, 0);
+    append(t, true, 2, huge, 0);
+    append(t, true, 3, good, 0);
+    run(t);
+    assert_int_equal(dead_letters(t), 2);
+    assert_int_equal(count_of(t), 1);
+    assert_int_equal(leat_query(leat_test_leat(t), "ivf", "search",
+                                LEAT_ROW(leat_vector(LEAT_F32_VECTOR, zero, DIMS), leat_null(), leat_null(), leat_null(),
+                                         leat_null(), leat_null(), leat_null()),
+                                NULL, &r, &err),
+                     LEAT_EINVAL);
+    assert_non_null(strstr(err.text, "the query's length is 0"));
+    assert_int_equal(leat_query(leat_test_leat(t), "ivf", "search",
+                                LEAT_ROW(leat_vector(LEAT_F32_VECTOR, good, DIMS), leat_u32(0), leat_null(), leat_null(),
+                                         leat_null(), leat_null(), leat_null()),
+                                NULL, &r, &err),
+                     LEAT_EINVAL);
+    assert_non_null(strstr(err.text, "k = 0: it goes from 1 to"));
+    leat_test_close(t);
+}
+
+static void options_that_cannot_be_are_refused(void **state)
+{
+    static const struct {
+        struct leat_option option;
+        const char *says;
+    } wrong[] = {
+        {{"type", "f64"}, "f64 has no vectors"},
+        {{"type", "u32"}, "option type = u32: it is one of f32, f16, i8, u8, bits"},
+        {{"metric", "l1"}, "option metric = l1: it is one of l2, cosine, dot, hamming"},
+        {{"type", "bits"}, "bits and hamming go together"},
+        {{"dims", "8193"}, "option dims = 8193: it goes from 1 to 8192"},
+        {{"split", "100"}, "options merge = 32, target = 128, split = 100"},
+        {{"epsilon", "-1"}, "option epsilon = -1: it goes from 0 to 10"},
+        {{"attributes", "a: f33"}, "f33"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
+        struct leat_option options[] = {wrong[i].option, {NULL, NULL}};
+        struct leat_test_config config = {.module = &module_ivf, .options = options, .memory = true, .seed = 1};
+        struct leat_error err = {0, ""};
+        struct leat_test *t;
+
+        assert_true(leat_test_open(&config, &t, &err) < 0);
+        if (strstr(err.text, wrong[i].says) == NULL)
+            fail_msg("'%s' does not say '%s'", err.text, wrong[i].says);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(it_is_as_the_model_whatever_comes),
+        cmocka_unit_test(it_is_as_the_model_after_crashes_at_every_point),
+        cmocka_unit_test(equal_vectors_cannot_be_split_and_are_found),
+        cmocka_unit_test(what_has_no_distance_is_refused),
+        cmocka_unit_test(options_that_cannot_be_are_refused),
+    };
+
+    return cmocka_run_group_tests_name("cluster_ivf", tests, NULL, NULL);
+}
