@@ -340,10 +340,12 @@ static void *from_arena(void *arena, size_t size)
     return arena_alloc(arena, size, 8);
 }
 
-/* Some blocks, from any on: a batch of the kernels is not a boundary. */
+/* Some blocks, from any on, or all, which are more than a batch of the kernels. */
 static uint32_t check_filter(const struct filter *f, const msgpack_object *filter, int round)
 {
-    uint32_t variants, mask[ROWS / 32], first = below(ROWS / 32), count = 1 + below(ROWS / 32 - first), passed = 0;
+    bool some = below(8) != 0;
+    uint32_t variants, mask[ROWS / 32], first = some ? below(ROWS / 32) : 0, passed = 0;
+    uint32_t count = some ? 1 + below(ROWS / 32 - first) : ROWS / 32;
     const struct vector_kernels *const *kernels = vector_kernels_all(&variants);
 
     for (uint32_t v = 0; v < variants; v++) {
