@@ -33,7 +33,17 @@ static int64_t appended(struct leat_depot *d)
     return leat_depot_session(d, SESSION, &high) == 0 ? (int64_t)high + 1 : 0;
 }
 
-static void append(struct leat_depot *d, int64_t rows, struct leat_error *err)
+/* What is derived is at every moment what the PStates say: 1 when it is not. */
+static int check_derived(struct leat *l, struct leat_error *err)
+{
+    int64_t differs = chain_ask(l, err);
+
+    if (differs != 0)
+        fprintf(stderr, "what is derived differs for %lld keys: %s\n", (long long)differs, err->text);
+    return differs != 0;
+}
+
+static void append(struct leat *l, struct leat_depot *d, int64_t rows, struct leat_error *err)
 {
     int64_t at = appended(d) - BATCH;
     struct leat_rows *batch;
@@ -47,6 +57,8 @@ static void append(struct leat_depot *d, int64_t rows, struct leat_error *err)
         for (uint32_t i = 0; i < BATCH && at < rows; i++, at++)
             must(leat_rows_add(batch, LEAT_ROW(leat_i64(key_of(at)), leat_i64(at)), err), err);
         must(leat_append(d, batch, &how, NULL, err), err);
+        if (at % (5 * BATCH) == 0 && check_derived(l, err) != 0)
+            exit(1);
     }
     leat_rows_free(batch);
 }
@@ -82,7 +94,7 @@ static int check(struct leat *l, int64_t rows, struct leat_error *err)
     for (int64_t i = 0; i < HOPS; i++)
         wrong += compare(v, 1, i, hops[i]);
     leat_view_close(v);
-    return wrong;
+    return wrong + check_derived(l, err);
 }
 
 int main(int argc, char **argv)
@@ -100,11 +112,11 @@ int main(int argc, char **argv)
     must(leat_launch(l, &module_chain, &(struct leat_launch){.tasks = 16, .groups = 4}, &err), &err);
     must(leat_depot_find(l, module_chain.name, "numbers", &d, &err), &err);
     if (strcmp(argv[1], "append") == 0) {
-        append(d, INT64_MAX, &err);
+        append(l, d, INT64_MAX, &err);
     } else {
         int64_t rows = appended(d) + BATCH;
 
-        append(d, rows, &err);
+        append(l, d, rows, &err);
         wrong = check(l, rows, &err);
         printf("%lld numbers, %d wrong values\n", (long long)rows, wrong);
     }

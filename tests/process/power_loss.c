@@ -364,6 +364,7 @@ static void check_chain(struct check *k)
         equal(k, "chain", i, number_of(k, NUMBERS, 0, leat_i64(i)), k->chain[i]);
     for (int64_t i = 0; i < HOPS; i++)
         equal(k, "hops", i, number_of(k, NUMBERS, 1, leat_i64(i)), hops[i]);
+    equal(k, "derived", 0, (uint64_t)chain_ask(k->leat, NULL), 0);
 }
 
 static void check_all(struct check *k)
