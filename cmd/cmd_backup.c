@@ -12,6 +12,8 @@
 
 struct progress {
     double started, printed;
+    const char *doing;   /* of a rebuild, since when */
+    double since;
     uint64_t all;
     bool shown;
 };
@@ -123,14 +125,22 @@ int cmd_restore(struct call *c)
     return 0;
 }
 
-static void show_rebuilt(void *context, uint64_t done, uint64_t all)
+/* What "copied" says last is what the PStates are made of. */
+static void show_rebuilt(void *context, const char *doing, uint64_t done, uint64_t all)
 {
     struct progress *p = context;
+    double at = call_now();
 
-    p->all = all;
-    if (p->shown)
-        fprintf(stderr, "\r%llu of %llu records, %.0f records/s ", (unsigned long long)done, (unsigned long long)all,
-                (double)done / (call_now() - p->started));
+    if (p->doing == NULL || strcmp(p->doing, doing) != 0)
+        p->since = p->printed = at;
+    p->doing = doing;
+    if (strcmp(doing, "copied") == 0)
+        p->all = all;
+    if (!p->shown || at - p->printed < 0.2)
+        return;
+    p->printed = at;
+    fprintf(stderr, "\r\033[K%llu of %llu records %s, %.0f records/s ", (unsigned long long)done, (unsigned long long)all, doing,
+            (double)done / (at - p->since));
 }
 
 int cmd_rebuild(struct call *c)

@@ -152,6 +152,8 @@ static int hold_directory(struct copy *c, uint32_t timeout_ms, struct leat_error
         rv = hold_open(&c->hold, c->directory, err);
     if (rv == 0)
         rv = hold_copy(&c->hold, timeout_ms, err);
+    if (rv == LEAT_ETIMEOUT)
+        return leat_fail(err, rv, "a module in it is being rebuilt, which has not ended within %u ms; try again then", timeout_ms);
     return rv == 0 ? find_modules(c, err) : rv;
 }
 

@@ -30,8 +30,10 @@ struct rebuild {
     struct log_slice slice[HELD_MOST];
     uint32_t slices;
     size_t bytes;
+    bool anew[LIMIT_DEPOTS + 1];         /* by depot: all that is in it comes from the engine again, not from clients */
     bool moved[LIMIT_DEPOTS + 1];        /* by depot: offsets are not what they were */
-    uint64_t trimmed;
+    struct log *depots[LIMIT_GROUPS];    /* of the groups as they are */
+    uint64_t passed, all, copied;        /* records */
 };
 
 /* ---- Copying the depots ---- */
@@ -68,21 +70,27 @@ static int copy_slice(struct rebuild *r, const struct log_slice *slice, uint32_t
         if (rv == LEAT_EFULL && (rv = log_sync(to, err)) == 0)
             rv = log_append(to, &record, 1, &offset);
         r->moved[depot] = r->moved[depot] || offset != e->offset;
+        r->copied++;
         r->bytes += e->body.size + 64;
     }
     return rv;
 }
 
-static int copy_partition(struct rebuild *r, struct log *from, uint32_t group, uint32_t log_partition, struct leat_error *err)
+static void show(const struct rebuild *r, const char *doing, uint64_t done, uint64_t all)
 {
+    if (r->how->progress != NULL)
+        r->how->progress(r->how->context, doing, done, all);
+}
+
+static int copy_partition(struct rebuild *r, uint32_t group, uint32_t log_partition, struct leat_error *err)
+{
+    struct log *from = r->depots[group];
     uint32_t depot, partition;
     uint64_t offset, next;
     int rv = 0;
 
     layout_partition_of(r->from, group, log_partition, &depot, &partition);
     log_bounds(from, log_partition, &offset, &next);
-    r->trimmed += offset;
-    r->moved[depot] = r->moved[depot] || offset > 0;
     uint32_t to_partition = depot * (r->from->tasks / r->groups) + partition / r->groups;
     while (rv == 0 && offset < next) {
         struct log_slice *slice = &r->slice[r->slices];
@@ -91,25 +99,30 @@ static int copy_partition(struct rebuild *r, struct log *from, uint32_t group, u
         if (rv != 0)
             break;
         offset = slice->next;
+        r->passed += slice->count;
         r->source[r->slices++] = from;
         rv = copy_slice(r, slice, depot, partition, to_partition, err);
         if (rv == 0 && (r->slices == HELD_MOST || r->bytes >= HELD_BYTES))
             rv = settle(r, err);
+        show(r, "copied", r->passed < r->all ? r->passed : r->all, r->all);
     }
     return rv;
 }
 
+static uint32_t partitions_of(const struct rebuild *r, uint32_t group)
+{
+    uint32_t most = layout_partitions(r->from), have = r->depots[group]->partitions;
+
+    return have < most ? have : most;
+}
+
 static int copy_group(struct rebuild *r, uint32_t group, struct leat_error *err)
 {
-    struct log *from;
-    int rv = layout_log(r->from, group, "depots", true, &from, err);
+    int rv = 0;
 
-    if (rv != 0)
-        return rv;
-    for (uint32_t i = 0; i < from->partitions && i < layout_partitions(r->from) && rv == 0; i++)
-        rv = copy_partition(r, from, group, i, err);
+    for (uint32_t i = 0; i < partitions_of(r, group) && rv == 0; i++)
+        rv = copy_partition(r, group, i, err);
     int settled = settle(r, rv == 0 ? err : NULL);
-    log_close(from);
     return rv != 0 ? rv : settled;
 }
 
@@ -129,9 +142,8 @@ static int copy_depots(struct rebuild *r, struct leat_error *err)
     for (uint32_t i = 0; i < r->groups; i++)
         if (r->to[i] != NULL)
             log_close(r->to[i]);
-    if (rv == 0 && r->trimmed > 0 && !r->how->partial)
-        rv = leat_fail(err, LEAT_ETRIMMED, "%llu records were trimmed: what is rebuilt would lack them; say that this is fine, or restore a backup",
-                       (unsigned long long)r->trimmed);
+    if (rv == 0)
+        show(r, "copied", r->copied, r->copied);
     return rv;
 }
 
@@ -163,6 +175,87 @@ static int check_consumers(const struct rebuild *r, struct leat_error *err)
             rv = consumer_list(path, refuse, &user, err);
     }
     return rv;
+}
+
+/* ---- What speaks against it, before anything is copied ---- */
+
+/* Is something in the partition that is left out? */
+static int look_for_sent(struct rebuild *r, uint32_t group, uint32_t log_partition, bool *found, struct leat_error *err)
+{
+    struct log_slice slice;
+    uint64_t offset, next;
+    int rv = 0;
+
+    log_bounds(r->depots[group], log_partition, &offset, &next);
+    while (rv == 0 && offset < next && !*found) {
+        rv = log_read(r->depots[group], log_partition, offset, 65536, HELD_BYTES, &slice, err);
+        if (rv != 0)
+            break;
+        for (uint32_t i = 0; i < slice.count; i++)
+            *found = *found || slice.entry[i].session >= SESSION_GROUPS;
+        offset = slice.next;
+        log_release(r->depots[group], &slice);
+    }
+    return rv;
+}
+
+static int has_consumer(void *context, const char *name, struct leat_error *err)
+{
+    (void)context;
+    (void)name;
+    (void)err;
+    return 1;
+}
+
+/* Of depots that somebody reads besides the module: would offsets change? */
+static int look_at_read(struct rebuild *r, struct leat_error *err)
+{
+    uint32_t each = r->from->tasks / r->from->groups;
+    int rv = 0;
+
+    for (uint32_t depot = 0; depot < r->from->depots && rv == 0; depot++) {
+        char path[PATH];
+
+        consumer_directory(r->from->directory, r->from->depot[depot].name, path, sizeof(path));
+        int consumers = r->moved[depot] ? 0 : consumer_list(path, has_consumer, NULL, err);
+        rv = consumers < 0 ? consumers : 0;
+        for (uint32_t g = 0; consumers > 0 && g < r->from->groups && rv == 0; g++)
+            for (uint32_t i = depot * each; i < (depot + 1) * each && i < partitions_of(r, g) && rv == 0; i++)
+                rv = look_for_sent(r, g, i, &r->moved[depot], err);
+    }
+    return rv;
+}
+
+/* What was trimmed of depots that come anew is not missed. */
+static int look_at_depots(struct rebuild *r, struct leat_error *err)
+{
+    uint64_t trimmed = 0;
+    int rv = 0;
+
+    for (uint32_t g = 0; g < r->from->groups && rv == 0; g++)
+        rv = layout_log(r->from, g, "depots", true, &r->depots[g], err);
+    for (uint32_t g = 0; g < r->from->groups && rv == 0; g++)
+        for (uint32_t i = 0; i < partitions_of(r, g); i++) {
+            uint32_t depot, partition;
+            uint64_t first, next;
+
+            layout_partition_of(r->from, g, i, &depot, &partition);
+            log_bounds(r->depots[g], i, &first, &next);
+            trimmed += r->anew[depot] ? 0 : first;
+            r->moved[depot] = r->moved[depot] || first > 0 || (r->anew[depot] && next > 0);
+            r->all += next - first;
+        }
+    if (rv == 0 && trimmed > 0 && !r->how->partial)
+        rv = leat_fail(err, LEAT_ETRIMMED, "%llu records were trimmed: what is rebuilt would lack them; say that this is fine, or restore a backup",
+                       (unsigned long long)trimmed);
+    return rv == 0 ? look_at_read(r, err) : rv;
+}
+
+static void close_depots(struct rebuild *r)
+{
+    for (uint32_t g = 0; g < LIMIT_GROUPS; g++)
+        if (r->depots[g] != NULL)
+            log_close(r->depots[g]);
 }
 
 static int copy_small(const struct rebuild *r, const char *name, struct leat_error *err)
@@ -232,26 +325,9 @@ static int process(struct rebuild *r, struct leat *l, struct leat_error *err)
         rv = leat_wait(l, WAIT_MS, err);
         left = lag(l);
         all = left > all ? left : all;
-        if (r->how->progress != NULL)
-            r->how->progress(r->how->context, all - left, all);
+        show(r, "processed", all - left, all);
     }
     return rv == LEAT_ETIMEOUT ? 0 : rv;
-}
-
-static int check_depots(const struct rebuild *r, const struct plan *p, struct leat_error *err)
-{
-    struct arena *a = arena_open(1 << 20);
-    int rv = 0;
-
-    for (uint32_t i = 0; i < p->depots && rv == 0; i++) {
-        const char *is = row_schema_text(a, &p->depot[i].schema);
-
-        if (p->depots != r->from->depots || strcmp(p->depot[i].name, r->from->depot[i].name) != 0 ||
-            strcmp(is, row_schema_text(a, &r->from->depot[i].schema)) != 0)
-            rv = leat_fail(err, LEAT_ESCHEMA, "depot '%s' has rows of another form with these options or this module: {%s}", p->depot[i].name, is);
-    }
-    arena_close(a);
-    return rv;
 }
 
 static int run(struct rebuild *r, const struct leat_module *module, struct leat_error *err)
@@ -265,8 +341,6 @@ static int run(struct rebuild *r, const struct leat_module *module, struct leat_
     if (rv != 0)
         return rv;
     rv = leat_launch(l, module, &launch, err);
-    if (rv == 0)
-        rv = check_depots(r, l->module[0]->plan, err);
     if (rv == 0)
         rv = process(r, l, err);
     if (rv == 0)
@@ -286,6 +360,38 @@ static int change_places(const struct rebuild *r, struct leat_error *err)
     return rv == 0 ? file_sync_directory(r->directory, err) : rv;
 }
 
+static int check_depots(struct rebuild *r, const struct plan *p, struct leat_error *err)
+{
+    struct arena *a = arena_open(1 << 20);
+    int rv = 0;
+
+    for (uint32_t i = 0; i < p->depots && rv == 0; i++) {
+        const char *is = row_schema_text(a, &p->depot[i].schema);
+
+        if (p->depots != r->from->depots || strcmp(p->depot[i].name, r->from->depot[i].name) != 0 ||
+            strcmp(is, row_schema_text(a, &r->from->depot[i].schema)) != 0)
+            rv = leat_fail(err, LEAT_ESCHEMA, "depot '%s' has rows of another form with these options or this module: {%s}", p->depot[i].name, is);
+        r->anew[i] = p->depot[i].dead_letters || p->depot[i].tick_ms > 0 || p->depot[i].partitioner == LEAT_NO_CLIENT;
+    }
+    arena_close(a);
+    return rv;
+}
+
+/* The module as it would be, with all its options, can have these depots. */
+static int check_module(struct rebuild *r, const struct leat_module *module, struct leat_error *err)
+{
+    struct kept kept = r->from->kept;
+    struct plan_config config = {.module = module, .options = kept_merge(&kept, r->how->options), .tasks = kept.tasks};
+    struct plan *p;
+    int rv = plan_open(&config, &p, err);
+
+    if (rv != 0)
+        return rv;
+    rv = check_depots(r, p, err);
+    plan_close(p);
+    return rv;
+}
+
 static int prepare(struct rebuild *r, const struct leat_module *module, struct leat_error *err)
 {
     int rv = layout_open(r->directory, module->name, &r->from, err);
@@ -299,8 +405,11 @@ static int prepare(struct rebuild *r, const struct leat_module *module, struct l
     if (r->from->foreigns > 0)
         return leat_fail(err, LEAT_EINVAL, "module '%s' reads depot '%s' of another module: only a module that reads its own depots can be rebuilt alone",
                          module->name, r->from->foreign[0]);
-    struct kept kept = r->from->kept;
-    rv = leat_check(module, NULL, kept_merge(&kept, r->how->options), err);
+    rv = check_module(r, module, err);
+    if (rv == 0)
+        rv = look_at_depots(r, err);
+    if (rv == 0)
+        rv = check_consumers(r, err);
     snprintf(r->beside, sizeof(r->beside), "%.1900s/.rebuild-%.64s", r->directory, module->name);
     return rv == 0 ? file_remove_tree(r->beside, err) : rv;
 }
@@ -327,7 +436,7 @@ int leat_rebuild(const char *directory, const struct leat_module *module, const 
         rv = prepare(r, module, err);
     if (rv == 0)
         rv = copy_depots(r, err);
-    if (rv == 0)
+    if (rv == 0) /* it is known better now */
         rv = check_consumers(r, err);
     if (rv == 0)
         rv = copy_rest(r, err);
@@ -340,6 +449,7 @@ int leat_rebuild(const char *directory, const struct leat_module *module, const 
         rv = change_places(r, err);
     if (r->beside[0] != '\0')
         file_remove_tree(r->beside, NULL);
+    close_depots(r);
     if (r->from != NULL)
         layout_close(r->from);
     hold_close(&r->hold);

@@ -716,7 +716,8 @@ struct leat_rebuild {
     const struct leat_option *options; /* over those that hold; ended by a zero row; NULL: as they are */
     uint32_t groups;                   /* 0: as many as there are */
     bool partial;                      /* go on although records were trimmed */
-    void (*progress)(void *context, uint64_t done, uint64_t all); /* records; NULL: none */
+    /* Records "copied" into the directory beside, at its end of those that clients appended; then "processed". NULL: none. */
+    void (*progress)(void *context, const char *doing, uint64_t done, uint64_t all);
     void *context;
 };
 

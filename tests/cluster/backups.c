@@ -81,6 +81,28 @@ static const struct leat_module word_depot = {
         {"pass", .from = "rows", .run = pass, .emits = "id: i64"},
         {"count", .from = "pass", .route = LEAT_BY_KEY, .run = count_direct})})};
 
+static int on_to_the_next(struct leat_task *t, const struct leat_batch *in)
+{
+    for (uint32_t i = 0; i < in->rows; i++)
+        leat_emit(t, i, LEAT_ROW(leat_u32(leat_task_number(t) + 1), leat_at(in, i, 0)));
+    return 0;
+}
+
+static int refuse_all(struct leat_task *t, const struct leat_batch *in)
+{
+    for (uint32_t i = 0; i < in->rows; i++)
+        leat_reject(t, i, "it takes no rows at all, so that the dead letters are many, and fill one segment after the other");
+    return 0;
+}
+
+/* What goes to task 0 becomes a dead letter at task 1. */
+static const struct leat_module refuser = {
+    LEAT_ABI, .name = "refuser",
+    .depots = DEPOTS({"rows", "id: i64", .partitioner = LEAT_EXPLICIT}),
+    .topologies = TOPOLOGIES({"refuse", LEAT_STREAM, NODES(
+        {"pass", .from = "rows", .run = on_to_the_next, .emits = "task: u32, id: i64"},
+        {"refuse", .from = "pass", .route = LEAT_DIRECT, .run = refuse_all})})};
+
 static char directory[64], backups[80], restored[80];
 
 static struct leat *open_both(const char *where)
@@ -544,6 +566,132 @@ static void a_rebuild_keeps_what_was_said_of_depots(void **state)
     leat_close(l);
 }
 
+/* As retention does it: all of a group's depots but for their last segment. */
+static void trim_group(const char *module, uint32_t group)
+{
+    struct leat_error err = {0, ""};
+    struct log *log;
+    char path[512];
+
+    snprintf(path, sizeof(path), "%s/%s/group-%03u/depots", directory, module, group);
+    struct log_config config = {.directory = path, .partitions = 8, .segment_size = 16 << 10};
+    must(log_open(&log_segments, &config, &log, &err));
+    uint64_t trimmed = 0;
+    for (uint32_t p = 0; p < log->partitions; p++) {
+        uint64_t first, next;
+
+        log_bounds(log, p, &first, &next);
+        must(log_trim(log, p, next, &err));
+    }
+    for (uint32_t p = 0; p < log->partitions; p++) {
+        uint64_t first, next;
+
+        log_bounds(log, p, &first, &next);
+        trimmed += first;
+    }
+    assert_true(trimmed > 0);
+    log_close(log);
+}
+
+struct rebuilding {
+    int copying, processing;
+    uint64_t copied;
+};
+
+static void see_rebuild(void *context, const char *doing, uint64_t done, uint64_t all)
+{
+    struct rebuilding *r = context;
+
+    assert_true(done <= all);
+    r->copying += strcmp(doing, "copied") == 0;
+    r->processing += strcmp(doing, "processed") == 0;
+    if (strcmp(doing, "copied") == 0)
+        r->copied = done;
+}
+
+static void fill(const struct leat_module *module, int64_t rows, uint32_t groups)
+{
+    struct leat_launch launch = {.tasks = groups, .groups = groups};
+    struct leat_error err = {0, ""};
+    struct leat_depot *d;
+    struct leat_rows *batch;
+    struct leat *l;
+
+    must(leat_open(directory, NULL, &l, &err));
+    l->segment_size = 16 << 10;
+    must(leat_launch(l, module, &launch, &err));
+    must(leat_depot_find(l, module->name, "rows", &d, &err));
+    must(leat_rows_new(d, &batch));
+    for (int64_t i = 0; i < rows; i++) {
+        must(leat_rows_add(batch, LEAT_ROW(leat_i64(i)), &err));
+        if (i % 500 != 499)
+            continue;
+        must(leat_append(d, batch, &(struct leat_append){.ack = LEAT_PROCESSED}, NULL, &err));
+        leat_rows_clear(batch);
+    }
+    leat_rows_free(batch);
+    must(leat_wait(l, 60000, &err));
+    leat_close(l);
+}
+
+static void a_rebuild_is_refused_before_it_copies(void **state)
+{
+    struct rebuilding seen = {0};
+    struct leat_rebuild how = {.progress = see_rebuild, .context = &seen};
+    struct leat_error err = {0, ""};
+    struct leat *l = open_both(directory);
+
+    (void)state;
+    append_some(l, 0, 500);
+    assert_int_equal(check_all(l), 500);
+    leat_close(l);
+    assert_int_equal(leat_rebuild(directory, &giver, &how, &err), LEAT_EBUSY);
+    assert_int_equal(seen.copying, 0);
+    fill(&word_depot, 10000, 2);
+    trim_group("words", 0);
+    assert_int_equal(leat_rebuild(directory, &word_depot, &how, &err), LEAT_ETRIMMED);
+    assert_int_equal(seen.copying, 0);
+    how.partial = true;
+    must(leat_rebuild(directory, &word_depot, &how, &err));
+    assert_true(seen.copying > 0 && seen.processing > 0 && seen.copied > 0 && seen.copied < 10000);
+}
+
+static void trimmed_dead_letters_come_anew(void **state)
+{
+    struct rebuilding seen = {0};
+    struct leat_rebuild how = {.progress = see_rebuild, .context = &seen};
+    struct leat_error err = {0, ""};
+    uint64_t position[2] = {0};
+    struct consumer consumer = {2, position};
+    char path[512];
+
+    (void)state;
+    fill(&refuser, 1000, 2);
+    trim_group("refuser", 1);
+    must(leat_rebuild(directory, &refuser, &how, &err));
+    assert_int_equal(seen.copied, 1000);
+    snprintf(path, sizeof(path), "%s/refuser/consumers/dead_letters", directory);
+    must(consumer_write(path, "watch", &consumer, false, &err));
+    assert_int_equal(leat_rebuild(directory, &refuser, &how, &err), LEAT_EBUSY);
+}
+
+/* Who waits is told what for. */
+static void a_backup_waits_for_a_rebuild(void **state)
+{
+    struct leat_backup soon = {.timeout_ms = 10};
+    struct leat_error err = {0, ""};
+    struct hold hold;
+
+    (void)state;
+    fill(&word_depot, 500, 2);
+    must(hold_open(&hold, directory, &err));
+    assert_true(hold_checkpoint(&hold, 0)); /* as a rebuild does */
+    assert_int_equal(leat_backup(directory, backups, &soon, NULL, &err), LEAT_ETIMEOUT);
+    assert_non_null(strstr(err.text, "is being rebuilt"));
+    hold_close(&hold);
+    must(leat_backup(directory, backups, &soon, NULL, &err));
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -573,6 +721,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(only_what_is_ours_is_touched, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_rebuild_keeps_what_was_said_of_depots, set_up, tear_down),
         cmocka_unit_test_setup_teardown(who_reads_what_comes_anew_is_not_led_astray, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_rebuild_is_refused_before_it_copies, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(trimmed_dead_letters_come_anew, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_backup_waits_for_a_rebuild, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
