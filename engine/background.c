@@ -434,17 +434,18 @@ static void take(struct background *b, uint32_t results)
     pthread_mutex_unlock(&b->lock);
 }
 
-void background_committed(struct group *g, uint32_t results, uint32_t requests)
+void background_taken(struct group *g, uint32_t results)
 {
     struct background *b = g->background;
 
     if (b == NULL)
         return;
     b->rests = results > 0;
-    if (results > 0)
-        take(b, results);
-    uint64_t before = atomic_fetch_add(&g->stats.background_waiting, (uint64_t)requests - results), after = before + requests - results;
-    if (before < LIMIT_BACKGROUND_WAITING || after >= LIMIT_BACKGROUND_WAITING)
+    if (results == 0)
+        return;
+    take(b, results);
+    uint64_t before = atomic_fetch_sub(&g->stats.background_waiting, results);
+    if (before < LIMIT_BACKGROUND_WAITING || before - results >= LIMIT_BACKGROUND_WAITING)
         return;
     for (uint32_t i = 0; i < g->config.groups; i++)
         if (g->peer[i].group != NULL)

@@ -50,8 +50,8 @@ const struct background_job *background_result(struct background *b, uint32_t n)
 bool background_first(const struct background *b);
 /* Delete the first `results` requests, in the open turn of the view. */
 int background_consume(struct background *b, uint32_t results, struct leat_error *err);
-/* A turn that did so, and sent new ones, is in the view. */
-void background_committed(struct group *g, uint32_t results, uint32_t requests);
+/* A turn that did so is in the view; perhaps it took none. */
+void background_taken(struct group *g, uint32_t results);
 /* So many requests wait in this group or a peer that depots must wait, too. */
 bool background_behind(const struct group *g);
 

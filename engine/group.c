@@ -172,6 +172,7 @@ int group_step(struct group *g, struct leat_error *err)
     /* What is seen now would be taken for part of a turn that is held. */
     if (g->held == NULL)
         rv = hops_poll(g, &came, err);
+    atomic_store(&g->stats.open_turns, progress_open_turns(g->progress));
     if (rv == 0)
         rv = unread_step(g, err);
     if (rv == 0)
@@ -347,6 +348,15 @@ uint64_t group_foreign_frontier(struct group *g, uint32_t foreign, uint32_t part
     if ((partition & (g->config.groups - 1)) != g->config.number)
         return UINT64_MAX;
     return acks_frontier(g->acks, g->foreign[foreign].first + partition / g->config.groups);
+}
+
+/* A turn counts before others see what it does, and what it opens shows before what it ends: read in the other order. */
+bool group_idle(struct group *g, uint64_t *turns)
+{
+    bool idle = atomic_load(&g->stats.background_waiting) == 0 && group_lag(g) == 0 && atomic_load(&g->stats.open_turns) == 0;
+
+    *turns = atomic_load(&g->stats.turns);
+    return idle;
 }
 
 uint64_t group_lag(struct group *g)

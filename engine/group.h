@@ -96,6 +96,9 @@ void group_give(struct group *g, struct derive_hold *hold);
 uint32_t group_partition(const struct group *g, uint32_t depot, uint32_t partition);
 /* Up to where foreign reads of a depot partition are processed; for leat_wait. UINT64_MAX: not read here. */
 uint64_t group_foreign_frontier(struct group *g, uint32_t foreign, uint32_t partition);
+/* Nothing is under way from here, and nothing waits. *turns: taken so far, so that who looks at several groups twice knows
+ * whether one gave another something to do meanwhile. */
+bool group_idle(struct group *g, uint64_t *turns);
 /* Rows not yet processed, over all partitions: for statistics. */
 uint64_t group_lag(struct group *g);
 

@@ -303,3 +303,50 @@ int leat_wait(struct leat *l, uint32_t timeout_ms, struct leat_error *err)
             return err != NULL ? err->code : LEAT_EIO;
     return reached ? 0 : leat_fail(err, LEAT_ETIMEOUT, "not everything was processed within %u ms", timeout_ms);
 }
+
+/* ---- Waiting for nothing to do ---- */
+
+/* All groups, one after another. */
+static bool all_idle(struct leat *l, uint32_t modules, uint64_t *turns)
+{
+    bool idle = foreigners_there(l, modules);
+
+    *turns = 0;
+    for (uint32_t i = 0; i < modules; i++)
+        for (uint32_t j = 0; j < l->module[i]->groups && idle; j++) {
+            uint64_t taken;
+
+            idle = group_idle(l->module[i]->group[j], &taken);
+            *turns += taken;
+        }
+    return idle;
+}
+
+/* What one group had from another while they were looked at made a turn. */
+static bool idle_twice(struct leat *l, uint32_t modules)
+{
+    uint64_t before, after;
+
+    return all_idle(l, modules, &before) && all_idle(l, modules, &after) && before == after;
+}
+
+int leat_wait_idle(struct leat *l, uint32_t timeout_ms, struct leat_error *err)
+{
+    enum { FIRST_US = 100, MOST_US = 20000 };
+    int64_t until = clock_real()->monotonic_ns(clock_real()) + timeout_ms * INT64_C(1000000);
+    uint32_t modules = node_modules(l), pause_us = FIRST_US;
+
+    while (!idle_twice(l, modules)) {
+        for (uint32_t i = 0; i < modules; i++) {
+            int rv = module_status(l->module[i], err);
+
+            if (rv != 0)
+                return rv;
+        }
+        if (clock_real()->monotonic_ns(clock_real()) >= until)
+            return leat_fail(err, LEAT_ETIMEOUT, "there was something to do for %u ms", timeout_ms);
+        usleep(pause_us);
+        pause_us = pause_us * 2 < MOST_US ? pause_us * 2 : MOST_US;
+    }
+    return 0;
+}

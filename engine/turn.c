@@ -179,6 +179,9 @@ static int release(struct turn *t)
     const struct batch *b = t->batch;
 
     t->applied = true;
+    /* What others wait for shows before what they waited for ends: group_idle. */
+    atomic_fetch_add(&g->stats.turns, 1);
+    atomic_fetch_add(&g->stats.background_waiting, t->requests);
     atomic_store(&g->released, ++g->journal_next);
     if (group_crashes(g, "turn.applied"))
         return LEAT_ECANCELED;
@@ -186,11 +189,13 @@ static int release(struct turn *t)
     apply_cursors(g, b);
     bool open = apply_progress(g, b, (uint32_t)(g->seen_progress.size / sizeof(struct batch_progress)));
     leat_assert(open);
+    atomic_store(&g->stats.open_turns, progress_open_turns(g->progress));
+    atomic_store(&g->stats.open_rows, progress_open_records(g->progress));
     buffer_clear(&g->seen_progress);
     for (uint32_t i = 0; i < g->config.groups; i++)
         for (uint32_t n = 0; n < t->taken[i]; n++)
             hop_consumed(g, i);
-    background_committed(g, t->results, t->requests);
+    background_taken(g, t->results);
     for (uint32_t i = 0; i < b->outputs; i++)
         if (g->peer[b->output[i].group].group != NULL)
             hop_push(g->peer[b->output[i].group].group, g->config.number, b->output[i].previous, b->turn,
@@ -411,12 +416,9 @@ static void set_budget(struct group *g, const struct turn *t)
 
 static void count_turn(struct group *g, const struct turn *t, int64_t start)
 {
-    atomic_fetch_add(&g->stats.turns, 1);
     atomic_fetch_add(&g->stats.rows, t->inputs);
     histogram_add(&g->stats.turn_rows, t->inputs);
     histogram_add(&g->stats.turn_ns, (uint64_t)(now_ns(g) - start));
-    atomic_store(&g->stats.open_turns, progress_open_turns(g->progress));
-    atomic_store(&g->stats.open_rows, progress_open_records(g->progress));
 }
 
 /* Sweep a little in each turn, so that unlinked subtrees never cost a turn of their own. */

@@ -330,8 +330,6 @@ static void refuse_request(struct turn *t, const struct background_job *j, const
     snprintf(input, sizeof(input), "turn %llu, row %u for background nodes", (unsigned long long)(j->key >> BACKGROUND_ITEM_BITS),
              (uint32_t)j->key & ((1U << BACKGROUND_ITEM_BITS) - 1));
     snprintf(text, sizeof(text), "%s%s", why, reason);
-    log_print(LOG_WARN, "engine", "module %s, group %u, node %s: a row goes to the dead letters: %s", g->plan->module->name,
-              g->config.number, node->name, text);
     turn_dead_letter(t, &g->plan->topology[j->at.topology], node, j->task, text, input, buffer_bytes(&j->row));
 }
 
@@ -350,8 +348,11 @@ static void take_result(struct turn *t, const struct turn_input *in, const struc
         refuse_request(t, j, where, g->poison_reason);
         return;
     }
-    if (j->code != 0)
+    if (j->code != 0) {
+        log_print(LOG_WARN, "engine", "module %s, group %u, node %s: a row goes to the dead letters: %s", g->plan->module->name,
+                  g->config.number, node->name, j->why.text);
         refuse_request(t, j, "", j->why.text);
+    }
     for (uint64_t i = 0; i < j->rows; i++) {
         struct leat_span row = reader_span(&r);
 

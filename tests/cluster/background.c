@@ -153,10 +153,164 @@ static void in_all_ways(void **state)
     }
 }
 
+/* ---- Crashes ---- */
+
+static int run_through(struct leat_test *t, uint64_t *seed, struct leat_error *err)
+{
+    int crashes = 0, rv;
+
+    while ((rv = leat_test_run(t, err)) == LEAT_ECANCELED)
+        crashes += 1 + come_back(t, next_random(seed), err);
+    must_with(rv, err);
+    return crashes;
+}
+
+static int survives(const char *point, uint64_t seed)
+{
+    enum { FEW = 25 };
+    struct way way = {.seed = seed, .groups = 1U << seed % 4, .cut_rows = seed % 3 == 0 ? 3 : 0, .force_hops = seed % 2 == 0};
+    struct leat_test *t = open_way(&upkeep, &way, NULL);
+    struct leat_error err = {0, ""};
+    int64_t total[KEYS] = {0}, seen[KEYS] = {0};
+    int crashes = 0;
+
+    for (int i = 0; i < FEW; i++) {
+        uint32_t key = (uint32_t)next_random(&seed) % KEYS;
+        int64_t number = (int64_t)(next_random(&seed) % 4) + 1;
+
+        must(leat_test_append(t, "numbers", LEAT_ROW(leat_u32(key), leat_i64(number)), &err));
+        total[key] += number * (number + 1) / 2;
+        seen[key]++;
+        if (i % 5 == 0)
+            leat_test_crash_at(t, point, 1 + (uint32_t)next_random(&seed) % 4);
+        for (int s = 0; s < 3; s++)
+            if (leat_test_step(t, &err) == LEAT_ECANCELED)
+                crashes += 1 + come_back(t, next_random(&seed), &err);
+        if (i % 20 == 10)
+            crashes += come_back(t, 1, &err);
+    }
+    crashes += run_through(t, &seed, &err);
+    check(t, total, seen);
+    leat_test_crash_at(t, NULL, 0);
+    crashes += come_back(t, 1, &err);
+    crashes += run_through(t, &seed, &err);
+    check(t, total, seen);
+    assert_int_equal(waiting(t), 0);
+    leat_test_close(t);
+    return crashes;
+}
+
+static void through_crashes(void **state)
+{
+    (void)state;
+    for (const char *const *point = leat_test_points(); *point != NULL; point++) {
+        int crashes = 0;
+
+        if (strncmp(*point, "turn.", 5) != 0 && strncmp(*point, "background.", 11) != 0)
+            continue; /* those of views know nothing of this: crashes.c */
+        for (uint64_t seed = 1; seed <= 3; seed++)
+            crashes += survives(*point, seed + (uint64_t)(point - leat_test_points()) * 16);
+        print_message("%s: %d crashes\n", *point, crashes);
+        assert_true(crashes > 0);
+    }
+}
+
+/* What waits is there after a restart, and no run has happened twice as far as anybody can see. */
+static void what_waits_survives(void **state)
+{
+    struct way way = {.seed = 11, .groups = 2};
+    struct leat_test *t = open_way(&upkeep, &way, NULL);
+    struct leat_error err = {0, ""};
+    int64_t total[KEYS] = {0}, seen[KEYS] = {0};
+    uint64_t most = 0;
+
+    (void)state;
+    for (uint32_t i = 0; i < 30; i++) {
+        must(leat_test_append(t, "numbers", LEAT_ROW(leat_u32(i % KEYS), leat_i64(3)), &err));
+        total[i % KEYS] += 6;
+        seen[i % KEYS]++;
+    }
+    for (int i = 0; i < 30; i++) {
+        assert_true(leat_test_step(t, &err) >= 0);
+        must(leat_test_restart(t, &err));
+        most = waiting(t) > most ? waiting(t) : most;
+    }
+    assert_true(most > 0);
+    must(leat_test_run(t, &err));
+    check(t, total, seen);
+    leat_test_close(t);
+}
+
+/* ---- Rows that fail ---- */
+
+struct letters {
+    int of[ODDITIES + 1], elsewhere, all;
+};
+
+static int see_letter(void *context, const struct leat_record *record, const struct leat_batch *row)
+{
+    static const char *const wanted[] = {NULL, "this one fails", "what it emitted fails at node 'apply': this one fails later",
+                                         "it writes, but background nodes only read", "it emits more than 16 MiB for one row",
+                                         "this one is rejected", "what it emitted fails at node 'direct': a row for node 'pass' names task 9999"};
+    struct leat_span reason = leat_at(row, 0, 3).as.bytes, node = leat_at(row, 0, 1).as.bytes, bytes = leat_at(row, 0, 5).as.bytes;
+    struct letters *l = context;
+    char text[1300];
+
+    (void)record;
+    snprintf(text, sizeof(text), "%.*s", (int)reason.size, (const char *)reason.base);
+    /* What fails behind a hop fails there, as any row. */
+    bool here = node.size == 4 && memcmp(node.base, "look", 4) == 0;
+    l->elsewhere += !here;
+    if (here)
+        assert_int_equal(bytes.size, 12); /* {key, number}: it can be sent again */
+    for (int what = 1; what <= ODDITIES; what++)
+        l->of[what] += here && strncmp(text, wanted[what], strlen(wanted[what])) == 0;
+    l->all++;
+    return 0;
+}
+
+static void who_fails_is_a_dead_letter(void **state)
+{
+    (void)state;
+    for (int w = 0; w < WAYS; w++) {
+        struct leat_test *t = open_way(&upkeep, &ways[w], NULL);
+        struct leat_error err = {0, ""};
+        int64_t total[KEYS] = {0}, seen[KEYS] = {0};
+        struct letters letters = {{0}, 0, 0};
+        struct leat_depot *d;
+
+        for (int i = 0; i < 60; i++) {
+            int64_t number = i % 5 == 0 ? -1 - i / 5 % ODDITIES : i % 3 + 1;
+            uint32_t key = (uint32_t)i % KEYS;
+
+            must(leat_test_append(t, "numbers", LEAT_ROW(leat_u32(key), leat_i64(number)), &err));
+            total[key] += number > 0 ? number * (number + 1) / 2 : 0;
+            seen[key]++;
+            if (i % 7 == 0)
+                must(leat_test_run(t, &err));
+        }
+        must(leat_test_run(t, &err));
+        check(t, total, seen);
+        assert_int_equal(waiting(t), 0);
+        must(leat_depot_find(leat_test_leat(t), "upkeep", "dead_letters", &d, &err));
+        for (uint32_t p = 0; p < leat_depot_partitions(d); p++)
+            must(leat_depot_read(d, p, 0, 1000, see_letter, &letters, NULL, &err));
+        assert_int_equal(letters.all, 12);
+        assert_int_equal(letters.elsewhere, 4 - letters.of[-FAILS_LATER] - letters.of[-LOSES_ITS_WAY]);
+        assert_true(ways[w].groups > 1 || letters.elsewhere == 0);
+        for (int what = 1; what <= ODDITIES; what++)
+            if (what != -FAILS_LATER && what != -LOSES_ITS_WAY)
+                assert_int_equal(letters.of[what], 2);
+        leat_test_close(t);
+    }
+}
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(in_all_ways),
+        cmocka_unit_test(through_crashes),
+        cmocka_unit_test(what_waits_survives),
+        cmocka_unit_test(who_fails_is_a_dead_letter),
     };
 
     return cmocka_run_group_tests_name("cluster_background", tests, NULL, NULL);

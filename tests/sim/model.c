@@ -140,6 +140,8 @@ static void node_row(struct model *m, uint32_t at, uint32_t task, const struct s
     struct sim_row out[RULE_MOST];
     struct leat_value key = leat_u32(row->key);
 
+    if (n->background && m->one_depot)
+        return;
     if (sim_rejects(n, row) || (m->module->forced && sim_poisons(n, row))) {
         m->dead_letters++;
         return;

@@ -186,6 +186,7 @@ static void choose_run(struct random *r, struct sim_module *m, uint32_t at)
     n->keep = (enum keep)below(r, KEEP_RUNS);
     n->reject_in = below(r, 6) == 0 ? 11 : 0;
     n->poison_in = n->parents == 0 && n->route == LEAT_LOCAL && below(r, 6) == 0 ? 17 : 0;
+    n->background = below(r, 4) == 0;
 }
 
 /* The highest depot that rows of a node come from. */
@@ -223,9 +224,14 @@ static void choose_end(struct random *r, struct sim_module *m, uint32_t at)
 static void settle(struct sim_module *m, struct sim_node *n)
 {
     n->ordered = is_ordered(m, n);
+    n->background = n->background && n->emits;
+    if (n->background) {
+        n->keep = KEEP_NOTHING;
+        n->poison_in = 0;
+    }
     if (n->keep == KEEP_CHAIN && !n->ordered)
         n->keep = KEEP_TOTALS;
-    if (n->keep == KEEP_NOTHING && (!n->emits || n->loop))
+    if (n->keep == KEEP_NOTHING && !n->background && (!n->emits || n->loop))
         n->keep = KEEP_TOTALS;
     n->pstate = -1;
     if (n->keep == KEEP_NOTHING || n->keep == KEEP_DEPOT)
@@ -409,7 +415,8 @@ static void describe_node(struct sim_module *m, uint32_t at)
         snprintf(from + strlen(from), sizeof(from) - strlen(from), "%sd%u", from[0] != '\0' ? ", " : "", n->depot[i]);
     for (uint32_t i = 0; i < n->parents; i++)
         snprintf(from + strlen(from), sizeof(from) - strlen(from), "%sn%u", from[0] != '\0' ? ", " : "", n->parent[i]);
-    *to = (struct leat_node){.name = text(m, "n%u", at), .from = text(m, "%s", from), .route = n->route};
+    *to = (struct leat_node){.name = text(m, "n%u", at), .from = text(m, "%s", from), .route = n->route,
+                             .background = n->background};
     if (n->keep < KEEP_RUNS) {
         to->run = runs[at];
         to->emits = n->emits ? "key: u32, value: i64, id: u64" : NULL;
@@ -429,7 +436,7 @@ static void describe_node(struct sim_module *m, uint32_t at)
 
 static bool may_return(const struct sim_module *m, const struct sim_node *n)
 {
-    return n->keep < KEEP_RUNS && n->depots == 1 && n->parents == 0 && n->route != LEAT_ALL && m->depot[n->depot[0]].client;
+    return n->keep < KEEP_RUNS && !n->background && n->depots == 1 && n->parents == 0 && n->route != LEAT_ALL && m->depot[n->depot[0]].client;
 }
 
 static void describe(struct sim_module *m)
@@ -543,7 +550,7 @@ void sim_module_print(const struct sim_module *m)
             printf(" in p%d", n->pstate);
         if (n->keep == KEEP_DEPOT)
             printf(" d%u", n->into);
-        printf("%s%s%s\n", n->ordered ? ", in order" : "", n->reject_in > 0 ? ", rejects" : "",
+        printf("%s%s%s%s\n", n->background ? ", in the background" : "", n->ordered ? ", in order" : "", n->reject_in > 0 ? ", rejects" : "",
                n->poison_in > 0 ? ", poison" : "");
     }
 }

@@ -60,6 +60,7 @@ struct sim_node {
     bool emits;
     bool ordered;       /* rows of a task and key come in the order of one depot partition */
     bool loop;
+    bool background;    /* a run that keeps nothing */
     uint32_t reject_in; /* a row is rejected once in so many ids; 0: never */
     uint32_t poison_in; /* first nodes: the run fails */
     uint32_t into;      /* KEEP_DEPOT */

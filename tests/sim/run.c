@@ -421,9 +421,9 @@ bool sim_settle(void)
     struct leat_error err = {0};
 
     for (uint32_t i = 0; i < sim_module.depots + 2 && !stopped(); i++) {
-        if (leat_wait(sim.leat, 600000, &err) != 0) {
+        if (leat_wait_idle(sim.leat, 600000, &err) != 0) {
             if (!excuse(err.code))
-                sim_fail("not everything is processed in 600 s: %s", err.text);
+                sim_fail("there is still something to do after 600 s: %s", err.text);
             stop(err.text);
         }
         fiber_sleep(SECOND);

@@ -33,6 +33,7 @@ int call_clock_gettime(clockid_t clock, struct timespec *out) __asm__("clock_get
 int call_pause(useconds_t us) __asm__("usleep");
 ssize_t call_getrandom(void *out, size_t size, unsigned flags) __asm__("getrandom");
 pid_t call_getpid(void) __asm__("getpid");
+int call_priority(int which, id_t who, int priority) __asm__("setpriority");
 
 /* ---- Threads ---- */
 
@@ -198,4 +199,13 @@ ssize_t call_getrandom(void *out, size_t size, unsigned flags)
 pid_t call_getpid(void)
 {
     return fiber_current() != 0 ? PROCESS_ID : (pid_t)syscall(SYS_getpid);
+}
+
+/* All fibers are one thread. */
+int call_priority(int which, id_t who, int priority)
+{
+    (void)which;
+    (void)who;
+    (void)priority;
+    return 0;
 }
