@@ -43,7 +43,8 @@ const float *vector_coarse_find(const struct vector_coarse *c, uint32_t number);
 /* Bytes that a search for n in this version needs. */
 size_t vector_coarse_room(const struct vector_coarse *c, uint32_t n);
 /* The n nearest, nearest first, of equal distances the lower number first; returns how many: n or all there are. table:
- * made of the query (vector_query_begin) for other scans, else NULL. room: aligned to 64. */
+ * made of the query (vector_query_begin, VECTOR_EPSILON) for other scans, else NULL. room: at any alignment. Among many centroids rows
+ * are chosen by bounds from codes before distances are computed: of a hundred of the nearest one may be missing. */
 uint32_t vector_coarse_search(const struct vector_coarse *c, const float *query, const struct vector_query *table,
                               uint32_t n, struct vector_near *out, void *room);
 /* The same for many: those of query[i] lie at out + i * n. Returns how many each has. */

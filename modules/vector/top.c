@@ -3,16 +3,6 @@
 
 #include <math.h>
 #include <stdbool.h>
-#include <stdlib.h>
-
-static int compare(const void *left, const void *right)
-{
-    const struct vector_best *a = left, *b = right;
-
-    if (a->distance != b->distance)
-        return a->distance < b->distance ? -1 : 1;
-    return a->number < b->number ? -1 : a->number > b->number;
-}
 
 static inline bool farther(struct vector_best a, struct vector_best b)
 {
@@ -62,8 +52,17 @@ void vector_top_keep(struct vector_top *t, float distance, uint64_t number)
         t->threshold = t->item[0].distance;
 }
 
+/* The worst goes to the end, again and again. */
 void vector_top_sort(struct vector_top *t)
 {
-    if (t->count > 1)
-        qsort(t->item, t->count, sizeof(*t->item), compare);
+    uint32_t count = t->count;
+
+    while (t->count > 1) {
+        struct vector_best worst = t->item[0];
+
+        t->count--;
+        sift_down(t, t->item[t->count]);
+        t->item[t->count] = worst;
+    }
+    t->count = count;
 }

@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "modules/vector/coarse_set.h"
+#include "modules/vector/top.h"
+
+#include <math.h>
+#include <string.h>
+
+/* A search with codes: a lower bound of each distance; the exact distances of a few with the least bounds, of which the
+ * n-th is an upper bound; then those of all whose lower bound is not above it. */
+
+enum { BLOCK = COARSE_BLOCK, GROUP = COARSE_GROUP, SPAN = GROUP * BLOCK };
+
+/* Centroids for each one wished from which on codes are of use; bounds of one block in STRIDE say where the least ones
+ * end; rows compared at a time. */
+enum { CODED_SHARE = 8, STRIDE = 8, BATCH = 64 };
+
+struct search {
+    const struct vector_coarse *c;
+    const struct vector_distance *kernel;
+    const float *query;
+    float *lower;   /* of each place */
+    uint32_t *mask; /* of each block */
+    uint8_t *table;
+    struct vector_top top;
+    /* Places to be compared next. */
+    uint32_t count, place[BATCH];
+};
+
+static bool by_codes(const struct vector_coarse *c, uint32_t n)
+{
+    return c->coded && c->count >= COARSE_CODED_FROM && n <= c->count / CODED_SHARE;
+}
+
+static void *take(uintptr_t *at, size_t size)
+{
+    uintptr_t begin = *at;
+
+    *at += (size + 63) / 64 * 64;
+    return (void *)begin;
+}
+
+/* Everything from `at` on; returns the end. At 0 that is the size. */
+static uintptr_t lay_out(struct search *s, const struct vector_coarse *c, uint32_t n, uintptr_t at)
+{
+    size_t groups = (c->count + SPAN - 1) / SPAN;
+
+    *s = (struct search){.c = c};
+    vector_top_begin(&s->top, take(&at, n * sizeof(struct vector_best)), n);
+    if (!by_codes(c, n))
+        return at;
+    s->table = take(&at, 4 * (size_t)c->dims);
+    s->lower = take(&at, groups * SPAN * sizeof(float));
+    s->mask = take(&at, groups * GROUP * sizeof(uint32_t));
+    return at;
+}
+
+size_t vector_coarse_room(const struct vector_coarse *c, uint32_t n)
+{
+    struct search s;
+
+    return lay_out(&s, c, n < c->count ? n : c->count, 0) + 64;
+}
+
+/* ---- Exact distances ---- */
+
+static void push(struct search *s, float distance, uint32_t place)
+{
+    uint64_t number = s->c->block[place / BLOCK]->number[place % BLOCK];
+
+    vector_top_push(&s->top, s->c->metric == VECTOR_DOT ? -distance : distance, number << 32 | place);
+}
+
+static void compare_all(struct search *s)
+{
+    const struct vector_coarse *c = s->c;
+    float distance[BLOCK];
+
+    for (uint32_t first = 0; first < c->count; first += BLOCK) {
+        uint32_t n = c->count - first < BLOCK ? c->count - first : BLOCK;
+
+        s->kernel->strided(s->query, coarse_row(c, first), c->dims * sizeof(float), n, c->dims, distance);
+        for (uint32_t i = 0; i < n; i++)
+            push(s, distance[i], first + i);
+    }
+}
+
+static void compare_batch(struct search *s)
+{
+    const void *row[BATCH];
+    float distance[BATCH];
+
+    for (uint32_t i = 0; i < s->count; i++)
+        row[i] = coarse_row(s->c, s->place[i]);
+    s->kernel->pointers(s->query, row, s->count, s->c->dims, distance);
+    for (uint32_t i = 0; i < s->count; i++)
+        push(s, distance[i], s->place[i]);
+    s->count = 0;
+}
+
+/* Those of the masks that can still be among the nearest. */
+static void compare_masked(struct search *s)
+{
+    uint32_t blocks = (s->c->count + BLOCK - 1) / BLOCK;
+
+    for (uint32_t b = 0; b < blocks; b++)
+        for (uint32_t m = s->mask[b]; m != 0; m &= m - 1) {
+            uint32_t place = b * BLOCK + (uint32_t)__builtin_ctz(m);
+
+            if (s->lower[place] > s->top.threshold)
+                continue;
+            s->place[s->count++] = place;
+            if (s->count == BATCH)
+                compare_batch(s);
+        }
+    compare_batch(s);
+}
+
+/* ---- Bounds ---- */
+
+/* Of blocks 0, stride, 2 * stride...: the lanes with above < value <= bound; returns how many. */
+static uint32_t between_portable(const float *value, uint32_t blocks, uint32_t stride, float above, float bound,
+                                 uint32_t *mask)
+{
+    uint32_t count = 0;
+
+    for (uint32_t b = 0; b < blocks; b += stride) {
+        mask[b] = 0;
+        for (uint32_t i = 0; i < BLOCK; i++)
+            mask[b] |= (uint32_t)(value[b * BLOCK + i] > above && value[b * BLOCK + i] <= bound) << i;
+        count += (uint32_t)__builtin_popcount(mask[b]);
+    }
+    return count;
+}
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+__attribute__((target("avx2,popcnt"))) static uint32_t between_avx2(const float *value, uint32_t blocks, uint32_t stride,
+                                                                    float above, float bound, uint32_t *mask)
+{
+    __m256 least = _mm256_set1_ps(above), most = _mm256_set1_ps(bound);
+    uint32_t count = 0;
+
+    for (uint32_t b = 0; b < blocks; b += stride) {
+        uint32_t found = 0;
+
+        for (uint32_t i = 0; i < BLOCK; i += 8) {
+            __m256 v = _mm256_load_ps(value + (size_t)b * BLOCK + i);
+            __m256 in = _mm256_and_ps(_mm256_cmp_ps(v, least, _CMP_GT_OQ), _mm256_cmp_ps(v, most, _CMP_LE_OQ));
+
+            found |= (uint32_t)_mm256_movemask_ps(in) << i;
+        }
+        mask[b] = found;
+        count += (uint32_t)__builtin_popcount(found);
+    }
+    return count;
+}
+
+__attribute__((target("avx512f,popcnt"))) static uint32_t between_avx512(const float *value, uint32_t blocks,
+                                                                         uint32_t stride, float above, float bound,
+                                                                         uint32_t *mask)
+{
+    __m512 least = _mm512_set1_ps(above), most = _mm512_set1_ps(bound);
+    uint32_t count = 0;
+
+    for (uint32_t b = 0; b < blocks; b += stride) {
+        __m512 low = _mm512_load_ps(value + (size_t)b * BLOCK), high = _mm512_load_ps(value + (size_t)b * BLOCK + 16);
+        uint32_t found = _mm512_mask_cmp_ps_mask(_mm512_cmp_ps_mask(low, least, _CMP_GT_OQ), low, most, _CMP_LE_OQ);
+
+        found |= (uint32_t)_mm512_mask_cmp_ps_mask(_mm512_cmp_ps_mask(high, least, _CMP_GT_OQ), high, most, _CMP_LE_OQ)
+                 << 16;
+        mask[b] = found;
+        count += (uint32_t)__builtin_popcount(found);
+    }
+    return count;
+}
+#endif
+
+static uint32_t between(const struct search *s, uint32_t stride, float above, float bound)
+{
+    uint32_t blocks = (s->c->count + BLOCK - 1) / BLOCK;
+
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512f"))
+        return between_avx512(s->lower, blocks, stride, above, bound, s->mask);
+    if (__builtin_cpu_supports("avx2"))
+        return between_avx2(s->lower, blocks, stride, above, bound, s->mask);
+#endif
+    return between_portable(s->lower, blocks, stride, above, bound, s->mask);
+}
+
+/* Numbers in the order of the floats, and back. */
+static int32_t ordered(float f)
+{
+    int32_t i;
+
+    memcpy(&i, &f, sizeof(i));
+    return i < 0 ? i ^ INT32_MAX : i;
+}
+
+static float unordered(int32_t i)
+{
+    float f;
+
+    i = i < 0 ? i ^ INT32_MAX : i;
+    memcpy(&f, &i, sizeof(f));
+    return f;
+}
+
+/* A bound that of the blocks of a sample at least `rank` rows pass and, where bounds differ, not half as many more. */
+static float bound_of_rank(const struct search *s, uint32_t stride, uint32_t rank)
+{
+    int64_t low = ordered(-INFINITY), high = ordered(INFINITY);
+
+    while (low < high) {
+        int64_t middle = low + (high - low) / 2;
+        uint32_t count = between(s, stride, -INFINITY, unordered((int32_t)middle));
+
+        if (count < rank)
+            low = middle + 1;
+        else
+            high = middle;
+        if (count >= rank && count <= rank + rank / 2)
+            break;
+    }
+    return unordered((int32_t)high);
+}
+
+/* ---- Scan ---- */
+
+static struct vector_scan scan_of(const struct search *s, const struct vector_query *q)
+{
+    float square = vector_distance(VECTOR_L2, LEAT_F32_VECTOR)->one(s->query, s->c->middle, s->c->dims);
+    float base = square;
+
+    if (s->c->metric == VECTOR_DOT)
+        base = -s->kernel->one(s->query, s->c->middle, s->c->dims);
+    return (struct vector_scan){.query = q, .base = base, .distance = sqrtf(square), .threshold = INFINITY};
+}
+
+/* Places that are not used get a bound that nothing passes. */
+static void find_bounds(struct search *s, const struct vector_query *made)
+{
+    const struct vector_coarse *c = s->c;
+    struct vector_query own;
+    struct vector_scan scan = scan_of(s, made != NULL ? made : &own);
+
+    if (made == NULL)
+        vector_query_begin(&own, s->query, c->dims, VECTOR_EPSILON, s->table);
+    for (uint32_t first = 0; first < c->count; first += SPAN) {
+        uint32_t left = (c->count - first + BLOCK - 1) / BLOCK;
+
+        scan.blocks = c->group[first / SPAN]->codes;
+        scan.count = left < GROUP ? left : GROUP;
+        scan.lower = s->lower + first;
+        scan.mask = s->mask + first / BLOCK;
+        vector_scan(&scan);
+    }
+    for (uint32_t place = c->count; place % BLOCK != 0; place++)
+        s->lower[place] = INFINITY;
+}
+
+static void compare_by_codes(struct search *s, const struct vector_query *table)
+{
+    uint32_t n = s->top.k, stride = s->c->count >= 2048 ? STRIDE : 1, rank = (n + n / 4) / stride + 4;
+    float bound;
+
+    find_bounds(s, table);
+    bound = bound_of_rank(s, stride, rank);
+    if (between(s, 1, -INFINITY, bound) < n)
+        between(s, 1, -INFINITY, bound = bound_of_rank(s, 1, n));
+    compare_masked(s);
+    between(s, 1, bound, s->top.threshold);
+    compare_masked(s);
+}
+
+uint32_t vector_coarse_search(const struct vector_coarse *c, const float *query, const struct vector_query *table,
+                              uint32_t n, struct vector_near *out, void *room)
+{
+    struct search s;
+
+    n = n < c->count ? n : c->count;
+    lay_out(&s, c, n, ((uintptr_t)room + 63) / 64 * 64);
+    s.kernel = vector_distance(c->metric, LEAT_F32_VECTOR);
+    s.query = query;
+    if (n > 0 && by_codes(c, n))
+        compare_by_codes(&s, table);
+    else
+        compare_all(&s);
+    vector_top_sort(&s.top);
+    for (uint32_t i = 0; i < s.top.count; i++) {
+        struct vector_best *b = &s.top.item[i];
+
+        out[i] = (struct vector_near){b->distance, (uint32_t)(b->number >> 32), coarse_row(c, (uint32_t)b->number)};
+    }
+    return s.top.count;
+}
+
+uint32_t vector_coarse_search_many(const struct vector_coarse *c, const float *const *query, uint32_t queries, uint32_t n,
+                                   struct vector_near *out, void *room)
+{
+    uint32_t found = n < c->count ? n : c->count;
+
+    for (uint32_t i = 0; i < queries; i++)
+        vector_coarse_search(c, query[i], NULL, n, out + (size_t)i * n, room);
+    return found;
+}
