@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 
 /* Rows of an append; and bytes under way, fewer than the intake of one group takes. */
 enum { BATCH_ROWS = 1000, BATCH_BYTES = 1 << 20, MOST_BYTES = LIMIT_PENDING_APPEND / 2 };
@@ -145,6 +146,42 @@ static int append_all(struct leat_depot *d, struct recall_set *s, uint64_t sessi
     return sent != 0 ? sent : code != 0 ? leat_fail(err, code, "vectors were not processed: %s", leat_code_text(code)) : 0;
 }
 
+/* ---- Upkeep ---- */
+
+struct upkeep {
+    double waiting, runs;
+};
+
+static void add_stat(void *context, const struct leat_stat *stat)
+{
+    struct upkeep *u = context;
+
+    u->waiting += strcmp(stat->name, "background_waiting") == 0 ? stat->value : 0;
+    u->runs += strcmp(stat->name, "background_runs_total") == 0 ? stat->value : 0;
+}
+
+/* Until nothing waits for the background, what it emitted is processed, and it had nothing to run meanwhile. */
+static int settle(struct leat *l, struct leat_error *err)
+{
+    enum { MINUTES = 30 };
+    const struct timespec pause = {0, 10000000};
+    double started = bench_now();
+
+    while (bench_now() - started < 60 * MINUTES) {
+        struct upkeep before = {0, 0}, after = {0, 0};
+
+        leat_stats(l, add_stat, &before);
+        int rv = leat_wait(l, MINUTES * 60000, err);
+        if (rv != 0)
+            return rv;
+        leat_stats(l, add_stat, &after);
+        if (before.waiting + after.waiting == 0 && before.runs == after.runs)
+            return 0;
+        nanosleep(&pause, NULL);
+    }
+    return leat_fail(err, LEAT_ETIMEOUT, "the upkeep in the background did not come to an end in %d minutes", MINUTES);
+}
+
 /* ---- Building ---- */
 
 /* Is the base in the depot already? LEAT_EEXISTS: something else is, or a part. */
@@ -179,7 +216,7 @@ int recall_build(struct leat *l, const struct recall_module *m, struct recall_se
         rv = append_all(d, s, session, err);
     out->seconds = bench_now() - started;
     if (rv == 0)
-        rv = leat_wait(l, 3600000, err);
+        rv = settle(l, err);
     out->settled = bench_now() - started;
     out->busy = recall_processors() - busy;
     madvise((void *)(uintptr_t)s->base.base, s->base.size, MADV_RANDOM);
