@@ -299,7 +299,7 @@ struct leat_option {
  * a page with their neighbours, and move with them). */
 struct leat_derivation; /* the committed state of a group that a version is made of */
 
-/* An element of a PState in .from that a turn wrote, once for each. */
+/* An element of a PState in .from that a turn wrote: once for each, in order of task, PState and key. */
 struct leat_change {
     struct leat_task *task; /* to read what it is now */
     uint32_t pstate;
@@ -309,10 +309,10 @@ struct leat_change {
 
 struct leat_derive {
     const char *from; /* PStates, "centroids, postings": each a leaf, rows<..>, set, or map or list of leaves or rows<..> */
-    /* Make the first version. */
+    /* Make the first version, while the module is launched. Both fail, too, by an error that sticks to a task. */
     int (*build)(struct leat_derivation *d, void **state, struct leat_error *err);
-    /* Make the next version; *state = old when these changes do not matter. An error, here and there, is the end of the
-     * group: it stops until it is opened again, and then builds. */
+    /* Make the next version; *state = old when these changes do not matter. The turn is acknowledged afterwards: be quick.
+     * An error is the module's end: it stops until it is launched again, and then builds. */
     int (*apply)(struct leat_derivation *d, void *old, const struct leat_change *change, uint32_t changes, void **state,
                  struct leat_error *err);
     /* Free a version: the oldest first, when nobody reads it any more. */
@@ -461,7 +461,8 @@ LEAT_API const struct leat_options *leat_options(const struct leat_task *t);
 /* The request of a query: one row. Borrowed until the request ends. */
 LEAT_API const struct leat_batch *leat_request(const struct leat_task *t);
 /* What the module derives from this task's group. In a stream: as committed before the turn, whatever it has written. In a
- * query: of the very snapshot that it reads. NULL: the error sticks to t. Borrowed until the turn or request ends. */
+ * query or background node: of the very snapshot that it reads. NULL: the error sticks to t. Borrowed until the turn,
+ * request or run ends. Aborts where the module derives nothing, and with tasks of views. */
 LEAT_API const void *leat_derived(const struct leat_task *t);
 /* Memory until the turn or request ends; aligned to 64. Never NULL: past the limit the error sticks to t. */
 LEAT_API void *leat_alloc(struct leat_task *t, size_t size);
