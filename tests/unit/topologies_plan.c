@@ -458,6 +458,8 @@ static void test_node_rules(void **state)
         {{"n", .from = "lines", .fold = &leat_count, .emits = "a: i64"}, "has .emits, but a fold knows what it emits"},
         {{"n", .from = "lines", .route = (enum leat_route)99, .run = run}, "has an unknown .route"},
         {{"n", .from = "lines", .route = LEAT_TO_ORIGIN, .run = run}, "routes to the origin, which only queries have"},
+        {{"n", .from = "lines", .fold = &leat_count, .background = true}, "topology 'flow': node 'n' is a background node, so it needs .run"},
+        {{"n", .from = "lines", .into = "words", .background = true}, "node 'n' is a background node, so it needs .run"},
         {{"n", .from = "lines", .run = run, .emits = "a: str,, b"}, "topology 'flow', node 'n', emits"},
         {{"n", .from = "lines", .run = run, .emits = "a: str"}, "node 'n': nobody reads what it emits"},
         {{"n", .from = "line", .run = run}, "node 'n': reads 'line', which is no depot or node of this topology (did you mean 'lines'?)"},
@@ -484,6 +486,37 @@ static void test_node_rules(void **state)
                   "a scalar that is never null; it reads {w: str?}");
     refuse_stream(LIST({"split", .from = "lines", .run = run}, {"n", .from = "split", .route = LEAT_BY_KEY, .run = run}),
                   "a scalar that is never null; it reads {}");
+}
+
+/* Their rows wait in a PState, which nobody can name. */
+static void test_background(void **state)
+{
+    struct leat_topology list[] = {{"flow", LEAT_STREAM, .nodes = LIST({"n", .from = "lines", .run = run, .background = true})}, {.name = NULL}};
+    struct leat_topology query[] = {{"ask", LEAT_QUERY, .takes = "a: str", .nodes = LIST({"n", .from = "request", .route = LEAT_TO_ORIGIN, .run = run, .emits = "a: str", .into = "reply", .background = true})}, {.name = NULL}};
+    const struct leat_pstate_declaration taken[] = {{"background", "map<str, i64>"}, {NULL, NULL}};
+    struct leat_module m = world(list);
+    struct buffer text = {0};
+
+    (void)state;
+    struct plan *p = must_open(&m, NULL);
+    assert_int_equal(p->background, p->pstates - 1);
+    assert_int_equal(plan_pstate_find(p, "background"), p->background);
+    plan_fingerprint(p, &text);
+    plan_streams(p, &text);
+    plan_draw_text(p, &text);
+    buffer_u8(&text, 0);
+    assert_non_null(strstr((char *)text.base, "pstate background map<u64, struct{topology: str, node: str, task: u32, row: bytes}>\n"));
+    assert_non_null(strstr((char *)text.base, "stream flow node n takes text: str background\n"));
+    assert_non_null(strstr((char *)text.base, "run in the background"));
+    buffer_fini(&text);
+    plan_close(p);
+    m.pstates = taken;
+    refuse(&m, NULL, "PState 'background' is made by Leat, for the rows of background nodes: give yours another name");
+    m = world(query);
+    refuse(&m, NULL, "topology 'ask': node 'n' is a background node, which only streams have");
+    refuse_stream(LIST({"n", .from = "lines", .run = run, .emits = "k: str", .background = true},
+                       {"f", .from = "n", .route = LEAT_BY_KEY, .fold = &leat_count, .into = "background"}),
+                  "folds into 'background', which is no PState of the module");
 }
 
 static void test_depot_sinks(void **state)
@@ -745,7 +778,8 @@ int main(void)
         cmocka_unit_test(test_option_rules),    cmocka_unit_test(test_depot_rules),
         cmocka_unit_test(test_pstate_rules),    cmocka_unit_test(test_limits),
         cmocka_unit_test(test_topology_rules),  cmocka_unit_test(test_node_rules),
-        cmocka_unit_test(test_depot_sinks),     cmocka_unit_test(test_stream_folds),
+        cmocka_unit_test(test_background),      cmocka_unit_test(test_depot_sinks),
+        cmocka_unit_test(test_stream_folds),
         cmocka_unit_test(test_query_rules),     cmocka_unit_test(test_foreign_depot),
         cmocka_unit_test(test_open_and_close),  cmocka_unit_test(test_fingerprint),
         cmocka_unit_test(test_draw),            cmocka_unit_test(test_draw_long),
