@@ -10,9 +10,9 @@
 
 enum { BLOCK = COARSE_BLOCK, GROUP = COARSE_GROUP, SPAN = GROUP * BLOCK };
 
-/* Centroids for each one wished from which on codes are of use; bounds of one block in STRIDE say where the least ones
+/* Centroids for each one wished from which on codes are of use; bounds that are looked at to find where the least ones
  * end; rows compared at a time. */
-enum { CODED_SHARE = 8, STRIDE = 8, BATCH = 64 };
+enum { CODED_SHARE = 8, SAMPLE = 2048, BATCH = 64 };
 
 struct search {
     const struct vector_coarse *c;
@@ -254,6 +254,8 @@ static void find_bounds(struct search *s, const struct vector_query *made)
         scan.count = left < GROUP ? left : GROUP;
         scan.lower = s->lower + first;
         scan.mask = s->mask + first / BLOCK;
+        scan.ahead_count = left > GROUP ? (left < 2 * GROUP ? left - GROUP : GROUP) : 0;
+        scan.ahead = scan.ahead_count > 0 ? c->group[first / SPAN + 1]->codes : NULL;
         vector_scan(&scan);
     }
     for (uint32_t place = c->count; place % BLOCK != 0; place++)
@@ -262,7 +264,7 @@ static void find_bounds(struct search *s, const struct vector_query *made)
 
 static void compare_by_codes(struct search *s, const struct vector_query *table)
 {
-    uint32_t n = s->top.k, stride = s->c->count >= 2048 ? STRIDE : 1, rank = (n + n / 4) / stride + 4;
+    uint32_t n = s->top.k, stride = s->c->count / SAMPLE + 1, rank = (n + n / 4) / stride + 4;
     float bound;
 
     find_bounds(s, table);
