@@ -26,6 +26,7 @@ struct top {
     struct entry *entry;
     uint32_t *heap;  /* places of entries, the worst first */
     uint32_t count;
+    uint32_t room;   /* for entries: grows up to k */
     uint32_t *slot;  /* entry + 1 by hash of the id */
     uint32_t slots;
 };
@@ -60,19 +61,32 @@ static void top_init(const struct leat_fold_use *use, void *state)
     memset(state, 0, sizeof(struct top));
 }
 
-/* Room comes with the first row: most states of a query never get one. */
+enum { ROOM = 32 };
+
+/* Room comes with the first row, as most states of a query never get one, and grows: k may be large, and rows few. */
 static void make_room(const struct leat_fold_use *use, struct top *t)
 {
     const struct top_of *of = leat_fold_memory(use);
-    uint32_t slots = 16;
+    struct top old = *t;
 
-    while (slots < of->k * 2)
-        slots *= 2;
-    t->entry = leat_fold_alloc(use, (of->k + 1) * sizeof(*t->entry));
-    t->heap = leat_fold_alloc(use, (of->k + 1) * sizeof(*t->heap));
-    t->slots = slots;
-    t->slot = leat_fold_alloc(use, slots * sizeof(*t->slot));
-    memset(t->slot, 0, slots * sizeof(*t->slot));
+    t->room = old.room == 0 ? ROOM : 2 * old.room;
+    t->room = t->room < of->k ? t->room : of->k;
+    for (t->slots = 16; t->slots < t->room * 2;)
+        t->slots *= 2;
+    t->entry = leat_fold_alloc(use, t->room * sizeof(*t->entry));
+    t->heap = leat_fold_alloc(use, t->room * sizeof(*t->heap));
+    t->slot = leat_fold_alloc(use, t->slots * sizeof(*t->slot));
+    memset(t->slot, 0, t->slots * sizeof(*t->slot));
+    for (uint32_t i = 0; i < old.count; i++) {
+        uint32_t slot = (uint32_t)old.entry[i].hash & (t->slots - 1);
+
+        t->entry[i] = old.entry[i];
+        t->heap[i] = old.heap[i];
+        while (t->slot[slot] != 0)
+            slot = (slot + 1) & (t->slots - 1);
+        if (of->id >= 0)
+            t->slot[slot] = i + 1;
+    }
 }
 
 /* A number's place in the order wanted, exact for all types. false: it has none. */
@@ -221,6 +235,9 @@ static void offer(const struct leat_fold_use *use, struct top *t, uint64_t rank,
 {
     const struct top_of *of = leat_fold_memory(use);
     uint64_t hash = of->id >= 0 ? leat_hash(id) : 0;
+
+    if (t->count == t->room && t->room < of->k)
+        make_room(use, t);
     uint32_t slot = of->id >= 0 ? slot_of(use, t, id, hash) : 0, entry;
 
     if (of->id >= 0 && t->slot[slot] != 0) {
@@ -266,8 +283,6 @@ static int top_step(const struct leat_fold_use *use, void *state, const struct l
 
         if (!rank_of(of, &v, &rank) || (t->count == of->k && rank > t->entry[t->heap[0]].rank))
             continue;
-        if (t->entry == NULL)
-            make_room(use, t);
         struct leat_value id = of->id >= 0 ? leat_at(in, i, (uint32_t)of->id) : leat_null();
         offer(use, t, rank, &id, in, i, span_of(NULL, 0));
     }
@@ -282,8 +297,6 @@ static int top_merge(const struct leat_fold_use *use, void *state, const void *o
     for (uint32_t i = 0; i < b->count; i++) {
         struct leat_value id = id_of(use, b->entry[i].row);
 
-        if (a->entry == NULL)
-            make_room(use, a);
         offer(use, a, b->entry[i].rank, &id, NULL, 0, b->entry[i].row);
     }
     return 0;
@@ -314,8 +327,6 @@ static int top_load(const struct leat_fold_use *use, void *state, struct leat_sp
             return LEAT_ECORRUPT;
         void *copy = leat_fold_alloc(use, row.size + 1);
         memcpy(copy, row.base, row.size);
-        if (t->entry == NULL)
-            make_room(use, t);
         struct leat_value id = id_of(use, span_of(copy, row.size));
         offer(use, t, rank, &id, NULL, 0, span_of(copy, row.size));
     }
