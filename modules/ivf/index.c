@@ -303,8 +303,34 @@ static void read_tail(struct making *m, struct index_posting *p, const struct in
                      &(struct filling){l, piece, first, p->rows - first});
 }
 
+/* Codes lie together: a scan reads those of a posting in one go, and pages of the file hold mostly vectors. */
+static void read_codes(struct making *m, struct index_posting *p)
+{
+    const struct layout *l = &m->x->v->layout;
+    uint32_t blocks = (p->rows + BLOCK - 1) / BLOCK;
+
+    if (l->width == 0 || blocks == 0)
+        return;
+    p->codes = aligned_alloc(64, ((size_t)blocks * l->block + 63) & ~(size_t)63);
+    if (p->codes == NULL) {
+        no_memory(m);
+        return;
+    }
+    for (uint32_t block = 0; block < blocks;) {
+        const struct piece_layout *layout;
+        uint32_t first;
+        const uint8_t *piece = index_piece(l, p, block * BLOCK, &layout, &first);
+        uint32_t count = layout->rows / BLOCK;
+
+        memcpy(p->codes + (size_t)block * l->block, piece, (size_t)count * l->block);
+        block += count;
+    }
+}
+
 static void discard_posting(struct making *m, struct index_posting *old, bool tail)
 {
+    if (old->codes != NULL)
+        discard(m, old->codes);
     for (uint32_t i = old->chunks; tail && i < old->pieces; i++)
         discard(m, (void *)(uintptr_t)old->piece[i]);
     discard(m, old);
@@ -330,6 +356,8 @@ static void read_posting(struct making *m, uint32_t number)
         read_chunks(m, p, old);
         if (m->rv == 0)
             read_tail(m, p, old);
+        if (m->rv == 0)
+            read_codes(m, p);
     }
     if (old != NULL)
         discard_posting(m, old, !there);
@@ -406,6 +434,7 @@ static void drop(void *state)
 
         for (uint32_t piece = p != NULL ? p->chunks : 0; p != NULL && piece < p->pieces; piece++)
             free((void *)(uintptr_t)p->piece[piece]);
+        free(p != NULL ? p->codes : NULL);
         free(p);
     }
     for (uint32_t i = 0; !x->succeeded && i < x->pages; i++)

@@ -19,6 +19,7 @@ struct index_posting {
     uint32_t rows, live, moving;
     uint32_t chunks, pieces;
     uint32_t *live_mask, *moving_mask; /* by block of 32 rows */
+    uint8_t *codes;                    /* the blocks of all rows, one after another, in memory; NULL: none */
     const uint8_t *piece[];            /* chunks in the file, then pieces of the tail in memory */
 };
 

@@ -6,23 +6,26 @@
 
 #include "modules/vector/distance.h"
 
-enum { BLOCKS_MOST = 4, LANES_MOST = BLOCKS_MOST * BLOCK };
+enum { BLOCKS_MOST = 16, LANES_MOST = BLOCKS_MOST * BLOCK };
+
+struct candidate {
+    float lower;
+    uint32_t row;
+};
 
 struct scan_room {
-    float estimate[LANES_MOST], lower[LANES_MOST], distance[LANES_MOST];
-    const void *row[LANES_MOST];
-    uint32_t at[LANES_MOST];
+    float lower[LANES_MOST], distance[LANES_MOST];
+    const void *vector[LANES_MOST];
+    struct candidate candidate[LANES_MOST];
     uint32_t mask[BLOCKS_MOST], live[BLOCKS_MOST];
     const struct index_posting *posting[];
 };
 
-/* Some rows of one posting that lie in one piece. */
+/* Some blocks of one posting. */
 struct part {
-    uint64_t place;              /* of the posting */
-    const struct piece_layout *layout;
-    const uint8_t *piece;
-    uint32_t block, blocks;      /* of the piece */
-    uint32_t first;              /* row of the posting that its first block begins with */
+    const struct index_posting *posting;
+    uint64_t place;
+    uint32_t block, blocks;
 };
 
 size_t scan_room_size(uint32_t postings)
@@ -48,13 +51,17 @@ static const struct vector_distance *kernel(const struct layout *l)
     return vector_distance(metric[l->metric], l->type);
 }
 
-static float as_known(const struct scan *s, const struct part *part, uint32_t at, float d)
+static float as_known(const struct scan *s, const struct index_posting *p, uint32_t row, float d)
 {
+    const struct piece_layout *layout;
+    uint32_t first;
+
     if (s->layout->metric == METRIC_L2 || s->layout->metric == METRIC_HAMMING)
         return d;
     if (s->layout->metric == METRIC_DOT)
         return -d;
-    d = 1.0F - d / (s->norm * layout_norm(part->layout, part->piece, at));
+    const uint8_t *piece = index_piece(s->layout, p, row, &layout, &first);
+    d = 1.0F - d / (s->norm * layout_norm(layout, piece, row - first));
     return d < 0 ? 0 : d;
 }
 
@@ -77,51 +84,78 @@ struct hit scan_hit(const struct scan *s, const struct vector_best *found, const
 }
 
 /* Is it there already, in the posting that it comes from or goes to? Copies have the same distance. */
-static bool twice(const struct scan *s, float distance, uint64_t id)
+static bool twice(const struct scan *s, const struct vector_best *found)
 {
     for (uint32_t i = 0; i < s->top.count; i++)
-        if (s->top.item[i].distance == distance && scan_hit(s, &s->top.item[i], NULL).number == id)
+        if (s->top.item[i].distance == found->distance &&
+            scan_hit(s, &s->top.item[i], NULL).number == scan_hit(s, found, NULL).number)
             return true;
     return false;
 }
 
-/* Rows at[0..count) of the piece, of which the distances are known now. */
-static void offer(struct scan *s, const struct part *part, uint32_t count)
+static void offer(struct scan *s, const struct part *part, uint32_t row, float distance)
+{
+    struct vector_best found = {as_known(s, part->posting, row, distance), part->place << 32 | row};
+
+    if (found.distance <= s->top.threshold && (!s->copies || !twice(s, &found)))
+        vector_top_push(&s->top, found.distance, found.number);
+}
+
+static const void *vector_at(const struct scan *s, const struct index_posting *p, uint32_t row)
+{
+    const struct piece_layout *layout;
+    uint32_t first;
+    const uint8_t *piece = index_piece(s->layout, p, row, &layout, &first);
+
+    return layout_vector(s->layout, layout, piece, row - first);
+}
+
+static void measure(struct scan *s, const struct part *part, const struct candidate *c, uint32_t count)
 {
     struct scan_room *r = s->room;
 
-    for (uint32_t i = 0; i < count; i++) {
-        float d = as_known(s, part, r->at[i], r->distance[i]);
-
-        if (d > s->top.threshold ||
-            (s->copies && twice(s, d, layout_number(part->layout, part->piece, r->at[i]))))
-            continue;
-        vector_top_push(&s->top, d, part->place << 32 | (part->first + r->at[i] - part->block * BLOCK));
-    }
+    for (uint32_t i = 0; i < count; i++)
+        r->vector[i] = vector_at(s, part->posting, c[i].row);
+    kernel(s->layout)->pointers(s->vector, r->vector, count, s->layout->dims, r->distance);
+    for (uint32_t i = 0; i < count; i++)
+        offer(s, part, c[i].row, r->distance[i]);
     s->counts.ranked += count;
-}
-
-static uint32_t gather(struct scan *s, const struct part *part, uint32_t from, uint32_t count)
-{
-    struct scan_room *r = s->room;
-
-    r->at[count] = from;
-    r->row[count] = layout_vector(s->layout, part->layout, part->piece, from);
-    return count + 1;
-}
-
-static void measure(struct scan *s, const struct part *part, uint32_t count)
-{
-    kernel(s->layout)->pointers(s->vector, s->room->row, count, s->layout->dims, s->room->distance);
-    offer(s, part, count);
 }
 
 /* ---- Codes first ---- */
 
-/* Rows that passed are measured some at a time: each time the threshold falls, fewer are left. */
+/* Candidates are measured some at a time, the best first: each time the threshold falls, fewer are left. */
 enum { TOGETHER = 16 };
 
-static void rank(struct scan *s, const struct part *part)
+/* The `count` least of them to the front, by rounds of partitioning. */
+static void best_first(struct candidate *c, uint32_t all, uint32_t count)
+{
+    uint32_t low = 0, high = all;
+
+    while (high - low > 1 && low < count) {
+        float pivot = c[low + (high - low) / 2].lower;
+        uint32_t left = low, right = high - 1;
+
+        for (;;) {
+            while (c[left].lower < pivot)
+                left++;
+            while (c[right].lower > pivot)
+                right--;
+            if (left >= right)
+                break;
+            struct candidate moved = c[left];
+            c[left++] = c[right];
+            c[right--] = moved;
+        }
+        uint32_t middle = right + 1;
+        if (middle <= count)
+            low = middle > low ? middle : low + 1;
+        else
+            high = middle < high ? middle : high - 1;
+    }
+}
+
+static uint32_t candidates(const struct scan *s, const struct part *part)
 {
     struct scan_room *r = s->room;
     uint32_t count = 0;
@@ -130,76 +164,105 @@ static void rank(struct scan *s, const struct part *part)
         for (uint32_t mask = r->mask[b]; mask != 0; mask &= mask - 1) {
             uint32_t lane = b * BLOCK + (uint32_t)__builtin_ctz(mask);
 
-            if (r->lower[lane] > threshold(s))
-                continue;
-            count = gather(s, part, part->block * BLOCK + lane, count);
-            if (count < TOGETHER)
-                continue;
-            measure(s, part, count);
-            count = 0;
+            r->candidate[count++] = (struct candidate){r->lower[lane], part->block * BLOCK + lane};
         }
-    if (count > 0)
-        measure(s, part, count);
+    return count;
 }
 
-static uint32_t live_rows(struct scan *s, const struct part *part, const uint32_t *live)
+static uint32_t under(struct candidate *c, uint32_t count, float most)
 {
-    struct scan_room *r = s->room;
+    uint32_t kept = 0;
+
+    for (uint32_t i = 0; i < count; i++)
+        if (c[i].lower <= most)
+            c[kept++] = c[i];
+    return kept;
+}
+
+static void rank(struct scan *s, const struct part *part)
+{
+    struct candidate *c = s->room->candidate;
+    uint32_t left = candidates(s, part);
+
+    while (left > TOGETHER) {
+        best_first(c, left, TOGETHER);
+        measure(s, part, c, TOGETHER);
+        c += TOGETHER;
+        left = under(c, left - TOGETHER, threshold(s));
+    }
+    if (left > 0)
+        measure(s, part, c, left);
+}
+
+/* ---- Which rows ---- */
+
+/* Rows that pass the filter, of blocks that may lie in several pieces. */
+static void filter_part(struct scan *s, const struct part *part)
+{
+    uint32_t pass[BLOCKS_MOST];
+
+    for (uint32_t done = 0; done < part->blocks;) {
+        const struct piece_layout *layout;
+        uint32_t first, block = part->block + done;
+        const uint8_t *piece = index_piece(s->layout, part->posting, block * BLOCK, &layout, &first);
+        uint32_t at = block - first / BLOCK, count = layout->rows / BLOCK - at;
+
+        if (count > part->blocks - done)
+            count = part->blocks - done;
+        filter_blocks(s->filter, piece + layout->attributes, layout->rows / BLOCK, at, count, pass);
+        for (uint32_t i = 0; i < count; i++)
+            s->room->live[done + i] &= pass[i];
+        done += count;
+    }
+}
+
+static bool any_live(struct scan *s, const struct part *part)
+{
     uint32_t any = 0;
 
-    memcpy(r->live, live, part->blocks * sizeof(*live));
-    if (s->filter != NULL) {
-        uint32_t pass[BLOCKS_MOST];
-
-        filter_blocks(s->filter, part->piece + part->layout->attributes, part->layout->rows / BLOCK, part->block,
-                      part->blocks, pass);
-        for (uint32_t i = 0; i < part->blocks; i++)
-            r->live[i] &= pass[i];
-    }
+    memcpy(s->room->live, part->posting->live_mask + part->block, part->blocks * sizeof(uint32_t));
+    if (s->filter != NULL)
+        filter_part(s, part);
     for (uint32_t i = 0; i < part->blocks; i++)
-        any |= r->live[i];
-    return any;
+        any |= s->room->live[i];
+    return any != 0;
 }
 
 /* All that live of a part, without codes: of bits, the vectors are their own codes. */
 static void measure_all(struct scan *s, const struct part *part)
 {
-    uint32_t count = 0;
+    struct scan_room *r = s->room;
 
-    for (uint32_t b = 0; b < part->blocks; b++)
-        for (uint32_t mask = s->room->live[b]; mask != 0; mask &= mask - 1)
-            count = gather(s, part, (part->block + b) * BLOCK + (uint32_t)__builtin_ctz(mask), count);
-    if (count > 0)
-        measure(s, part, count);
+    memcpy(r->mask, r->live, part->blocks * sizeof(*r->mask));
+    measure(s, part, r->candidate, candidates(s, part));
 }
 
-static void scan_part(struct scan *s, const struct part *part, const struct probe *probe, const uint32_t *live,
-                      const void *ahead)
+static void scan_part(struct scan *s, const struct part *part, const struct probe *probe, const void *ahead)
 {
     const struct layout *l = s->layout;
     struct scan_room *r = s->room;
 
     s->counts.rows += part->blocks * BLOCK;
-    if (live_rows(s, part, live) == 0)
+    if (!any_live(s, part))
         return;
     if (probe == NULL || l->width == 0) {
         measure_all(s, part);
         return;
     }
     struct vector_scan scan = {.query = &s->query, .base = probe->base, .distance = probe->distance,
-                               .threshold = threshold(s), .blocks = part->piece + (size_t)part->block * l->block,
+                               .threshold = threshold(s), .blocks = part->posting->codes + (size_t)part->block * l->block,
                                .count = part->blocks, .live = r->live, .ahead = ahead, .ahead_count = part->blocks,
                                .mask = r->mask, .lower = r->lower};
     if (vector_scan(&scan) > 0)
         rank(s, part);
 }
 
-/* The first blocks of the posting scanned next. */
-static const void *first_piece(const struct scan *s, uint64_t place, uint32_t count)
+/* The first codes of the posting scanned next. */
+static const void *next_codes(const struct scan *s, uint64_t place, uint32_t count)
 {
     while (++place < count)
-        if (s->posting[place] != NULL && s->posting[place]->rows > 0)
-            return s->posting[place]->piece[0];
+        if (s->posting[place] != NULL && s->posting[place]->codes != NULL)
+            return s->posting[place]->codes;
     return NULL;
 }
 
@@ -209,22 +272,12 @@ static void scan_posting(struct scan *s, uint64_t place, const struct probe *pro
     uint32_t blocks = (p->rows + BLOCK - 1) / BLOCK;
 
     s->counts.postings++;
-    for (uint32_t block = 0; block < blocks;) {
-        struct part part = {.place = place, .first = block * BLOCK};
-        uint32_t first;
+    for (uint32_t block = 0; block < blocks; block += BLOCKS_MOST) {
+        struct part part = {p, place, block, blocks - block < BLOCKS_MOST ? blocks - block : BLOCKS_MOST};
+        bool last = block + BLOCKS_MOST >= blocks;
 
-        part.piece = index_piece(s->layout, p, block * BLOCK, &part.layout, &first);
-        part.block = block - first / BLOCK;
-        uint32_t left = part.layout->rows / BLOCK - part.block;
-        part.blocks = left < BLOCKS_MOST ? left : BLOCKS_MOST;
-        if (block + part.blocks > blocks)
-            part.blocks = blocks - block;
-        uint32_t next = block + part.blocks, behind;
-        const struct piece_layout *layout;
-        const uint8_t *ahead = next < blocks ? index_piece(s->layout, p, next * BLOCK, &layout, &behind)
-                                             : first_piece(s, place, count);
-        scan_part(s, &part, probe, p->live_mask + block, ahead);
-        block = next;
+        scan_part(s, &part, probe, last || p->codes == NULL ? next_codes(s, place, count)
+                                                            : p->codes + (size_t)(block + BLOCKS_MOST) * s->layout->block);
     }
 }
 
