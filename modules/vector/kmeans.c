@@ -351,11 +351,24 @@ static bool refill(struct work *w)
     return used > 0;
 }
 
+typedef float four __attribute__((vector_size(16)));
+typedef double four_wide __attribute__((vector_size(32)));
+
 static void add_row(struct work *w, uint32_t c, const void *row)
 {
     double *sum = w->sum + (size_t)c * w->o->dims;
+    uint32_t i = 0;
 
-    for (uint32_t i = 0; i < w->o->dims; i++)
+    for (; i + 4 <= w->o->dims; i += 4) {
+        four x;
+        four_wide total;
+
+        memcpy(&x, (const uint8_t *)row + 4 * (size_t)i, sizeof(x));
+        memcpy(&total, sum + i, sizeof(total));
+        total += __builtin_convertvector(x, four_wide);
+        memcpy(sum + i, &total, sizeof(total));
+    }
+    for (; i < w->o->dims; i++)
         sum[i] += (double)value(row, i);
 }
 

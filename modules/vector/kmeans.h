@@ -38,8 +38,9 @@ struct vector_clusters {
 int vector_kmeans(const struct vector_kmeans *o, const void *const *row, uint32_t rows, struct vector_clusters *out,
                   struct leat_error *err);
 /* The same for thousands of centres: about the root of their number first, those split in proportion to their rows.
- * Then `refine` rounds of all rows against all centres, each of which costs rows * centres distances, as does a bound;
- * with neither the centre of a row is the nearest of those with the same first one. */
+ * Then `refine` rounds of all rows against all centres, each of which costs rows * centres distances; a bound costs one
+ * more, and several where many centres reach it. With neither the centre of a row is the nearest of those that came of
+ * the same first one. */
 int vector_kmeans_tree(const struct vector_kmeans *o, uint32_t refine, const void *const *row, uint32_t rows,
                        struct vector_clusters *out, struct leat_error *err);
 
