@@ -211,7 +211,7 @@ AVX512 ALWAYS uint32_t term(enum vector_metric metric, enum leat_type type, cons
 {
     __m512i square = _mm512_setzero_si512(), bias = square;
 
-    if (metric == VECTOR_DOT && !query)
+    if (!is_integer(type) || (metric == VECTOR_DOT && !query))
         return 0;
     for (size_t i = 0; i < dims; i += 64) {
         __m512i v = load(type, 64, vector, i, true, dims - i);

@@ -65,7 +65,7 @@ ALWAYS float of_integers(enum vector_metric metric, enum leat_type type, const v
 
         sum += (uint32_t)(metric == VECTOR_L2 ? (x - y) * (x - y) : x * y);
     }
-    return type == LEAT_I8_VECTOR ? (float)(int32_t)sum : (float)sum;
+    return type == LEAT_I8_VECTOR && metric == VECTOR_DOT ? (float)(int32_t)sum : (float)sum;
 }
 
 ALWAYS uint32_t of_word(enum vector_metric metric, const uint8_t *a, const uint8_t *b, size_t size)

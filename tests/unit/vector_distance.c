@@ -223,11 +223,175 @@ static void a_pair_in_a_block_has_the_same_sum_in_any_company(void **state)
     }
 }
 
+/* ---- Ends of what there is ---- */
+
+/* The largest sums: more than a signed number of 32 bits holds, and than a float does exactly. */
+static void the_largest_integers_do_not_overflow(void **state)
+{
+    uint32_t variants, dims = VECTOR_DIMS_MAX;
+    const struct vector_kernels *const *kernels = vector_kernels_all(&variants);
+    uint8_t *low = malloc(dims), *high = malloc(dims);
+    static const uint8_t ends[][2] = {{0, 255}, {255, 255}, {0x80, 0x7f}, {0x80, 0x80}, {0x7f, 0x7f}, {0x55, 0xaa}};
+
+    (void)state;
+    for (uint32_t e = 0; e < sizeof(ends) / sizeof(*ends); e++) {
+        const void *query = low, *row = high;
+
+        memset(low, ends[e][0], dims);
+        memset(high, ends[e][1], dims);
+        for (uint32_t t = 0; t < TYPES; t++)
+            for (uint32_t metric = 0; !is_float(types[t]) && metric < VECTOR_METRICS; metric++)
+                for (uint32_t v = 0; v < variants; v++) {
+                    const struct vector_distance *d = &kernels[v]->distances->of[metric][types[t]];
+                    float block;
+
+                    if (d->one == NULL)
+                        continue;
+                    for (uint32_t less = 0; less < 80; less += 8) {
+                        expect("one", metric, types[t], low, high, dims - less, d->one(low, high, dims - less));
+                        d->block(&query, 1, &row, 1, dims - less, &block, 1);
+                        expect("block", metric, types[t], low, high, dims - less, block);
+                    }
+                }
+    }
+    free(low);
+    free(high);
+}
+
+static void put(enum leat_type type, uint8_t *to, uint32_t i, float f, uint16_t h)
+{
+    if (type == LEAT_F32_VECTOR)
+        memcpy(to + 4 * (size_t)i, &f, 4);
+    else
+        memcpy(to + 2 * (size_t)i, &h, 2);
+}
+
+/* One infinity or NaN at any place decides alone. */
+static void infinity_and_nan_are_kept(void **state)
+{
+    enum { DIMS = 150 };
+    uint32_t variants;
+    const struct vector_kernels *const *kernels = vector_kernels_all(&variants);
+    uint8_t a[4 * DIMS], b[4 * DIMS];
+    const void *query = a, *row = b;
+    float block;
+
+    (void)state;
+    for (uint32_t t = 0; t < 2; t++)
+        for (uint32_t i = 0; i < DIMS; i++)
+            for (uint32_t v = 0; v < variants; v++)
+                for (uint32_t metric = VECTOR_L2; metric <= VECTOR_DOT; metric++) {
+                    const struct vector_distance *d = &kernels[v]->distances->of[metric][types[t]];
+
+                    for (uint32_t j = 0; j < DIMS; j++)
+                        put(types[t], a, j, 1, 0x3c00), put(types[t], b, j, 2, 0x4000);
+                    put(types[t], b, i, -INFINITY, 0xfc00);
+                    d->block(&query, 1, &row, 1, DIMS, &block, 1);
+                    same("infinity", d->one(a, b, DIMS), metric == VECTOR_L2 ? INFINITY : -INFINITY);
+                    same("infinity in a block", block, metric == VECTOR_L2 ? INFINITY : -INFINITY);
+                    put(types[t], b, i, NAN, 0x7e00);
+                    d->block(&query, 1, &row, 1, DIMS, &block, 1);
+                    assert_true(isnan(d->one(a, b, DIMS)) && isnan(block));
+                }
+}
+
+/* Every number of 16 bits, and all others at random. */
+static void numbers_become_floats(void **state)
+{
+    enum { MOST = 65536 };
+    uint32_t variants;
+    const struct vector_kernels *const *kernels = vector_kernels_all(&variants);
+    uint8_t *row = malloc(4 * MOST + 64);
+    float *out = malloc((MOST + 1) * sizeof(*out));
+
+    (void)state;
+    for (uint32_t round = 0; round < 60; round++)
+        for (uint32_t t = 0; t < TYPES; t++) {
+            enum leat_type type = types[t];
+            uint32_t dims = round == 0 ? MOST : type == LEAT_BITS ? 8 + below(50) * 8 : 1 + below(200);
+            uint8_t *at = row + below(64);
+
+            fill(type, at, dims);
+            for (uint32_t i = 0; round == 0 && type == LEAT_F16_VECTOR && i < MOST; i++)
+                put(type, at, i, 0, (uint16_t)i);
+            for (uint32_t v = 0; v < variants; v++) {
+                out[dims] = 42;
+                kernels[v]->distances->floats[type](at, dims, out);
+                for (uint32_t i = 0; i < dims; i++) {
+                    double wish = element(type, at, i);
+
+                    assert_true(isnan(wish) ? isnan(out[i]) : (double)out[i] == wish);
+                }
+                assert_true(out[dims] == 42);
+            }
+        }
+    free(row);
+    free(out);
+}
+
+/* Vectors that end where memory ends, and that begin where it begins. */
+static void nothing_beyond_the_ends_is_touched(void **state)
+{
+    enum { MOST = 150, N = 13 };
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), inner = (4 * MOST * N + page - 1) / page * page;
+    uint8_t *map = mmap(NULL, inner + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *base = map + page;
+    uint32_t variants;
+    const struct vector_kernels *const *kernels = vector_kernels_all(&variants);
+    float out[N * N], numbers[MOST];
+
+    (void)state;
+    assert_true(map != MAP_FAILED && mprotect(base, inner, PROT_READ | PROT_WRITE) == 0);
+    memset(base, 0x11, inner);
+    for (uint32_t t = 0; t < TYPES; t++)
+        for (uint32_t dims = types[t] == LEAT_BITS ? 8 : 1; dims <= MOST; dims += types[t] == LEAT_BITS ? 8 : 1)
+            for (uint32_t n = 1; n <= N; n++)
+                for (uint32_t v = 0; v < variants; v++) {
+                    size_t size = leat_vector_size(types[t], dims);
+                    const uint8_t *first[2] = {base, base + inner - n * size};
+                    const struct vector_distance *d = &kernels[v]->distances->of[VECTOR_L2][types[t]];
+                    const void *row[N];
+
+                    for (uint32_t end = 0; end < 2; end++) {
+                        for (uint32_t i = 0; i < n; i++)
+                            row[i] = first[end] + i * size;
+                        d->strided(row[n - 1], row[0], size, n, dims, out);
+                        d->pointers(row[0], row, n, dims, out);
+                        d->block(row, n, row, n, dims, out, N);
+                        assert_true(out[0] == 0);
+                        kernels[v]->distances->floats[types[t]](row[n - 1], dims, numbers);
+                    }
+                }
+    munmap(map, inner + 2 * page);
+}
+
+static void what_has_no_meaning_is_not_there(void **state)
+{
+    float row[2][3] = {{1, 2, 3}, {4, 5, 6}}, squares[2], numbers[3];
+    const struct vector_distance *l2 = vector_distance(VECTOR_L2, LEAT_F32_VECTOR);
+
+    (void)state;
+    assert_null(vector_distance(VECTOR_HAMMING, LEAT_F32_VECTOR));
+    assert_null(vector_distance(VECTOR_L2, LEAT_STR));
+    assert_null(vector_distance(VECTOR_METRICS, LEAT_F32_VECTOR));
+    assert_null(vector_distance(VECTOR_L2, (enum leat_type)VECTOR_TYPES));
+    assert_non_null(vector_distance(VECTOR_HAMMING, LEAT_BITS));
+    assert_true(l2->one(row[0], row[1], 3) == 27);
+    vector_squares(LEAT_F32_VECTOR, row, sizeof(row[0]), 2, 3, squares);
+    assert_true(squares[0] == 14 && squares[1] == 77);
+    vector_floats(LEAT_F32_VECTOR, row[1], 3, numbers);
+    assert_memory_equal(numbers, row[1], sizeof(numbers));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(distances_are_those_of_the_model),
         cmocka_unit_test(a_pair_in_a_block_has_the_same_sum_in_any_company),
+        cmocka_unit_test(the_largest_integers_do_not_overflow),
+        cmocka_unit_test(infinity_and_nan_are_kept),
+        cmocka_unit_test(numbers_become_floats),
+        cmocka_unit_test(nothing_beyond_the_ends_is_touched),
+        cmocka_unit_test(what_has_no_meaning_is_not_there),
     };
     int failed;
 
