@@ -245,7 +245,8 @@ struct leat_node {
     const char *emits;            /* schema of the rows that run emits; NULL: none */
     const char *into;             /* fold: a PState, or "reply" in a query; neither run nor fold: a depot */
     /* A run in a stream, beside the turns: each row waits, durably, until a thread of its own runs the node over it (a batch
-     * of one) and the newest committed state. It reads, as a query does, and writes nothing; what it emits, at most 16 MiB,
+     * of one) and the newest committed state. It reads PStates and leat_derived as a query does, and writes nothing;
+     * leat_ack_return does nothing, loops are counted anew behind it. What it emits, at most 16 MiB,
      * comes into a turn that ends the waiting in the same commit: once in effect, though it may run again after a crash.
      * Rows run in the order in which a group took them, but a turn may take what several emitted: what one leads to, the
      * next may not see yet. PROCESSED does not wait for it. A row whose run fails, or whose results fail a turn, is a dead

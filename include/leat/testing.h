@@ -48,7 +48,8 @@ LEAT_API int leat_test_append(struct leat_test *t, const char *depot, struct lea
 /* The same with a session and a sequence: a repeat changes nothing. */
 LEAT_API int leat_test_append_once(struct leat_test *t, const char *depot, struct leat_row row, uint64_t session,
                                    uint64_t sequence, struct leat_error *err);
-/* Let groups take turns, in an order by the seed, until all effects of all appends are committed everywhere.
+/* Let groups take turns, in an order by the seed, until all effects of all appends are committed everywhere, and
+ * background nodes, which run in these steps, have nothing to do.
  * LEAT_ECANCELED: a crash that was asked for happened, now or before; go on with leat_test_restart, or _restart_group. */
 LEAT_API int leat_test_run(struct leat_test *t, struct leat_error *err);
 /* One step of one group, by the seed, of those that did not crash. 1: it did something, 0: it had nothing to do; errors as leat_test_run. */

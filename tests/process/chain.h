@@ -3,7 +3,8 @@
 #define TESTS_PROCESS_CHAIN_H
 
 /* A module whose state shows losses, repeats and changes of order: a hash over the numbers of each key, one after another,
- * and a count for each hop. It derives a copy of both, which the query "differs" compares. */
+ * and a count for each hop, once in turns and once more by way of a background node. It derives a copy of the first two, which
+ * the query "differs" compares. */
 
 #include "leat/leat.h"
 
@@ -37,6 +38,13 @@ static inline int chain(struct leat_task *t, const struct leat_batch *in)
         leat_put(t, 0, LEAT_KEYS(key), LEAT_ROW(leat_u64(mix(h.as.u, number.as.i))));
         leat_emit(t, i, LEAT_ROW(leat_i64(hop_of(number.as.i))));
     }
+    return 0;
+}
+
+static inline int chain_again(struct leat_task *t, const struct leat_batch *in)
+{
+    for (uint32_t i = 0; i < in->rows; i++)
+        leat_emit(t, i, LEAT_ROW(leat_at(in, i, 0)));
     return 0;
 }
 
@@ -112,11 +120,13 @@ static inline int chain_differs(struct leat_task *t, const struct leat_batch *in
 static const struct leat_module module_chain = {
     LEAT_ABI, .name = "chain", .derive = &chain_derive,
     .depots = DEPOTS({"numbers", "key: i64, number: i64", .by = "key"}),
-    .pstates = PSTATES({"chain", "map<i64, u64>"}, {"hops", "map<i64, i64>"}),
+    .pstates = PSTATES({"chain", "map<i64, u64>"}, {"hops", "map<i64, i64>"}, {"hops_again", "map<i64, i64>"}),
     .topologies = TOPOLOGIES(
         {"follow", LEAT_STREAM, NODES(
             {"chain", .from = "numbers", .run = chain, .emits = "hop: i64"},
-            {"count", .from = "chain", .route = LEAT_BY_KEY, .fold = &leat_count, .into = "hops"})},
+            {"count", .from = "chain", .route = LEAT_BY_KEY, .fold = &leat_count, .into = "hops"},
+            {"again", .from = "chain", .run = chain_again, .emits = "hop: i64", .background = true},
+            {"count_again", .from = "again", .route = LEAT_BY_KEY, .fold = &leat_count, .into = "hops_again"})},
         {"differs", LEAT_QUERY, NODES(
             {"compare", .from = "request", .route = LEAT_ALL, .run = chain_differs, .emits = "keys: i64"},
             {"sum", .from = "compare", .route = LEAT_TO_ORIGIN, .fold = &leat_sum, .into = "reply"})})};

@@ -5,7 +5,7 @@
  *   kill_chain finish DIRECTORY    complete the last batch, compare the PStates with an offline pass over the numbers
  *
  * `chain` has h(n+1) = H(h(n), number) for each key, which shows losses, repeats and changes of order; `hops` counts by
- * another key, on other tasks and mostly in another group. */
+ * another key, on other tasks and mostly in another group; `hops_again` does so by way of a background node. */
 
 #include "tests/process/chain.h"
 
@@ -87,12 +87,12 @@ static int check(struct leat *l, int64_t rows, struct leat_error *err)
         h[key_of(i)] = mix(h[key_of(i)], i);
         hops[hop_of(i)]++;
     }
-    must(leat_wait(l, 60000, err), err);
+    must(leat_wait_idle(l, 60000, err), err);
     must(leat_view_open(l, module_chain.name, &v, err), err);
     for (int64_t i = 0; i < KEYS; i++)
         wrong += compare(v, 0, i, h[i]);
     for (int64_t i = 0; i < HOPS; i++)
-        wrong += compare(v, 1, i, hops[i]);
+        wrong += compare(v, 1, i, hops[i]) + compare(v, 2, i, hops[i]);
     leat_view_close(v);
     return wrong + check_derived(l, err);
 }

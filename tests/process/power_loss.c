@@ -362,8 +362,10 @@ static void check_chain(struct check *k)
         hops[hop_of(i)]++;
     for (int64_t i = 0; i < KEYS; i++)
         equal(k, "chain", i, number_of(k, NUMBERS, 0, leat_i64(i)), k->chain[i]);
-    for (int64_t i = 0; i < HOPS; i++)
+    for (int64_t i = 0; i < HOPS; i++) {
         equal(k, "hops", i, number_of(k, NUMBERS, 1, leat_i64(i)), hops[i]);
+        equal(k, "hops_again", i, number_of(k, NUMBERS, 2, leat_i64(i)), hops[i]);
+    }
     equal(k, "derived", 0, (uint64_t)chain_ask(k->leat, NULL), 0);
 }
 
@@ -372,7 +374,7 @@ static void check_all(struct check *k)
     struct leat_error err = {0};
 
     memset(k->chain, 0, sizeof(k->chain));
-    must(leat_wait(k->leat, PATIENCE_S * 1000, &err), &err);
+    must(leat_wait_idle(k->leat, PATIENCE_S * 1000, &err), &err);
     for (int c = 0; c < CLIENTS; c++)
         check_depot(k, c);
     open_views(k);
