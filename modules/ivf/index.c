@@ -311,11 +311,13 @@ static void read_codes(struct making *m, struct index_posting *p)
 
     if (l->width == 0 || blocks == 0)
         return;
-    p->codes = aligned_alloc(64, ((size_t)blocks * l->block + 63) & ~(size_t)63);
+    size_t size = (size_t)blocks * l->block, norms = l->metric == METRIC_COSINE ? blocks * BLOCK * sizeof(float) : 0;
+    p->codes = aligned_alloc(64, (size + norms + 63) & ~(size_t)63);
     if (p->codes == NULL) {
         no_memory(m);
         return;
     }
+    p->norms = norms > 0 ? (float *)(void *)(p->codes + size) : NULL;
     for (uint32_t block = 0; block < blocks;) {
         const struct piece_layout *layout;
         uint32_t first;
@@ -323,6 +325,8 @@ static void read_codes(struct making *m, struct index_posting *p)
         uint32_t count = layout->rows / BLOCK;
 
         memcpy(p->codes + (size_t)block * l->block, piece, (size_t)count * l->block);
+        if (norms > 0)
+            memcpy(p->norms + (size_t)block * BLOCK, piece + layout->norms, (size_t)count * BLOCK * sizeof(float));
         block += count;
     }
 }

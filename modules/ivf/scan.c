@@ -8,17 +8,11 @@
 
 enum { BLOCKS_MOST = 16, LANES_MOST = BLOCKS_MOST * BLOCK };
 
+/* A row that may be among the nearest. */
 struct candidate {
     float lower;
     uint32_t row;
-};
-
-struct scan_room {
-    float lower[LANES_MOST], distance[LANES_MOST];
-    const void *vector[LANES_MOST];
-    struct candidate candidate[LANES_MOST];
-    uint32_t mask[BLOCKS_MOST], live[BLOCKS_MOST];
-    const struct index_posting *posting[];
+    const uint8_t *vector;
 };
 
 /* Some blocks of one posting. */
@@ -26,6 +20,22 @@ struct part {
     const struct index_posting *posting;
     uint64_t place;
     uint32_t block, blocks;
+};
+
+/* Candidates of a part. */
+struct batch {
+    struct part part;
+    uint32_t count;
+    struct candidate candidate[LANES_MOST];
+};
+
+struct scan_room {
+    float lower[LANES_MOST], distance[LANES_MOST];
+    const void *vector[LANES_MOST];
+    uint32_t mask[BLOCKS_MOST], live[BLOCKS_MOST];
+    struct batch batch[2]; /* one is on its way from memory while the other is measured */
+    uint32_t turn;
+    const struct index_posting *posting[];
 };
 
 size_t scan_room_size(uint32_t postings)
@@ -37,6 +47,7 @@ void scan_begin(struct scan *s, struct vector_best *top, uint32_t k, void *room)
 {
     vector_top_begin(&s->top, top, k);
     s->room = room;
+    s->room->turn = s->room->batch[0].count = s->room->batch[1].count = 0;
     s->posting = s->room->posting;
     s->counts = (struct scan_counts){0};
     s->copies = false;
@@ -53,15 +64,11 @@ static const struct vector_distance *kernel(const struct layout *l)
 
 static float as_known(const struct scan *s, const struct index_posting *p, uint32_t row, float d)
 {
-    const struct piece_layout *layout;
-    uint32_t first;
-
     if (s->layout->metric == METRIC_L2 || s->layout->metric == METRIC_HAMMING)
         return d;
     if (s->layout->metric == METRIC_DOT)
         return -d;
-    const uint8_t *piece = index_piece(s->layout, p, row, &layout, &first);
-    d = 1.0F - d / (s->norm * layout_norm(layout, piece, row - first));
+    d = 1.0F - d / (s->norm * p->norms[row]);
     return d < 0 ? 0 : d;
 }
 
@@ -101,7 +108,7 @@ static void offer(struct scan *s, const struct part *part, uint32_t row, float d
         vector_top_push(&s->top, found.distance, found.number);
 }
 
-static const void *vector_at(const struct scan *s, const struct index_posting *p, uint32_t row)
+static const uint8_t *vector_at(const struct scan *s, const struct index_posting *p, uint32_t row)
 {
     const struct piece_layout *layout;
     uint32_t first;
@@ -115,7 +122,7 @@ static void measure(struct scan *s, const struct part *part, const struct candid
     struct scan_room *r = s->room;
 
     for (uint32_t i = 0; i < count; i++)
-        r->vector[i] = vector_at(s, part->posting, c[i].row);
+        r->vector[i] = c[i].vector;
     kernel(s->layout)->pointers(s->vector, r->vector, count, s->layout->dims, r->distance);
     for (uint32_t i = 0; i < count; i++)
         offer(s, part, c[i].row, r->distance[i]);
@@ -155,18 +162,30 @@ static void best_first(struct candidate *c, uint32_t all, uint32_t count)
     }
 }
 
-static uint32_t candidates(const struct scan *s, const struct part *part)
+/* The start of a vector into the cache; the kernel fetches the rest of a long one itself. */
+static void fetch(const struct layout *l, const uint8_t *vector)
 {
-    struct scan_room *r = s->room;
-    uint32_t count = 0;
+    uint32_t size = l->vector < 512 ? l->vector : 512;
 
-    for (uint32_t b = 0; b < part->blocks; b++)
-        for (uint32_t mask = r->mask[b]; mask != 0; mask &= mask - 1) {
-            uint32_t lane = b * BLOCK + (uint32_t)__builtin_ctz(mask);
+    for (uint32_t at = 0; at < size; at += 64)
+        __builtin_prefetch(vector + at);
+    __builtin_prefetch(vector + size - 1);
+}
 
-            r->candidate[count++] = (struct candidate){r->lower[lane], part->block * BLOCK + lane};
+static void gather(const struct scan *s, const struct part *part, struct batch *b)
+{
+    const struct scan_room *r = s->room;
+
+    b->part = *part;
+    b->count = 0;
+    for (uint32_t block = 0; block < part->blocks; block++)
+        for (uint32_t mask = r->mask[block]; mask != 0; mask &= mask - 1) {
+            uint32_t lane = block * BLOCK + (uint32_t)__builtin_ctz(mask), row = part->block * BLOCK + lane;
+            struct candidate c = {r->lower[lane], row, vector_at(s, part->posting, row)};
+
+            fetch(s->layout, c.vector);
+            b->candidate[b->count++] = c;
         }
-    return count;
 }
 
 static uint32_t under(struct candidate *c, uint32_t count, float most)
@@ -179,19 +198,34 @@ static uint32_t under(struct candidate *c, uint32_t count, float most)
     return kept;
 }
 
-static void rank(struct scan *s, const struct part *part)
+static void rank(struct scan *s, struct batch *b)
 {
-    struct candidate *c = s->room->candidate;
-    uint32_t left = candidates(s, part);
+    struct candidate *c = b->candidate;
+    uint32_t left = under(c, b->count, threshold(s));
 
+    b->count = 0;
     while (left > TOGETHER) {
         best_first(c, left, TOGETHER);
-        measure(s, part, c, TOGETHER);
+        measure(s, &b->part, c, TOGETHER);
         c += TOGETHER;
         left = under(c, left - TOGETHER, threshold(s));
     }
     if (left > 0)
-        measure(s, part, c, left);
+        measure(s, &b->part, c, left);
+}
+
+/* Candidates of a part are measured when those of the next are known: until then they come from memory. Not before
+ * there are k to compare with. */
+static void rank_later(struct scan *s, const struct part *part)
+{
+    struct scan_room *r = s->room;
+    struct batch *now = &r->batch[r->turn], *before = &r->batch[1 - r->turn];
+
+    gather(s, part, now);
+    rank(s, before);
+    r->turn = 1 - r->turn;
+    if (s->top.count < s->top.k)
+        rank(s, now);
 }
 
 /* ---- Which rows ---- */
@@ -234,7 +268,9 @@ static void measure_all(struct scan *s, const struct part *part)
     struct scan_room *r = s->room;
 
     memcpy(r->mask, r->live, part->blocks * sizeof(*r->mask));
-    measure(s, part, r->candidate, candidates(s, part));
+    gather(s, part, &r->batch[0]);
+    measure(s, part, r->batch[0].candidate, r->batch[0].count);
+    r->batch[0].count = 0;
 }
 
 static void scan_part(struct scan *s, const struct part *part, const struct probe *probe, const void *ahead)
@@ -254,7 +290,7 @@ static void scan_part(struct scan *s, const struct part *part, const struct prob
                                .count = part->blocks, .live = r->live, .ahead = ahead, .ahead_count = part->blocks,
                                .mask = r->mask, .lower = r->lower};
     if (vector_scan(&scan) > 0)
-        rank(s, part);
+        rank_later(s, part);
 }
 
 /* The first codes of the posting scanned next. */
@@ -290,6 +326,7 @@ void scan_postings(struct scan *s, const struct probe *probe, uint32_t count)
     for (uint32_t i = 0; i < count; i++)
         if (s->posting[i] != NULL)
             scan_posting(s, i, &probe[i], count);
+    rank(s, &s->room->batch[1 - s->room->turn]);
 }
 
 void scan_exact(struct scan *s, const struct index_posting *const *posting, uint32_t count)
