@@ -57,7 +57,7 @@ struct copy {
     uint32_t groups;
     struct cut_need *need;
     size_t needs, need_capacity;
-    struct consumed *consumed;   /* of each group in the order of its batches */
+    struct consumed *consumed;   /* sorted once the journals are read */
     size_t consumptions, consumed_capacity;
     uint64_t *length;            /* by stream */
     int64_t moment_us;
@@ -235,34 +235,47 @@ static void hop_needs(struct copy *c, const struct copied_group *g, const struct
     }
 }
 
-/* The group and partition of its depots' log that a partition of another module's depot is in. */
-static bool find_foreign(struct copy *c, const struct copied_group *g, uint32_t partition, uint32_t *group, uint32_t *log_partition)
+/* The module of "module/depot"; NULL: it is not there. */
+static const struct copied_module *find_module(const struct copy *c, const char *foreign, const char **depot)
+{
+    for (uint32_t i = 0; i < c->modules; i++) {
+        size_t size = strlen(c->module[i].layout->module);
+
+        *depot = foreign + size + 1;
+        if (strncmp(foreign, c->module[i].layout->module, size) == 0 && foreign[size] == '/')
+            return &c->module[i];
+    }
+    return NULL;
+}
+
+/* The group and partition of its depots' log that a partition of another module's depot is in. Partitions are counted through
+ * all such depots, so each of these modules must be there. */
+static bool find_foreign(const struct copy *c, const struct copied_group *g, uint32_t partition, uint32_t *group, uint32_t *log_partition)
 {
     const struct layout *l = g->module->layout;
     uint32_t first = layout_partitions(l);
 
-    for (uint32_t i = 0; i < l->foreigns; i++)
-        for (uint32_t m = 0; m < c->modules; m++) {
-            const struct layout *other = c->module[m].layout;
-            size_t size = strlen(other->module);
+    for (uint32_t i = 0; i < l->foreigns; i++) {
+        const char *name;
+        const struct copied_module *m = find_module(c, l->foreign[i], &name);
 
-            if (strncmp(l->foreign[i], other->module, size) != 0 || l->foreign[i][size] != '/')
-                continue;
-            int depot = layout_depot_find(other, l->foreign[i] + size + 1);
-            uint32_t count = other->tasks > g->number ? (other->tasks - g->number + l->groups - 1) / l->groups : 0;
+        if (m == NULL)
+            return false;
+        const struct layout *other = m->layout;
+        uint32_t count = other->tasks > g->number ? (other->tasks - g->number + l->groups - 1) / l->groups : 0;
+        int depot = layout_depot_find(other, name);
 
-            if (depot < 0)
-                return false;
-            if (partition < first + count) {
-                uint32_t number = (partition - first) * l->groups + g->number;
+        if (depot < 0)
+            return false;
+        if (partition < first + count) {
+            uint32_t number = (partition - first) * l->groups + g->number;
 
-                *group = c->module[m].first + (number & (other->groups - 1));
-                *log_partition = layout_partition(other, (uint32_t)depot, number);
-                return true;
-            }
-            first += count;
-            break;
+            *group = m->first + (number & (other->groups - 1));
+            *log_partition = layout_partition(other, (uint32_t)depot, number);
+            return true;
         }
+        first += count;
+    }
     return false;
 }
 
@@ -330,16 +343,34 @@ static int read_journal(struct copy *c, uint32_t at, struct leat_error *err)
     return rv;
 }
 
-/* The first batch of a group that has taken in an item of a peer's output. */
-static const struct consumed *find_consumer(const struct copy *c, uint32_t at, uint32_t peer, uint64_t turn, uint64_t item)
+static int compare_consumed(const void *a, const void *b)
 {
-    for (size_t i = 0; i < c->consumptions; i++) {
-        const struct consumed *k = &c->consumed[i];
+    const struct consumed *x = a, *y = b;
 
-        if (k->at == at && k->peer == peer && (k->turn >= turn || (k->part_of == turn && k->items > item)))
-            return k;
+    if (x->at != y->at)
+        return x->at < y->at ? -1 : 1;
+    if (x->peer != y->peer)
+        return x->peer < y->peer ? -1 : 1;
+    return x->element < y->element ? -1 : x->element > y->element;
+}
+
+/* The first batch of a group that has taken in an item of a peer's output. They are sorted by group, peer and batch, and what a
+ * batch has taken in all behind it have too. */
+static const struct consumed *find_taker(const struct copy *c, uint32_t at, uint32_t peer, uint64_t turn, uint64_t item)
+{
+    size_t low = 0, high = c->consumptions;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        const struct consumed *k = &c->consumed[middle];
+        bool before = k->at != at ? k->at < at : k->peer < peer;
+
+        if (before || (k->at == at && k->peer == peer && k->turn < turn && (k->part_of != turn || k->items <= item)))
+            low = middle + 1;
+        else
+            high = middle;
     }
-    return NULL;
+    return low < c->consumptions && c->consumed[low].at == at && c->consumed[low].peer == peer ? &c->consumed[low] : NULL;
 }
 
 /* A record that a topology appended needs the turn that sent it; the batch that took it in, which was committed behind, needs
@@ -348,7 +379,7 @@ static void sent_needs(struct copy *c, uint32_t at, const struct log_entry *e, u
 {
     uint32_t peer = c->group[at].module->first + (uint32_t)(e->session - SESSION_GROUPS);
     uint64_t turn = (e->sequence - 1) >> 24, item = (e->sequence - 1) & 0xffffff;
-    const struct consumed *k = find_consumer(c, at, peer, turn, item);
+    const struct consumed *k = find_taker(c, at, peer, turn, item);
 
     add_need(c, depots_of(at), in, journal_of(peer), turn);
     if (k != NULL)
@@ -400,6 +431,8 @@ static int find_cut(struct copy *c, struct leat_error *err)
         find_next_before(&c->group[i]);
     for (uint32_t i = 0; i < c->groups && rv == 0; i++)
         rv = read_journal(c, i, err);
+    if (c->consumptions > 1)
+        qsort(c->consumed, c->consumptions, sizeof(*c->consumed), compare_consumed);
     for (uint32_t i = 0; i < c->groups && rv == 0; i++)
         rv = read_appends(c, i, err);
     if (rv != 0)

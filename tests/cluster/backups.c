@@ -81,6 +81,12 @@ static const struct leat_module word_depot = {
         {"pass", .from = "rows", .run = pass, .emits = "id: i64"},
         {"count", .from = "pass", .route = LEAT_BY_KEY, .run = count_direct})})};
 
+static const struct leat_module both_taker = {
+    LEAT_ABI, .name = "both",
+    .pstates = PSTATES([SEEN] = {"seen", "map<i64, i64>"}),
+    .topologies = TOPOLOGIES({"count", LEAT_STREAM, NODES(
+        {"first", .from = "giver/derived", .run = count_seen}, {"second", .from = "words/rows", .run = count_seen})})};
+
 static int on_to_the_next(struct leat_task *t, const struct leat_batch *in)
 {
     for (uint32_t i = 0; i < in->rows; i++)
@@ -251,6 +257,32 @@ static void of_a_directory_at_rest(void **state)
     leat_close(l);
     must(leat_backup(directory, backups, NULL, NULL, &err));
     check_backup(NULL, 6000);
+}
+
+/* A module reads depots of two others, and the first of these is not there: its records are not taken for the other's. */
+static void a_module_that_is_missing_is_missed(void **state)
+{
+    struct leat_launch launch = {.tasks = 8, .groups = 2};
+    struct leat_error err = {0, ""};
+    struct leat *l;
+    char path[512];
+
+    (void)state;
+    must(leat_open(directory, NULL, &l, &err));
+    must(leat_launch(l, &giver, &launch, &err));
+    must(leat_launch(l, &word_depot, &launch, &err));
+    must(leat_launch(l, &both_taker, &launch, &err));
+    append_some(l, 0, 1000);
+    for (int i = 0; i < 3; i++)
+        must(leat_wait(l, 60000, &err));
+    for (uint32_t i = 0; i < l->modules; i++)
+        atomic_store(&l->module[i]->failed, LEAT_ECANCELED); /* close as a crash would: turns stay in the journals */
+    leat_close(l);
+    must(leat_backup(directory, backups, NULL, NULL, &err));
+    snprintf(path, sizeof(path), "%s/giver", directory);
+    must(file_remove_tree(path, &err));
+    assert_int_equal(leat_backup(directory, backups, NULL, NULL, &err), LEAT_ECORRUPT);
+    assert_non_null(strstr(err.text, "module 'both' reads a depot whose module is not in"));
 }
 
 /* ---- Linking, keeping, damage ---- */
@@ -714,6 +746,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(while_rows_come_in, set_up, tear_down),
         cmocka_unit_test_setup_teardown(of_a_directory_at_rest, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_module_that_is_missing_is_missed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(full_segments_are_linked, set_up, tear_down),
         cmocka_unit_test_setup_teardown(damage_is_seen, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_backup_is_verified, set_up, tear_down),
