@@ -376,9 +376,6 @@ static int read_run(struct segment_partition *p, struct run *r, uint64_t offset,
     uint32_t left = (uint32_t)(r->first + r->count - offset), count = 0;
     size_t bytes = 0;
 
-    if (!r->checked && load_u32(header + 20) != crc32c(0, at, r->length))
-        return damaged(r, err);
-    r->checked = true;
     if (p->hint_offset == offset && p->hint_at > at && p->hint_at < end) {
         at = p->hint_at;
         from = offset;
@@ -404,21 +401,59 @@ static int read_run(struct segment_partition *p, struct run *r, uint64_t offset,
     return 0;
 }
 
+static void forget_trimmed(struct segments *s);
+
+static void segment_release(struct segments *s, struct segment *g)
+{
+    leat_assert(g->slices > 0);
+    if (--g->slices == 0 && g->trimmed)
+        forget_trimmed(s);
+}
+
+/* Is a run as it was written? Without the lock, so that appends go on: meanwhile runs may move, but the segment stays. */
+static int check_run(struct segments *s, struct run r, struct leat_error *err)
+{
+    const uint8_t *header = r.segment->map + r.position;
+
+    r.segment->slices++;
+    pthread_mutex_unlock(&s->lock);
+    int rv = load_u32(header + 20) == crc32c(0, header + RUN_HEADER, r.length) ? 0 : damaged(&r, err);
+    pthread_mutex_lock(&s->lock);
+    segment_release(s, r.segment);
+    return rv;
+}
+
+/* The run that holds an offset, or the first behind it, checked. Under the lock. */
+static int checked_run(struct segments *s, struct segment_partition *p, uint64_t offset, uint32_t *out, struct leat_error *err)
+{
+    int rv = 0;
+
+    for (*out = find_run(p, offset); rv == 0 && *out < p->runs && !p->run[*out].checked; *out = find_run(p, offset)) {
+        uint64_t first = p->run[*out].first;
+
+        rv = check_run(s, p->run[*out], err);
+        uint32_t now = find_run(p, first);
+        if (rv == 0 && now < p->runs && p->run[now].first == first)
+            p->run[now].checked = true;
+    }
+    return rv;
+}
+
 static int segments_read(struct log *l, uint32_t partition, uint64_t offset, uint32_t records_max, size_t bytes_max,
                          struct log_slice *out, struct leat_error *err)
 {
     struct segments *s = (struct segments *)l;
     struct segment_partition *p = &s->partition[partition];
-    int rv;
+    uint32_t at;
 
     pthread_mutex_lock(&s->lock);
-    uint32_t at = find_run(p, offset);
-    if (offset < p->first) {
+    int rv = offset < p->first ? 0 : checked_run(s, p, offset, &at, err);
+    if (rv == 0 && offset < p->first) {
         rv = leat_fail(err, LEAT_ETRIMMED, "offset %llu was trimmed; the first is %llu", (unsigned long long)offset,
                        (unsigned long long)p->first);
-    } else if (at == p->runs) {
+    } else if (rv == 0 && at == p->runs) {
         rv = LEAT_EAGAIN;
-    } else {
+    } else if (rv == 0) {
         struct run *r = &p->run[at];
 
         rv = read_run(p, r, offset > r->first ? offset : r->first, records_max, bytes_max, out, err);
@@ -427,17 +462,13 @@ static int segments_read(struct log *l, uint32_t partition, uint64_t offset, uin
     return rv;
 }
 
-static void forget_trimmed(struct segments *s);
-
 static void segments_release(struct log *l, struct log_slice *slice)
 {
     struct segments *s = (struct segments *)l;
     struct held *held = slice->memory;
 
     pthread_mutex_lock(&s->lock);
-    leat_assert(held->segment->slices > 0);
-    if (--held->segment->slices == 0 && held->segment->trimmed)
-        forget_trimmed(s);
+    segment_release(s, held->segment);
     pthread_mutex_unlock(&s->lock);
     free(held);
 }

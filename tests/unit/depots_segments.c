@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -328,6 +329,69 @@ static void groups_larger_than_a_segment_fit(void **state)
     file_remove_tree(f.directory, NULL);
 }
 
+enum { CHECKED = 300, READERS = 3 };
+
+static void *read_all(void *context)
+{
+    struct log *l = context;
+    struct leat_error err = {0};
+    struct log_slice slice;
+    uint64_t first, next, at = 0;
+    char text[32];
+    int rv = 0;
+
+    while (at < CHECKED && rv != LEAT_ECORRUPT) {
+        rv = log_read(l, 0, at, 1, 100, &slice, &err);
+        log_bounds(l, 0, &first, &next);
+        if (rv == LEAT_ETRIMMED) {
+            at = first;
+            continue;
+        }
+        if (rv != 0)
+            return NULL;
+        snprintf(text, sizeof(text), "record %d", (int)slice.entry[0].offset);
+        if (!span_equal(slice.entry[0].body, span_text(text)))
+            return NULL;
+        at = slice.next;
+        log_release(l, &slice);
+    }
+    return rv == 0 || rv == LEAT_ETRIMMED ? l : NULL;
+}
+
+/* Runs are checked when they are first read, by several at once, while segments before and under them go. */
+static void runs_are_checked_while_they_are_trimmed(void **state)
+{
+    struct leat_error err = {0};
+    struct fixture f;
+    pthread_t thread[READERS];
+    struct log *l;
+
+    (void)state;
+    for (int round = 0; round < 20; round++) {
+        set_up(&f);
+        f.config.segment_size = 2 * DATA;
+        fill(&f, CHECKED);
+        assert_int_equal(log_open(&log_segments, &f.config, &l, &err), 0);
+        for (int i = 0; i < READERS; i++)
+            assert_int_equal(pthread_create(&thread[i], NULL, read_all, l), 0);
+        for (uint64_t before = 0; before <= CHECKED; before += 20) {
+            assert_int_equal(log_trim(l, 0, before, &err), 0);
+            struct log_record r = {.partition = 1, .body = span_text("beside")};
+            assert_int_equal(log_append(l, &r, 1, NULL), 0);
+            assert_int_equal(log_sync(l, &err), 0);
+        }
+        for (int i = 0; i < READERS; i++) {
+            void *fine;
+
+            pthread_join(thread[i], &fine);
+            assert_ptr_equal(fine, l);
+        }
+        assert_true(records(l) < CHECKED / 2);
+        log_close(l);
+        file_remove_tree(f.directory, NULL);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -340,6 +404,7 @@ int main(void)
         cmocka_unit_test(a_damaged_header_is_reported),
         cmocka_unit_test(another_version_is_refused),
         cmocka_unit_test(partitions_may_grow),
+        cmocka_unit_test(runs_are_checked_while_they_are_trimmed),
         cmocka_unit_test(groups_larger_than_a_segment_fit),
         cmocka_unit_test(many_segments_need_few_files),
     };
