@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* Text: "leat consumer 1", then a line "PARTITION OFFSET" for each partition that is read, and "end". */
@@ -153,4 +154,31 @@ int consumer_floor(const char *directory, uint64_t *floor, uint32_t partitions, 
 
     free(l.one.position);
     return rv;
+}
+
+/* Whoever comes, moves or goes replaces or removes a file, which changes the directory. Times of files are those of the last
+ * tick: what changed less than a second ago may change again without a sign. */
+int consumer_floor_again(struct consumer_floors *c, const char *directory, uint64_t *floor, uint32_t partitions,
+                         struct leat_error *err)
+{
+    struct timespec now;
+    struct stat st;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (stat(directory, &st) != 0)
+        return consumer_floor(directory, floor, partitions, err);
+    if (!c->known || c->changed.tv_sec != st.st_mtim.tv_sec || c->changed.tv_nsec != st.st_mtim.tv_nsec) {
+        if (c->floor == NULL)
+            c->floor = base_alloc((partitions + 1) * sizeof(uint64_t));
+        memset(c->floor, 0xff, partitions * sizeof(uint64_t));
+        int rv = consumer_floor(directory, c->floor, partitions, err);
+        c->known = rv == 0 && st.st_mtim.tv_sec + 1 < now.tv_sec;
+        c->changed = st.st_mtim;
+        if (rv != 0)
+            return rv;
+    }
+    for (uint32_t i = 0; i < partitions; i++)
+        if (c->floor[i] < floor[i])
+            floor[i] = c->floor[i];
+    return 0;
 }

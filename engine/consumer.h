@@ -8,6 +8,8 @@
 
 #include "base/base.h"
 
+#include <time.h>
+
 /* Where a consumer reads on, by partition; UINT64_MAX: it does not read that one, and holds nothing of it. */
 struct consumer {
     uint32_t partitions;
@@ -30,5 +32,15 @@ typedef int consumer_each(void *context, const char *name, struct leat_error *er
 int consumer_list(const char *directory, consumer_each *each, void *context, struct leat_error *err);
 /* Lower floor, which has an element for each partition, to what all consumers have read. */
 int consumer_floor(const char *directory, uint64_t *floor, uint32_t partitions, struct leat_error *err);
+
+/* What consumer_floor said last, and of which state of the directory. */
+struct consumer_floors {
+    bool known;
+    struct timespec changed;
+    uint64_t *floor;
+};
+/* The same; the files are read only where the directory has changed since. Free c->floor. */
+int consumer_floor_again(struct consumer_floors *c, const char *directory, uint64_t *floor, uint32_t partitions,
+                         struct leat_error *err);
 
 #endif

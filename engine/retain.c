@@ -20,6 +20,8 @@ struct retain {
     uint32_t checkpoints; /* to be taken for saved[1] to move */
     uint64_t **told;      /* by foreign depot and partition of ours: where its module knows us to be */
     uint32_t foreigns;
+    uint32_t depots;
+    struct consumer_floors *floors; /* by depot; read anew in each period, not for each step of it */
     bool warned;
 };
 
@@ -30,6 +32,8 @@ struct retain *retain_open(const struct group *g)
     for (int i = 0; i < 2; i++)
         r->saved[i] = base_alloc((g->own_partitions + 1) * sizeof(uint64_t));
     r->foreigns = g->plan->foreigns;
+    r->depots = g->plan->depots;
+    r->floors = base_alloc(r->depots * sizeof(*r->floors));
     r->told = base_alloc((r->foreigns + 1) * sizeof(uint64_t *));
     for (uint32_t i = 0; i < r->foreigns; i++)
         r->told[i] = base_alloc((g->foreign[i].count + 1) * sizeof(uint64_t));
@@ -43,6 +47,9 @@ void retain_close(struct retain *r)
     for (uint32_t i = 0; i < r->foreigns; i++)
         free(r->told[i]);
     free(r->told);
+    for (uint32_t i = 0; i < r->depots; i++)
+        free(r->floors[i].floor);
+    free(r->floors);
     free(r->saved[0]);
     free(r->saved[1]);
     free(r);
@@ -221,7 +228,7 @@ static int trim_depot(struct group *g, uint32_t depot, struct leat_error *err)
         goto out;
     memset(floor, 0xff, g->plan->tasks * sizeof(*floor));
     consumer_directory(g->config.module_directory, g->plan->depot[depot].name, directory, sizeof(directory));
-    rv = consumer_floor(directory, floor, g->plan->tasks, err);
+    rv = consumer_floor_again(&g->retain->floors[depot], directory, floor, g->plan->tasks, err);
     if (rv != 0) {
         warn(g, err);
         rv = 0;
@@ -263,6 +270,8 @@ int retain_step(struct group *g, int64_t now_ns, struct leat_error *err)
 
     if (now_ns < g->retain->due_ns || !hold_checkpoint(&g->hold, now_ns))
         return 0;
+    for (uint32_t i = 0; i < g->plan->depots && g->retain->due_ns > 0; i++)
+        g->retain->floors[i].known = false;
     g->retain->due_ns = now_ns + PERIOD_NS;
     for (uint32_t i = 0; i < g->plan->foreigns; i++)
         if (tell(g, i, false, &why) != 0)

@@ -11,7 +11,9 @@
 #include "engine/consumer.h"
 #include "topologies/plan.h"
 
+#include <fcntl.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* Files of consumers, and the words for retention. */
@@ -150,10 +152,66 @@ static void words_for_retention(void **state)
     }
 }
 
+static void age(const char *path)
+{
+    struct timespec old[2] = {{1000000000, 0}, {1000000000, 0}};
+
+    assert_int_equal(utimensat(AT_FDCWD, path, old, 0), 0);
+}
+
+static void put_in_place(const char *name, const char *text)
+{
+    char path[256];
+
+    snprintf(path, sizeof(path), "%s/%s", inside, name);
+    int fd = open(path, O_WRONLY | O_TRUNC);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+    close(fd);
+}
+
+static uint64_t floor_again(struct consumer_floors *c)
+{
+    uint64_t floor[PARTITIONS];
+
+    memset(floor, 0xff, sizeof(floor));
+    assert_int_equal(consumer_floor_again(c, inside, floor, PARTITIONS, NULL), 0);
+    return floor[3];
+}
+
+/* Read again when somebody came, moved or left; else not, which a file shows that is changed in its place. */
+static void floors_are_read_when_somebody_moved(void **state)
+{
+    uint64_t position[PARTITIONS] = {0};
+    struct consumer c = {PARTITIONS, position};
+    struct consumer_floors floors = {0};
+
+    (void)state;
+    assert_true(floor_again(&floors) == CONSUMER_NONE);
+    position[3] = 50;
+    assert_int_equal(consumer_write(inside, "one", &c, false, NULL), 0);
+    assert_int_equal(floor_again(&floors), 50);
+    put_in_place("one", "leat consumer 1\n3 40\nend\n");
+    assert_int_equal(floor_again(&floors), 40); /* it changed just now, so it is not believed to stay */
+    age(inside);
+    assert_int_equal(floor_again(&floors), 40);
+    put_in_place("one", "leat consumer 1\n3 30\nend\n");
+    assert_int_equal(floor_again(&floors), 40);
+    position[3] = 20;
+    assert_int_equal(consumer_write(inside, "two", &c, false, NULL), 0);
+    assert_int_equal(floor_again(&floors), 20);
+    age(inside);
+    assert_int_equal(floor_again(&floors), 20);
+    assert_int_equal(consumer_remove(inside, "two", NULL), 0);
+    assert_int_equal(floor_again(&floors), 30);
+    free(floors.floor);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(what_is_written_comes_back, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(floors_are_read_when_somebody_moved, set_up, tear_down),
         cmocka_unit_test_setup_teardown(damage_is_refused, set_up, tear_down),
         cmocka_unit_test(names_are_checked),
         cmocka_unit_test(words_for_retention),
