@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "modules/ivf/posting.h"
+#include "modules/ivf/slab.h"
 
 /* Postings are found by their number through pages of pointers. A new version copies the pages, postings and tail pieces that
  * change; what it replaced goes on the list of the version before, which is the last that sees it: versions are dropped oldest
@@ -16,8 +17,13 @@ struct page {
     struct index_posting *posting[PAGE_POSTINGS];
 };
 
+struct waste {
+    void *memory;
+    bool slab; /* of the slab, else of malloc */
+};
+
 struct garbage {
-    void **item;
+    struct waste *item;
     uint32_t count, room;
 };
 
@@ -36,6 +42,7 @@ struct index {
     uint32_t retireds;
     struct page **page;
     uint32_t pages;
+    struct slab *slab;            /* codes and vectors; from version to version the same */
     struct garbage garbage;       /* what this version has and the next has not */
     bool succeeded;               /* there is a next */
 };
@@ -141,13 +148,13 @@ uint32_t index_probe(struct leat_task *t, const struct index *x, const float *qu
 
 /* ---- Making a version: memory ---- */
 
-static void discard(struct making *m, void *item)
+static void discard_as(struct making *m, const void *memory, bool slab)
 {
     struct garbage *g = &m->old->garbage;
 
     if (g->count == g->room) {
         uint32_t room = g->room * 2 + 64;
-        void **grown = realloc(g->item, room * sizeof(*grown));
+        struct waste *grown = realloc(g->item, room * sizeof(*grown));
 
         if (grown == NULL) {
             no_memory(m); /* the item is lost until the process ends */
@@ -156,7 +163,12 @@ static void discard(struct making *m, void *item)
         g->item = grown;
         g->room = room;
     }
-    g->item[g->count++] = item;
+    g->item[g->count++] = (struct waste){(void *)(uintptr_t)memory, slab};
+}
+
+static void discard(struct making *m, const void *memory)
+{
+    discard_as(m, memory, false);
 }
 
 static bool page_for(struct making *m, uint32_t place)
@@ -294,10 +306,10 @@ static void read_tail(struct making *m, struct index_posting *p, const struct in
         }
         p->piece[p->chunks + i] = piece[i] = new_tail(m, before);
         if (before != NULL)
-            discard(m, (void *)(uintptr_t)before);
+            discard(m, before);
     }
     for (uint32_t i = 0; !same && old != NULL && i < old->pieces - old->chunks; i++)
-        discard(m, (void *)(uintptr_t)old->piece[old->chunks + i]);
+        discard(m, old->piece[old->chunks + i]);
     if (m->rv == 0)
         posting_tail(m->t, m->x->v, p->number, first + known, p->rows, fill_row,
                      &(struct filling){l, piece, first, p->rows - first});
@@ -312,7 +324,7 @@ static void read_codes(struct making *m, struct index_posting *p)
     if (l->width == 0 || blocks == 0)
         return;
     size_t size = (size_t)blocks * l->block, norms = l->metric == METRIC_COSINE ? blocks * BLOCK * sizeof(float) : 0;
-    p->codes = aligned_alloc(64, (size + norms + 63) & ~(size_t)63);
+    p->codes = slab_alloc(m->x->slab, size + norms);
     if (p->codes == NULL) {
         no_memory(m);
         return;
@@ -331,12 +343,50 @@ static void read_codes(struct making *m, struct index_posting *p)
     }
 }
 
-static void discard_posting(struct making *m, struct index_posting *old, bool tail)
+/* Room for the vectors of a posting: that of the old version as long as it lasts, as rows only come behind others. */
+static bool near_room(struct making *m, struct index_posting *p, const struct index_posting *old)
+{
+    size_t vector = m->x->v->layout.vector;
+
+    if (old != NULL && old->near != NULL && p->rows <= old->near_room) {
+        p->near = old->near;
+        p->near_room = old->near_room;
+        return true;
+    }
+    size_t size = slab_room((size_t)p->rows * vector);
+    p->near = slab_alloc(m->x->slab, size);
+    p->near_room = (uint32_t)(size / vector);
+    if (old != NULL && old->near != NULL)
+        discard_as(m, old->near, true);
+    return p->near != NULL || no_memory(m) == 0;
+}
+
+static void read_near(struct making *m, struct index_posting *p, const struct index_posting *old)
+{
+    const struct layout *l = &m->x->v->layout;
+
+    if (!l->near || p->rows == 0 || !near_room(m, p, old))
+        return;
+    for (uint32_t row = old != NULL && p->near == old->near ? old->rows : 0; row < p->rows;) {
+        const struct piece_layout *layout;
+        uint32_t first;
+        const uint8_t *piece = index_piece(l, p, row, &layout, &first);
+        uint32_t at = row - first, count = layout->rows - at < p->rows - row ? layout->rows - at : p->rows - row;
+
+        memcpy(p->near + (size_t)row * l->vector, layout_vector(l, layout, piece, at), (size_t)count * l->vector);
+        row += count;
+    }
+}
+
+/* gone: the posting is there no more; else what can be shared was. */
+static void discard_posting(struct making *m, struct index_posting *old, bool gone)
 {
     if (old->codes != NULL)
-        discard(m, old->codes);
-    for (uint32_t i = old->chunks; tail && i < old->pieces; i++)
-        discard(m, (void *)(uintptr_t)old->piece[i]);
+        discard_as(m, old->codes, true);
+    if (gone && old->near != NULL)
+        discard_as(m, old->near, true);
+    for (uint32_t i = old->chunks; gone && i < old->pieces; i++)
+        discard(m, old->piece[i]);
     discard(m, old);
 }
 
@@ -362,6 +412,8 @@ static void read_posting(struct making *m, uint32_t number)
             read_tail(m, p, old);
         if (m->rv == 0)
             read_codes(m, p);
+        if (m->rv == 0)
+            read_near(m, p, old);
     }
     if (old != NULL)
         discard_posting(m, old, !there);
@@ -432,19 +484,23 @@ static void drop(void *state)
     struct index *x = state;
 
     for (uint32_t i = 0; i < x->garbage.count; i++)
-        free(x->garbage.item[i]);
+        if (x->garbage.item[i].slab)
+            slab_free(x->slab, x->garbage.item[i].memory);
+        else
+            free(x->garbage.item[i].memory);
     for (uint32_t i = 0; !x->succeeded && i < index_count(x); i++) {
         struct index_posting *p = posting_at(x, i);
 
         for (uint32_t piece = p != NULL ? p->chunks : 0; p != NULL && piece < p->pieces; piece++)
             free((void *)(uintptr_t)p->piece[piece]);
-        free(p != NULL ? p->codes : NULL);
         free(p);
     }
     for (uint32_t i = 0; !x->succeeded && i < x->pages; i++)
         free(x->page[i]);
     for (uint32_t i = 0; !x->succeeded && i < x->retireds; i++)
         free(x->retired[i].centroid);
+    if (!x->succeeded)
+        slab_free_all(x->slab);
     vector_coarse_drop(x->active);
     vector_coarse_drop(x->probe);
     free(x->garbage.item);
@@ -484,6 +540,9 @@ static int making_begin(struct making *m, struct leat_derivation *d, struct inde
         return leat_fail(err, LEAT_ENOMEM, "out of memory for the index");
     m->x->v = leat_state(m->t);
     m->x->groups = leat_group_count(m->t);
+    m->x->slab = old != NULL ? old->slab : slab_new();
+    if (m->x->slab == NULL)
+        return no_memory(m);
     if (old != NULL) {
         m->x->page = copy_of(old->page, old->pages * sizeof(struct page *));
         m->x->retired = copy_of(old->retired, old->retireds * sizeof(struct retired));

@@ -110,6 +110,7 @@ void layout_init(struct layout *l, enum leat_type type, enum metric metric, uint
     l->code = vector_code_size(l->width, 1);
     l->block = l->width > 0 ? (uint32_t)vector_block_size(l->width) : 0;
     l->vector = (uint32_t)leat_vector_size(type, dims);
+    l->near = l->vector <= dims;
     lay_row(l);
     lay_piece(l, BLOCK, &l->tail);
     lay_chunk(l);

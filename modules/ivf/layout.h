@@ -33,6 +33,7 @@ struct layout {
     uint32_t width;        /* dims of a code: padded; 0: no codes (bits are their own) */
     uint32_t code, vector; /* bytes */
     uint32_t block;        /* bytes of 32 codes and their factors */
+    bool near;             /* vectors are kept in memory, too: they have at most a byte a dimension */
     const struct attributes *attributes;
     struct {
         uint32_t factors, attributes, code, vector, size; /* behind its head */

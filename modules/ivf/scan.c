@@ -30,7 +30,7 @@ struct batch {
 };
 
 struct scan_room {
-    float lower[LANES_MOST], distance[LANES_MOST];
+    float lower[LANES_MOST], estimate[LANES_MOST], distance[LANES_MOST];
     const void *vector[LANES_MOST];
     uint32_t mask[BLOCKS_MOST], live[BLOCKS_MOST];
     struct batch batch[2]; /* one is on its way from memory while the other is measured */
@@ -112,8 +112,10 @@ static const uint8_t *vector_at(const struct scan *s, const struct index_posting
 {
     const struct piece_layout *layout;
     uint32_t first;
-    const uint8_t *piece = index_piece(s->layout, p, row, &layout, &first);
 
+    if (p->near != NULL)
+        return p->near + (size_t)row * s->layout->vector;
+    const uint8_t *piece = index_piece(s->layout, p, row, &layout, &first);
     return layout_vector(s->layout, layout, piece, row - first);
 }
 
@@ -172,7 +174,7 @@ static void fetch(const struct layout *l, const uint8_t *vector)
     __builtin_prefetch(vector + size - 1);
 }
 
-static void gather(const struct scan *s, const struct part *part, struct batch *b)
+static void gather(const struct scan *s, const struct part *part, float most, struct batch *b)
 {
     const struct scan_room *r = s->room;
 
@@ -181,8 +183,10 @@ static void gather(const struct scan *s, const struct part *part, struct batch *
     for (uint32_t block = 0; block < part->blocks; block++)
         for (uint32_t mask = r->mask[block]; mask != 0; mask &= mask - 1) {
             uint32_t lane = block * BLOCK + (uint32_t)__builtin_ctz(mask), row = part->block * BLOCK + lane;
-            struct candidate c = {r->lower[lane], row, vector_at(s, part->posting, row)};
 
+            if (r->lower[lane] > most)
+                continue;
+            struct candidate c = {r->lower[lane], row, vector_at(s, part->posting, row)};
             fetch(s->layout, c.vector);
             b->candidate[b->count++] = c;
         }
@@ -214,6 +218,29 @@ static void rank(struct scan *s, struct batch *b)
         measure(s, &b->part, c, left);
 }
 
+/* Before there are k distances to compare with: the k-th upper bound of a part's rows. What lies above it is not among the
+ * k nearest, as surely as bounds hold. */
+static float first_threshold(struct scan *s, const struct part *part)
+{
+    struct scan_room *r = s->room;
+    struct candidate *c = r->batch[r->turn].candidate;
+    uint32_t count = 0, k = s->top.k - s->top.count;
+    float most = -INFINITY;
+
+    for (uint32_t block = 0; block < part->blocks; block++)
+        for (uint32_t mask = r->mask[block]; mask != 0; mask &= mask - 1) {
+            uint32_t lane = block * BLOCK + (uint32_t)__builtin_ctz(mask);
+
+            c[count++].lower = 2 * r->estimate[lane] - r->lower[lane];
+        }
+    if (count <= k)
+        return INFINITY;
+    best_first(c, count, k);
+    for (uint32_t i = 0; i < k; i++)
+        most = c[i].lower > most ? c[i].lower : most;
+    return most;
+}
+
 /* Candidates of a part are measured when those of the next are known: until then they come from memory. Not before
  * there are k to compare with. */
 static void rank_later(struct scan *s, const struct part *part)
@@ -221,7 +248,7 @@ static void rank_later(struct scan *s, const struct part *part)
     struct scan_room *r = s->room;
     struct batch *now = &r->batch[r->turn], *before = &r->batch[1 - r->turn];
 
-    gather(s, part, now);
+    gather(s, part, s->top.count < s->top.k ? first_threshold(s, part) : INFINITY, now);
     rank(s, before);
     r->turn = 1 - r->turn;
     if (s->top.count < s->top.k)
@@ -268,7 +295,8 @@ static void measure_all(struct scan *s, const struct part *part)
     struct scan_room *r = s->room;
 
     memcpy(r->mask, r->live, part->blocks * sizeof(*r->mask));
-    gather(s, part, &r->batch[0]);
+    memset(r->lower, 0, sizeof(r->lower));
+    gather(s, part, INFINITY, &r->batch[0]);
     measure(s, part, r->batch[0].candidate, r->batch[0].count);
     r->batch[0].count = 0;
 }
@@ -288,7 +316,8 @@ static void scan_part(struct scan *s, const struct part *part, const struct prob
     struct vector_scan scan = {.query = &s->query, .base = probe->base, .distance = probe->distance,
                                .threshold = threshold(s), .blocks = part->posting->codes + (size_t)part->block * l->block,
                                .count = part->blocks, .live = r->live, .ahead = ahead, .ahead_count = part->blocks,
-                               .mask = r->mask, .lower = r->lower};
+                               .mask = r->mask, .lower = r->lower,
+                               .estimate = s->top.count < s->top.k ? r->estimate : NULL};
     if (vector_scan(&scan) > 0)
         rank_later(s, part);
 }
