@@ -688,6 +688,27 @@ static void a_rebuild_is_refused_before_it_copies(void **state)
     assert_true(seen.copying > 0 && seen.processing > 0 && seen.copied > 0 && seen.copied < 10000);
 }
 
+/* They are appended soon after what they stem from is processed. */
+static void wait_for_letters(uint64_t letters)
+{
+    struct leat_error err = {0, ""};
+    struct leat_bounds b = {0};
+    struct leat_depot *d;
+    time_t deadline = time(NULL) + 60;
+    struct leat *l;
+
+    must(leat_open(directory, NULL, &l, &err));
+    l->segment_size = 16 << 10;
+    must(leat_launch(l, &refuser, NULL, &err));
+    must(leat_depot_find(l, "refuser", "dead_letters", &d, &err));
+    while (b.next < letters && time(NULL) < deadline) {
+        must(leat_depot_bounds(d, 1, &b));
+        sched_yield();
+    }
+    assert_int_equal(b.next, letters);
+    leat_close(l);
+}
+
 static void trimmed_dead_letters_come_anew(void **state)
 {
     struct rebuilding seen = {0};
@@ -699,9 +720,11 @@ static void trimmed_dead_letters_come_anew(void **state)
 
     (void)state;
     fill(&refuser, 1000, 2);
+    wait_for_letters(1000);
     trim_group("refuser", 1);
     must(leat_rebuild(directory, &refuser, &how, &err));
     assert_int_equal(seen.copied, 1000);
+    wait_for_letters(1000);
     snprintf(path, sizeof(path), "%s/refuser/consumers/dead_letters", directory);
     must(consumer_write(path, "watch", &consumer, false, &err));
     assert_int_equal(leat_rebuild(directory, &refuser, &how, &err), LEAT_EBUSY);
