@@ -169,6 +169,8 @@ AVX512 ALWAYS void finish(struct kind k, struct sums *s, float *out)
 AVX512 ALWAYS void rows(struct kind k, const void *query, const void *const *row, const void *const *ahead,
                         uint32_t dims, float *out)
 {
+    /* A step for each sum, but a whole line at least, that is fetched once. */
+    const uint32_t steps = k.parts > 1 ? k.parts : (uint32_t)(64 / k.step);
     size_t size = vector_size_of(k.type, dims), i = 0;
     struct sums s;
 
@@ -176,12 +178,12 @@ AVX512 ALWAYS void rows(struct kind k, const void *query, const void *const *row
 #pragma GCC unroll 8
     for (uint32_t r = 0; r < k.n; r++)
         s.row[r][0] = s.row[r][1] = s.row[r][2] = s.row[r][3] = _mm512_setzero_si512();
-    for (; i + 4 * k.step <= size; i += 4 * k.step)
+    for (; i + steps * k.step <= size; i += steps * k.step)
 #pragma GCC unroll 4
-        for (uint32_t part = 0; part < 4; part++)
+        for (uint32_t part = 0; part < steps; part++)
             take(k, &s, query, row, ahead, i + part * k.step, part, false, 0);
 #pragma GCC unroll 4
-    for (uint32_t part = 0; part < 4; part++)
+    for (uint32_t part = 0; part < steps; part++)
         if (i + part * k.step < size)
             take(k, &s, query, row, ahead, i + part * k.step, part, true, size - i - part * k.step);
     finish(k, &s, out);
