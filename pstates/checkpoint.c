@@ -31,7 +31,8 @@
 
 enum { SLOT_VERSION = 1, SLOT_HEADER = 48, META_PAGES = 2 };
 
-#define DUE_BYTES (UINT64_C(128) << 20)
+#define DUE_LEAST (UINT64_C(16) << 20)
+#define DUE_MOST (UINT64_C(128) << 20)
 #define DUE_NS (10LL * 1000000000)
 
 struct checkpointer {
@@ -442,13 +443,26 @@ int checkpoint_now(struct pstate_view *v, struct leat_span state, struct leat_er
     return rv == 0 ? finish(v) : rv;
 }
 
+/* Pages that went out of use since the last checkpoint are not used again before the next, so of the file that much is waste: at
+ * most about half of what is in use, but for small ones. */
+static uint64_t bytes_between(const struct pstate_view *v)
+{
+    struct pstate_figures figures;
+
+    if (v->config.checkpoint_bytes > 0)
+        return v->config.checkpoint_bytes;
+    pstate_view_figures(v, &figures);
+    uint64_t share = figures.used_pages * (figures.file_bytes / (figures.used_pages + figures.free_pages)) / 4;
+    return share < DUE_LEAST ? DUE_LEAST : share < DUE_MOST ? share : DUE_MOST;
+}
+
 bool pstate_checkpoint_due(const struct pstate_view *v, int64_t monotonic_ns)
 {
     const struct checkpointer *c = v->checkpointer;
 
     if (c == NULL || c->running || v->commits == c->done_commits)
         return false;
-    uint64_t due = v->config.checkpoint_bytes > 0 ? v->config.checkpoint_bytes : DUE_BYTES;
+    uint64_t due = bytes_between(v);
     return v->written >= due || file_bytes(v) >= c->done_bytes + due || monotonic_ns - c->done_ns >= DUE_NS;
 }
 

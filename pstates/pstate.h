@@ -72,7 +72,8 @@ struct pstate_config {
     enum leat_durability durability; /* process: checkpoints without fdatasync */
     bool volatile_view;             /* no checkpoints at all: memory mode */
     bool step_checkpoints;          /* tests: no thread writes a checkpoint, each poll does a part of it */
-    uint64_t checkpoint_bytes;      /* written since the last checkpoint, or grown: the next is due; 0: 128 MiB */
+    uint64_t checkpoint_bytes;      /* written since the last checkpoint, or grown: the next is due; 0: a quarter of what is
+                                       in use, 16 to 128 MiB */
 };
 
 /* Open. After a clean close the view is as it was; after anything else it is put back to its last checkpoint.
@@ -99,7 +100,7 @@ int pstate_view_apply(struct pstate_view *v, struct leat_span ops, struct leat_e
  * Says how many it deleted. */
 int pstate_view_sweep(struct pstate_view *v, uint32_t max, uint32_t *deleted, struct leat_error *err);
 
-/* Is it time? (Something was committed, and since the last one checkpoint_bytes were put, or the file has grown by as
+/* Is it time? (Something was committed, and since the last one so many bytes were put, or the file has grown by as
  * much, or 10 s have passed.) */
 bool pstate_checkpoint_due(const struct pstate_view *v, int64_t monotonic_ns);
 /* Start one of the last commit, on a helper thread; state (copied) is kept with it. At most one at a time: LEAT_EBUSY. */

@@ -392,6 +392,37 @@ static void test_growth_is_worth_a_checkpoint(void **state)
     assert_true(pstate_checkpoint_due(f->v, 0));
 }
 
+/* A small view that is written much has checkpoints often enough to stay small in its file. */
+static void test_a_file_stays_small(void **state)
+{
+    enum { KEYS = 20000, TURNS = 1500, PUTS = 32, MOST = 64 << 20 };
+    struct fixture *f = *state;
+    struct buffer bytes = {0};
+    struct pstate_figures figures;
+    uint64_t turn, random = 7, checkpoints = 0;
+
+    pstate_view_close(f->v);
+    f->config.checkpoint_bytes = 0;
+    f->config.durability = LEAT_PROCESS;
+    assert_int_equal(pstate_view_open(&f->config, &f->v, &turn, &bytes, NULL), 0);
+    for (turn = 1; turn <= TURNS; turn++) {
+        begin(f->v, NULL);
+        for (int i = 0; i < (turn == 1 ? KEYS : PUTS); i++) {
+            random = random * 6364136223846793005 + 1442695040888963407;
+            put(f->v, turn == 1 ? i : (int64_t)((random >> 33) % KEYS), (int64_t)turn);
+        }
+        commit(f->v, turn);
+        if (!pstate_checkpoint_due(f->v, 0))
+            continue;
+        checkpoints++;
+        assert_int_equal(pstate_checkpoint_start(f->v, span_text(""), NULL), 0);
+        assert_int_equal(pstate_checkpoint_wait(f->v, NULL), 0);
+    }
+    pstate_view_figures(f->v, &figures);
+    assert_true(figures.file_bytes < MOST);
+    assert_in_range(checkpoints, 2, TURNS / PUTS);
+}
+
 /* ---- Sweeping ---- */
 
 static uint64_t entries(struct pstate_view *v)
@@ -484,6 +515,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_bad_headers, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_bad_elements, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_growth_is_worth_a_checkpoint, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_file_stays_small, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_sweep, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_sweep_goes_on, set_up, tear_down),
     };
