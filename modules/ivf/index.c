@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "modules/ivf/index.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,10 +28,12 @@ struct garbage {
     uint32_t count, room;
 };
 
-/* A posting that takes no rows any more, but has some. */
+/* A posting that takes no rows any more, but has some. Whoever is near to one of the centroids in its place looks there, too:
+ * their rows may not have come yet. */
 struct retired {
     uint32_t number;
-    float *centroid;
+    uint32_t centroids;
+    float *centroid; /* its own, then those */
 };
 
 struct index {
@@ -140,9 +143,17 @@ uint32_t index_probe(struct leat_task *t, const struct index *x, const float *qu
         count = insert(out, 0, most, (struct vector_near){distance_to(x->v, query, x->v->origin), 0, x->v->origin});
     for (uint32_t i = 0; i < x->retireds; i++) {
         const struct retired *r = &x->retired[i];
+        float least = INFINITY;
 
-        count = insert(out, count, most, (struct vector_near){distance_to(x->v, query, r->centroid), r->number, r->centroid});
+        for (uint32_t j = 0; j < r->centroids; j++) {
+            float d = distance_to(x->v, query, r->centroid + (size_t)j * x->v->rotation.padded);
+
+            least = d < least ? d : least;
+        }
+        count = insert(out, count, most, (struct vector_near){least, r->number, r->centroid});
     }
+    for (uint32_t i = 0; x->retireds > 0 && i < count; i++)
+        out[i].distance = distance_to(x->v, query, out[i].centroid);
     return count;
 }
 
@@ -422,11 +433,11 @@ static void read_posting(struct making *m, uint32_t number)
 
 /* ---- Making a version: centroids ---- */
 
-static void retire(struct making *m, uint32_t number, const float *centroid)
+static void retire(struct making *m, uint32_t number, const float *rotated, uint32_t centroids)
 {
     struct index *x = m->x;
     struct retired *grown = realloc(x->retired, (x->retireds + 1) * sizeof(*grown));
-    size_t size = x->v->rotation.padded * sizeof(float);
+    size_t size = (size_t)centroids * x->v->rotation.padded * sizeof(float);
     float *copy = grown != NULL ? malloc(size) : NULL;
 
     if (grown != NULL)
@@ -435,8 +446,8 @@ static void retire(struct making *m, uint32_t number, const float *centroid)
         no_memory(m);
         return;
     }
-    memcpy(copy, centroid, size);
-    x->retired[x->retireds++] = (struct retired){number, copy};
+    memcpy(copy, rotated, size);
+    x->retired[x->retireds++] = (struct retired){number, centroids, copy};
 }
 
 static void forget_centroid(struct making *m, uint32_t number)
@@ -455,21 +466,36 @@ static void forget_centroid(struct making *m, uint32_t number)
         m->rv = vector_coarse_remove(x->probe, number, m->err);
 }
 
-static void read_centroid(struct making *m, uint32_t number)
+/* Stored centroids, rotated; memory of the task. */
+static float *rotated_centroids(struct making *m, struct leat_span stored, uint32_t *count)
 {
     const struct ivf *v = m->x->v;
+    size_t size = v->layout.dims * sizeof(float);
+
+    *count = (uint32_t)(stored.size / size);
+    float *out = leat_alloc(m->t, (size_t)*count * v->rotation.padded * sizeof(*out));
+    for (uint32_t i = 0; i < *count; i++) {
+        float *at = out + (size_t)i * v->rotation.padded;
+
+        memcpy(at, (const uint8_t *)stored.base + i * size, size);
+        vector_rotate(&v->rotation, at, at);
+    }
+    return out;
+}
+
+static void read_centroid(struct making *m, uint32_t number)
+{
     struct leat_value field[2];
     bool there = leat_get(m->t, CENTROIDS, LEAT_KEYS(leat_u32(number)), field, 2) == 0;
-    float *rotated = leat_alloc(m->t, v->rotation.padded * sizeof(*rotated));
+    uint32_t count;
 
     if (m->old != NULL)
         forget_centroid(m, number);
     if (!there || m->rv != 0)
         return;
-    memcpy(rotated, field[1].as.bytes.base, v->layout.dims * sizeof(float));
-    vector_rotate(&v->rotation, rotated, rotated);
+    float *rotated = rotated_centroids(m, field[1].as.bytes, &count);
     if (!field[0].as.b) {
-        retire(m, number, rotated);
+        retire(m, number, rotated, count);
         return;
     }
     m->rv = vector_coarse_add(m->x->active, number, rotated, m->err);

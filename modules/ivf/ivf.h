@@ -54,7 +54,7 @@ enum message {
     MOVED,    /* the same and the posting where it was, u32: PLACED goes out when it has arrived */
     REMOVE,   /* to the posting: struct row_name; not there: it is gone already */
     PLACED,   /* to the id's task: struct row_name is in this posting now */
-    CENTROID, /* to each group: struct centroid_head, f32[dims] */
+    CENTROID, /* to each group: struct centroid_head, f32[dims]; not active: and those in its place */
     FORGET,   /* to each group: a centroid is gone */
     SPLIT,    /* to the background: the posting has too many rows, or too many dead ones */
     MERGE,    /* too few */

@@ -345,19 +345,22 @@ static uint32_t new_posting(struct leat_task *t, uint64_t *next, uint32_t group)
     return (uint32_t)(((*next)++ * groups + leat_task_number(t)) * groups + group);
 }
 
-static void announce(struct leat_task *t, uint32_t from, uint32_t posting, bool active, const float *centroid, uint32_t dims)
+/* others: of a posting that takes no rows any more, the centroids in its place. */
+static void announce(struct leat_task *t, uint32_t from, uint32_t posting, bool active, struct leat_span centroid,
+                     struct leat_span others)
 {
     struct centroid_head head = {active};
-    size_t size = sizeof(head) + dims * sizeof(float);
+    size_t size = sizeof(head) + centroid.size + others.size;
     uint8_t *body = leat_alloc(t, size);
 
     memcpy(body, &head, sizeof(head));
-    memcpy(body + sizeof(head), centroid, dims * sizeof(float));
+    memcpy(body + sizeof(head), centroid.base, centroid.size);
+    memcpy(body + sizeof(head) + centroid.size, others.base, others.size);
     message_all(t, from, CENTROID, posting, (struct leat_span){body, size});
 }
 
 /* The posting takes no rows any more. */
-static void retire(struct posting_edit *e, uint32_t from)
+static void retire(struct posting_edit *e, uint32_t from, struct leat_span centres)
 {
     uint32_t dims = e->v->layout.dims;
     float *centroid = leat_alloc(e->t, dims * sizeof(*centroid));
@@ -366,7 +369,7 @@ static void retire(struct posting_edit *e, uint32_t from)
     memset(centroid, 0, dims * sizeof(*centroid));
     if (leat_get(e->t, CENTROIDS, LEAT_KEYS(leat_u32(e->number)), field, 2) == 0)
         memcpy(centroid, field[1].as.bytes.base, dims * sizeof(*centroid));
-    announce(e->t, from, e->number, false, centroid, dims);
+    announce(e->t, from, e->number, false, (struct leat_span){centroid, dims * sizeof(*centroid)}, centres);
     e->record.active = e->record.asked = false;
     e->changed = true;
 }
@@ -380,11 +383,10 @@ static void open_children(struct posting_edit *e, uint32_t from, struct leat_spa
 
     ask[0] = NEAR;
     for (uint32_t i = 0; i < count; i++) {
-        float *centroid = leat_alloc(e->t, dims * sizeof(*centroid));
+        struct leat_span centroid = {(const uint8_t *)centres.base + (size_t)i * dims * sizeof(float), dims * sizeof(float)};
 
-        memcpy(centroid, (const uint8_t *)centres.base + (size_t)i * dims * sizeof(float), dims * sizeof(float));
         ask[i + 1] = new_posting(e->t, &next, (leat_task_number(e->t) + i) % leat_group_count(e->t));
-        announce(e->t, from, ask[i + 1], true, centroid, dims);
+        announce(e->t, from, ask[i + 1], true, centroid, (struct leat_span){"", 0});
     }
     leat_put(e->t, COUNTERS, LEAT_KEYS(leat_u32(NEXT_POSTING)), LEAT_ROW(leat_u64(next)));
     message_all(e->t, from, ASK, e->number, (struct leat_span){ask, (count + 1) * sizeof(*ask)});
@@ -401,7 +403,7 @@ static void open_posting(struct posting_edit *e, uint32_t from, struct leat_span
         return;
     }
     open_children(e, from, centres);
-    retire(e, from);
+    retire(e, from, centres);
 }
 
 static void merge_posting(struct posting_edit *e, uint32_t from, struct leat_span body)
@@ -412,7 +414,7 @@ static void merge_posting(struct posting_edit *e, uint32_t from, struct leat_spa
     if (!e->there || !e->record.active)
         return;
     if (goes && e->record.live < e->v->merge)
-        retire(e, from);
+        retire(e, from, (struct leat_span){"", 0});
     e->record.asked = false;
     e->lost = false;
     e->changed = true;

@@ -16,12 +16,12 @@ struct model {
     int64_t attribute[IDS];
 };
 
-/* Postings of few rows, so that they split and merge all the time. */
-static const struct leat_option small[] = {{"dims", "12"},  {"metric", "l2"}, {"attributes", "group: i64"}, {"target", "8"},
-                                           {"split", "16"}, {"merge", "3"},   {"nprobe", "1000"},           {NULL, NULL}};
-static const struct leat_option small_u64[] = {{"dims", "12"},  {"metric", "l2"}, {"attributes", "group: i64"}, {"target", "8"},
-                                               {"split", "16"}, {"merge", "3"},   {"nprobe", "1000"},           {"ids", "u64"},
-                                               {NULL, NULL}};
+/* Postings of few rows, so that they split and merge all the time; bounds wide enough that none fails. */
+#define SMALL                                                                                                          \
+    {"dims", "12"}, {"metric", "l2"}, {"attributes", "group: i64"}, {"target", "8"}, {"split", "16"}, {"merge", "3"},  \
+        {"nprobe", "1000"}, {"epsilon", "10"}
+static const struct leat_option small[] = {SMALL, {NULL, NULL}};
+static const struct leat_option small_u64[] = {SMALL, {"ids", "u64"}, {NULL, NULL}};
 
 static struct leat_value id_value(bool names, int id, char text[16])
 {
