@@ -131,7 +131,7 @@ const struct leat_module module_ivf = {
         [NAMES] = {"names", "map<u64, $ids>"},
         [COUNTERS] = {"counters", "map<u32, u64>"},
         [CENTROIDS] = {"centroids", "map<u32, struct{active: bool, vec: bytes}>"},
-        [POSTINGS] = {"postings", "map<u32, struct{active: bool, asked: bool, rows: u32, live: u32, chunks: u32, "
+        [POSTINGS] = {"postings", "map<u32, struct{active: bool, asked: i64, rows: u32, live: u32, chunks: u32, "
                                   "split_at: u32, masks: bytes}>"},
         [CHUNKS] = {"chunks", "map<u64, bytes>"},
         [TAILS] = {"tails", "map<u64, bytes>"}),

@@ -57,7 +57,6 @@ enum message {
     CENTROID, /* to each group: struct centroid_head, f32[dims]; not active: and those in its place */
     FORGET,   /* to each group: a centroid is gone */
     SPLIT,    /* to the background: the posting has too many rows, or too many dead ones */
-    MERGE,    /* too few */
     DRAIN,    /* it is to become empty */
     NEAR,     /* new centroids, posting numbers: rows of postings around them may belong there */
     ASK,      /* to the posting: ask the background for what the body says, u32 of these kinds and its body */

@@ -11,7 +11,7 @@ bool posting_record_get(struct leat_task *t, uint32_t number, struct posting_rec
 
     if (leat_get(t, POSTINGS, LEAT_KEYS(leat_u32(number)), field, 7) != 0)
         return false;
-    *out = (struct posting_record){field[0].as.b,           field[1].as.b,           (uint32_t)field[2].as.u,
+    *out = (struct posting_record){field[0].as.b,           field[1].as.i,           (uint32_t)field[2].as.u,
                                    (uint32_t)field[3].as.u, (uint32_t)field[4].as.u, (uint32_t)field[5].as.u};
     *masks = field[6].as.bytes;
     return true;
@@ -76,7 +76,7 @@ void posting_edit_begin(struct posting_edit *e, struct leat_task *t, const struc
     *e = (struct posting_edit){.t = t, .v = v, .number = number};
     e->record = (struct posting_record){.active = true, .split_at = v->split};
     if (posting_record_get(t, number, &e->record, &masks)) {
-        e->there = true;
+        e->there = e->recorded = true;
         room_for(e, blocks_of(e->record.rows) + 1);
         memcpy(e->mask, masks.base, masks.size);
     } else {
@@ -84,10 +84,10 @@ void posting_edit_begin(struct posting_edit *e, struct leat_task *t, const struc
     }
 }
 
-void posting_announced(struct posting_edit *e, bool active)
+void posting_announced(struct posting_edit *e)
 {
-    if (active)
-        e->there = true;
+    if (posting_task(e->t, e->number) == leat_task_number(e->t) && !e->recorded && takes_rows(e->t, e->number))
+        e->there = e->changed = true;
 }
 
 void posting_append(struct posting_edit *e, const void *row)
@@ -185,7 +185,7 @@ void posting_remove(struct posting_edit *e, uint64_t number, uint32_t version)
     e->mask[row / BLOCK].live &= ~(1U << row % BLOCK);
     e->mask[row / BLOCK].moving &= ~(1U << row % BLOCK);
     e->record.live--;
-    e->changed = e->lost = true;
+    e->changed = e->looks = true;
 }
 
 bool posting_movable(const struct posting_edit *e, uint32_t row)
@@ -294,7 +294,7 @@ static void put_record(struct posting_edit *e)
     const struct posting_record *r = &e->record;
 
     leat_put(e->t, POSTINGS, LEAT_KEYS(leat_u32(e->number)),
-             LEAT_ROW(leat_bool(r->active), leat_bool(r->asked), leat_u32(r->rows), leat_u32(r->live), leat_u32(r->chunks),
+             LEAT_ROW(leat_bool(r->active), leat_i64(r->asked), leat_u32(r->rows), leat_u32(r->live), leat_u32(r->chunks),
                       leat_u32(r->split_at), leat_bytes(e->mask, blocks_of(r->rows) * sizeof(*e->mask))));
 }
 
@@ -307,7 +307,7 @@ static void close_posting(struct posting_edit *e, uint32_t from)
         leat_delete(e->t, CHUNKS, LEAT_KEYS(leat_u64(piece_key(e->number, i))));
     delete_tail(e, first, first + chunk_rows);
     leat_delete(e->t, POSTINGS, LEAT_KEYS(leat_u32(e->number)));
-    message_all(e->t, from, FORGET, e->number, (struct leat_span){"", 0});
+    announce(e->t, from, FORGET, e->number, (struct leat_span){"", 0});
 }
 
 /* Rows of which no copy is on its way. */
@@ -320,21 +320,58 @@ static uint32_t settled(const struct posting_edit *e)
     return count;
 }
 
-/* What the background is to do, if anything. */
+/* ---- What it needs ---- */
+
+void posting_retire(struct posting_edit *e, uint32_t from, struct leat_span centres)
+{
+    uint32_t dims = e->v->layout.dims;
+    float *centroid = grown(e->t, NULL, 0, dims * sizeof(*centroid));
+    struct leat_value field[2];
+
+    if (leat_get(e->t, CENTROIDS, LEAT_KEYS(leat_u32(e->number)), field, 2) == 0)
+        memcpy(centroid, field[1].as.bytes.base, dims * sizeof(*centroid));
+    announce(e->t, from, CENTROID, e->number,
+             centroid_body(e->t, false, (struct leat_span){centroid, dims * sizeof(*centroid)}, centres));
+    e->record.active = false;
+    e->record.asked = 0;
+    e->changed = true;
+}
+
+/* Does another posting of this group take rows? As this turn has left it: so one of each group stays, however many have too few
+ * rows at the same time. */
+static bool another_takes_rows(const struct posting_edit *e)
+{
+    struct leat_value key, field[1];
+    struct leat_scan *scan;
+    bool found = false;
+
+    if (leat_scan_open(e->t, POSTINGS, LEAT_KEYS(), NULL, &scan) != 0)
+        return false;
+    while (!found && leat_scan_next(scan, &key, field, 1) == 0)
+        found = field[0].as.b && key.as.u != e->number;
+    leat_scan_close(scan);
+    return found;
+}
+
+/* Too few rows, and enough other postings to take them. */
+static bool too_small(const struct posting_edit *e)
+{
+    return e->looks && e->record.active && e->record.asked == 0 && e->record.live < e->v->merge &&
+           index_active(leat_derived(e->t)) > 4 * leat_group_count(e->t);
+}
+
+enum { PATIENCE_US = 60 * 1000 * 1000 }; /* the background was asked and does not answer: it failed */
+
+/* What the background is to do, if anything. Not while all rows are on their way: what is left to do is seen when they went. */
 static bool wanted(const struct posting_edit *e, enum message *kind)
 {
     const struct posting_record *r = &e->record;
     uint32_t dead = r->rows - r->live, chunk = e->v->layout.chunk.rows;
 
     *kind = r->active ? SPLIT : DRAIN;
-    if (r->asked)
+    if ((r->asked != 0 && leat_now(e->t) - r->asked < PATIENCE_US) || (r->live > 0 && settled(e) == 0))
         return false;
-    if (!r->active)
-        return settled(e) > 0;
-    if (r->live > r->split_at || dead > r->live + chunk)
-        return true;
-    *kind = MERGE;
-    return e->lost && r->live < e->v->merge;
+    return !r->active || r->live > r->split_at || dead > r->live + chunk;
 }
 
 static void ask(const struct posting_edit *e, uint32_t from, enum message kind)
@@ -353,13 +390,33 @@ void posting_edit_end(struct posting_edit *e, uint32_t from)
     if (!e->changed)
         return;
     put_pending(e);
+    /* By chance: of many that shrink together some stay. */
+    if (too_small(e) && leat_random(e->t) % 2 == 0 && another_takes_rows(e))
+        posting_retire(e, from, (struct leat_span){"", 0});
     if (!e->record.active && e->record.live == 0) {
         close_posting(e, from);
         return;
     }
     if (wanted(e, &kind)) {
-        e->record.asked = true;
+        e->record.asked = leat_now(e->t);
         ask(e, from, kind);
     }
     put_record(e);
+}
+
+void posting_patrol(struct leat_task *t, const struct ivf *v, uint32_t from)
+{
+    const struct index *x = leat_derived(t);
+    const struct index_posting *p = index_count(x) > 0 ? index_at(x, (uint32_t)(leat_random(t) % index_count(x))) : NULL;
+    struct posting_record record;
+    struct leat_span masks;
+    struct posting_edit e;
+    enum message kind;
+
+    if (p == NULL || !posting_record_get(t, p->number, &record, &masks))
+        return;
+    posting_edit_begin(&e, t, v, p->number);
+    e.looks = true;
+    e.changed = wanted(&e, &kind) || too_small(&e);
+    posting_edit_end(&e, from);
 }

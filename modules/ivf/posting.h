@@ -10,7 +10,7 @@
  * as long as the posting is there. Of each 32 rows there are two masks: live, and moving (there is a copy on its way). */
 struct posting_record {
     bool active;       /* new rows come here; else it is to become empty, then it goes */
-    bool asked;        /* the background was asked to do something about it */
+    int64_t asked;     /* when the background was asked to do something about it; 0: it was not, or has done it */
     uint32_t rows, live;
     uint32_t chunks;   /* full pieces: rows behind them are in the tail */
     uint32_t split_at; /* more live rows than that are too many */
@@ -24,8 +24,8 @@ struct posting_edit {
     struct leat_task *t;
     const struct ivf *v;
     uint32_t number;
-    bool there;                /* it takes rows: it has a record or at least an active centroid */
-    bool changed, lost;        /* lost: rows died */
+    bool there, recorded;      /* there: it takes rows: it has a record or at least an active centroid */
+    bool changed, looks;       /* looks: whether it has too few rows */
     bool relayed;              /* messages go to store_rows, not from there */
     struct posting_record record;
     struct posting_mask *mask; /* by block */
@@ -43,8 +43,12 @@ void posting_append(struct posting_edit *e, const void *row);
 void posting_remove(struct posting_edit *e, uint64_t number, uint32_t version);
 /* Is the row live, and no copy of it on its way? */
 bool posting_movable(const struct posting_edit *e, uint32_t row);
-/* This group was told of the posting's centroid, or that it is gone. */
-void posting_announced(struct posting_edit *e, bool active);
+/* This group was told of the posting's centroid: where it lies, it takes rows from now on. */
+void posting_announced(struct posting_edit *e);
+/* It takes no rows any more; those that it has are to go elsewhere, to new centroids most of all. */
+void posting_retire(struct posting_edit *e, uint32_t from, struct leat_span centres);
+/* Look after one posting that nothing happens to: so none waits for ever for the background, which may have failed. */
+void posting_patrol(struct leat_task *t, const struct ivf *v, uint32_t from);
 
 /* Decode a record; masks are borrowed as the value. false: there is none. */
 bool posting_record_get(struct leat_task *t, uint32_t number, struct posting_record *out, struct leat_span *masks);
@@ -66,5 +70,9 @@ void message(struct leat_task *t, uint32_t from, uint32_t task, enum message kin
 uint32_t posting_task(const struct leat_task *t, uint32_t posting);
 uint32_t number_task(const struct leat_task *t, const struct ivf *v, uint64_t number);
 void message_all(struct leat_task *t, uint32_t from, enum message kind, uint32_t posting, struct leat_span body);
+/* CENTROID or FORGET to every group; this one knows at once. */
+void announce(struct leat_task *t, uint32_t from, enum message kind, uint32_t posting, struct leat_span body);
+/* The body of CENTROID: of one that takes rows, or no more; others: those in its place. Memory of t. */
+struct leat_span centroid_body(struct leat_task *t, bool active, struct leat_span centroid, struct leat_span others);
 
 #endif

@@ -274,11 +274,11 @@ static void keep_row(struct leat_task *t, const struct ivf *v, struct posting_ed
         send_placed(t, v, i, e->number, body);
 }
 
-static void store_centroid(struct leat_task *t, uint32_t posting, struct leat_span body, bool put)
+static void store_centroid(struct leat_task *t, uint32_t posting, enum message kind, struct leat_span body)
 {
     struct centroid_head head;
 
-    if (!put) {
+    if (kind == FORGET) {
         leat_delete(t, CENTROIDS, LEAT_KEYS(leat_u32(posting)));
         return;
     }
@@ -286,6 +286,27 @@ static void store_centroid(struct leat_task *t, uint32_t posting, struct leat_sp
     leat_put(t, CENTROIDS, LEAT_KEYS(leat_u32(posting)),
              LEAT_ROW(leat_bool(head.active != 0),
                       leat_bytes((const uint8_t *)body.base + sizeof(head), body.size - sizeof(head))));
+}
+
+struct leat_span centroid_body(struct leat_task *t, bool active, struct leat_span centroid, struct leat_span others)
+{
+    struct centroid_head head = {active};
+    size_t size = sizeof(head) + centroid.size + others.size;
+    uint8_t *body = leat_alloc(t, size);
+
+    memcpy(body, &head, sizeof(head));
+    memcpy(body + sizeof(head), centroid.base, centroid.size);
+    memcpy(body + sizeof(head) + centroid.size, others.base, others.size);
+    return (struct leat_span){body, size};
+}
+
+void announce(struct leat_task *t, uint32_t from, enum message kind, uint32_t posting, struct leat_span body)
+{
+    /* A row that finds the posting gone must not find its centroid. */
+    store_centroid(t, posting, kind, body);
+    for (uint32_t group = 0; group < leat_group_count(t); group++)
+        if (group != leat_group(t))
+            message(t, from, group, kind, posting, body);
 }
 
 static void send_ask(struct leat_task *t, uint32_t i, uint32_t posting, struct leat_span body)
@@ -316,8 +337,8 @@ static void store_message(struct leat_task *t, const struct ivf *v, struct posti
         break;
     case CENTROID:
     case FORGET:
-        store_centroid(t, e->number, body, kind == CENTROID);
-        posting_announced(e, kind == CENTROID);
+        store_centroid(t, e->number, kind, body);
+        posting_announced(e);
         break;
     case ASK:
         send_ask(t, i, e->number, body);
@@ -353,6 +374,8 @@ int store_rows(struct leat_task *t, const struct leat_batch *in)
         }
         posting_edit_end(&e, last);
     }
+    if (in->rows > 0)
+        posting_patrol(t, v, in->rows - 1);
     return 0;
 }
 

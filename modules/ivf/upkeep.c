@@ -19,6 +19,10 @@ enum {
     SPLIT_ROWS = 65536,  /* that k-means looks at */
     AROUND = 32,         /* postings around new centroids that are looked through */
     CENTRES_MOST = 1024, /* that take the place of a posting at a time */
+    CENTRES_SIZE = 8 << 20,
+    SAMPLE_SIZE = 96 << 20,
+    NEAR_ROWS = 16384,   /* that move to new centroids at a time */
+    NEAR_SIZE = 64 << 20,
     ROUNDS = 12
 };
 
@@ -27,7 +31,7 @@ int upkeep_request(struct leat_task *t, const struct leat_batch *in)
     for (uint32_t i = 0; i < in->rows; i++) {
         enum message kind = (enum message)leat_at(in, i, 1).as.u;
 
-        if (kind == SPLIT || kind == MERGE || kind == DRAIN || kind == NEAR)
+        if (kind == SPLIT || kind == DRAIN || kind == NEAR)
             leat_emit(t, i, LEAT_ROW(leat_at(in, i, 1), leat_at(in, i, 2), leat_at(in, i, 3)));
     }
     return 0;
@@ -45,6 +49,11 @@ struct work {
 static void answer(const struct work *w, enum message kind, uint32_t posting, const void *body, size_t size)
 {
     message(w->t, w->from, leat_task_number(w->t), kind, posting, (struct leat_span){body, size});
+}
+
+static uint32_t least(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
 }
 
 /* Rows of a posting that stay until somebody moves them. */
@@ -81,7 +90,7 @@ static const void **sample(const struct work *w, const struct index_posting *p, 
     uint32_t dims = w->v->layout.dims, live = p->rows, *row = leat_alloc(w->t, live * sizeof(*row));
 
     live = settled(p, row, live);
-    *rows = live < SPLIT_ROWS ? live : SPLIT_ROWS;
+    *rows = least(live, least(SPLIT_ROWS, SAMPLE_SIZE / (dims * (uint32_t)sizeof(float))));
     const void **out = leat_alloc(w->t, (*rows + 1) * sizeof(*out));
     float *floats = leat_alloc(w->t, (size_t)*rows * dims * sizeof(*floats));
     for (uint32_t i = 0; i < *rows; i++) {
@@ -95,9 +104,29 @@ static const void **sample(const struct work *w, const struct index_posting *p, 
 
 static uint32_t centres_for(const struct ivf *v, uint32_t live)
 {
-    uint32_t centres = (live + v->target - 1) / v->target;
+    uint32_t centres = (live + v->target - 1) / v->target, most = CENTRES_SIZE / (v->layout.dims * (uint32_t)sizeof(float));
 
-    return centres > CENTRES_MOST ? CENTRES_MOST : centres > 0 ? centres : 1;
+    return least(centres > 0 ? centres : 1, least(CENTRES_MOST, most));
+}
+
+/* A centroid as it is stored: rows need not be rotated to be compared with it. */
+static const float *stored_centroid(const struct work *w, uint32_t number)
+{
+    struct leat_value field[2];
+    float *out = leat_alloc(w->t, w->v->layout.dims * sizeof(*out));
+
+    if (leat_get(w->t, CENTROIDS, LEAT_KEYS(leat_u32(number)), field, 2) != 0)
+        return NULL;
+    memcpy(out, field[1].as.bytes.base, w->v->layout.dims * sizeof(*out));
+    return out;
+}
+
+/* Only dead rows are left: the same centroid again, with none. */
+static void begin_anew(const struct work *w, uint32_t number)
+{
+    const float *centroid = stored_centroid(w, number);
+
+    answer(w, OPEN, number, centroid != NULL ? centroid : w->v->origin, w->v->layout.dims * sizeof(*centroid));
 }
 
 static void split(const struct work *w, uint32_t number)
@@ -109,6 +138,10 @@ static void split(const struct work *w, uint32_t number)
 
     if (p == NULL || !p->active)
         return;
+    if (p->live == 0) {
+        begin_anew(w, number);
+        return;
+    }
     const void **row = sample(w, p, &rows);
     uint32_t dims = w->v->layout.dims, centres = centres_for(w->v, p->live);
     struct vector_kmeans o = {.dims = dims, .centres = centres, .rounds = ROUNDS, .seed = leat_random(w->t)};
@@ -124,8 +157,8 @@ static void split(const struct work *w, uint32_t number)
                               : vector_kmeans(&o, row, rows, &c, &err);
     if (rv != 0 && rows > 0)
         leat_task_fail(w->t, rv, "%s", err.text);
-    /* One centre for many rows: they are all equal, and cannot be told apart. */
-    bool helps = rv == 0 && (c.count > 1 || centres == 1);
+    /* One centre for many rows: they are all equal, and cannot be told apart. But the dead ones can go. */
+    bool helps = rv == 0 && (c.count > 1 || centres == 1 || p->rows - p->live > p->live);
     answer(w, OPEN, number, c.centre, helps ? (size_t)c.count * dims * sizeof(*c.centre) : 0);
 }
 
@@ -184,27 +217,7 @@ static void drain(const struct work *w, uint32_t number)
     answer(w, MOVE, number, m.move, m.count * sizeof(*m.move));
 }
 
-/* One that has too few rows goes, if enough others are left to take them. */
-static void merge(const struct work *w, uint32_t number)
-{
-    uint32_t spare = 4 * leat_group_count(w->t), goes = index_active(w->x) > spare;
-
-    answer(w, MERGE, number, &goes, sizeof(goes));
-}
-
 /* ---- Around new centroids ---- */
-
-/* A centroid as it is stored: rows need not be rotated to be compared with it. */
-static const float *stored_centroid(const struct work *w, uint32_t number)
-{
-    struct leat_value field[2];
-    float *out = leat_alloc(w->t, w->v->layout.dims * sizeof(*out));
-
-    if (leat_get(w->t, CENTROIDS, LEAT_KEYS(leat_u32(number)), field, 2) != 0)
-        return NULL;
-    memcpy(out, field[1].as.bytes.base, w->v->layout.dims * sizeof(*out));
-    return out;
-}
 
 /* New centroids that may be nearer to some row of a posting than its own. */
 struct rival {
@@ -216,14 +229,14 @@ struct rival {
  * the second necessary condition). By the triangle inequality a rival is out of question that is more than twice as far
  * from the centroid as the row is; distances here are squared. */
 static uint32_t attracted(const struct work *w, const struct index_posting *p, const float *own, const struct rival *rival,
-                          uint32_t rivals, uint32_t *out)
+                          uint32_t rivals, uint32_t *out, uint32_t most)
 {
     const struct vector_distance *l2 = vector_distance(VECTOR_L2, LEAT_F32_VECTOR);
     uint32_t dims = w->v->layout.dims, count = 0;
     float *at = leat_alloc(w->t, dims * sizeof(*at));
     uint32_t *row = leat_alloc(w->t, (p->rows + 1) * sizeof(*row)), rows = settled(p, row, p->rows);
 
-    for (uint32_t i = 0; i < rows && count < MOVES_MOST; i++) {
+    for (uint32_t i = 0; i < rows && count < most; i++) {
         row_floats(w, p, row[i], at);
         float distance = l2->one(at, own, dims);
         bool nearer = false;
@@ -243,6 +256,7 @@ struct around {
     uint32_t news;
     struct vector_near *near; /* postings of this group that are to be looked through */
     uint32_t nears, room;
+    uint32_t rows; /* that may still move */
 };
 
 static bool among(const struct around *a, uint32_t number)
@@ -292,7 +306,9 @@ static void look_through(const struct work *w, struct around *a, uint32_t number
     for (uint32_t i = 0; i < a->news; i++)
         a->rival[i].distance = vector_distance(VECTOR_L2, LEAT_F32_VECTOR)->one(a->rival[i].centroid, own,
                                                                                 w->v->layout.dims);
-    find_moves(w, p, row, attracted(w, p, own, a->rival, a->news, row), &m);
+    uint32_t count = attracted(w, p, own, a->rival, a->news, row, least(MOVES_MOST, a->rows));
+    a->rows -= count;
+    find_moves(w, p, row, count, &m);
     if (m.count > 0)
         answer(w, MOVE, number, m.move, m.count * sizeof(*m.move));
 }
@@ -301,12 +317,13 @@ static void near(const struct work *w, struct leat_span numbers)
 {
     struct around *a = leat_alloc(w->t, sizeof(*a));
 
-    *a = (struct around){.room = AROUND + 2 * (uint32_t)(numbers.size / sizeof(uint32_t))};
+    *a = (struct around){.room = AROUND + 2 * (uint32_t)(numbers.size / sizeof(uint32_t)),
+                         .rows = least(NEAR_ROWS, NEAR_SIZE / (w->v->layout.dims * (uint32_t)sizeof(float)))};
     a->near = leat_alloc(w->t, a->room * sizeof(*a->near));
     take_new(w, a, numbers);
     for (uint32_t i = 0; i < a->news; i++)
         look_around(w, a, a->new[i]);
-    for (uint32_t i = 0; i < a->nears; i++)
+    for (uint32_t i = 0; i < a->nears && a->rows > 0; i++)
         look_through(w, a, a->near[i].number);
 }
 
@@ -319,9 +336,6 @@ int upkeep_run(struct leat_task *t, const struct leat_batch *in)
         switch ((enum message)leat_at(in, i, 0).as.u) {
         case SPLIT:
             split(&w, posting);
-            break;
-        case MERGE:
-            merge(&w, posting);
             break;
         case DRAIN:
             drain(&w, posting);
@@ -345,33 +359,15 @@ static uint32_t new_posting(struct leat_task *t, uint64_t *next, uint32_t group)
     return (uint32_t)(((*next)++ * groups + leat_task_number(t)) * groups + group);
 }
 
-/* others: of a posting that takes no rows any more, the centroids in its place. */
-static void announce(struct leat_task *t, uint32_t from, uint32_t posting, bool active, struct leat_span centroid,
-                     struct leat_span others)
+/* It has a record from its first day: else nobody would see that no row comes. */
+static void open_child(struct posting_edit *parent, uint32_t from, uint32_t number, struct leat_span centroid)
 {
-    struct centroid_head head = {active};
-    size_t size = sizeof(head) + centroid.size + others.size;
-    uint8_t *body = leat_alloc(t, size);
+    struct posting_edit e;
 
-    memcpy(body, &head, sizeof(head));
-    memcpy(body + sizeof(head), centroid.base, centroid.size);
-    memcpy(body + sizeof(head) + centroid.size, others.base, others.size);
-    message_all(t, from, CENTROID, posting, (struct leat_span){body, size});
-}
-
-/* The posting takes no rows any more. */
-static void retire(struct posting_edit *e, uint32_t from, struct leat_span centres)
-{
-    uint32_t dims = e->v->layout.dims;
-    float *centroid = leat_alloc(e->t, dims * sizeof(*centroid));
-    struct leat_value field[2];
-
-    memset(centroid, 0, dims * sizeof(*centroid));
-    if (leat_get(e->t, CENTROIDS, LEAT_KEYS(leat_u32(e->number)), field, 2) == 0)
-        memcpy(centroid, field[1].as.bytes.base, dims * sizeof(*centroid));
-    announce(e->t, from, e->number, false, (struct leat_span){centroid, dims * sizeof(*centroid)}, centres);
-    e->record.active = e->record.asked = false;
-    e->changed = true;
+    announce(parent->t, from, CENTROID, number, centroid_body(parent->t, true, centroid, (struct leat_span){"", 0}));
+    posting_edit_begin(&e, parent->t, parent->v, number);
+    posting_announced(&e);
+    posting_edit_end(&e, from);
 }
 
 static void open_children(struct posting_edit *e, uint32_t from, struct leat_span centres)
@@ -386,7 +382,7 @@ static void open_children(struct posting_edit *e, uint32_t from, struct leat_spa
         struct leat_span centroid = {(const uint8_t *)centres.base + (size_t)i * dims * sizeof(float), dims * sizeof(float)};
 
         ask[i + 1] = new_posting(e->t, &next, (leat_task_number(e->t) + i) % leat_group_count(e->t));
-        announce(e->t, from, ask[i + 1], true, centroid, (struct leat_span){"", 0});
+        open_child(e, from, ask[i + 1], centroid);
     }
     leat_put(e->t, COUNTERS, LEAT_KEYS(leat_u32(NEXT_POSTING)), LEAT_ROW(leat_u64(next)));
     message_all(e->t, from, ASK, e->number, (struct leat_span){ask, (count + 1) * sizeof(*ask)});
@@ -397,27 +393,13 @@ static void open_posting(struct posting_edit *e, uint32_t from, struct leat_span
     if (!e->there || !e->record.active)
         return;
     if (centres.size == 0) {
-        e->record.asked = false;
-        e->record.split_at = 2 * e->record.live;
+        e->record.asked = 0;
+        e->record.split_at = 2 * e->record.live > e->v->split ? 2 * e->record.live : e->v->split;
         e->changed = true;
         return;
     }
     open_children(e, from, centres);
-    retire(e, from, centres);
-}
-
-static void merge_posting(struct posting_edit *e, uint32_t from, struct leat_span body)
-{
-    uint32_t goes;
-
-    memcpy(&goes, body.base, sizeof(goes));
-    if (!e->there || !e->record.active)
-        return;
-    if (goes && e->record.live < e->v->merge)
-        retire(e, from, (struct leat_span){"", 0});
-    e->record.asked = false;
-    e->lost = false;
-    e->changed = true;
+    posting_retire(e, from, centres);
 }
 
 /* A row as it is to be in its new posting. */
@@ -469,7 +451,7 @@ static void move_rows(struct posting_edit *e, uint32_t from, struct leat_span mo
     }
     if (e->record.active)
         return;
-    e->record.asked = false;
+    e->record.asked = 0;
     e->changed = true;
 }
 
@@ -486,9 +468,6 @@ int upkeep_move(struct leat_task *t, const struct leat_batch *in)
         switch ((enum message)leat_at(in, i, 1).as.u) {
         case OPEN:
             open_posting(&e, i, body);
-            break;
-        case MERGE:
-            merge_posting(&e, i, body);
             break;
         case MOVE:
             move_rows(&e, i, body);
