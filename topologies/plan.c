@@ -338,7 +338,7 @@ static int prepare_fold(struct plan *p, struct plan_edge at, struct leat_error *
     use->asked = &asked;
     rv = n->fold->prepare(use, &n->state_size, text, sizeof(text), err);
     if (rv == 0)
-        rv = row_schema_parse(p->arena, text, NULL, NULL, &emits, err);
+        rv = row_schema_parse(p->arena, text, lookup_option, p, &emits, err);
     if (rv != 0)
         return check_node_wrap(p, at, err, "fold %s", n->fold->name);
     use->asked = NULL;

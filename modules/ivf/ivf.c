@@ -117,8 +117,6 @@ static int ivf_open(const struct leat_options *options, void **state, struct lea
 
 /* ---- The module ---- */
 
-#define BEST "k=10000 by=distance id=id"
-
 const struct leat_module module_ivf = {
     LEAT_ABI, .name = "ivf", .about = "nearest neighbours by an inverted file that keeps itself in order",
     .open = ivf_open, .close = ivf_close, .derive = &index_derive,
@@ -148,13 +146,13 @@ const struct leat_module module_ivf = {
             {"probe", .from = "request", .run = search_probe, .emits = PROBES},
             {"scan", .from = "probe", .route = LEAT_DIRECT, .run = search_scan, .emits = HITS},
             {"nearest", .from = "scan", .route = LEAT_TO_ORIGIN, .fold = &search_nearest},
-            {"name", .from = "nearest", .route = LEAT_DIRECT, .run = search_name, .emits = NEIGHBOUR},
-            {"best", .from = "name", .route = LEAT_TO_ORIGIN, .fold = &leat_top_k, .args = BEST, .into = "reply"})},
+            {"name", .from = "nearest", .route = LEAT_DIRECT, .run = search_name, .emits = NAMED},
+            {"answer", .from = "name", .route = LEAT_TO_ORIGIN, .fold = &search_answer, .into = "reply"})},
         {"exact", LEAT_QUERY, .takes = REQUEST, NODES(
             {"scan", .from = "request", .route = LEAT_ALL, .run = search_exact, .emits = HITS},
             {"nearest", .from = "scan", .route = LEAT_TO_ORIGIN, .fold = &search_nearest},
-            {"name", .from = "nearest", .route = LEAT_DIRECT, .run = search_name, .emits = NEIGHBOUR},
-            {"best", .from = "name", .route = LEAT_TO_ORIGIN, .fold = &leat_top_k, .args = BEST, .into = "reply"})},
+            {"name", .from = "nearest", .route = LEAT_DIRECT, .run = search_name, .emits = NAMED},
+            {"answer", .from = "name", .route = LEAT_TO_ORIGIN, .fold = &search_answer, .into = "reply"})},
         {"count", LEAT_QUERY, .takes = "", NODES(
             {"size", .from = "request", .route = LEAT_ALL, .run = search_count, .emits = "vectors: i64"},
             {"sum", .from = "size", .route = LEAT_TO_ORIGIN, .fold = &leat_sum, .into = "reply"})}),

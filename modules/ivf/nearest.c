@@ -22,7 +22,7 @@ static int prepare(struct leat_fold_use *use, size_t *state_size, char *schema, 
     (void)use;
     (void)err;
     *state_size = sizeof(struct nearest);
-    strncpy(schema, NAMED, schema_size - 1);
+    strncpy(schema, FOUND, schema_size - 1);
     return 0;
 }
 
@@ -177,21 +177,37 @@ static struct leat_value stats_value(const struct search_stats *s, uint8_t *room
     return leat_any(room, (size_t)(at - room));
 }
 
+/* The hits of one task, from `first` on, into one row; out[i] is taken when it has been sent. */
+static void emit_task(const struct nearest *n, struct leat_task *t, bool names, uint32_t first, bool *sent)
+{
+    const struct ivf *v = leat_state(t);
+    uint32_t task = names ? number_task(t, v, n->hit[first].number) : leat_task_number(t), count = 0;
+    struct hit *hit = leat_alloc(t, (n->count - first) * sizeof(*hit));
+    uint8_t *vectors = leat_alloc(t, (n->count - first) * n->vector_size + 1), room[128];
+
+    for (uint32_t i = first; i < n->count; i++) {
+        if (sent[i] || (names && number_task(t, v, n->hit[i].number) != task))
+            continue;
+        if (n->vector_size > 0)
+            memcpy(vectors + count * n->vector_size, n->vector[i], n->vector_size);
+        hit[count++] = n->hit[i];
+        sent[i] = true;
+    }
+    leat_fold_emit(t, LEAT_ROW(leat_u32(task), leat_bytes(hit, count * sizeof(*hit)),
+                               leat_bytes(vectors, count * n->vector_size),
+                               n->with_stats && first == 0 ? stats_value(&n->stats, room) : leat_null()));
+}
+
 static int finish(const struct leat_fold_use *use, const void *state, struct leat_task *t)
 {
     const struct nearest *n = state;
-    const struct ivf *v = leat_state(t);
-    bool attributes = search_wants_names(t);
-    uint8_t room[128];
+    bool names = search_wants_names(t), *sent = leat_alloc(t, n->count + 1);
 
     (void)use;
-    for (uint32_t i = 0; i < n->count; i++) {
-        uint32_t task = attributes ? number_task(t, v, n->hit[i].number) : leat_task_number(t);
-
-        leat_fold_emit(t, LEAT_ROW(leat_u32(task), leat_u64(n->hit[i].number), leat_f32(n->hit[i].distance),
-                                   leat_bytes(n->vector_size > 0 ? n->vector[i] : (const uint8_t *)"", n->vector_size),
-                                   n->with_stats && i == 0 ? stats_value(&n->stats, room) : leat_null()));
-    }
+    memset(sent, 0, n->count + 1);
+    for (uint32_t i = 0; i < n->count; i++)
+        if (!sent[i])
+            emit_task(n, t, names, i, sent);
     return 0;
 }
 

@@ -24,14 +24,6 @@ static uint64_t now_ns(void)
 
 /* ---- The request ---- */
 
-struct search {
-    const uint8_t *vector;
-    float norm;
-    uint32_t k, nprobe;
-    struct leat_value filter;
-    bool attributes, vectors, stats;
-};
-
 static uint32_t number_in(struct leat_task *t, const struct leat_batch *request, enum request column, const char *name,
                           uint32_t otherwise, uint32_t most)
 {
@@ -51,8 +43,7 @@ static bool flag_in(const struct leat_batch *request, enum request column)
     return value.type != LEAT_NULL && value.as.b;
 }
 
-/* An error in it sticks to t. */
-static struct search request_of(struct leat_task *t, const struct ivf *v)
+struct search search_request(struct leat_task *t, const struct ivf *v)
 {
     const struct leat_batch *r = leat_request(t);
     struct search s = {.vector = leat_at(r, 0, REQUEST_VEC).as.bytes.base};
@@ -78,7 +69,7 @@ static void *filter_memory(void *context, size_t size)
     return leat_alloc(context, size);
 }
 
-static const struct filter *filter_of(struct leat_task *t, const struct ivf *v, const struct search *s)
+const struct filter *search_filter(struct leat_task *t, const struct ivf *v, const struct search *s)
 {
     const struct filter *f = NULL;
     struct leat_error err;
@@ -135,12 +126,12 @@ int search_probe(struct leat_task *t, const struct leat_batch *in)
 {
     const struct ivf *v = leat_state(t);
     const struct index *x = leat_derived(t);
-    struct search s = request_of(t, v);
+    struct search s = search_request(t, v);
     float *query = leat_alloc(t, v->rotation.padded * sizeof(*query));
     struct vector_near *near = leat_alloc(t, s.nprobe * sizeof(*near));
 
     (void)in;
-    filter_of(t, v, &s);
+    search_filter(t, v, &s);
     if (leat_task_error(t) != 0)
         return leat_task_error(t);
     encode_rotated(t, v, s.vector, s.norm, query);
@@ -156,7 +147,7 @@ int search_probe(struct leat_task *t, const struct leat_batch *in)
 static struct scan scan_of(struct leat_task *t, const struct ivf *v, const struct search *s, uint32_t postings)
 {
     struct scan scan = {.layout = &v->layout, .index = leat_derived(t), .vector = s->vector, .norm = s->norm,
-                        .filter = filter_of(t, v, s)};
+                        .filter = search_filter(t, v, s)};
 
     scan_begin(&scan, leat_alloc(t, s->k * sizeof(struct vector_best)), s->k, leat_alloc(t, scan_room_size(postings)));
     return scan;
@@ -186,7 +177,7 @@ static void emit_hits(struct leat_task *t, const struct ivf *v, const struct sea
 int search_scan(struct leat_task *t, const struct leat_batch *in)
 {
     const struct ivf *v = leat_state(t);
-    struct search s = request_of(t, v);
+    struct search s = search_request(t, v);
     uint64_t begun = s.stats ? now_ns() : 0;
 
     for (uint32_t i = 0; i < in->rows; i++) {
@@ -219,7 +210,7 @@ int search_exact(struct leat_task *t, const struct leat_batch *in)
     (void)in;
     if (leat_task_number(t) != leat_group(t))
         return 0;
-    struct search s = request_of(t, v);
+    struct search s = search_request(t, v);
     uint64_t begun = s.stats ? now_ns() : 0;
     const struct index_posting **posting = leat_alloc(t, (count + 1) * sizeof(struct index_posting *));
     struct scan scan = scan_of(t, v, &s, count);
@@ -227,32 +218,6 @@ int search_exact(struct leat_task *t, const struct leat_batch *in)
         posting[i] = index_at(x, i);
     scan_exact(&scan, posting, count);
     emit_hits(t, v, &s, &scan, begun);
-    return leat_task_error(t);
-}
-
-/* ---- Names ---- */
-
-int search_name(struct leat_task *t, const struct leat_batch *in)
-{
-    const struct ivf *v = leat_state(t);
-    struct search s = request_of(t, v);
-    const struct filter *filter = filter_of(t, v, &s);
-
-    for (uint32_t i = 0; i < in->rows; i++) {
-        struct leat_value id = leat_at(in, i, 1), vector = leat_null(), field[4] = {{0}, {0}, {0}, leat_null()};
-        struct leat_span bytes = leat_at(in, i, 3).as.bytes;
-
-        if (v->names && leat_get(t, NAMES, LEAT_KEYS(leat_at(in, i, 1)), &id, 1) != 0)
-            continue;
-        if ((s.attributes || filter != NULL) && leat_get(t, IDS, LEAT_KEYS(id), field, 4) != 0)
-            continue;
-        /* Strings were compared by their hashes. */
-        if (filter != NULL && !filter_verify(filter, field[3].type == LEAT_NULL ? (struct leat_span){0} : field[3].as.bytes))
-            continue;
-        if (bytes.size > 0)
-            vector = leat_vector(v->layout.type, bytes.base, v->layout.dims);
-        leat_emit(t, i, LEAT_ROW(id, leat_at(in, i, 2), s.attributes ? field[3] : leat_null(), vector, leat_at(in, i, 4)));
-    }
     return leat_task_error(t);
 }
 

@@ -2,6 +2,7 @@
 #ifndef MODULES_IVF_SEARCH_H
 #define MODULES_IVF_SEARCH_H
 
+#include "modules/ivf/filter.h"
 #include "modules/ivf/ivf.h"
 
 /* What a search takes, and its first columns' places. */
@@ -12,8 +13,10 @@ enum request { REQUEST_VEC, REQUEST_K, REQUEST_NPROBE, REQUEST_FILTER, REQUEST_A
 #define PROBES "task: u32, probes: bytes, query: bytes"
 /* From a group to the origin: struct hit each, their vectors, struct search_stats. */
 #define HITS "k: u32, hits: bytes, vectors: bytes, stats: bytes"
-/* From the origin to where the id is known. */
-#define NAMED "task: u32, number: u64, distance: f32, vec: bytes, stats: any?"
+/* From the origin to where ids are known, one row a task: struct hit each, their vectors. Without names: one row. */
+#define FOUND "task: u32, hits: bytes, vectors: bytes, stats: any?"
+/* And back: names (names.c) of each, when they are wanted. */
+#define NAMED "hits: bytes, vectors: bytes, names: bytes, stats: any?"
 #define NEIGHBOUR "id: $ids, distance: f32, attributes: any?, vec: $type[$dims]?, stats: any?"
 
 int search_probe(struct leat_task *t, const struct leat_batch *in);
@@ -21,6 +24,17 @@ int search_scan(struct leat_task *t, const struct leat_batch *in);
 int search_exact(struct leat_task *t, const struct leat_batch *in);
 int search_name(struct leat_task *t, const struct leat_batch *in);
 int search_count(struct leat_task *t, const struct leat_batch *in);
+/* What the request says. An error in it sticks to t. */
+struct search {
+    const uint8_t *vector;
+    float norm;
+    uint32_t k, nprobe;
+    struct leat_value filter;
+    bool attributes, vectors, stats;
+};
+struct search search_request(struct leat_task *t, const struct ivf *v);
+/* NULL: none. An error sticks to t. */
+const struct filter *search_filter(struct leat_task *t, const struct ivf *v, const struct search *s);
 /* Does the answer need more than numbers and distances? */
 bool search_wants_names(struct leat_task *t);
 struct search_stats {
@@ -28,5 +42,7 @@ struct search_stats {
 };
 /* Keeps the k nearest hits, each id once. */
 extern const struct leat_fold search_nearest;
+/* Puts the answer together, nearest first. */
+extern const struct leat_fold search_answer;
 
 #endif
