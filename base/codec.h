@@ -26,7 +26,7 @@ void batch_row_to_json(const struct leat_batch *batch, uint32_t row, struct buff
 
 /* A JSON object {"id": "x", "vec": [..]} as the values of a row of schema; memory is the arena's. Missing columns
  * are null (an error unless nullable); unknown ones are errors. Vectors: arrays of numbers, or base64 of their
- * little-endian elements. */
+ * little-endian elements; element i of bits is bit i % 8 of byte i / 8, elements of f16 are rounded. */
 int json_to_row(struct arena *a, const struct row_schema *schema, struct leat_span text, struct leat_value *out,
                 struct leat_error *err);
 

@@ -479,40 +479,57 @@ static int json_bytes(struct arena *a, const struct leat_column *c, const cJSON 
     return rv;
 }
 
-/* One element of a vector; false: out of range. */
-static bool put_element(const struct leat_column *c, double d, uint8_t *at)
+/* The nearest number of 16 bits, of two the even one; false: out of range. */
+static bool put_half(double d, uint8_t *at)
+{
+    double size = fabs(d);
+    int exponent;
+
+    if (!(size < 65520)) /* from here on infinity is nearer than 65504 */
+        return false;
+    frexp(size, &exponent);
+    exponent = size == 0 || exponent < -13 ? -13 : exponent; /* below, steps are as far apart as in the last binade */
+    uint32_t half = ((uint32_t)(exponent + 13) << 10) + (uint32_t)rint(ldexp(size, 11 - exponent));
+    store_u16(at, (uint16_t)(half | (signbit(d) ? 0x8000 : 0)));
+    return true;
+}
+
+/* Element i of a vector; false: out of range. */
+static bool put_element(const struct leat_column *c, double d, uint8_t *bytes, uint32_t i)
 {
     double low = c->type == LEAT_I8_VECTOR ? -128 : 0;
-    double high = c->type == LEAT_I8_VECTOR ? 127 : c->type == LEAT_U8_VECTOR ? 255 : UINT32_MAX;
+    double high = c->type == LEAT_I8_VECTOR ? 127 : c->type == LEAT_U8_VECTOR ? 255 : c->type == LEAT_BITS ? 1 : UINT32_MAX;
     float f = (float)d;
 
     if (c->type == LEAT_F32_VECTOR) {
-        memcpy(at, &f, 4);
+        memcpy(bytes + 4 * (size_t)i, &f, 4);
         return isfinite(f);
     }
+    if (c->type == LEAT_F16_VECTOR)
+        return put_half(d, bytes + 2 * (size_t)i);
     if (d < low || d > high || d != floor(d))
         return false;
-    if (c->type == LEAT_U32_VECTOR)
-        store_u32(at, (uint32_t)d);
+    if (c->type == LEAT_BITS)
+        bytes[i / 8] |= (uint8_t)((int)d << i % 8);
+    else if (c->type == LEAT_U32_VECTOR)
+        store_u32(bytes + 4 * (size_t)i, (uint32_t)d);
     else
-        *at = (uint8_t)(int)d;
+        bytes[i] = (uint8_t)(int)d;
     return true;
 }
 
 static int json_vector(struct arena *a, const struct leat_column *c, const cJSON *j, struct leat_value *out,
                        struct leat_error *err)
 {
-    uint32_t size = schema_fixed_size(c) / c->count, at = 0;
     uint8_t *bytes = arena_zeroed(a, schema_fixed_size(c), 64);
     const cJSON *child;
+    uint32_t at = 0;
 
-    if (c->type == LEAT_BITS || c->type == LEAT_F16_VECTOR)
-        return leat_fail(err, LEAT_ESCHEMA, "column '%s': give it as base64 of its bytes", c->name);
     if (cJSON_GetArraySize(j) != (int)c->count)
         return leat_fail(err, LEAT_ESCHEMA, "column '%s': %u elements expected, %d given", c->name, c->count,
                          cJSON_GetArraySize(j));
     cJSON_ArrayForEach(child, j) {
-        if (!cJSON_IsNumber(child) || !put_element(c, child->valuedouble, bytes + (size_t)at * size))
+        if (!cJSON_IsNumber(child) || !put_element(c, child->valuedouble, bytes, at))
             return leat_fail(err, LEAT_ESCHEMA, "column '%s': element %u is no number that fits", c->name, at);
         at++;
     }

@@ -199,12 +199,11 @@ static void test_batches(void **unused)
     arena_close(a);
 }
 
-/* A row as JSON, and back. f16 goes one way only: as numbers out, as base64 in. */
+/* A row as JSON, and back. */
 static void test_json(void **unused)
 {
     struct arena *a = arena_open(64 << 20), *turn = arena_open(64 << 20);
-    struct row_schema schema = schema_of(a, "b: bool, i: i64, u: u32?, w: u64, f: f32?, d: f64, s: str?, y: bytes, a: any, "
-                                            "v: f32[5]?, c: i8[4], o: u8[7]?, n: u32[2], t: bits[16]?");
+    struct row_schema schema = schema_of(a, everything);
     struct random random;
 
     (void)unused;
@@ -505,11 +504,60 @@ static void test_json_others(void **unused)
     check_json("u32[2]", "[0,4294967296]", "element 1");
     check_json("u32[2]", "[0.5,0]", "element 0");
     check_json("bits[16]", "\"AAE=\"", NULL);
-    check_json("bits[16]", "[0,1]", "give it as base64");
-    check_json("f16[1]", "[0]", "give it as base64");
+    check_json("bits[16]", "[0,1]", "16 elements expected, 2 given");
+    check_json("bits[8]", "[0,0,0,0,0,0,0,2]", "element 7 is no number that fits");
+    check_json("bits[8]", "[0,0,0.5,0,0,0,0,0]", "element 2 is no number that fits");
+    check_json("f16[2]", "[-65504,5.9604645e-08]", NULL);
+    check_json("f16[1]", "[65520]", "element 0 is no number that fits");
+    check_json("f16[1]", "[1e999]", "element 0 is no number that fits");
     check_json("u32, y: u32", "1", "column 'y' is missing");
     check_json("u32", "1, \"z\": 2", "there is no column 'z'; the columns are: x: u32");
     check_json("u32", "frog", "not valid JSON at byte 6");
+}
+
+static double half(uint32_t h)
+{
+    return h < 1024 ? ldexp(h, -24) : ldexp((h & 1023) + 1024, (int)(h >> 10) - 25);
+}
+
+/* Every f16 from its text; and what lies in the middle of two becomes the even one, a little less or more the nearer. */
+static void test_json_halves(void **unused)
+{
+    struct arena *a = arena_open(1 << 20);
+    struct row_schema schema = schema_of(a, "x: f16[4]");
+    struct leat_error err = {0};
+
+    (void)unused;
+    for (uint32_t h = 0; h < 0x7c00; h++) {
+        struct arena *b = arena_open(1 << 20);
+        double here = half(h), middle = h < 0x7bff ? (here + half(h + 1)) / 2 : here;
+        uint32_t up = h < 0x7bff ? h + 1 : h;
+        struct leat_value value;
+        uint16_t got[4];
+
+        const char *text = arena_format(b, "{\"x\": [%.17g,%.17g,%.17g,%.17g]}", here, -middle, middle * (1 - 1e-12),
+                                        middle * (1 + 1e-12));
+        assert_int_equal(json_to_row(b, &schema, span_text(text), &value, &err), 0);
+        memcpy(got, value.as.bytes.base, sizeof(got));
+        if (got[0] != h || got[1] != (0x8000 | (h & 1 ? up : h)) || got[2] != h || got[3] != up)
+            fail_msg("%04x: %s became %04x %04x %04x %04x", h, text, got[0], got[1], got[2], got[3]);
+        arena_close(b);
+    }
+    arena_close(a);
+}
+
+static void test_json_bits(void **unused)
+{
+    struct arena *a = arena_open(1 << 20);
+    struct row_schema schema = schema_of(a, "x: bits[16]");
+    struct leat_value value;
+    struct leat_error err = {0};
+
+    (void)unused;
+    assert_int_equal(json_to_row(a, &schema, span_text("{\"x\": [1,0,0,0,1,1,0,0,0,0,0,0,0,0,0,1]}"), &value, &err), 0);
+    assert_true(span_equal(value.as.bytes, span_of("\x31\x80", 2)));
+    assert_int_equal(value.count, 16);
+    arena_close(a);
 }
 
 static void test_json_no_object(void **unused)
@@ -553,7 +601,7 @@ int main(void)
         cmocka_unit_test(test_numbers),    cmocka_unit_test(test_contents),       cmocka_unit_test(test_utf8),
         cmocka_unit_test(test_damage),     cmocka_unit_test(test_count_and_size), cmocka_unit_test(test_bad_bytes),
         cmocka_unit_test(test_json_numbers), cmocka_unit_test(test_json_others),  cmocka_unit_test(test_json_no_object),
-        cmocka_unit_test(test_hashes),
+        cmocka_unit_test(test_json_halves), cmocka_unit_test(test_json_bits), cmocka_unit_test(test_hashes),
     };
 
     print_message("seed %d\n", SEED);
