@@ -132,7 +132,8 @@ const struct leat_module module_ivf = {
         [POSTINGS] = {"postings", "map<u32, struct{active: bool, asked: i64, rows: u32, live: u32, chunks: u32, "
                                   "split_at: u32, masks: bytes}>"},
         [CHUNKS] = {"chunks", "map<u64, bytes>"},
-        [TAILS] = {"tails", "map<u64, bytes>"}),
+        [TAILS] = {"tails", "map<u64, bytes>"},
+        [LEARNT] = {"learnt", "map<u32, struct{centroids: u32, target: bytes?}>"}),
     .topologies = TOPOLOGIES(
         {"index", LEAT_STREAM, NODES(
             {"store", .from = "vectors", .run = store_vectors, .emits = MESSAGE},

@@ -14,6 +14,7 @@
  *   upkeep.c   split, merge, reassignment: what runs in the background, and what it moves
  *   search.c   queries; nearest.c: the fold that merges what the groups found
  *   scan.c     postings scanned for one query
+ *   target.c   how far a search has to go for a share of the true neighbours
  *   filter.c   conditions on attributes
  *
  * A vector lies in one posting: that of its nearest centroid, but for moments. Postings lie on the first task of each group,
@@ -31,7 +32,8 @@ enum {
     CENTROIDS, /* of all postings, once for each group */
     POSTINGS,  /* of this group: struct posting_record */
     CHUNKS,    /* full pieces, by posting << 32 | number */
-    TAILS      /* rows behind the last chunk, by posting << 32 | first row: those of one turn */
+    TAILS,     /* rows behind the last chunk, by posting << 32 | first row: those of one turn */
+    LEARNT     /* 0: how many centroids there were when the background was asked, and struct target */
 };
 
 enum counter { NEXT_VERSION, NEXT_NUMBER, VECTORS, NEXT_POSTING };
@@ -61,7 +63,9 @@ enum message {
     NEAR,     /* new centroids, posting numbers: rows of postings around them may belong there */
     ASK,      /* to the posting: ask the background for what the body says, u32 of these kinds and its body */
     OPEN,     /* from the background: centroids, f32[dims] each, to take the place of the posting's; none: it stays */
-    MOVE      /* from the background: struct row_move each */
+    MOVE,     /* from the background: struct row_move each */
+    LEARN,    /* to the background: how far searches have to go */
+    LEARNED   /* from there: struct target */
 };
 
 enum {

@@ -4,9 +4,10 @@
 #include <math.h>
 #include <string.h>
 
+#include "modules/ivf/target.h"
 #include "modules/vector/distance.h"
 
-enum { BLOCKS_MOST = 16, LANES_MOST = BLOCKS_MOST * BLOCK };
+enum { BLOCKS_MOST = 16, LANES_MOST = BLOCKS_MOST * BLOCK, FEW = 4 };
 
 /* A row that may be among the nearest. */
 struct candidate {
@@ -51,6 +52,8 @@ void scan_begin(struct scan *s, struct vector_best *top, uint32_t k, void *room)
     s->posting = s->room->posting;
     s->counts = (struct scan_counts){0};
     s->copies = false;
+    s->reach = s->sparse = INFINITY;
+    s->places = 0;
 }
 
 /* ---- Exact distances ---- */
@@ -289,6 +292,31 @@ static bool any_live(struct scan *s, const struct part *part)
     return any != 0;
 }
 
+/* With a filter: are there so few that their codes would cost more than their distances? */
+static bool few(struct scan *s, const struct part *part)
+{
+    const struct scan_room *r = s->room;
+    uint32_t passed = 0;
+
+    if (s->filter == NULL)
+        return false;
+    for (uint32_t i = 0; i < part->blocks; i++)
+        passed += (uint32_t)__builtin_popcount(r->live[i]);
+    s->counts.passed += passed;
+    return passed <= part->blocks * FEW;
+}
+
+/* Those are candidates as they are. */
+static void rank_few(struct scan *s, const struct part *part)
+{
+    struct scan_room *r = s->room;
+
+    memcpy(r->mask, r->live, part->blocks * sizeof(*r->mask));
+    for (uint32_t lane = 0; lane < part->blocks * BLOCK; lane++)
+        r->lower[lane] = -INFINITY;
+    rank_later(s, part);
+}
+
 /* All that live of a part, without codes: of bits, the vectors are their own codes. */
 static void measure_all(struct scan *s, const struct part *part)
 {
@@ -311,6 +339,10 @@ static void scan_part(struct scan *s, const struct part *part, const struct prob
         return;
     if (probe == NULL || l->width == 0) {
         measure_all(s, part);
+        return;
+    }
+    if (few(s, part)) {
+        rank_few(s, part);
         return;
     }
     struct vector_scan scan = {.query = &s->query, .base = probe->base, .distance = probe->distance,
@@ -346,16 +378,41 @@ static void scan_posting(struct scan *s, uint64_t place, const struct probe *pro
     }
 }
 
-void scan_postings(struct scan *s, const struct probe *probe, uint32_t count)
+/* Is the posting so far away that its rows hardly matter? */
+static bool beyond(const struct scan *s, const struct probe *p)
 {
-    for (uint32_t i = 0; i < count; i++) {
-        s->posting[i] = index_posting(s->index, probe[i].posting);
-        s->copies |= s->posting[i] != NULL && s->posting[i]->moving > 0;
+    float reach = s->reach, unit = s->layout->metric == METRIC_DOT ? s->norm : threshold(s);
+
+    if (s->top.count < s->top.k)
+        return false;
+    if (s->filter != NULL) {
+        float passed = (float)(s->counts.passed + 1) / (float)(s->counts.rows + 1);
+        float few = log2f(passed) / log2f(1.0F / TARGET_SPARSE);
+
+        reach += (s->sparse - reach) * fminf(few, 1);
     }
-    for (uint32_t i = 0; i < count; i++)
-        if (s->posting[i] != NULL)
-            scan_posting(s, i, &probe[i], count);
+    return p->base > s->nearest + reach * unit;
+}
+
+bool scan_postings(struct scan *s, const struct probe *probe, uint32_t count)
+{
+    uint32_t first = s->places, end = first + count;
+    bool stops = false;
+
+    for (uint32_t i = 0; i < count; i++) {
+        s->posting[first + i] = index_posting(s->index, probe[i].posting);
+        s->copies |= s->posting[first + i] != NULL && s->posting[first + i]->moving > 0;
+    }
+    if (first == 0 && count > 0)
+        s->nearest = probe[0].base;
+    s->places = end;
+    for (uint32_t i = 0; i < count && !stops; i++) {
+        stops = beyond(s, &probe[i]);
+        if (!stops && s->posting[first + i] != NULL)
+            scan_posting(s, first + i, &probe[i], end);
+    }
     rank(s, &s->room->batch[1 - s->room->turn]);
+    return stops;
 }
 
 void scan_exact(struct scan *s, const struct index_posting *const *posting, uint32_t count)

@@ -24,6 +24,7 @@ struct hit {
 
 struct scan_counts {
     uint64_t postings, rows, ranked;
+    uint64_t passed; /* with a filter: live rows that pass */
 };
 
 struct scan {
@@ -33,19 +34,23 @@ struct scan {
     const void *vector;           /* as in the request */
     float norm;                   /* cosine: its length */
     const struct filter *filter;  /* NULL: none */
+    float reach, sparse;          /* where to stop (target.h), for all rows and where few pass; INFINITY: nowhere */
+    float nearest;                /* base of the first probe */
     struct vector_top top;        /* numbers: place << 32 | row; place: of the probe */
     struct scan_counts counts;
     const struct index_posting **posting; /* by place */
+    uint32_t places;
     bool copies;                  /* rows of some are on their way: they may be seen twice */
     struct scan_room *room;
 };
 
-/* Bytes of work room for so many postings, aligned to 64. */
+/* Bytes of work room for so many postings in all, aligned to 64. */
 size_t scan_room_size(uint32_t postings);
-/* top: room for k of them. */
+/* top: room for k of them. layout, index, vector, norm, filter and query are the caller's to fill; reach: INFINITY. */
 void scan_begin(struct scan *s, struct vector_best *top, uint32_t k, void *room);
-/* Scan postings in this order, once: those that are not there are passed over. */
-void scan_postings(struct scan *s, const struct probe *probe, uint32_t count);
+/* Scan postings in this order, nearest first; those that are not there are passed over. May be called again with farther ones.
+ * true: the reach ends before these do. */
+bool scan_postings(struct scan *s, const struct probe *probe, uint32_t count);
 /* Measure every row of these postings (NULL among them is passed over), once. */
 void scan_exact(struct scan *s, const struct index_posting *const *posting, uint32_t count);
 /* A row found; *vector (may be NULL) is where it lies. */

@@ -7,6 +7,7 @@
 
 #include "modules/ivf/posting.h"
 #include "modules/ivf/scan.h"
+#include "modules/ivf/target.h"
 #include "modules/vector/distance.h"
 
 /* A search. At the origin: which postings; on one task of each group: their nearest rows; at the origin: the nearest of all; where
@@ -36,6 +37,31 @@ static uint32_t number_in(struct leat_task *t, const struct leat_batch *request,
     return (uint32_t)value.as.u;
 }
 
+/* NaN fails, too. */
+static float share_in(struct leat_task *t, const struct leat_batch *request)
+{
+    struct leat_value value = leat_at(request, 0, REQUEST_RECALL);
+
+    if (value.type == LEAT_NULL)
+        return 0;
+    if (!(value.as.f > 0 && value.as.f <= 1))
+        leat_task_fail(t, LEAT_EINVAL, "recall = %g: it is more than 0 and at most 1", value.as.f);
+    if (leat_at(request, 0, REQUEST_NPROBE).type != LEAT_NULL)
+        leat_task_fail(t, LEAT_EINVAL, "nprobe and recall both say how far a search goes: give one of them");
+    return (float)value.as.f;
+}
+
+static float stop_in(struct leat_task *t, const struct leat_batch *request)
+{
+    struct leat_value value = leat_at(request, 0, REQUEST_STOP);
+
+    if (value.type == LEAT_NULL)
+        return INFINITY;
+    if (!(value.as.f >= 0))
+        leat_task_fail(t, LEAT_EINVAL, "stop = %g: it is 0 or more", value.as.f);
+    return (float)value.as.f;
+}
+
 static bool flag_in(const struct leat_batch *request, enum request column)
 {
     struct leat_value value = leat_at(request, 0, column);
@@ -51,6 +77,8 @@ struct search search_request(struct leat_task *t, const struct ivf *v)
 
     s.k = number_in(t, r, REQUEST_K, "k", v->top, K_MOST);
     s.nprobe = number_in(t, r, REQUEST_NPROBE, "nprobe", v->nprobe, PROBES_MOST);
+    s.recall = share_in(t, r);
+    s.stop = stop_in(t, r);
     s.filter = leat_at(r, 0, REQUEST_FILTER);
     s.attributes = flag_in(r, REQUEST_ATTRIBUTES);
     s.vectors = flag_in(r, REQUEST_VECTORS);
@@ -91,8 +119,26 @@ static struct probe probe_of(const struct ivf *v, const float *query, const stru
     return (struct probe){near->number, near->distance, sqrtf(square > 0 ? square : 0)};
 }
 
-static void emit_probes(struct leat_task *t, const struct ivf *v, const float *query, const struct vector_near *near,
-                        uint32_t count, struct leat_span table)
+/* Those of centroids, nearest first, that are not (1 + stop) times farther than the nearest one. */
+static uint32_t within(const struct ivf *v, const struct search *s, const struct vector_near *near, uint32_t count)
+{
+    float times = (1 + s->stop) * (1 + s->stop), limit = near[0].distance * times;
+
+    if (v->layout.metric == METRIC_DOT) /* less than the largest product by that factor */
+        limit = near[0].distance < 0 ? near[0].distance / (1 + s->stop) : INFINITY;
+    while (count > 1 && near[count - 1].distance > limit)
+        count--;
+    return count;
+}
+
+/* Groups may have to look farther than the probes they get. */
+static bool goes_on(const struct search *s)
+{
+    return s->recall > 0 || s->filter.type != LEAT_NULL;
+}
+
+static void emit_probes(struct leat_task *t, const struct ivf *v, const struct search *s, const float *query,
+                        const struct vector_near *near, uint32_t count, struct leat_span table)
 {
     uint32_t groups = leat_group_count(t);
     struct probe *probe = leat_alloc(t, (count + 1) * sizeof(*probe));
@@ -103,7 +149,7 @@ static void emit_probes(struct leat_task *t, const struct ivf *v, const float *q
         for (uint32_t i = 0; i < count; i++)
             if (near[i].number % groups == group)
                 probe[probes++] = probe_of(v, query, &near[i]);
-        if (probes > 0)
+        if (probes > 0 || goes_on(s))
             leat_emit(t, 0, LEAT_ROW(leat_u32(group), leat_bytes(probe, probes * sizeof(*probe)),
                                      leat_bytes(table.base, table.size)));
     }
@@ -138,7 +184,7 @@ int search_probe(struct leat_task *t, const struct leat_batch *in)
     struct vector_query table;
     struct leat_span bytes = table_of(t, v, query, &table);
     uint32_t count = index_probe(t, x, query, &table, s.nprobe, near);
-    emit_probes(t, v, query, near, count, bytes);
+    emit_probes(t, v, &s, query, near, within(v, &s, near, count), bytes);
     return 0;
 }
 
@@ -174,6 +220,54 @@ static void emit_hits(struct leat_task *t, const struct ivf *v, const struct sea
                              leat_bytes(&stats, s->stats ? sizeof(stats) : 0)));
 }
 
+/* How far this group goes. What nprobe finds without a filter, a search with one is to find, too. */
+static void aim(struct leat_task *t, const struct search *s, struct scan *scan)
+{
+    struct target target;
+
+    if (goes_on(s) && target_get(t, &target))
+        scan->reach = target_reach(&target, s->recall > 0 ? s->recall : target_recall(&target, s->nprobe), &scan->sparse);
+}
+
+/* Of more centroids than before, those of this group's postings that were not scanned. *all: there are no more. */
+static uint32_t next_probes(struct leat_task *t, const struct ivf *v, const struct search *s, const struct scan *scan,
+                            const float *query, uint32_t most, struct probe *probe, bool *all)
+{
+    struct vector_near *near = leat_alloc(t, most * sizeof(*near));
+    uint32_t found = index_probe(t, scan->index, query, NULL, most, near), count = within(v, s, near, found), probes = 0;
+    uint32_t groups = leat_group_count(t);
+    uint8_t *done = leat_alloc(t, index_count(scan->index) + 1);
+
+    memset(done, 0, index_count(scan->index) + 1);
+    for (uint32_t i = 0; i < scan->places; i++)
+        if (scan->posting[i] != NULL)
+            done[scan->posting[i]->number / groups] = 1;
+    for (uint32_t i = 0; i < count; i++)
+        if (near[i].number % groups == leat_group(t) && near[i].number / groups < index_count(scan->index) &&
+            !done[near[i].number / groups])
+            probe[probes++] = probe_of(v, query, &near[i]);
+    *all = count < most;
+    return probes;
+}
+
+/* Farther and farther, until the reach ends. */
+static void scan_on(struct leat_task *t, const struct ivf *v, const struct search *s, struct scan *scan)
+{
+    enum { TIMES = 4 };
+    float *query = leat_alloc(t, v->rotation.padded * sizeof(*query));
+    struct probe *probe = leat_alloc(t, (index_count(scan->index) + 1) * sizeof(*probe));
+    uint32_t most = s->nprobe;
+    bool ends = false;
+
+    encode_rotated(t, v, s->vector, s->norm, query);
+    while (!ends && leat_task_error(t) == 0) {
+        most = most < UINT32_MAX / TIMES ? most * TIMES : UINT32_MAX;
+        uint32_t probes = next_probes(t, v, s, scan, query, most, probe, &ends);
+        if (scan_postings(scan, probe, probes))
+            break;
+    }
+}
+
 int search_scan(struct leat_task *t, const struct leat_batch *in)
 {
     const struct ivf *v = leat_state(t);
@@ -184,7 +278,7 @@ int search_scan(struct leat_task *t, const struct leat_batch *in)
         struct leat_span probes = leat_at(in, i, 1).as.bytes, table = leat_at(in, i, 2).as.bytes;
         uint32_t count = (uint32_t)(probes.size / sizeof(struct probe));
         struct probe *probe = leat_alloc(t, probes.size + 1);
-        struct scan scan = scan_of(t, v, &s, count);
+        struct scan scan = scan_of(t, v, &s, goes_on(&s) ? count + index_count(leat_derived(t)) : count);
 
         memcpy(probe, probes.base, probes.size);
         if (table.size > 0) {
@@ -194,7 +288,9 @@ int search_scan(struct leat_task *t, const struct leat_batch *in)
             memcpy(&scan.query, copy, sizeof(scan.query));
             scan.query.table = copy + TABLE_HEAD;
         }
-        scan_postings(&scan, probe, count);
+        aim(t, &s, &scan);
+        if (!scan_postings(&scan, probe, count) && goes_on(&s))
+            scan_on(t, v, &s, &scan);
         emit_hits(t, v, &s, &scan, begun);
     }
     return leat_task_error(t);

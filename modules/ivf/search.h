@@ -6,8 +6,10 @@
 #include "modules/ivf/ivf.h"
 
 /* What a search takes, and its first columns' places. */
-#define REQUEST "vec: $type[$dims], k: u32?, nprobe: u32?, filter: any?, attributes: bool?, vectors: bool?, stats: bool?"
-enum request { REQUEST_VEC, REQUEST_K, REQUEST_NPROBE, REQUEST_FILTER, REQUEST_ATTRIBUTES, REQUEST_VECTORS, REQUEST_STATS };
+#define REQUEST "vec: $type[$dims], k: u32?, nprobe: u32?, filter: any?, attributes: bool?, vectors: bool?, stats: bool?, " \
+                "recall: f32?, stop: f32?"
+enum request { REQUEST_VEC, REQUEST_K, REQUEST_NPROBE, REQUEST_FILTER, REQUEST_ATTRIBUTES, REQUEST_VECTORS, REQUEST_STATS,
+               REQUEST_RECALL, REQUEST_STOP };
 
 /* From the origin to each group: struct probe each, the query's table. */
 #define PROBES "task: u32, probes: bytes, query: bytes"
@@ -29,6 +31,8 @@ struct search {
     const uint8_t *vector;
     float norm;
     uint32_t k, nprobe;
+    float recall; /* 0: nprobe says how far to go */
+    float stop;   /* INFINITY: everywhere */
     struct leat_value filter;
     bool attributes, vectors, stats;
 };

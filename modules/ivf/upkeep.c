@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "modules/ivf/target.h"
 #include "modules/vector/distance.h"
 #include "modules/vector/kmeans.h"
 
@@ -31,7 +32,7 @@ int upkeep_request(struct leat_task *t, const struct leat_batch *in)
     for (uint32_t i = 0; i < in->rows; i++) {
         enum message kind = (enum message)leat_at(in, i, 1).as.u;
 
-        if (kind == SPLIT || kind == DRAIN || kind == NEAR)
+        if (kind == SPLIT || kind == DRAIN || kind == NEAR || kind == LEARN)
             leat_emit(t, i, LEAT_ROW(leat_at(in, i, 1), leat_at(in, i, 2), leat_at(in, i, 3)));
     }
     return 0;
@@ -343,6 +344,9 @@ int upkeep_run(struct leat_task *t, const struct leat_batch *in)
         case NEAR:
             near(&w, leat_at(in, i, 2).as.bytes);
             break;
+        case LEARN:
+            target_learn(t, i);
+            break;
         default:
             break;
         }
@@ -463,6 +467,10 @@ int upkeep_move(struct leat_task *t, const struct leat_batch *in)
         struct leat_span body = leat_at(in, i, 3).as.bytes;
         struct posting_edit e;
 
+        if (leat_at(in, i, 1).as.u == LEARNED) {
+            target_keep(t, body);
+            continue;
+        }
         posting_edit_begin(&e, t, v, (uint32_t)leat_at(in, i, 2).as.u);
         e.relayed = true;
         switch ((enum message)leat_at(in, i, 1).as.u) {

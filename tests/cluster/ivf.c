@@ -89,7 +89,7 @@ static struct leat_result *ask(struct leat_test *t, const char *query, const flo
 
     must(leat_query(leat_test_leat(t), "ivf", query,
                     LEAT_ROW(leat_vector(LEAT_F32_VECTOR, vector, DIMS), leat_u32(k), leat_null(), filter, leat_bool(true),
-                             leat_bool(true), leat_bool(true)),
+                             leat_bool(true), leat_bool(true), leat_null(), leat_null()),
                     NULL, &r, &err));
     return r;
 }
@@ -328,13 +328,13 @@ static void what_has_no_distance_is_refused(void **state)
     assert_int_equal(count_of(t), 1);
     assert_int_equal(leat_query(leat_test_leat(t), "ivf", "search",
                                 LEAT_ROW(leat_vector(LEAT_F32_VECTOR, zero, DIMS), leat_null(), leat_null(), leat_null(),
-                                         leat_null(), leat_null(), leat_null()),
+                                         leat_null(), leat_null(), leat_null(), leat_null(), leat_null()),
                                 NULL, &r, &err),
                      LEAT_EINVAL);
     assert_non_null(strstr(err.text, "the query's length is 0"));
     assert_int_equal(leat_query(leat_test_leat(t), "ivf", "search",
                                 LEAT_ROW(leat_vector(LEAT_F32_VECTOR, good, DIMS), leat_u32(0), leat_null(), leat_null(),
-                                         leat_null(), leat_null(), leat_null()),
+                                         leat_null(), leat_null(), leat_null(), leat_null(), leat_null()),
                                 NULL, &r, &err),
                      LEAT_EINVAL);
     assert_non_null(strstr(err.text, "k = 0: it goes from 1 to"));

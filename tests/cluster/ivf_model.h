@@ -186,7 +186,7 @@ static inline struct leat_result *model_ask(const struct ivf_model *m, const cha
 
     must(leat_query(leat_test_leat(m->t), "ivf", query,
                     LEAT_ROW(leat_vector(LEAT_F32_VECTOR, vector, m->dims), leat_u32(k), nprobe, leat_null(), leat_null(),
-                             leat_null(), leat_null()),
+                             leat_null(), leat_null(), leat_null(), leat_null()),
                     NULL, &r, &err));
     return r;
 }

@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "modules/ivf/target.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "modules/ivf/posting.h"
+#include "modules/vector/distance.h"
+#include "modules/vector/top.h"
+
+enum {
+    LEAST_CENTROIDS = 32, /* below that all are searched */
+    SAMPLES = 256,        /* queries: the share is known to about a hundredth */
+    NEIGHBOURS = 10,      /* of each */
+    TOGETHER = 128,       /* rows measured at a time */
+    LOOKED = 2048         /* postings that a neighbour is looked for in */
+};
+
+static const float share[TARGET_POINTS] = {0.5F,  0.7F,  0.8F,  0.85F, 0.9F,   0.92F, 0.94F,  0.95F,
+                                           0.96F, 0.97F, 0.98F, 0.985F, 0.99F, 0.995F, 0.998F, 1.0F};
+
+/* ---- In turns ---- */
+
+void target_announced(struct leat_task *t, uint32_t from, uint32_t centroids)
+{
+    struct leat_value field[2] = {leat_u32(0), leat_null()};
+    uint32_t now = index_active(leat_derived(t)) + centroids;
+
+    leat_get(t, LEARNT, LEAT_KEYS(leat_u32(0)), field, 2);
+    if (now < LEAST_CENTROIDS || now < field[0].as.u + field[0].as.u / 2)
+        return;
+    leat_put(t, LEARNT, LEAT_KEYS(leat_u32(0)), LEAT_ROW(leat_u32(now), field[1]));
+    message(t, from, leat_task_number(t), LEARN, 0, (struct leat_span){"", 0});
+}
+
+void target_keep(struct leat_task *t, struct leat_span body)
+{
+    struct leat_value field[2] = {leat_u32(0), leat_null()};
+
+    leat_get(t, LEARNT, LEAT_KEYS(leat_u32(0)), field, 2);
+    leat_put(t, LEARNT, LEAT_KEYS(leat_u32(0)), LEAT_ROW(field[0], leat_bytes(body.base, body.size)));
+}
+
+/* ---- What is known ---- */
+
+bool target_get(struct leat_task *t, struct target *out)
+{
+    struct leat_value field[2];
+
+    if (leat_get(t, LEARNT, LEAT_KEYS(leat_u32(0)), field, 2) != 0 || field[1].type == LEAT_NULL ||
+        field[1].as.bytes.size != sizeof(*out))
+        return false;
+    memcpy(out, field[1].as.bytes.base, sizeof(*out));
+    return true;
+}
+
+static float between(float at, float low, float high, float from, float to)
+{
+    return high > low ? from + (to - from) * (at - low) / (high - low) : to;
+}
+
+static float reach_at(const float *reach, float recall)
+{
+    uint32_t i = 0;
+
+    if (recall >= 1)
+        return INFINITY;
+    while (share[i] < recall)
+        i++;
+    return i == 0 ? reach[0] : between(recall, share[i - 1], share[i], reach[i - 1], reach[i]);
+}
+
+float target_reach(const struct target *target, float recall, float *sparse)
+{
+    *sparse = reach_at(target->sparse, recall);
+    return reach_at(target->reach, recall);
+}
+
+float target_recall(const struct target *target, uint32_t probes)
+{
+    const float *known = target->probes;
+    float count = (float)probes;
+    uint32_t i = 0;
+
+    while (i < TARGET_POINTS && known[i] < count)
+        i++;
+    if (i == TARGET_POINTS)
+        return 1;
+    return i == 0 ? share[0] : between(count, known[i - 1], known[i], share[i - 1], share[i]);
+}
+
+/* ---- In the background ---- */
+
+struct sample {
+    const uint8_t *vector;
+    float norm;
+    struct vector_top top, sparse; /* numbers: posting << 32 | row */
+};
+
+/* Neighbours of samples, and what it takes to come by them. */
+struct findings {
+    float *reach, *probes;
+    uint32_t count;
+};
+
+struct learning {
+    struct leat_task *t;
+    const struct ivf *v;
+    const struct index *x;
+    struct sample *sample;
+    uint32_t samples;
+    const void **query;                  /* their vectors */
+    const void *row[TOGETHER];           /* some rows of one posting */
+    float norm[TOGETHER];
+    uint32_t number[TOGETHER], rows;
+    float *distance;
+    uint64_t seen;
+    struct findings all, sparse;
+};
+
+typedef void each_row(struct learning *l, const struct index_posting *p, uint32_t row, const uint8_t *vector, float norm);
+
+static void walk_posting(struct learning *l, const struct index_posting *p, each_row *each)
+{
+    const struct layout *y = &l->v->layout;
+
+    for (uint32_t block = 0; block * BLOCK < p->rows; block++)
+        for (uint32_t mask = p->live_mask[block] & ~p->moving_mask[block]; mask != 0; mask &= mask - 1) {
+            uint32_t row = block * BLOCK + (uint32_t)__builtin_ctz(mask), first;
+            const struct piece_layout *layout;
+            const uint8_t *piece = index_piece(y, p, row, &layout, &first);
+            float norm = y->metric == METRIC_COSINE ? layout_norm(layout, piece, row - first) : 1;
+
+            each(l, p, row, layout_vector(y, layout, piece, row - first), norm);
+        }
+}
+
+/* Rows that lie the same number of rows apart. */
+struct choice {
+    struct learning learning; /* first: what walks knows it */
+    uint64_t next, step;
+    uint32_t most;
+};
+
+static void choose(struct learning *l, const struct index_posting *p, uint32_t row, const uint8_t *vector, float norm)
+{
+    struct choice *c = (struct choice *)l;
+
+    (void)p;
+    (void)row;
+    if (c->next-- > 0 || l->samples == c->most)
+        return;
+    c->next = c->step - 1;
+    struct sample *s = &l->sample[l->samples];
+    l->query[l->samples++] = vector;
+    *s = (struct sample){.vector = vector, .norm = norm};
+    vector_top_begin(&s->top, leat_alloc(l->t, NEIGHBOURS * sizeof(struct vector_best)), NEIGHBOURS);
+    vector_top_begin(&s->sparse, leat_alloc(l->t, NEIGHBOURS * sizeof(struct vector_best)), NEIGHBOURS);
+}
+
+static float as_known(const struct layout *l, float d, float norms)
+{
+    if (l->metric == METRIC_COSINE)
+        return 2 - 2 * d / norms;
+    return l->metric == METRIC_DOT ? -d : d;
+}
+
+static void offer(struct learning *l, uint32_t sample, uint32_t r, uint64_t posting)
+{
+    struct sample *s = &l->sample[sample];
+    float distance = as_known(&l->v->layout, l->distance[(size_t)sample * TOGETHER + r], s->norm * l->norm[r]);
+    uint64_t number = posting << 32 | l->number[r];
+
+    if (l->row[r] == s->vector)
+        return;
+    vector_top_push(&s->top, distance, number);
+    if ((l->seen + r) % TARGET_SPARSE == 0)
+        vector_top_push(&s->sparse, distance, number);
+}
+
+/* All samples with the rows gathered so far. */
+static void measure(struct learning *l, uint64_t posting)
+{
+    static const enum vector_metric metric[] = {VECTOR_L2, VECTOR_DOT, VECTOR_DOT, VECTOR_HAMMING};
+    const struct layout *y = &l->v->layout;
+
+    if (l->rows == 0)
+        return;
+    vector_distance(metric[y->metric], y->type)
+        ->block(l->query, l->samples, l->row, l->rows, y->dims, l->distance, TOGETHER);
+    for (uint32_t i = 0; i < l->samples; i++)
+        for (uint32_t r = 0; r < l->rows; r++)
+            offer(l, i, r, posting);
+    l->seen += l->rows;
+    l->rows = 0;
+}
+
+static void gather(struct learning *l, const struct index_posting *p, uint32_t row, const uint8_t *vector, float norm)
+{
+    l->row[l->rows] = vector;
+    l->norm[l->rows] = norm;
+    l->number[l->rows++] = row;
+    if (l->rows == TOGETHER)
+        measure(l, p->number);
+}
+
+/* What it takes to come by a neighbour in a posting: reach, and how many postings are nearer than that. */
+static void add(struct learning *l, struct findings *f, const struct vector_near *near, uint32_t count, uint32_t posting, float scale)
+{
+    uint32_t groups = leat_group_count(l->t), at = 0;
+    float first = INFINITY, needed = FLT_MAX;
+
+    for (; at < count && near[at].number != posting; at++)
+        if (near[at].number % groups == posting % groups && first > near[at].distance)
+            first = near[at].distance;
+    if (at < count)
+        needed = first < near[at].distance ? (near[at].distance - first) / scale : 0;
+    f->reach[f->count] = needed < FLT_MAX ? needed : FLT_MAX;
+    f->probes[f->count++] = (float)(at + 1);
+}
+
+/* Where the rows belong: while the index grows, many wait to be moved there. */
+static void places(struct learning *l, const struct vector_top *top, struct encoded *out)
+{
+    const struct layout *y = &l->v->layout;
+    const void *vector[NEIGHBOURS];
+    float norm[NEIGHBOURS];
+
+    for (uint32_t i = 0; i < NEIGHBOURS; i++) {
+        uint64_t number = top->item[i].number;
+        const struct piece_layout *layout;
+        uint32_t first, row = (uint32_t)number;
+        const uint8_t *piece = index_piece(y, index_posting(l->x, (uint32_t)(number >> 32)), row, &layout, &first);
+
+        vector[i] = layout_vector(y, layout, piece, row - first);
+        norm[i] = y->metric == METRIC_COSINE ? layout_norm(layout, piece, row - first) : 1;
+    }
+    encode_nearest(l->t, l->v, l->x, vector, norm, NEIGHBOURS, out);
+}
+
+static void add_all(struct learning *l, struct findings *f, struct vector_top *top, float length, const struct vector_near *near,
+                    uint32_t count)
+{
+    struct encoded place[NEIGHBOURS];
+
+    if (top->count < NEIGHBOURS)
+        return;
+    vector_top_sort(top);
+    places(l, top, place);
+    float scale = l->v->layout.metric == METRIC_DOT ? length : top->item[NEIGHBOURS - 1].distance;
+    for (uint32_t i = 0; i < NEIGHBOURS; i++)
+        add(l, f, near, count, place[i].posting, scale > FLT_MIN ? scale : FLT_MIN);
+}
+
+static void learn_from(struct learning *l, struct sample *s, struct vector_near *near)
+{
+    float *rotated = leat_alloc(l->t, l->v->rotation.padded * sizeof(*rotated)), square = 0;
+
+    encode_rotated(l->t, l->v, s->vector, s->norm, rotated);
+    vector_squares(l->v->layout.type, s->vector, 0, 1, l->v->layout.dims, &square);
+    uint32_t count = index_probe(l->t, l->x, rotated, NULL, LOOKED, near);
+    add_all(l, &l->all, &s->top, sqrtf(square), near, count);
+    add_all(l, &l->sparse, &s->sparse, sqrtf(square), near, count);
+}
+
+static int by_size(const void *a, const void *b)
+{
+    float x = *(const float *)a, y = *(const float *)b;
+
+    return (x > y) - (x < y);
+}
+
+static void quantiles(float *value, uint32_t count, float *out)
+{
+    qsort(value, count, sizeof(*value), by_size);
+    for (uint32_t i = 0; i < TARGET_POINTS; i++)
+        out[i] = value[(uint32_t)(share[i] * (float)(count - 1) + 0.5F)];
+}
+
+static struct findings findings_for(struct leat_task *t, uint32_t samples)
+{
+    size_t size = (size_t)samples * NEIGHBOURS * sizeof(float);
+
+    return (struct findings){leat_alloc(t, size), leat_alloc(t, size), 0};
+}
+
+/* Sampled rows, and room for all about them. false: there are too few rows. */
+static bool sample(struct choice *c)
+{
+    struct learning *l = &c->learning;
+    uint64_t live = 0;
+
+    for (uint32_t i = 0; i < index_count(l->x); i++)
+        live += index_at(l->x, i) != NULL ? index_at(l->x, i)->live : 0;
+    if (live < (NEIGHBOURS + 1) * TARGET_SPARSE)
+        return false;
+    c->most = live < SAMPLES ? (uint32_t)live : SAMPLES;
+    c->step = live / c->most;
+    c->next = leat_random(l->t) % c->step;
+    l->sample = leat_alloc(l->t, c->most * sizeof(*l->sample));
+    l->query = leat_alloc(l->t, c->most * sizeof(*l->query));
+    l->distance = leat_alloc(l->t, (size_t)c->most * TOGETHER * sizeof(*l->distance));
+    l->all = findings_for(l->t, c->most);
+    l->sparse = findings_for(l->t, c->most);
+    for (uint32_t i = 0; i < index_count(l->x); i++)
+        if (index_at(l->x, i) != NULL)
+            walk_posting(l, index_at(l->x, i), choose);
+    return true;
+}
+
+void target_learn(struct leat_task *t, uint32_t from)
+{
+    struct choice c = {.learning = {.t = t, .v = leat_state(t), .x = leat_derived(t)}};
+    struct learning *l = &c.learning;
+    struct vector_near *near = leat_alloc(t, LOOKED * sizeof(*near));
+    struct target target;
+
+    if (!sample(&c))
+        return;
+    for (uint32_t i = 0; i < index_count(l->x); i++) {
+        if (index_at(l->x, i) == NULL)
+            continue;
+        walk_posting(l, index_at(l->x, i), gather);
+        measure(l, index_at(l->x, i)->number);
+    }
+    for (uint32_t i = 0; i < l->samples && leat_task_error(t) == 0; i++)
+        learn_from(l, &l->sample[i], near);
+    if (l->sparse.count == 0)
+        return;
+    quantiles(l->all.reach, l->all.count, target.reach);
+    quantiles(l->all.probes, l->all.count, target.probes);
+    quantiles(l->sparse.reach, l->sparse.count, target.sparse);
+    message(t, from, leat_task_number(t), LEARNED, 0, (struct leat_span){&target, sizeof(target)});
+}
