@@ -295,6 +295,38 @@ static void equal_vectors_cannot_be_split_and_are_found(void **state)
     free(m);
 }
 
+/* A posting with nothing but dead rows, and one with many of them and equal vectors: upkeep comes to an end. */
+static void dead_rows_keep_nobody_busy(void **state)
+{
+    static const struct leat_option large[] = {
+        {"dims", "12"}, {"metric", "l2"}, {"attributes", "group: i64"}, {"target", "8"}, {"split", "512"}, {"merge", "0"},
+        {"nprobe", "1000"}, {"epsilon", "10"}, {NULL, NULL}};
+
+    (void)state;
+    for (int left = 0; left <= 100; left += 50) {
+        struct leat_test *t = open_way(&module_ivf, &ways[left / 50 % WAYS], large);
+        struct model *m = calloc(1, sizeof(*m));
+        float vector[DIMS] = {1, 2, 3};
+        uint64_t seed = 5;
+
+        for (int id = 0; id < IDS; id++)
+            set(t, m, true, id, vector, id % 5);
+        run(t);
+        for (int id = left; id < IDS; id++)
+            set(t, m, true, id, NULL, 0);
+        run(t);
+        check_all(t, m, true, &seed);
+        for (int id = left; id < IDS; id++) {
+            make_vector(&seed, vector);
+            set(t, m, true, id, vector, 1);
+        }
+        run(t);
+        check_all(t, m, true, &seed);
+        leat_test_close(t);
+        free(m);
+    }
+}
+
 static uint64_t dead_letters(struct leat_test *t)
 {
     struct leat_error err = {0, ""};
@@ -376,6 +408,7 @@ int main(void)
         cmocka_unit_test(it_is_as_the_model_whatever_comes),
         cmocka_unit_test(it_is_as_the_model_after_crashes_at_every_point),
         cmocka_unit_test(equal_vectors_cannot_be_split_and_are_found),
+        cmocka_unit_test(dead_rows_keep_nobody_busy),
         cmocka_unit_test(what_has_no_distance_is_refused),
         cmocka_unit_test(options_that_cannot_be_are_refused),
     };
