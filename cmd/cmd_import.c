@@ -37,6 +37,7 @@ struct import {
     size_t first_at;       /* and its byte */
     bool checked;
     bool whole;            /* all rows are appended: a signal came too late */
+    bool idle;             /* then wait until background nodes have nothing to do */
 };
 
 struct flight {
@@ -256,6 +257,9 @@ static int run_import(struct import *im, struct leat *l, struct leat_error *err)
         fprintf(stderr, "%s%llu rows, %llu of them new, in %.2f s: %.0f rows/s\n", !im->whole ? "stopped; run the same command again to go on: " : "",
                 (unsigned long long)im->file.row, (unsigned long long)im->new_rows, took, (double)(im->file.row - im->first) / took);
     }
+    /* They run only as long as a process has the directory open. */
+    while (rv == 0 && im->idle && !interrupted && (rv = leat_wait_idle(l, 1000, err)) == LEAT_ETIMEOUT)
+        rv = 0;
     return rv;
 }
 
@@ -279,8 +283,9 @@ static int prepare(struct import *im, const char *path)
 
     if (call_option(c, "module") == NULL || call_option(c, "depot") == NULL)
         return call_usage(c, "say where to: --module M --depot D");
-    if (ack != NULL && strcmp(ack, "appended") != 0 && strcmp(ack, "processed") != 0)
-        return call_usage(c, "--ack is appended or processed, not '%s'", ack);
+    im->idle = ack != NULL && strcmp(ack, "idle") == 0;
+    if (ack != NULL && !im->idle && strcmp(ack, "appended") != 0 && strcmp(ack, "processed") != 0)
+        return call_usage(c, "--ack is appended, processed or idle, not '%s'", ack);
     im->how.ack = ack != NULL && strcmp(ack, "processed") == 0 ? LEAT_PROCESSED : LEAT_APPENDED;
     int rv = call_target(c, call_option(c, "module"), call_option(c, "depot"), &plan, &depot);
     if (rv != 0)

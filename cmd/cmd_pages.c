@@ -11,7 +11,7 @@
 static const struct {
     const char *name, *words;
 } choices[] = {
-    {"ack", "appended processed none"},
+    {"ack", "appended processed idle none"},
     {"input", "jsonl npy fvecs bvecs ivecs idx"},
     {"metric", "l2 cosine dot hamming"},
     {"format", "table jsonl"},

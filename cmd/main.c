@@ -11,7 +11,7 @@ const struct command commands[] = {
      "leat demo\nleat demo --data ./data\n", " data= keep ", 0, 0, cmd_demo},
     {"import", "FILE --module M --depot D --data DIR",
      "append a file (jsonl, .npy, .fvecs, .bvecs, .idx; also with .gz); killed and run again, it goes on where it stopped",
-     "leat import base.fvecs --module lsh --depot vectors --data ./data --set dims=128\n"
+     "leat import base.fvecs --module ivf --depot vectors --data ./data --set dims=128 --set metric=l2 --ack idle\n"
      "leat import words.jsonl --module word_count --depot sentences --data ./data --ack processed\n",
      " module= depot= data= ack= input= id-prefix= set= tasks= groups= retain= disk-full= ", 1, 1, cmd_import},
     {"depot append", "M DEPOT [JSON ...] --data DIR", "append rows, or the lines of standard input: all of them or none",
@@ -32,13 +32,14 @@ const struct command commands[] = {
     {"pstate info", "M --data DIR", "PStates with schemas and sizes", "leat pstate info word_count --data ./data\n", " data= ", 1, 1,
      cmd_pstate_info},
     {"query invoke", "M QUERY [JSON] --data DIR", "run a query topology",
-     "leat query invoke word_count count '{\"word\": \"leat\"}' --data ./data\n", " data= timeout= ", 2, 3, cmd_query},
+     "leat query invoke word_count count '{\"word\": \"leat\"}' --data ./data\n"
+     "leat query invoke ivf search '{\"vec\": [1, 2, 3, 4], \"k\": 5}' --data ./data\n", " data= timeout= ", 2, 3, cmd_query},
     {"export", "M (--depot D | --pstate P) --data DIR", "all of a depot or PState as JSON lines",
      "leat export word_count --pstate counts --data ./data >counts.jsonl\n"
      "leat export word_count --depot sentences --consumer backup --data ./data >>sentences.jsonl\n", " data= depot= pstate= consumer= ", 1, 1,
      cmd_export},
     {"module list", "", "the modules that come with Leat", "leat module list\n", " ", 0, 0, cmd_module_list},
-    {"module show", "M", "depots, PStates and topologies of a module", "leat module show lsh\nleat module show lsh --dot >lsh.dot\n",
+    {"module show", "M", "depots, PStates and topologies of a module", "leat module show ivf\nleat module show lsh --dot >lsh.dot\n",
      " set= dot ", 1, 1, cmd_module_show},
     {"module check", "M", "check a module with these options", "leat module check lsh --set bits=14\n", " set= ", 1, 1, cmd_module_check},
     {"stats", "--data DIR", "figures of a directory, also while another process has it open", "leat stats --data ./data\n", " data= ",
@@ -57,8 +58,8 @@ const struct command commands[] = {
     {"trace", "M DEPOT PARTITION OFFSET --data DIR", "what one record caused, turn by turn; ~ marks what may be due to others too",
      "leat trace word_count sentences 3 0 --data ./data\n", " data= limit= ", 4, 4, cmd_trace},
     {"bench recall", "--module M --base FILE --query FILE --truth FILE", "how many of the true neighbours a module finds, and how fast",
-     "leat bench recall --module lsh --base base.npy --query query.npy --truth truth.ivecs --metric cosine --k 10\n"
-     "leat bench recall --module lsh --base base.npy --query query.npy --truth truth.ivecs --metric cosine --sweep 16,64 --svg recall.svg\n",
+     "leat bench recall --module ivf --base base.npy --query query.npy --truth truth.ivecs --metric cosine --k 10\n"
+     "leat bench recall --module ivf --base base.npy --query query.npy --truth truth.ivecs --metric cosine --sweep 16,64 --svg recall.svg\n",
      " module= base= query= truth= metric= k= threads= queries= runs= sweep= set= tasks= groups= data= svg= ", 0, 0, cmd_bench_recall},
     {"bench", "[NAME] [--option=value ...]", "run a benchmark; without a name, list them", "leat bench\nleat bench query\n", "*", 0, 30,
      cmd_bench},
@@ -76,7 +77,8 @@ const struct command_option command_options[] = {
     {"depot", " D", "'leat module show M' shows them"},
     {"pstate", " P", "'leat module show M' shows them"},
     {"ack", " LEVEL", "return when rows are 'appended' (stored; the default), 'processed' (and all their effects),"},
-    {"ack", "", "or, for 'depot append', 'none' (taken into memory)"},
+    {"ack", "", "or, for 'import', 'idle' (and nothing is left to do in the background), or, for 'depot append', 'none' (taken into"},
+    {"ack", "", "memory)"},
     {"input", " FORM", "jsonl, npy, fvecs, bvecs, ivecs or idx, when the name of the file does not say so"},
     {"id-prefix", " P", "files of vectors: put before the number of the row to make its id"},
     {"base", " FILE", "vectors: .fvecs, .bvecs, .npy (f32, f16) or .idx, also with .gz"},

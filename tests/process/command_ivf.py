@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Module ivf by the command: vectors of each type as JSON, and the lines that ./quickstart and docs/IVF.md show, as they stand there.
+usage: command_ivf.py LEAT [TEST ...]"""
+import base64
+import json
+import os
+import re
+import struct
+import subprocess
+
+import command_run
+from command_run import CommandTest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+class Vectors(CommandTest):
+    def fill(self, type, metric, vectors, dims):
+        options = ('--set', f'type={type}', '--set', f'metric={metric}', '--set', f'dims={dims}', '--ack', 'processed')
+        self.append(*({'id': i, 'vec': v, 'attributes': {'name': i}} for i, v in vectors.items()), module='ivf', depot='vectors', more=options)
+
+    def ask(self, query, vec, **more):
+        request = json.dumps({'vec': vec, 'vectors': True, 'attributes': True, **more})
+        return self.rows('query', 'invoke', 'ivf', query, request, '--data', self.data)
+
+    def check(self, type, metric, vectors, query, nearest, pack):
+        """In arrays and in base64, going in and coming out."""
+        self.fill(type, metric, vectors, len(query))
+        for topology in ('search', 'exact'):
+            found = self.ask(topology, query)
+            self.assertEqual([(r['id'], r['distance']) for r in found], nearest)
+            self.assertEqual(self.ask(topology, base64.b64encode(pack(query)).decode()), found)
+            for row in found:
+                self.assertEqual(row['attributes'], {'name': row['id']})
+                self.assertEqual(row['vec'] if type != 'bits' else base64.b64decode(row['vec']),
+                                 vectors[row['id']] if type != 'bits' else pack(vectors[row['id']]))
+                self.assertEqual(self.ask(topology, row['vec'])[0]['id'], row['id'])
+
+    def test_f32(self):
+        self.check('f32', 'l2', {'a': [1, 2, 3], 'b': [-4, 0.5, 1e3]}, [1, 2.5, 3], [('a', 0.25), ('b', 994038)],
+                   lambda v: struct.pack('<3f', *v))
+
+    def test_f16(self):
+        self.check('f16', 'l2', {'a': [1, 2, 3], 'b': [-4, 0.5, 100]}, [1, 2.5, 3], [('a', 0.25), ('b', 9438)], lambda v: struct.pack('<3e', *v))
+
+    def test_i8(self):
+        self.check('i8', 'dot', {'a': [1, -128, 3], 'b': [127, 0, 1]}, [1, -2, 3], [('a', -266), ('b', -130)], lambda v: struct.pack('3b', *v))
+
+    def test_u8(self):
+        self.check('u8', 'l2', {'a': [1, 2, 255], 'b': [0, 200, 0]}, [1, 3, 250], [('a', 26), ('b', 101310)], bytes)
+
+    def test_bits(self):
+        self.check('bits', 'hamming', {'a': [1, 0, 0, 0, 0, 0, 0, 0] * 2, 'b': [1] * 16}, [1, 1, 0, 0, 0, 0, 0, 0] + [1] + [0] * 7,
+                   [('a', 1), ('b', 13)], lambda v: bytes(sum(b << i for i, b in enumerate(v[at:at + 8])) for at in (0, 8)))
+
+    def test_what_does_not_fit(self):
+        self.fill('u8', 'cosine', {'a': [1, 2, 3]}, 3)
+        for vec, says in (([1, 2], '3 elements expected, 2 given'), ([1, 2, 256], 'element 2 is no number that fits'),
+                          ([0, 0, 0], "the query's length is 0"), ('AAE=', '3 bytes expected, base64 holds 2')):
+            request = json.dumps({'vec': vec})
+            self.run_leat('query', 'invoke', 'ivf', 'search', request, '--data', self.data, code=4, says=says)
+
+
+class Shown(CommandTest):
+    """Commands from texts, run by a shell in the root folder of the sources."""
+
+    def shell(self, line):
+        line = line.replace('build/leat', command_run.LEAT).replace('/tmp/ivf', self.data)
+        done = subprocess.run(['bash', '-euo', 'pipefail', '-c', line], cwd=ROOT, capture_output=True, timeout=120)
+        self.assertEqual(done.returncode, 0, f'{line}: {done.stderr.decode()}')
+        self.check_error(done.stderr.decode(), 0)
+        return done.stdout.decode().splitlines()
+
+    def test_quickstart(self):
+        with open(os.path.join(ROOT, 'quickstart')) as f:
+            lines = re.findall(r'^ +(build/leat .*ivf.*)$', f.read(), re.MULTILINE)
+        with open(os.path.join(ROOT, 'data/wordnet-sample/definitions.tsv')) as f:
+            lemmas = [line.split('\t')[1] for line in f]
+        self.assertEqual(len(lines), 2)
+        self.assertEqual(self.shell(lines[0]), [])
+        found = [json.loads(row) for row in self.shell(lines[1])]
+        self.assertEqual([lemmas[int(row['id'])] for row in found], ['storm', 'flurry, snow flurry', 'squall', 'squally', 'calm'])
+        info = {row['pstate']: row['elements'] for row in self.rows('pstate', 'info', 'ivf', '--data', self.data)}
+        self.assertEqual(info['background'], 0)  # --ack idle
+        self.assertGreater(info['postings'], 4279 // 256)
+
+    def test_docs(self):
+        """The block of commands and answers in docs/IVF.md."""
+        with open(os.path.join(ROOT, 'docs/IVF.md')) as f:
+            section = f.read().split('## A first use\n')[1].split('\n## ')[0]
+        lines = re.findall(r'^    (.+)$', section, re.MULTILINE)
+        answers = []
+        for line in lines:
+            if line.startswith('build/leat'):
+                self.assertEqual(answers, [])
+                answers = self.shell(line)
+            else:
+                shown, got = json.loads(line), json.loads(answers.pop(0))
+                self.assertAlmostEqual(shown.pop('distance', 0), got.pop('distance', 0), delta=1e-5)  # sums of floats
+                self.assertEqual(shown, got)
+        self.assertEqual(answers, [])
+        self.assertGreater(len(lines), 10)
+
+
+if __name__ == '__main__':
+    command_run.main()
