@@ -320,6 +320,7 @@ void group_give(struct group *g, struct derive_hold *hold)
         derive_give(g->derive, hold);
     else
         pstate_snapshot_close(hold->reader);
+    *hold = (struct derive_hold){0};
 }
 
 struct intake *group_intake(struct group *g)

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/derive.h"
 #include "engine/node.h"
 
 #include <stddef.h>
 
-/* Reading committed state: one snapshot for each group, opened at first touch, until the view closes, or is too old: its
+/* Reading committed state: one snapshot for each group, taken at first touch, until the view closes, or is too old: its
  * pages cannot be used again as long as they are held, and the file would grow. Threads of groups end old views, between
- * two calls of the view's own thread. */
+ * two calls of the view's own thread.
+ *
+ * Snapshots are those that queries get: a commit is not seen here before it is there. Otherwise a query that comes after a
+ * view could be behind it, as long as what is derived of the commit is not made. */
 
 struct leat_view {
     struct leat_view *next;        /* of the module's */
@@ -13,7 +17,7 @@ struct leat_view {
     pthread_mutex_t lock;          /* whoever reads, or ends it */
     int64_t until_ns;              /* INT64_MAX: nothing was touched */
     bool ended;
-    struct pstate_reader **reader; /* by group */
+    struct derive_hold *hold;      /* by group; without a reader: not touched, or given back */
     struct arena *arena;
     struct leat_error err;
     struct leat_task task;
@@ -36,14 +40,19 @@ static int64_t limit_ns(const struct module *m)
     return (wanted > 0 ? wanted : LIMIT_VIEW_MS) * INT64_C(1000000);
 }
 
+static void give_back(struct leat_view *v)
+{
+    for (uint32_t i = 0; i < v->module->groups; i++)
+        if (v->hold[i].reader != NULL)
+            group_give(v->module->group[i], &v->hold[i]);
+}
+
 /* Under its lock. */
 static void end_when_old(struct leat_view *v, int64_t now)
 {
     if (v->ended || now < v->until_ns)
         return;
-    for (uint32_t i = 0; i < v->module->groups; i++)
-        if (v->reader[i] != NULL)
-            pstate_snapshot_pause(v->reader[i]);
+    give_back(v);
     v->ended = true;
 }
 
@@ -71,11 +80,11 @@ struct pstate_reader *view_reader(struct leat_task *t)
     struct leat_view *v = view_of(t);
     uint32_t group = t->number & (v->module->groups - 1);
 
-    if (v->reader[group] == NULL)
-        pstate_snapshot_open(group_view(v->module->group[group]), &v->reader[group], t->err);
-    if (v->reader[group] != NULL && v->until_ns == INT64_MAX)
+    if (v->hold[group].reader == NULL)
+        group_take(v->module->group[group], &v->hold[group], t->err);
+    if (v->hold[group].reader != NULL && v->until_ns == INT64_MAX)
         v->until_ns = now_ns() + limit_ns(v->module);
-    return v->reader[group];
+    return v->hold[group].reader;
 }
 
 /* One that is being read is looked at the next time: nobody waits here. */
@@ -103,7 +112,7 @@ int leat_view_open(struct leat *l, const char *module, struct leat_view **out, s
     struct leat_view *v = base_alloc(sizeof(*v));
     v->module = m;
     v->until_ns = INT64_MAX;
-    v->reader = base_alloc(m->groups * sizeof(struct pstate_reader *));
+    v->hold = base_alloc(m->groups * sizeof(*v->hold));
     v->arena = arena_open(LIMIT_TURN_MEMORY);
     pthread_mutex_init(&v->lock, NULL);
     pthread_mutex_lock(&m->views_lock);
@@ -130,11 +139,10 @@ void leat_view_close(struct leat_view *v)
     if (v == NULL)
         return;
     forget(v->module, v);
-    for (uint32_t i = 0; i < v->module->groups; i++)
-        pstate_snapshot_close(v->reader[i]);
+    give_back(v);
     arena_close(v->arena);
     pthread_mutex_destroy(&v->lock);
-    free(v->reader);
+    free(v->hold);
     free(v);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/cluster/mirror.h"
 
+#include "engine/derive.h"
 #include "engine/node.h"
 
 #include <pthread.h>
@@ -9,7 +10,7 @@
 /* What a module derives from its PStates is at every moment what the PStates of the same snapshot say: whenever it is asked,
  * from however many threads, and after a crash at each point. */
 
-enum { ROUNDS = 40, ROUNDS_OF_CRASHES = 8, CRASHES_WANTED = 3, THREADS = 6, LOAD_ROUNDS = 150 };
+enum { ROUNDS = 40, ROUNDS_OF_CRASHES = 8, CRASHES_WANTED = 3, THREADS = 6, LOAD_ROUNDS = 150, VIEW_ROUNDS = 8, PATIENCE_S = 60 };
 
 static uint64_t seed;
 
@@ -203,9 +204,54 @@ static void holds_under_load(void **state)
     nothing_is_left(2);
 }
 
+/* ---- Views ---- */
+
+/* One that is too old lets go of its version, though nobody touches it. */
+static void an_old_view_holds_no_version(void **state)
+{
+    struct leat_config config = {.memory = true, .create = true, .view_limit_ms = 20};
+    int64_t end = clock_real()->monotonic_ns(clock_real()) + PATIENCE_S * INT64_C(1000000000);
+    bool there[MIRROR_KEYS] = {false};
+    struct leat_value key = leat_i64(1), value;
+    struct leat_error err = {0, ""};
+    struct leat_depot *d;
+    struct leat_view *v;
+    struct leat *l;
+
+    (void)state;
+    memset(mirror_calls, 0, sizeof(mirror_calls));
+    must(leat_open("derive-view", &config, &l, &err));
+    must(leat_launch(l, &mirror_module, &(struct leat_launch){.tasks = 1, .groups = 1}, &err));
+    must(leat_depot_find(l, "mirror", "rows", &d, &err));
+    append_rows(d, there);
+    must(leat_view_open(l, "mirror", &v, &err));
+    assert_int_equal(leat_get(leat_view_owner(v, &key), NUMBERS, LEAT_KEYS(key), &value, 1), there[1] ? 0 : LEAT_ENOTFOUND);
+    const struct derive *derived = group_derive(l->module[0]->group[0]);
+    for (int i = 0; i < VIEW_ROUNDS || (derive_versions(derived) > 2 && clock_real()->monotonic_ns(clock_real()) < end); i++)
+        append_rows(d, there);
+    assert_in_range(derive_versions(derived), 1, 2);
+    assert_int_equal(leat_get(leat_view_owner(v, &key), NUMBERS, LEAT_KEYS(key), &value, 1), LEAT_ETIMEOUT);
+    leat_view_close(v);
+    leat_close(l);
+    nothing_is_left(1);
+}
+
 /* ---- A version that cannot be made ---- */
 
-/* The module stops with the sentence; what was shown goes on; opened again, it is built of what was committed. */
+static bool view_has(struct leat *l, int64_t key)
+{
+    struct leat_error err = {0, ""};
+    struct leat_value owner = leat_i64(key), value;
+    struct leat_view *v;
+
+    must(leat_view_open(l, "mirror", &v, &err));
+    int rv = leat_get(leat_view_owner(v, &owner), NUMBERS, LEAT_KEYS(owner), &value, 1);
+    leat_view_close(v);
+    return rv == 0;
+}
+
+/* The module stops with the sentence; what was shown goes on, in queries and views alike: neither sees the commit whose version
+ * is not there. Opened again, it is built of what was committed. */
 static void stops_when_apply_fails(void **state)
 {
     struct way way = {9, 2, 0, false, false};
@@ -222,8 +268,11 @@ static void stops_when_apply_fails(void **state)
     assert_int_equal(leat_test_run(t, &err), LEAT_EINTERNAL);
     assert_non_null(strstr(err.text, "the change of what is derived from numbers, blobs: as told"));
     assert_int_equal(mirror_ask(leat_test_leat(t)), 1);
+    assert_true(view_has(leat_test_leat(t), 1));
+    assert_false(view_has(leat_test_leat(t), 2));
     must(leat_test_restart(t, &err));
     assert_int_equal(mirror_ask(leat_test_leat(t)), 2);
+    assert_true(view_has(leat_test_leat(t), 2));
     leat_test_close(t);
     nothing_is_left(2);
 }
@@ -234,6 +283,7 @@ int main(void)
         cmocka_unit_test(follows_the_pstates),
         cmocka_unit_test(survives_every_point),
         cmocka_unit_test(holds_under_load),
+        cmocka_unit_test(an_old_view_holds_no_version),
         cmocka_unit_test(stops_when_apply_fails),
     };
 
