@@ -15,7 +15,7 @@ import command_run
 from command_run import CommandTest
 
 COMMANDS = ['demo', 'import', 'depot append', 'depot tail', 'depot info', 'depot consumer', 'pstate get', 'pstate scan', 'pstate info',
-            'query invoke', 'export', 'module list', 'module show', 'module check', 'stats', 'top', 'doctor', 'backup', 'restore', 'rebuild', 'trace', 'bench', 'version', 'completion', 'help']
+            'query invoke', 'export', 'module list', 'module show', 'module check', 'stats', 'top', 'doctor', 'backup', 'restore', 'rebuild', 'trace', 'bench recall', 'bench', 'version', 'completion', 'help']
 WORDS = [{'text': 'a leat a b'}, {'text': 'b c'}]
 
 
