@@ -331,26 +331,30 @@ static void read_codes(struct making *m, struct index_posting *p)
 {
     const struct layout *l = &m->x->v->layout;
     uint32_t blocks = (p->rows + BLOCK - 1) / BLOCK;
+    size_t codes = (size_t)blocks * l->block, numbers = (size_t)blocks * BLOCK * sizeof(uint64_t);
+    size_t norms = l->metric == METRIC_COSINE ? (size_t)blocks * BLOCK * sizeof(float) : 0;
 
-    if (l->width == 0 || blocks == 0)
+    if (blocks == 0)
         return;
-    size_t size = (size_t)blocks * l->block, norms = l->metric == METRIC_COSINE ? blocks * BLOCK * sizeof(float) : 0;
-    p->codes = slab_alloc(m->x->slab, size + norms);
+    p->codes = slab_alloc(m->x->slab, codes + numbers + norms);
     if (p->codes == NULL) {
         no_memory(m);
         return;
     }
-    p->norms = norms > 0 ? (float *)(void *)(p->codes + size) : NULL;
+    uint8_t *number = p->codes + codes, *norm = number + numbers;
+    p->numbers = (uint64_t *)(void *)number;
+    p->norms = norms > 0 ? (float *)(void *)norm : NULL;
     for (uint32_t block = 0; block < blocks;) {
         const struct piece_layout *layout;
         uint32_t first;
         const uint8_t *piece = index_piece(l, p, block * BLOCK, &layout, &first);
-        uint32_t count = layout->rows / BLOCK;
+        size_t count = layout->rows / BLOCK, rows = count * BLOCK;
 
-        memcpy(p->codes + (size_t)block * l->block, piece, (size_t)count * l->block);
+        memcpy(p->codes + block * (size_t)l->block, piece, count * l->block);
+        memcpy(number + (size_t)block * BLOCK * sizeof(uint64_t), piece + layout->numbers, rows * sizeof(uint64_t));
         if (norms > 0)
-            memcpy(p->norms + (size_t)block * BLOCK, piece + layout->norms, (size_t)count * BLOCK * sizeof(float));
-        block += count;
+            memcpy(norm + (size_t)block * BLOCK * sizeof(float), piece + layout->norms, rows * sizeof(float));
+        block += (uint32_t)count;
     }
 }
 

@@ -19,8 +19,9 @@ struct index_posting {
     uint32_t rows, live, moving;
     uint32_t chunks, pieces;
     uint32_t *live_mask, *moving_mask; /* by block of 32 rows */
-    uint8_t *codes;                    /* the blocks of all rows, one after another, in memory; NULL: none */
-    float *norms;                      /* of all rows, behind the codes; NULL but for METRIC_COSINE */
+    uint8_t *codes;                    /* the blocks of all rows, one after another, in memory; NULL: no rows */
+    const uint64_t *numbers;           /* of all rows, behind the codes */
+    float *norms;                      /* and behind those; NULL but for METRIC_COSINE */
     uint8_t *near;                     /* vectors of all rows, one after another, in memory; NULL: they are in the pieces */
     uint32_t near_room;                /* for so many rows; behind p->rows newer versions write */
     const uint8_t *piece[];            /* chunks in the file, then pieces of the tail in memory */

@@ -7,7 +7,7 @@
 #include "modules/ivf/target.h"
 #include "modules/vector/distance.h"
 
-enum { BLOCKS_MOST = 16, LANES_MOST = BLOCKS_MOST * BLOCK, FEW = 4 };
+enum { BLOCKS_MOST = 16, LANES_MOST = BLOCKS_MOST * BLOCK, FEW = 4, FIRST_MOST = 64 };
 
 /* A row that may be among the nearest. */
 struct candidate {
@@ -36,6 +36,7 @@ struct scan_room {
     uint32_t mask[BLOCKS_MOST], live[BLOCKS_MOST];
     struct batch batch[2]; /* one is on its way from memory while the other is measured */
     uint32_t turn;
+    struct vector_best first[FIRST_MOST];
     const struct index_posting *posting[];
 };
 
@@ -81,16 +82,25 @@ static float threshold(const struct scan *s)
     return s->layout->metric == METRIC_COSINE ? 2 * s->top.threshold : s->top.threshold;
 }
 
+static const uint8_t *vector_at(const struct scan *s, const struct index_posting *p, uint32_t row)
+{
+    const struct piece_layout *layout;
+    uint32_t first;
+
+    if (p->near != NULL)
+        return p->near + (size_t)row * s->layout->vector;
+    const uint8_t *piece = index_piece(s->layout, p, row, &layout, &first);
+    return layout_vector(s->layout, layout, piece, row - first);
+}
+
 struct hit scan_hit(const struct scan *s, const struct vector_best *found, const void **vector)
 {
-    uint32_t row = (uint32_t)found->number, first;
-    const struct piece_layout *layout;
-    const uint8_t *piece = index_piece(s->layout, s->posting[found->number >> 32], row, &layout, &first);
+    const struct index_posting *p = s->posting[found->number >> 32];
+    uint32_t row = (uint32_t)found->number;
 
     if (vector != NULL)
-        *vector = layout_vector(s->layout, layout, piece, row - first);
-    return (struct hit){layout_number(layout, piece, row - first), found->distance,
-                        layout_version(layout, piece, row - first)};
+        *vector = vector_at(s, p, row);
+    return (struct hit){p->numbers[row], found->distance};
 }
 
 /* Is it there already, in the posting that it comes from or goes to? Copies have the same distance. */
@@ -109,17 +119,6 @@ static void offer(struct scan *s, const struct part *part, uint32_t row, float d
 
     if (found.distance <= s->top.threshold && (!s->copies || !twice(s, &found)))
         vector_top_push(&s->top, found.distance, found.number);
-}
-
-static const uint8_t *vector_at(const struct scan *s, const struct index_posting *p, uint32_t row)
-{
-    const struct piece_layout *layout;
-    uint32_t first;
-
-    if (p->near != NULL)
-        return p->near + (size_t)row * s->layout->vector;
-    const uint8_t *piece = index_piece(s->layout, p, row, &layout, &first);
-    return layout_vector(s->layout, layout, piece, row - first);
 }
 
 static void measure(struct scan *s, const struct part *part, const struct candidate *c, uint32_t count)
@@ -226,22 +225,22 @@ static void rank(struct scan *s, struct batch *b)
 static float first_threshold(struct scan *s, const struct part *part)
 {
     struct scan_room *r = s->room;
-    struct candidate *c = r->batch[r->turn].candidate;
-    uint32_t count = 0, k = s->top.k - s->top.count;
-    float most = -INFINITY;
+    struct vector_top upper;
 
+    if (s->top.k - s->top.count > FIRST_MOST || s->copies)
+        return INFINITY;
+    vector_top_begin(&upper, r->first, s->top.k - s->top.count);
     for (uint32_t block = 0; block < part->blocks; block++)
         for (uint32_t mask = r->mask[block]; mask != 0; mask &= mask - 1) {
             uint32_t lane = block * BLOCK + (uint32_t)__builtin_ctz(mask);
 
-            c[count++].lower = 2 * r->estimate[lane] - r->lower[lane];
+            vector_top_push(&upper, 2 * r->estimate[lane] - r->lower[lane], lane);
         }
-    if (count <= k)
-        return INFINITY;
-    best_first(c, count, k);
-    for (uint32_t i = 0; i < k; i++)
-        most = c[i].lower > most ? c[i].lower : most;
-    return most;
+    if (s->top.count == 0)
+        return upper.threshold;
+    /* Of those known already the farthest stands for all. */
+    float known = s->layout->metric == METRIC_COSINE ? 2 * s->top.item[0].distance : s->top.item[0].distance;
+    return upper.threshold > known ? upper.threshold : known;
 }
 
 /* Candidates of a part are measured when those of the next are known: until then they come from memory. Not before

@@ -19,7 +19,6 @@ struct probe {
 struct hit {
     uint64_t number;
     float distance; /* as users know it: squared for l2, 1 - cosine, the negated product, bits */
-    uint32_t version;
 };
 
 struct scan_counts {
