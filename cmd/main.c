@@ -58,7 +58,7 @@ const struct command commands[] = {
     {"trace", "M DEPOT PARTITION OFFSET --data DIR", "what one record caused, turn by turn; ~ marks what may be due to others too",
      "leat trace word_count sentences 3 0 --data ./data\n", " data= limit= ", 4, 4, cmd_trace},
     {"bench recall", "--module M --base FILE --query FILE --truth FILE", "how many of the true neighbours a module finds, and how fast",
-     "leat bench recall --module ivf --base base.npy --query query.npy --truth truth.ivecs --metric cosine --k 10\n"
+     "leat bench recall --module ivf --base base.npy --query query.npy --truth truth.ivecs --metric cosine -k 10\n"
      "leat bench recall --module ivf --base base.npy --query query.npy --truth truth.ivecs --metric cosine --sweep 16,64 --svg recall.svg\n",
      " module= base= query= truth= metric= k= threads= queries= runs= sweep= set= tasks= groups= data= svg= ", 0, 0, cmd_bench_recall},
     {"bench", "[NAME] [--option=value ...]", "run a benchmark; without a name, list them", "leat bench\nleat bench query\n", "*", 0, 30,
