@@ -64,8 +64,8 @@ static void lay_piece(const struct layout *l, uint32_t rows, struct piece_layout
 }
 
 /* A chunk is a value in pages of its own, which LMDB lays 16 bytes behind the start of one. It has as few rows as fill them
- * well: what is not in a chunk yet is in memory. */
-enum { PAGE = 4096, PAGE_HEAD = 16, CHUNK_ROWS = 128 };
+ * well: what is not in a chunk yet is in memory. Smaller values share pages, and move: the index points to chunks. */
+enum { PAGE = 4096, PAGE_HEAD = 16, PAGE_SHARED = 2048, CHUNK_ROWS = 128 };
 
 static double filled(uint32_t size)
 {
@@ -88,11 +88,11 @@ static void lay_chunk(struct layout *l)
     const double well = 0.93;
     double best = 0;
 
-    for (uint32_t rows = BLOCK; rows <= CHUNK_ROWS && best < well; rows += BLOCK) {
+    for (uint32_t rows = BLOCK; (rows <= CHUNK_ROWS && best < well) || l->chunk.rows == 0; rows += BLOCK) {
         struct piece_layout p;
 
         lay_piece(l, rows, &p);
-        if (filled(p.size) <= best)
+        if (p.size <= PAGE_SHARED || filled(p.size) <= best)
             continue;
         best = filled(p.size);
         l->chunk = p;

@@ -126,7 +126,7 @@ static uint32_t within(const struct ivf *v, const struct search *s, const struct
 
     if (v->layout.metric == METRIC_DOT) /* less than the largest product by that factor */
         limit = near[0].distance < 0 ? near[0].distance / (1 + s->stop) : INFINITY;
-    while (count > 1 && near[count - 1].distance > limit)
+    while (count > 1 && s->stop < INFINITY && near[count - 1].distance > limit)
         count--;
     return count;
 }
