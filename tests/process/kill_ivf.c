@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A victim of kill.sh. It puts vectors into an index of small postings, which split, merge and move their rows all the time,
+ * and takes them out again. What change number n does follows from n, so a killed run goes on where it stopped.
+ *
+ *   kill_ivf append DIRECTORY    until it is killed
+ *   kill_ivf finish DIRECTORY    complete the last batch, wait for upkeep, compare with the changes made once more */
+
+#include "leat/leat.h"
+#include "modules/modules.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { BATCH = 40, SESSION = 7, IDS = 1500, DIMS = 8, POSTINGS = 1 << 20 };
+
+static const struct leat_option options[] = {{"dims", "8"},   {"metric", "l2"}, {"ids", "u64"},     {"target", "8"},
+                                             {"split", "16"}, {"merge", "4"},   {"nprobe", "1000"}, {NULL, NULL}};
+
+static void must(int code, const struct leat_error *err)
+{
+    if (code != 0) {
+        fprintf(stderr, "kill_ivf: %s: %s\n", leat_code_name(code), err->text);
+        exit(1);
+    }
+}
+
+/* ---- Changes ---- */
+
+struct change {
+    uint64_t id;
+    bool there;
+    float vector[DIMS];
+};
+
+static uint64_t mix(uint64_t h)
+{
+    h = (h ^ h >> 31) * UINT64_C(0x9e3779b97f4a7c15);
+    h = (h ^ h >> 29) * UINT64_C(0xbf58476d1ce4e5b9);
+    return h ^ h >> 32;
+}
+
+/* Vectors around a place that wanders: postings fill on one side and empty on the other. */
+static struct change change_at(int64_t n)
+{
+    uint64_t h = mix((uint64_t)n);
+    struct change c = {.id = h % IDS, .there = h >> 32 & 3};
+
+    for (int i = 0; i < DIMS; i++) {
+        h = mix(h + 1);
+        c.vector[i] = (float)(n / 500 % 90) + (float)(h % 1000) / 50.0F;
+    }
+    return c;
+}
+
+static int64_t appended(struct leat_depot *d)
+{
+    uint64_t high;
+
+    return leat_depot_session(d, SESSION, &high) == 0 ? (int64_t)high + 1 : 0;
+}
+
+static void append(struct leat_depot *d, int64_t rows, struct leat_error *err)
+{
+    int64_t at = appended(d) - BATCH;
+    struct leat_rows *batch;
+
+    must(leat_rows_new(d, &batch), err);
+    for (at = at > 0 ? at : 0; at < rows;) {
+        struct leat_append how = {.ack = at % 3 == 0 ? LEAT_PROCESSED : LEAT_APPENDED, .session = SESSION,
+                                  .sequence = (uint64_t)at};
+
+        leat_rows_clear(batch);
+        for (uint32_t i = 0; i < BATCH && at < rows; i++, at++) {
+            struct change c = change_at(at);
+
+            must(leat_rows_add(batch,
+                               LEAT_ROW(leat_u64(c.id), c.there ? leat_vector(LEAT_F32_VECTOR, c.vector, DIMS) : leat_null(),
+                                        leat_null()),
+                               err),
+                 err);
+        }
+        must(leat_append(d, batch, &how, NULL, err), err);
+    }
+    leat_rows_free(batch);
+}
+
+/* ---- Checking ---- */
+
+static int wrong(const char *what, uint64_t of, int64_t is, int64_t want)
+{
+    if (is == want)
+        return 0;
+    fprintf(stderr, "%s of %llu: %lld instead of %lld\n", what, (unsigned long long)of, (long long)is, (long long)want);
+    return 1;
+}
+
+/* Ids say the posting that has their row: each has as many live rows as there are such ids, and none is on its way. */
+static int check_postings(struct leat_view *v, const uint32_t *rows)
+{
+    struct leat_value key, field[7];
+    uint32_t pstate = 0;
+    int bad = leat_view_pstate(v, "postings", &pstate) != 0;
+    int64_t live = 0, known = 0;
+
+    for (uint32_t task = 0; task < leat_view_tasks(v); task++) {
+        struct leat_scan *s;
+
+        if (leat_scan_open(leat_view_task(v, task), pstate, LEAT_KEYS(), NULL, &s) != 0)
+            return 1;
+        while (leat_scan_next(s, &key, field, 7) == 0) {
+            bad += wrong("live rows", key.as.u, (int64_t)field[3].as.u, rows[key.as.u % POSTINGS]);
+            bad += wrong("that it takes rows", key.as.u, field[0].as.b, 1);
+            live += (int64_t)field[3].as.u;
+            for (uint32_t i = 4; i < field[6].as.bytes.size; i += 8) {
+                uint32_t moving;
+
+                memcpy(&moving, (const uint8_t *)field[6].as.bytes.base + i, 4);
+                bad += wrong("rows on their way", key.as.u, moving, 0);
+            }
+        }
+        leat_scan_close(s);
+    }
+    for (uint32_t i = 0; i < POSTINGS; i++)
+        known += rows[i];
+    return bad + wrong("all rows", 0, live, known);
+}
+
+static int check_ids(struct leat_view *v, const struct change *want, uint32_t *rows)
+{
+    uint32_t pstate = 0;
+    int bad = leat_view_pstate(v, "ids", &pstate) != 0;
+
+    for (uint64_t id = 0; id < IDS; id++) {
+        struct leat_value key = leat_u64(id), field[4];
+        int rv = leat_get(leat_view_owner(v, &key), pstate, LEAT_KEYS(key), field, 4);
+
+        bad += wrong("there", id, rv == 0, want[id].there);
+        if (rv == 0)
+            rows[field[2].as.u % POSTINGS]++;
+    }
+    return bad;
+}
+
+/* All are found, each once, and as they are. */
+static int check_found(struct leat *l, const struct change *want, const char *query, struct leat_error *err)
+{
+    uint8_t seen[IDS] = {0};
+    struct leat_result *r;
+    int bad = 0;
+
+    must(leat_query(l, "ivf", query,
+                    LEAT_ROW(leat_vector(LEAT_F32_VECTOR, want[0].vector, DIMS), leat_u32(IDS + 10), leat_null(), leat_null(),
+                             leat_null(), leat_bool(true), leat_null(), leat_null(), leat_null()),
+                    NULL, &r, err),
+         err);
+    const struct leat_batch *rows = leat_result_rows(r);
+    for (uint32_t i = 0; i < rows->rows; i++) {
+        uint64_t id = leat_at(rows, i, 0).as.u;
+
+        seen[id % IDS]++;
+        bad += wrong("the vector found", id, memcmp(leat_at(rows, i, 3).as.bytes.base, want[id % IDS].vector, sizeof(want[0].vector)), 0);
+    }
+    for (uint64_t id = 0; id < IDS; id++)
+        bad += wrong(query, id, seen[id], want[id].there);
+    leat_result_free(r);
+    return bad;
+}
+
+static int check(struct leat *l, int64_t changes, struct leat_error *err)
+{
+    struct change *want = calloc(IDS, sizeof(*want));
+    uint32_t *rows = calloc(POSTINGS, sizeof(*rows));
+    struct leat_view *v;
+
+    for (int64_t n = 0; n < changes; n++) {
+        struct change c = change_at(n);
+
+        want[c.id] = c;
+    }
+    must(leat_wait_idle(l, 120000, err), err);
+    must(leat_view_open(l, "ivf", &v, err), err);
+    int bad = check_ids(v, want, rows) + check_postings(v, rows);
+    leat_view_close(v);
+    bad += check_found(l, want, "search", err) + check_found(l, want, "exact", err);
+    free(want);
+    free(rows);
+    return bad;
+}
+
+int main(int argc, char **argv)
+{
+    struct leat_error err = {0, ""};
+    struct leat_depot *d;
+    struct leat *l;
+    int bad = 0;
+
+    if (argc != 3) {
+        fprintf(stderr, "usage: kill_ivf append|finish DIRECTORY\n");
+        return 2;
+    }
+    must(leat_open(argv[2], NULL, &l, &err), &err);
+    must(leat_launch(l, &module_ivf, &(struct leat_launch){.tasks = 16, .groups = 4, .options = options}, &err), &err);
+    must(leat_depot_find(l, "ivf", "vectors", &d, &err), &err);
+    if (strcmp(argv[1], "append") == 0) {
+        append(d, INT64_MAX, &err);
+    } else {
+        int64_t changes = appended(d) + BATCH;
+
+        append(d, changes, &err);
+        bad = check(l, changes, &err);
+        printf("%lld changes, %d wrong\n", (long long)changes, bad);
+    }
+    leat_close(l);
+    return bad == 0 ? 0 : 1;
+}
