@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/cluster/ivf_model.h"
 
+#include <time.h>
+
 /* Upkeep of ivf comes to rest, whatever it is given, and loses nothing on the way. */
 
 static struct ivf_model *model_of(uint32_t groups, uint64_t seed, const struct leat_option *options, uint32_t dims,
@@ -124,6 +126,90 @@ static void all_postings_merge_at_once(void **state)
     }
 }
 
+/* ---- The background fails ---- */
+
+static leat_run *upkeep_run;
+static int fails; /* of so many runs one does; 0: none */
+
+static int upkeep_may_fail(struct leat_task *t, const struct leat_batch *in)
+{
+    if (fails > 0 && leat_random(t) % (uint64_t)fails == 0)
+        return leat_task_fail(t, LEAT_ENOMEM, "this run fails");
+    return upkeep_run(t, in);
+}
+
+/* The module, but for what its background node runs. */
+static struct leat_module failing_module(struct leat_topology topologies[16], struct leat_node nodes[16])
+{
+    struct leat_module m = module_ivf;
+
+    for (uint32_t i = 0; i == 0 || m.topologies[i - 1].name != NULL; i++)
+        topologies[i] = m.topologies[i];
+    for (uint32_t i = 0; i == 0 || topologies[0].nodes[i - 1].name != NULL; i++) {
+        nodes[i] = topologies[0].nodes[i];
+        if (nodes[i].background) {
+            upkeep_run = nodes[i].run;
+            nodes[i].run = upkeep_may_fail;
+        }
+    }
+    topologies[0].nodes = nodes;
+    m.topologies = topologies;
+    return m;
+}
+
+static int64_t ahead_s;
+int __real_clock_gettime(clockid_t clock, struct timespec *out);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *out);
+
+/* The linker leads calls of clock_gettime here. */
+int __wrap_clock_gettime(clockid_t clock, struct timespec *out)
+{
+    int rv = __real_clock_gettime(clock, out);
+
+    out->tv_sec += clock == CLOCK_REALTIME ? ahead_s : 0;
+    return rv;
+}
+
+/* Requests that failed are dead letters; after a while their postings ask once more, and all is as if nothing had failed. */
+static void who_asked_in_vain_asks_again(void **state)
+{
+    enum { IDS = 400 };
+    struct leat_topology topologies[16];
+    struct leat_node nodes[16];
+    struct leat_module module = failing_module(topologies, nodes);
+
+    (void)state;
+    for (fails = 1; fails <= 3; fails++) {
+        struct ivf_model *m = model_open(open_way(&module, &ways[1], small), 4, IDS);
+        int often = fails;
+
+        random_vectors(m, 8);
+        model_change(m, 0, IDS, true);
+        model_settle(m, 2000);
+        model_check_found(m, m->vector);
+        assert_true(model_census(m, 1).asked > 0);
+        fails = 0;
+        /* Turns look after one posting by chance each. */
+        for (uint32_t round = 0; round < 400; round++) {
+            uint32_t id = round % 40;
+
+            ahead_s += 100;
+            model_vector(m, id)[0] += 1;
+            model_append(m, &id, 1);
+            model_settle(m, 1000);
+            if (model_census(m, 1).asked == 0 && round > 200)
+                break;
+        }
+        model_settle(m, 2000);
+        struct ivf_census c = model_check(m, 2, 1);
+        assert_true(c.postings > 20 && c.largest <= 16);
+        model_check_found(m, m->vector);
+        model_close(m);
+        fails = often;
+    }
+    fails = 0;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -131,6 +217,7 @@ int main(void)
         cmocka_unit_test(many_equal_vectors_come_and_go),
         cmocka_unit_test(nearly_equal_vectors_come_to_rest),
         cmocka_unit_test(all_postings_merge_at_once),
+        cmocka_unit_test(who_asked_in_vain_asks_again),
     };
 
     return cmocka_run_group_tests_name("cluster_ivf_upkeep", tests, NULL, NULL);
