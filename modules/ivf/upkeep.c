@@ -24,7 +24,8 @@ enum {
     SAMPLE_SIZE = 96 << 20,
     NEAR_ROWS = 16384,   /* that move to new centroids at a time */
     NEAR_SIZE = 64 << 20,
-    ROUNDS = 12
+    ROUNDS = 12,
+    REFINE = 2           /* of them over all centres, when there are many */
 };
 
 int upkeep_request(struct leat_task *t, const struct leat_batch *in)
@@ -154,7 +155,7 @@ static void split(const struct work *w, uint32_t number)
     if (centres == 2)
         o.most = rows - rows / 4;
     int rv = rows == 0        ? LEAT_ENOTFOUND
-             : centres > 64   ? vector_kmeans_tree(&o, 0, row, rows, &c, &err)
+             : centres > 64   ? vector_kmeans_tree(&o, REFINE, row, rows, &c, &err)
                               : vector_kmeans(&o, row, rows, &c, &err);
     if (rv != 0 && rows > 0)
         leat_task_fail(w->t, rv, "%s", err.text);

@@ -384,7 +384,7 @@ static void options_that_cannot_be_are_refused(void **state)
         {{"metric", "l1"}, "option metric = l1: it is one of l2, cosine, dot, hamming"},
         {{"type", "bits"}, "bits and hamming go together"},
         {{"dims", "8193"}, "option dims = 8193: it goes from 1 to 8192"},
-        {{"split", "100"}, "options merge = 32, target = 128, split = 100"},
+        {{"split", "100"}, "options merge = 32, target = 160, split = 100"},
         {{"epsilon", "-1"}, "option epsilon = -1: it goes from 0 to 10"},
         {{"attributes", "a: f33"}, "f33"},
     };
