@@ -3,23 +3,22 @@
 
 #include <math.h>
 
+#include "modules/ivf/layout.h"
 #include "modules/modules.h"
 
 /* Every type of vector, metric and kind of id in many dimensions: a search of all postings finds what comparing with every
  * vector does, and gives vectors and attributes back as they were. */
-
-enum metric { L2, COSINE, DOT, HAMMING };
 
 static const struct kind {
     const char *type, *metric;
     enum leat_type vector;
     enum metric by;
 } kinds[] = {
-    {"f32", "l2", LEAT_F32_VECTOR, L2}, {"f32", "cosine", LEAT_F32_VECTOR, COSINE}, {"f32", "dot", LEAT_F32_VECTOR, DOT},
-    {"f16", "l2", LEAT_F16_VECTOR, L2}, {"f16", "cosine", LEAT_F16_VECTOR, COSINE}, {"f16", "dot", LEAT_F16_VECTOR, DOT},
-    {"i8", "l2", LEAT_I8_VECTOR, L2},   {"i8", "cosine", LEAT_I8_VECTOR, COSINE},   {"i8", "dot", LEAT_I8_VECTOR, DOT},
-    {"u8", "l2", LEAT_U8_VECTOR, L2},   {"u8", "cosine", LEAT_U8_VECTOR, COSINE},   {"u8", "dot", LEAT_U8_VECTOR, DOT},
-    {"bits", "hamming", LEAT_BITS, HAMMING},
+    {"f32", "l2", LEAT_F32_VECTOR, METRIC_L2}, {"f32", "cosine", LEAT_F32_VECTOR, METRIC_COSINE}, {"f32", "dot", LEAT_F32_VECTOR, METRIC_DOT},
+    {"f16", "l2", LEAT_F16_VECTOR, METRIC_L2}, {"f16", "cosine", LEAT_F16_VECTOR, METRIC_COSINE}, {"f16", "dot", LEAT_F16_VECTOR, METRIC_DOT},
+    {"i8", "l2", LEAT_I8_VECTOR, METRIC_L2},   {"i8", "cosine", LEAT_I8_VECTOR, METRIC_COSINE},   {"i8", "dot", LEAT_I8_VECTOR, METRIC_DOT},
+    {"u8", "l2", LEAT_U8_VECTOR, METRIC_L2},   {"u8", "cosine", LEAT_U8_VECTOR, METRIC_COSINE},   {"u8", "dot", LEAT_U8_VECTOR, METRIC_DOT},
+    {"bits", "hamming", LEAT_BITS, METRIC_HAMMING},
 };
 enum { KINDS = sizeof(kinds) / sizeof(*kinds), ROWS_MOST = 200 };
 
@@ -81,7 +80,7 @@ static void draw(struct set *s, uint32_t row, uint64_t *seed)
     for (uint32_t i = 0; i < s->dims; i++)
         draw_element(s, row, i, seed);
     /* No length is 0: cosine would refuse it. */
-    while (s->kind->by == COSINE && s->dims < 4 && s->value[(size_t)row * s->dims] == 0)
+    while (s->kind->by == METRIC_COSINE && s->dims < 4 && s->value[(size_t)row * s->dims] == 0)
         draw_element(s, row, 0, seed);
 }
 
@@ -96,7 +95,7 @@ static double distance(const struct set *s, uint32_t x, uint32_t y)
         aa += a[i] * a[i];
         bb += b[i] * b[i];
     }
-    return s->kind->by == DOT ? -dot : s->kind->by == COSINE ? 1 - dot / sqrt(aa * bb) : square;
+    return s->kind->by == METRIC_DOT ? -dot : s->kind->by == METRIC_COSINE ? 1 - dot / sqrt(aa * bb) : square;
 }
 
 /* What f32 sums may differ by. */
@@ -104,7 +103,7 @@ static double close_to(const struct set *s, double d)
 {
     double most = s->kind->vector == LEAT_U8_VECTOR || s->kind->vector == LEAT_I8_VECTOR ? 65025 : 256;
 
-    return s->kind->by == HAMMING ? 0 : s->kind->by == COSINE ? 2e-5 : 1e-5 * fabs(d) + 1e-6 * most * s->dims + 1e-6;
+    return s->kind->by == METRIC_HAMMING ? 0 : s->kind->by == METRIC_COSINE ? 2e-5 : 1e-5 * fabs(d) + 1e-6 * most * s->dims + 1e-6;
 }
 
 /* ---- The index ---- */
@@ -240,6 +239,33 @@ static void check_all(const struct set *s)
     check_answer(s, "search", 0, ROWS_MOST);
 }
 
+/* Chunks begin at a multiple of 64 in the map, behind some bytes of their value. */
+static void check_chunks(const struct set *s)
+{
+    struct leat_error err = {0, ""};
+    struct attributes a;
+    struct layout l;
+    struct leat_view *v;
+    uint32_t chunks;
+
+    must(attributes_parse(s->names ? "n: i64" : "", &a, &err));
+    layout_init(&l, s->kind->vector, s->kind->by, s->dims, &a);
+    must(leat_view_open(leat_test_leat(s->t), "ivf", &v, &err));
+    must(leat_view_pstate(v, "chunks", &chunks));
+    for (uint32_t task = 0; task < leat_view_tasks(v); task++) {
+        struct leat_value key, value;
+        struct leat_scan *scan;
+
+        must(leat_scan_open(leat_view_task(v, task), chunks, LEAT_KEYS(), NULL, &scan));
+        while (leat_scan_next(scan, &key, &value, 1) == 0) {
+            assert_int_equal(value.as.bytes.size, l.pad + l.chunk.size);
+            assert_int_equal(((uintptr_t)value.as.bytes.base + l.pad) % 64, 0);
+        }
+        leat_scan_close(scan);
+    }
+    leat_view_close(v);
+}
+
 static void run_set(const struct kind *kind, uint32_t dims, uint32_t rows, bool names)
 {
     struct set *s = set_open(kind, dims, rows, names, dims * 31 + (uint64_t)(kind - kinds));
@@ -257,6 +283,7 @@ static void run_set(const struct kind *kind, uint32_t dims, uint32_t rows, bool 
     }
     settle(s);
     check_all(s);
+    check_chunks(s);
     for (uint32_t row = 0; row < rows; row += 3)
         put(s, row, false);
     for (uint32_t row = 0; row < rows; row += 6) {
@@ -277,10 +304,10 @@ static void all_types_in_all_metrics(void **state)
 
     (void)state;
     for (const struct kind *kind = kinds; kind < kinds + KINDS; kind++) {
-        uint32_t count = kind->by == HAMMING ? sizeof(bits) / sizeof(*bits) : sizeof(dims) / sizeof(*dims);
+        uint32_t count = kind->by == METRIC_HAMMING ? sizeof(bits) / sizeof(*bits) : sizeof(dims) / sizeof(*dims);
 
         for (uint32_t i = 0; i < count; i++) {
-            uint32_t n = kind->by == HAMMING ? bits[i] : dims[i];
+            uint32_t n = kind->by == METRIC_HAMMING ? bits[i] : dims[i];
 
             run_set(kind, n, n < 100 ? 150 : 60, (i + (uint32_t)(kind - kinds)) % 2 == 0);
         }
@@ -357,7 +384,7 @@ static void what_has_no_distance_is_refused(void **state)
         memset(s->vector + 5 * (size_t)s->size, 0, s->size);
         memset(s->value + 5 * (size_t)s->dims, 0, s->dims * sizeof(double));
         put(s, 5, true);
-        s->there[5] = kind->by != COSINE;
+        s->there[5] = kind->by != METRIC_COSINE;
         for (int i = 0; i < 3 && (kind->vector == LEAT_F32_VECTOR || kind->vector == LEAT_F16_VECTOR); i++) {
             struct leat_error err = {0, ""};
 
@@ -370,7 +397,7 @@ static void what_has_no_distance_is_refused(void **state)
             assert_non_null(strstr(err.text, "NaN or infinity"));
         }
         settle(s);
-        assert_int_equal(dead_letters(s), kind->by == COSINE);
+        assert_int_equal(dead_letters(s), kind->by == METRIC_COSINE);
         check_answer(s, "search", 0, 10);
         check_answer(s, "exact", 4, 10);
         set_close(s);
