@@ -56,6 +56,8 @@ struct making {
     struct index *old;  /* NULL: from nothing */
     struct leat_task *t;
     bool *own;          /* pages that are copied already */
+    float *rotated;     /* room for so many centroids */
+    uint32_t rotated_room;
     struct leat_error *err;
     int rv;
 };
@@ -470,21 +472,24 @@ static void forget_centroid(struct making *m, uint32_t number)
         m->rv = vector_coarse_remove(x->probe, number, m->err);
 }
 
-/* Stored centroids, rotated; memory of the task. */
+/* Stored centroids, rotated; in room that the next call uses again. */
 static float *rotated_centroids(struct making *m, struct leat_span stored, uint32_t *count)
 {
     const struct ivf *v = m->x->v;
     size_t size = v->layout.dims * sizeof(float);
 
     *count = (uint32_t)(stored.size / size);
-    float *out = leat_alloc(m->t, (size_t)*count * v->rotation.padded * sizeof(*out));
+    if (*count > m->rotated_room) {
+        m->rotated_room = 2 * *count;
+        m->rotated = leat_alloc(m->t, (size_t)m->rotated_room * v->rotation.padded * sizeof(float));
+    }
     for (uint32_t i = 0; i < *count; i++) {
-        float *at = out + (size_t)i * v->rotation.padded;
+        float *at = m->rotated + (size_t)i * v->rotation.padded;
 
         memcpy(at, (const uint8_t *)stored.base + i * size, size);
         vector_rotate(&v->rotation, at, at);
     }
-    return out;
+    return m->rotated;
 }
 
 static void read_centroid(struct making *m, uint32_t number)
