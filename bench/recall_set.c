@@ -9,7 +9,7 @@ const char *recall_type(const struct recall_set *s)
 {
     if (strcmp(s->metric, "hamming") == 0)
         return "bits";
-    return s->base.element == 4 ? "f32" : s->base.element == 2 ? "f16" : "u8";
+    return s->base.element == 4 ? "f32" : s->base.element == 2 ? "f16" : s->base.is_signed ? "i8" : "u8";
 }
 
 int recall_set_base(struct recall_set *s, const char *path, struct leat_error *err)
@@ -71,7 +71,7 @@ static double distance_of(const struct recall_set *s, const float *a, const floa
         dot += x * y;
         left += x * x;
         right += y * y;
-        bits += (uint32_t)__builtin_popcount((unsigned)(int)x ^ (unsigned)(int)y);
+        bits += (uint32_t)__builtin_popcount(((unsigned)(int)x ^ (unsigned)(int)y) & 255);
     }
     switch (s->metric[0]) {
     case 'l':

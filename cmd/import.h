@@ -19,7 +19,8 @@ struct import_file {
     uint64_t row;     /* its number */
     uint64_t rows;    /* in all; 0: not known before the end (jsonl) */
     uint32_t dims;    /* vectors */
-    uint32_t element; /* bytes of an element in the file: 4 f32 or i32, 2 f16, 1 u8 */
+    uint32_t element; /* bytes of an element in the file: 4 f32 or i32, 2 f16, 1 u8 or i8 */
+    bool is_signed;   /* i8 */
 };
 
 /* form NULL: by the name's ending. */

@@ -73,13 +73,15 @@ static int read_npy(struct import_file *f, struct leat_error *err)
     header[size] = '\0';
     const char *type = header_field(header, "'descr'"), *order = header_field(header, "'fortran_order'"),
                *shape = header_field(header, "'shape'");
-    if (type == NULL || (strncmp(type, "'<f4'", 5) != 0 && strncmp(type, "'<f2'", 5) != 0))
-        return leat_fail(err, LEAT_ESCHEMA, "'%s', byte %zu: its numbers are not f32 or f16, little-endian", f->path, at);
+    if (type == NULL || (strncmp(type, "'<f4'", 5) != 0 && strncmp(type, "'<f2'", 5) != 0 && strncmp(type, "'|u1'", 5) != 0 &&
+                         strncmp(type, "'|i1'", 5) != 0))
+        return leat_fail(err, LEAT_ESCHEMA, "'%s', byte %zu: its numbers are not f32 or f16, little-endian, nor u8 or i8", f->path, at);
     if (order == NULL || strncmp(order, "False", 5) != 0)
         return leat_fail(err, LEAT_ESCHEMA, "'%s', byte %zu: it is in Fortran order; save it in C order", f->path, at);
     if (shape == NULL || sscanf(shape, "(%llu, %llu%c", &rows, &dims, &end) != 3 || end != ')' || dims == 0 || dims > LIMIT_VECTOR)
         return leat_fail(err, LEAT_ESCHEMA, "'%s', byte %zu: its shape is not (rows, 1 to %d)", f->path, at, LIMIT_VECTOR);
-    f->element = type[3] == '4' ? 4 : 2;
+    f->element = (uint32_t)type[3] - '0';
+    f->is_signed = type[2] == 'i';
     f->dims = (uint32_t)dims;
     f->rows = rows;
     f->at = at + size;
@@ -251,7 +253,7 @@ static int convert(const struct import_file *f, struct arena *a, const struct le
     bool whole = f->form == IMPORT_IVECS;
     bool same = whole ? c->type == LEAT_U32_VECTOR
                       : (c->type == LEAT_F32_VECTOR && f->element == 4) || (c->type == LEAT_F16_VECTOR && f->element == 2) ||
-                            (c->type == LEAT_U8_VECTOR && f->element == 1);
+                            (f->element == 1 && c->type == (f->is_signed ? LEAT_I8_VECTOR : LEAT_U8_VECTOR));
     if (same) {
         *out = leat_vector(c->type, from, f->dims);
         return 0;
@@ -260,7 +262,7 @@ static int convert(const struct import_file *f, struct arena *a, const struct le
         return leat_fail(err, LEAT_ESCHEMA, "the elements of '%s' do not fit column '%s'", f->path, c->name);
     float *to = arena_alloc(a, f->dims * sizeof(float), 64);
     for (uint32_t i = 0; i < f->dims; i++)
-        to[i] = f->element == 2 ? half_to_float(load_u16(from + 2 * (size_t)i)) : (float)from[i];
+        to[i] = f->element == 2 ? half_to_float(load_u16(from + 2 * (size_t)i)) : f->is_signed ? (float)(int8_t)from[i] : (float)from[i];
     *out = leat_vector(LEAT_F32_VECTOR, to, f->dims);
     return 0;
 }

@@ -81,7 +81,7 @@ const struct command_option command_options[] = {
     {"ack", "", "memory)"},
     {"input", " FORM", "jsonl, npy, fvecs, bvecs, ivecs or idx, when the name of the file does not say so"},
     {"id-prefix", " P", "files of vectors: put before the number of the row to make its id"},
-    {"base", " FILE", "vectors: .fvecs, .bvecs, .npy (f32, f16) or .idx, also with .gz"},
+    {"base", " FILE", "vectors: .fvecs, .bvecs, .npy (f32, f16, u8, i8) or .idx, also with .gz"},
     {"query", " FILE", "likewise"},
     {"truth", " FILE", ".ivecs: the numbers of the true neighbours of each query, nearest first"},
     {"metric", " NAME", "l2 (the default), cosine, dot or hamming"},

@@ -103,12 +103,22 @@ class Recall(CommandTest):
             return -sum(x * y for x, y in zip(a, b))
         for name, distance in ('cosine', cosine), ('l2', l2), ('dot', dot):
             truth = [sorted(range(ROWS), key=lambda i: distance(self.base[i], query))[:TOP] for query in self.queries]
-            found = self.rows('bench', 'recall', '--module', 'ivf', '--metric', name, '--runs', 1, '--sweep', '1,4096',
+            found = self.rows('bench', 'recall', '--module', 'ivf', '--metric', name, '--runs', 1, '--sweep', '1,4096', '--set', 'epsilon=5',
                               *self.files(truth=self.write('t.ivecs', ivecs(truth))))
             self.assertEqual([(r['kind'], r.get('value')) for r in found], [('build', None), ('search', 1), ('search', 4096)])
             self.assertEqual(found[2]['recall'], 1.0, name)
             self.assertGreaterEqual(found[2]['candidates'], found[2]['ranked'])
             self.assertGreaterEqual(found[2]['ranked'], 10)
+
+    def test_numpy_of_bytes(self):
+        """Signed ones are other numbers, and the same bits."""
+        for type, low, high in (('|i1', -128, 127), ('|u1', 0, 255)):
+            base, queries = ([[self.random.randint(low, high) for _ in range(8)] for _ in range(n)] for n in (ROWS, QUERIES))
+            for metric, distance in (('cosine', cosine), ('hamming', lambda a, b: sum((x & 255 ^ y & 255).bit_count() for x, y in zip(a, b)))):
+                truth = [sorted(range(ROWS), key=lambda i: distance(base[i], query))[:TOP] for query in queries]
+                files = self.files(self.write('x.npy', npy(base, type=type)), self.write('q.npy', npy(queries, type=type)), self.write('t.ivecs', ivecs(truth)))
+                found = self.rows('bench', 'recall', '--module', 'ivf', '--metric', metric, '--runs', 1, '--sweep', '4096', '--set', 'epsilon=5', *files)
+                self.assertEqual(found[1]['recall'], 1.0, (type, metric))
 
     def test_bits(self):
         base, queries = ([[self.random.randrange(256) for _ in range(8)] for _ in range(n)] for n in (ROWS, QUERIES))
@@ -126,8 +136,9 @@ class Recall(CommandTest):
         self.assertGreater(built['vectors_per_second'], 0)
         self.assertIsNone(there['vectors_per_second'])
         self.assertEqual(first['recall'], again['recall'])
-        other = self.write('other.fvecs', fvecs(self.base[:-1] + [self.base[0]]))
-        self.bench(self.files(other), *more, code=4, says=r'holds 600 vectors that are not those of')
+        other = self.base[:-1] + [self.base[0]]
+        truth = self.write('other.ivecs', ivecs(self.truth(other, self.queries)))
+        self.bench(self.files(self.write('other.fvecs', fvecs(other)), truth=truth), *more, code=4, says=r'holds 600 vectors that are not those of')
         self.bench(files, '--sweep', '1,2', '--data', self.data, code=2, says='with one value of --sweep')
 
     def test_table_and_plot(self):

@@ -96,6 +96,23 @@ class Forms(ImportTest):
         self.import_vectors(self.write('v.npy', npy(vectors, half=True)), says='41 rows, 41 of them new')
         self.check_vectors(vectors, 2e-3)
 
+    def test_npy_of_bytes(self):
+        for type, low, high in (('|i1', -128, 127), ('|u1', 0, 255)):
+            vectors = [[self.random.randint(low, high) for _ in range(4)] for _ in range(40)] + [[low, high, 1, low]]
+            path = self.write('v.npy', npy(vectors, type=type))
+            self.data = self.path('data' + type)
+            self.import_vectors(path, says='41 rows, 41 of them new')
+            self.check_vectors(vectors, 1e-5)
+            ivf = self.path('ivf' + type)
+            for wrong in ('u8', 'i8', 'f16'):
+                if wrong[0] != type[1]:
+                    self.run_leat('import', path, '--module', 'ivf', '--depot', 'vectors', '--data', ivf, '--set', 'dims=4', '--set', f'type={wrong}',
+                                  code=4, says="do not fit column 'vec'")
+            self.run_leat('import', path, '--module', 'ivf', '--depot', 'vectors', '--data', ivf, '--set', 'dims=4', '--set', f'type={type[1]}8',
+                          '--set', 'ids=u64', '--ack', 'processed')
+            for row in self.rows('query', 'invoke', 'ivf', 'exact', json.dumps({'vec': vectors[40], 'vectors': True, 'k': 41}), '--data', ivf):
+                self.assertEqual(row['vec'], vectors[row['id']])
+
     def test_fvecs(self):
         vectors = self.random_vectors(40, 4)
         self.import_vectors(self.write('v.fvecs', fvecs(vectors)), '--tasks', 4, '--groups', 1, says='40 rows, 40 of them new')
@@ -133,7 +150,7 @@ class Broken(ImportTest):
         for content, says in (
                 (b'', 'empty'), (b'\x93NUMPY', 'byte 0: no NumPy'), (b'x' * 100, 'byte 0: no NumPy'), (good[:40], 'byte 8: a header of'),
                 (good[:-1], '3 rows are said'), (npy([[1] * 5]), 'vectors of 5 elements.*--set dims=5'),
-                (npy(rows, header=header % ('<f8', 'False', '(3, 4)')), 'not f32 or f16'),
+                (npy(rows, header=header % ('<f8', 'False', '(3, 4)')), 'not f32 or f16'), (npy(rows, header=header % ('<i1', 'False', '(3, 4)')), 'u8 or i8'),
                 (npy(rows, header=header % ('>f4', 'False', '(3, 4)')), 'little-endian'),
                 (npy(rows, header=header % ('<f4', 'True', '(3, 4)')), 'Fortran'),
                 (npy(rows, header=header % ('<f4', 'False', '(12,)')), 'its shape'),

@@ -83,12 +83,14 @@ def crc32c(data):
     return crc ^ 0xffffffff
 
 
-def npy(rows, half=False, version=1, header=None):
-    text = header or "{'descr': '<f%d', 'fortran_order': False, 'shape': (%d, %d), }" % (2 if half else 4, len(rows), len(rows[0]))
+def npy(rows, half=False, version=1, header=None, type=None):
+    """type: <f4, <f2 (half), |u1 or |i1."""
+    type = type or ('<f2' if half else '<f4')
+    text = header or "{'descr': '%s', 'fortran_order': False, 'shape': (%d, %d), }" % (type, len(rows), len(rows[0]))
     head = 10 if version == 1 else 12
     text += ' ' * (-(head + len(text) + 1) % 64) + '\n'
     size = struct.pack('<H' if version == 1 else '<I', len(text))
-    body = b''.join(struct.pack('<%d%s' % (len(r), 'e' if half else 'f'), *r) for r in rows)
+    body = b''.join(struct.pack('<%d%s' % (len(r), {'<f4': 'f', '<f2': 'e', '|u1': 'B', '|i1': 'b'}[type]), *r) for r in rows)
     return b'\x93NUMPY' + bytes([version, 0]) + size + text.encode() + body
 
 
