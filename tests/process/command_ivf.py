@@ -84,6 +84,23 @@ class Shown(CommandTest):
         self.assertEqual(info['background'], 0)  # --ack idle
         self.assertGreater(info['postings'], 4279 // 256)
 
+    def test_options(self):
+        """The table in docs/IVF.md has the defaults, and the limits, and all of them."""
+        with open(os.path.join(ROOT, 'docs/IVF.md')) as f:
+            section = f.read().split('## Options\n')[1].split('\n## ')[0]
+        table = {name: (default, limits) for name, default, limits in re.findall(r'^\| `(\w+)` \| ([^|]*)\| ([^|]*)\|', section, re.MULTILINE)}
+        defaults = {r['name']: r['schema'] for r in self.rows('module', 'show', 'ivf') if r['kind'] == 'option'}
+        self.assertEqual({name: default.strip() for name, (default, _) in table.items()}, defaults)
+        others = {'split': ('target=8', 'merge=0'), 'target': ('split=131072', 'merge=0'), 'merge': ('target=65536', 'split=131072')}
+        for name, (_, limits) in table.items():
+            if not re.match(r'[\d,]+, [\d,]+ *$', limits):
+                continue
+            least, most = (int(n.replace(',', '')) for n in limits.split(', '))
+            more = [word for option in others.get(name, ()) for word in ('--set', option)]
+            for value, fine in ((least, True), (least - 1, False), (most, True), (most + 1, False)):
+                self.run_leat('module', 'check', 'ivf', *more, '--set', f'{name}={value}', code=0 if fine else 4,
+                              says=None if fine else f'option {name} = {value}: it goes from|options merge|a vector has 1 to')
+
     def test_docs(self):
         """The block of commands and answers in docs/IVF.md."""
         with open(os.path.join(ROOT, 'docs/IVF.md')) as f:
