@@ -19,6 +19,9 @@ enum {
     MOVES_MOST = 1024,   /* rows that move at a time */
     SPLIT_ROWS = 65536,  /* that k-means looks at */
     AROUND = 32,         /* postings around new centroids that are looked through */
+    AROUND_MIDDLE = 128, /* postings that rows of one posting may go to */
+    FEW = 8,             /* rows that are sought one by one */
+    FOUND_BITS = 8,
     CENTRES_MOST = 1024, /* that take the place of a posting at a time */
     CENTRES_SIZE = 8 << 20,
     SAMPLE_SIZE = 96 << 20,
@@ -171,12 +174,65 @@ struct moves {
     uint32_t count;
 };
 
+static void mean_of(const float *const *row, uint32_t count, uint32_t dims, float *out)
+{
+    memset(out, 0, dims * sizeof(*out));
+    for (uint32_t i = 0; i < count; i++)
+        for (uint32_t d = 0; d < dims; d++)
+            out[d] += row[i][d] / (float)count;
+}
+
+/* Rows that lie together have their nearest centroids among those nearest to their middle: compared with all of these in blocks,
+ * they cost a fraction of so many searches. */
+static void nearest_around(const struct work *w, const float *const *query, uint32_t count, struct vector_near *near)
+{
+    enum { TOGETHER = 64 };
+    const struct vector_coarse *centroids = index_centroids(w->x);
+    const struct vector_distance *l2 = vector_distance(VECTOR_L2, LEAT_F32_VECTOR);
+    uint32_t dims = w->v->rotation.padded;
+    float *middle = leat_alloc(w->t, dims * sizeof(*middle));
+    struct vector_near rival[AROUND_MIDDLE];
+    const void *row[AROUND_MIDDLE];
+    float *distance = leat_alloc(w->t, TOGETHER * AROUND_MIDDLE * sizeof(*distance));
+
+    mean_of(query, count, dims, middle);
+    uint32_t rivals = vector_coarse_search(centroids, middle, NULL, AROUND_MIDDLE, rival,
+                                           leat_alloc(w->t, vector_coarse_room(centroids, AROUND_MIDDLE)));
+    for (uint32_t i = 0; i < rivals; i++)
+        row[i] = rival[i].centroid;
+    for (uint32_t first = 0; first < count; first += TOGETHER) {
+        uint32_t queries = least(count - first, TOGETHER);
+
+        l2->block((const void *const *)(query + first), queries, row, rivals, dims, distance, AROUND_MIDDLE);
+        for (uint32_t i = 0; i < queries; i++) {
+            const float *at = distance + (size_t)i * AROUND_MIDDLE;
+            uint32_t best = 0;
+
+            for (uint32_t r = 1; r < rivals; r++)
+                best = at[r] < at[best] ? r : best;
+            near[first + i] = rival[best];
+        }
+    }
+}
+
+/* The nearest active posting of each row of a posting. Rows of one that was never large lie together where there are many more
+ * centroids than are looked at. */
+static void find_nearest(const struct work *w, const struct index_posting *p, const float *const *query, uint32_t count,
+                         struct vector_near *near)
+{
+    const struct vector_coarse *centroids = index_centroids(w->x);
+
+    if (count >= FEW && p->rows <= 4 * w->v->split && vector_coarse_count(centroids) > 4 * AROUND_MIDDLE)
+        nearest_around(w, query, count, near);
+    else
+        vector_coarse_search_many(centroids, query, count, 1, near, leat_alloc(w->t, vector_coarse_room(centroids, 1)));
+}
+
 /* The nearest active posting of each of these rows; those that are to go elsewhere become moves. */
 static void find_moves(const struct work *w, const struct index_posting *p, const uint32_t *row, uint32_t count,
                        struct moves *out)
 {
     const struct layout *l = &w->v->layout;
-    const struct vector_coarse *centroids = index_centroids(w->x);
     uint32_t padded = w->v->rotation.padded;
     float *rotated = leat_alloc(w->t, (size_t)(count + 1) * padded * sizeof(*rotated));
     const float **query = leat_alloc(w->t, (count + 1) * sizeof(*query));
@@ -184,7 +240,7 @@ static void find_moves(const struct work *w, const struct index_posting *p, cons
 
     out->move = leat_alloc(w->t, (count + 1) * sizeof(*out->move));
     out->count = 0;
-    if (count == 0 || vector_coarse_count(centroids) == 0)
+    if (count == 0 || index_active(w->x) == 0)
         return;
     for (uint32_t i = 0; i < count; i++) {
         float *at = rotated + (size_t)i * padded;
@@ -193,7 +249,7 @@ static void find_moves(const struct work *w, const struct index_posting *p, cons
         vector_rotate(&w->v->rotation, at, at);
         query[i] = at;
     }
-    vector_coarse_search_many(centroids, query, count, 1, near, leat_alloc(w->t, vector_coarse_room(centroids, 1)));
+    find_nearest(w, p, query, count, near);
     for (uint32_t i = 0; i < count; i++) {
         const struct piece_layout *layout;
         uint32_t first;
@@ -408,11 +464,10 @@ static void open_posting(struct posting_edit *e, uint32_t from, struct leat_span
 }
 
 /* A row as it is to be in its new posting. */
-static bool send_moved(struct posting_edit *e, uint32_t from, const struct index *x, const struct index_posting *p,
-                       const struct row_move *m)
+static bool send_moved(struct posting_edit *e, uint32_t from, const struct index_posting *p, const struct row_move *m,
+                       const float *centroid)
 {
     const struct layout *l = &e->v->layout;
-    const float *centroid = vector_coarse_find(index_centroids(x), m->to);
     uint8_t *row = leat_alloc(e->t, l->row.size + sizeof(p->number));
     float *rotated = leat_alloc(e->t, e->v->rotation.padded * sizeof(*rotated));
     const struct piece_layout *layout;
@@ -438,10 +493,26 @@ static bool send_moved(struct posting_edit *e, uint32_t from, const struct index
     return true;
 }
 
+/* Rows of a posting go to few others, and finding a centroid by its number takes long. */
+struct found {
+    uint32_t number;
+    const float *centroid;
+};
+
+static const float *find_centroid(const struct index *x, struct found found[1 << FOUND_BITS], uint32_t number)
+{
+    struct found *f = &found[number * 2654435769U >> (32 - FOUND_BITS)];
+
+    if (f->centroid == NULL || f->number != number)
+        *f = (struct found){number, vector_coarse_find(index_centroids(x), number)};
+    return f->centroid;
+}
+
 static void move_rows(struct posting_edit *e, uint32_t from, struct leat_span moves)
 {
     const struct index *x = leat_derived(e->t);
     const struct index_posting *p = index_posting(x, e->number);
+    struct found found[1 << FOUND_BITS] = {{0, NULL}};
 
     if (!e->there)
         return;
@@ -449,7 +520,8 @@ static void move_rows(struct posting_edit *e, uint32_t from, struct leat_span mo
         struct row_move m;
 
         memcpy(&m, (const uint8_t *)moves.base + i * sizeof(m), sizeof(m));
-        if (m.row >= p->rows || !posting_movable(e, m.row) || !send_moved(e, from, x, p, &m))
+        if (m.row >= p->rows || !posting_movable(e, m.row) ||
+            !send_moved(e, from, p, &m, find_centroid(x, found, m.to)))
             continue;
         e->mask[m.row / BLOCK].moving |= 1U << m.row % BLOCK;
         e->changed = true;
