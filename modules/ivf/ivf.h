@@ -15,6 +15,7 @@
  *   search.c   queries; nearest.c: the fold that merges what the groups found
  *   scan.c     postings scanned for one query
  *   target.c   how far a search has to go for a share of the true neighbours
+ *   exact.c    all rows measured, for one query or many
  *   filter.c   conditions on attributes
  *
  * A vector lies in one posting: that of its nearest centroid, but for moments. Postings lie on the first task of each group,

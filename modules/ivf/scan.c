@@ -100,7 +100,7 @@ struct hit scan_hit(const struct scan *s, const struct vector_best *found, const
 
     if (vector != NULL)
         *vector = vector_at(s, p, row);
-    return (struct hit){p->numbers[row], found->distance};
+    return (struct hit){p->numbers[row], found->distance, 0};
 }
 
 /* Is it there already, in the posting that it comes from or goes to? Copies have the same distance. */
@@ -113,9 +113,9 @@ static bool twice(const struct scan *s, const struct vector_best *found)
     return false;
 }
 
-static void offer(struct scan *s, const struct part *part, uint32_t row, float distance)
+void scan_offer(struct scan *s, uint64_t place, uint32_t row, float distance)
 {
-    struct vector_best found = {as_known(s, part->posting, row, distance), part->place << 32 | row};
+    struct vector_best found = {distance, place << 32 | row};
 
     if (found.distance <= s->top.threshold && (!s->copies || !twice(s, &found)))
         vector_top_push(&s->top, found.distance, found.number);
@@ -129,7 +129,7 @@ static void measure(struct scan *s, const struct part *part, const struct candid
         r->vector[i] = c[i].vector;
     kernel(s->layout)->pointers(s->vector, r->vector, count, s->layout->dims, r->distance);
     for (uint32_t i = 0; i < count; i++)
-        offer(s, part, c[i].row, r->distance[i]);
+        scan_offer(s, part->place, c[i].row, as_known(s, part->posting, c[i].row, r->distance[i]));
     s->counts.ranked += count;
 }
 
@@ -260,32 +260,37 @@ static void rank_later(struct scan *s, const struct part *part)
 /* ---- Which rows ---- */
 
 /* Rows that pass the filter, of blocks that may lie in several pieces. */
-static void filter_part(struct scan *s, const struct part *part)
+static void filter_rows(const struct scan *s, const struct index_posting *p, uint32_t block, uint32_t blocks, uint32_t *live)
 {
     uint32_t pass[BLOCKS_MOST];
 
-    for (uint32_t done = 0; done < part->blocks;) {
+    for (uint32_t done = 0; done < blocks;) {
         const struct piece_layout *layout;
-        uint32_t first, block = part->block + done;
-        const uint8_t *piece = index_piece(s->layout, part->posting, block * BLOCK, &layout, &first);
-        uint32_t at = block - first / BLOCK, count = layout->rows / BLOCK - at;
+        uint32_t first;
+        const uint8_t *piece = index_piece(s->layout, p, (block + done) * BLOCK, &layout, &first);
+        uint32_t at = block + done - first / BLOCK, count = layout->rows / BLOCK - at;
 
-        if (count > part->blocks - done)
-            count = part->blocks - done;
+        if (count > blocks - done)
+            count = blocks - done;
         filter_blocks(s->filter, piece + layout->attributes, layout->rows / BLOCK, at, count, pass);
         for (uint32_t i = 0; i < count; i++)
-            s->room->live[done + i] &= pass[i];
+            live[done + i] &= pass[i];
         done += count;
     }
+}
+
+void scan_live(const struct scan *s, const struct index_posting *p, uint32_t block, uint32_t blocks, uint32_t *live)
+{
+    memcpy(live, p->live_mask + block, blocks * sizeof(*live));
+    if (s->filter != NULL)
+        filter_rows(s, p, block, blocks, live);
 }
 
 static bool any_live(struct scan *s, const struct part *part)
 {
     uint32_t any = 0;
 
-    memcpy(s->room->live, part->posting->live_mask + part->block, part->blocks * sizeof(uint32_t));
-    if (s->filter != NULL)
-        filter_part(s, part);
+    scan_live(s, part->posting, part->block, part->blocks, s->room->live);
     for (uint32_t i = 0; i < part->blocks; i++)
         any |= s->room->live[i];
     return any != 0;
@@ -311,8 +316,10 @@ static void rank_few(struct scan *s, const struct part *part)
     struct scan_room *r = s->room;
 
     memcpy(r->mask, r->live, part->blocks * sizeof(*r->mask));
-    for (uint32_t lane = 0; lane < part->blocks * BLOCK; lane++)
+    for (uint32_t lane = 0; lane < part->blocks * BLOCK; lane++) {
         r->lower[lane] = -INFINITY;
+        r->estimate[lane] = INFINITY;
+    }
     rank_later(s, part);
 }
 
@@ -336,7 +343,7 @@ static void scan_part(struct scan *s, const struct part *part, const struct prob
     s->counts.rows += part->blocks * BLOCK;
     if (!any_live(s, part))
         return;
-    if (probe == NULL || l->width == 0) {
+    if (l->width == 0) {
         measure_all(s, part);
         return;
     }
@@ -412,15 +419,4 @@ bool scan_postings(struct scan *s, const struct probe *probe, uint32_t count)
     }
     rank(s, &s->room->batch[1 - s->room->turn]);
     return stops;
-}
-
-void scan_exact(struct scan *s, const struct index_posting *const *posting, uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++) {
-        s->posting[i] = posting[i];
-        s->copies |= posting[i] != NULL && posting[i]->moving > 0;
-    }
-    for (uint32_t i = 0; i < count; i++)
-        if (s->posting[i] != NULL)
-            scan_posting(s, i, NULL, count);
 }

@@ -19,6 +19,7 @@ struct probe {
 struct hit {
     uint64_t number;
     float distance; /* as users know it: squared for l2, 1 - cosine, the negated product, bits */
+    uint32_t query; /* of a request of many */
 };
 
 struct scan_counts {
@@ -50,8 +51,13 @@ void scan_begin(struct scan *s, struct vector_best *top, uint32_t k, void *room)
 /* Scan postings in this order, nearest first; those that are not there are passed over. May be called again with farther ones.
  * true: the reach ends before these do. */
 bool scan_postings(struct scan *s, const struct probe *probe, uint32_t count);
-/* Measure every row of these postings (NULL among them is passed over), once. */
-void scan_exact(struct scan *s, const struct index_posting *const *posting, uint32_t count);
+/* What several scans of one filter find among all rows of these postings (NULL among them is passed over), once (exact.c).
+ * posting: kept. */
+void scan_exact(struct scan *s, uint32_t scans, const struct index_posting **posting, uint32_t count);
+/* Of a posting's blocks of 32 rows those rows that live and pass the filter. */
+void scan_live(const struct scan *s, const struct index_posting *p, uint32_t block, uint32_t blocks, uint32_t *live);
+/* A row of the posting at a place; distance: as users know it. */
+void scan_offer(struct scan *s, uint64_t place, uint32_t row, float distance);
 /* A row found; *vector (may be NULL) is where it lies. */
 struct hit scan_hit(const struct scan *s, const struct vector_best *found, const void **vector);
 

@@ -312,7 +312,7 @@ int search_exact(struct leat_task *t, const struct leat_batch *in)
     struct scan scan = scan_of(t, v, &s, count);
     for (uint32_t i = 0; i < count; i++)
         posting[i] = index_at(x, i);
-    scan_exact(&scan, posting, count);
+    scan_exact(&scan, 1, posting, count);
     emit_hits(t, v, &s, &scan, begun);
     return leat_task_error(t);
 }

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "modules/ivf/scan.h"
+
+#include <string.h>
+
+#include "modules/vector/distance.h"
+
+/* Every row of some postings. One query without a filter goes at the speed of memory: rows of a tile lie one after another, and
+ * a tile is fetched while the one before it is measured, for the processor's own fetching begins anew wherever a posting
+ * does. Several queries share each row that is read. */
+
+enum { TILE_BYTES = 16384, TILE_BLOCKS = 16, TILE_ROWS = TILE_BLOCKS * BLOCK, QUERIES = 64, PAGE = 4096, HEAD = 256 };
+
+struct tile {
+    const uint8_t *vector; /* of its first row */
+    uint32_t place, row, rows;
+};
+
+/* ---- Tiles ---- */
+
+static const uint8_t *rows_from(const struct layout *l, const struct index_posting *p, uint32_t row, uint32_t *rows)
+{
+    const struct piece_layout *layout;
+    uint32_t first;
+
+    *rows = p->rows - row;
+    if (p->near != NULL)
+        return p->near + (size_t)row * l->vector;
+    const uint8_t *piece = index_piece(l, p, row, &layout, &first);
+    if (*rows > first + layout->rows - row)
+        *rows = first + layout->rows - row;
+    return layout_vector(l, layout, piece, row - first);
+}
+
+/* The tile behind `t`, or the first one of its place when it has no rows. false: there is none. */
+static bool next_tile(const struct scan *s, uint32_t count, uint32_t most, struct tile *t)
+{
+    uint32_t row = t->row + t->rows, place = t->place, rows;
+
+    while (place < count && (s->posting[place] == NULL || row >= s->posting[place]->rows)) {
+        place++;
+        row = 0;
+    }
+    if (place == count)
+        return false;
+    *t = (struct tile){.vector = rows_from(s->layout, s->posting[place], row, &rows), .place = place, .row = row};
+    t->rows = rows < most ? rows : most;
+    return true;
+}
+
+static uint32_t tile_rows(const struct layout *l)
+{
+    uint32_t blocks = TILE_BYTES / (BLOCK * l->vector);
+
+    return BLOCK * (blocks < 1 ? 1 : blocks > TILE_BLOCKS ? TILE_BLOCKS : blocks);
+}
+
+/* The first lines of each page of a tile: the processor's own fetching ends with a page. */
+static void fetch(const struct layout *l, const struct tile *t)
+{
+    const uint8_t *end = t->vector + (size_t)t->rows * l->vector;
+
+    for (const uint8_t *page = t->vector; page < end; page += PAGE - (uintptr_t)page % PAGE)
+        for (uint32_t at = 0; at < HEAD; at += 64)
+            __builtin_prefetch(page + at);
+}
+
+/* ---- Distances ---- */
+
+static const struct vector_distance *kernel(const struct layout *l)
+{
+    static const enum vector_metric metric[] = {VECTOR_L2, VECTOR_DOT, VECTOR_DOT, VECTOR_HAMMING};
+
+    return vector_distance(metric[l->metric], l->type);
+}
+
+/* Kernels' distances as users know them. norm: of each row. */
+static void as_known(const struct scan *s, const float *norm, uint32_t count, float *distance)
+{
+    if (s->layout->metric == METRIC_DOT)
+        for (uint32_t i = 0; i < count; i++)
+            distance[i] = -distance[i];
+    if (s->layout->metric == METRIC_COSINE)
+        for (uint32_t i = 0; i < count; i++) {
+            float d = 1.0F - distance[i] / (s->norm * norm[i]);
+
+            distance[i] = d < 0 ? 0 : d;
+        }
+}
+
+/* Those that are near enough, of 32 at most: nearly always none, which the first pass sees. The places behind them can be read. */
+static uint32_t near_enough(const float *distance, uint32_t count, float most)
+{
+    typedef float lanes __attribute__((vector_size(16)));
+    typedef int32_t flags __attribute__((vector_size(16)));
+    flags any = {0};
+    uint32_t mask = 0;
+
+    for (uint32_t i = 0; i < BLOCK; i += 4) {
+        lanes four;
+
+        memcpy(&four, distance + i, sizeof(four));
+        any |= four <= most;
+    }
+    if ((any[0] | any[1] | any[2] | any[3]) == 0)
+        return 0;
+    for (uint32_t i = 0; i < count; i++)
+        mask |= (uint32_t)(distance[i] <= most) << i;
+    return mask;
+}
+
+/* ---- One query ---- */
+
+static void measure_tile(struct scan *s, const struct tile *t)
+{
+    const struct index_posting *p = s->posting[t->place];
+    const struct layout *l = s->layout;
+    float distance[TILE_ROWS];
+
+    kernel(l)->strided(s->vector, t->vector, l->vector, t->rows, l->dims, distance);
+    as_known(s, p->norms + t->row, t->rows, distance);
+    s->counts.rows += t->rows;
+    s->counts.ranked += t->rows;
+    for (uint32_t at = 0; at < t->rows; at += BLOCK) {
+        uint32_t rest = t->rows - at < BLOCK ? t->rows - at : BLOCK;
+        uint32_t mask = near_enough(distance + at, rest, s->top.threshold) & p->live_mask[(t->row + at) / BLOCK];
+
+        for (; mask != 0; mask &= mask - 1) {
+            uint32_t lane = at + (uint32_t)__builtin_ctz(mask);
+
+            scan_offer(s, t->place, t->row + lane, distance[lane]);
+        }
+    }
+}
+
+static void exact_one(struct scan *s, uint32_t count)
+{
+    struct tile now = {0}, next;
+
+    if (!next_tile(s, count, TILE_ROWS, &now))
+        return;
+    for (bool more = true; more; now = next) {
+        next = now;
+        more = next_tile(s, count, TILE_ROWS, &next);
+        if (more)
+            fetch(s->layout, &next);
+        measure_tile(s, &now);
+    }
+}
+
+/* ---- Several, or with a filter ---- */
+
+struct together {
+    const void *row[TILE_ROWS];
+    float norm[TILE_ROWS], distance[TILE_ROWS];
+    uint32_t number[TILE_ROWS], count;
+    const void *query[QUERIES];
+    float block[QUERIES * TILE_ROWS];
+};
+
+/* Rows of a tile that live and pass. */
+static void choose(const struct scan *s, const struct tile *t, struct together *g)
+{
+    const struct index_posting *p = s->posting[t->place];
+    uint32_t live[TILE_BLOCKS], blocks = (t->rows + BLOCK - 1) / BLOCK;
+
+    scan_live(s, p, t->row / BLOCK, blocks, live);
+    g->count = 0;
+    for (uint32_t block = 0; block < blocks; block++)
+        for (uint32_t mask = live[block]; mask != 0; mask &= mask - 1) {
+            uint32_t at = block * BLOCK + (uint32_t)__builtin_ctz(mask);
+
+            g->norm[g->count] = p->norms != NULL ? p->norms[t->row + at] : 1;
+            g->row[g->count] = t->vector + (size_t)at * s->layout->vector;
+            g->number[g->count++] = t->row + at;
+        }
+}
+
+static void offer_all(struct scan *s, const struct tile *t, const struct together *g, float *distance)
+{
+    as_known(s, g->norm, g->count, distance);
+    s->counts.rows += t->rows;
+    s->counts.ranked += g->count;
+    for (uint32_t at = 0; at < g->count; at += BLOCK) {
+        uint32_t rest = g->count - at < BLOCK ? g->count - at : BLOCK;
+
+        for (uint32_t mask = near_enough(distance + at, rest, s->top.threshold); mask != 0; mask &= mask - 1) {
+            uint32_t lane = at + (uint32_t)__builtin_ctz(mask);
+
+            scan_offer(s, t->place, g->number[lane], distance[lane]);
+        }
+    }
+}
+
+static void measure_together(struct scan *s, uint32_t scans, const struct tile *t, struct together *g)
+{
+    const struct layout *l = s->layout;
+
+    choose(s, t, g);
+    if (g->count == 0)
+        return;
+    if (scans == 1) {
+        kernel(l)->pointers(s->vector, g->row, g->count, l->dims, g->distance);
+        offer_all(s, t, g, g->distance);
+        return;
+    }
+    for (uint32_t first = 0; first < scans; first += QUERIES) {
+        uint32_t queries = scans - first < QUERIES ? scans - first : QUERIES;
+
+        for (uint32_t i = 0; i < queries; i++)
+            g->query[i] = s[first + i].vector;
+        kernel(l)->block(g->query, queries, g->row, g->count, l->dims, g->block, TILE_ROWS);
+        for (uint32_t i = 0; i < queries; i++)
+            offer_all(&s[first + i], t, g, g->block + (size_t)i * TILE_ROWS);
+    }
+}
+
+void scan_exact(struct scan *s, uint32_t scans, const struct index_posting **posting, uint32_t count)
+{
+    bool copies = false;
+
+    for (uint32_t i = 0; i < count; i++)
+        copies |= posting[i] != NULL && posting[i]->moving > 0;
+    for (uint32_t i = 0; i < scans; i++) {
+        s[i].posting = posting;
+        s[i].copies = copies;
+        for (uint32_t p = 0; p < count; p++)
+            s[i].counts.postings += posting[p] != NULL;
+    }
+    if (scans == 1 && s->filter == NULL) {
+        exact_one(s, count);
+        return;
+    }
+    struct together g;
+    uint32_t most = scans == 1 ? TILE_ROWS : tile_rows(s->layout);
+    struct tile t = {0};
+    while (next_tile(s, count, most, &t))
+        measure_together(s, scans, &t, &g);
+}
