@@ -74,7 +74,6 @@ int call_rmdir(const char *path) __asm__("rmdir");
 int call_remove(const char *path) __asm__("remove");
 int call_nftw(const char *path, __nftw_func_t each, int open, int flags) __asm__("nftw64");
 int call_nftw_32(const char *path, __nftw_func_t each, int open, int flags) BOTH("nftw");
-int call_flock(int fd, int operation) __asm__("flock");
 int call_fcntl(int fd, int command, ...) __asm__("fcntl64");
 int call_fcntl_32(int fd, int command, ...) BOTH("fcntl");
 DIR *call_opendir(const char *path) __asm__("opendir");
@@ -99,17 +98,12 @@ static int fail(int number)
     return -1;
 }
 
-static struct files_descriptor *descriptor(int fd)
-{
-    return fd >= FILES_DESCRIPTOR && fd < FILES_DESCRIPTOR + FILES_OPEN ? &files.open[fd - FILES_DESCRIPTOR] : NULL;
-}
-
 /* A call on an open file begins: its number. */
 static uint32_t begin(int fd)
 {
     fiber_step();
-    leat_assert(descriptor(fd)->file != 0);
-    return descriptor(fd)->file;
+    leat_assert(files_descriptor(fd)->file != 0);
+    return files_descriptor(fd)->file;
 }
 
 static bool chance(uint32_t one_in)
@@ -163,19 +157,19 @@ int call_open(const char *path, int flags, ...)
     while (files.open[at].file != 0)
         at++;
     leat_assert(at < FILES_OPEN);
-    files.open[at] = (struct files_descriptor){file, 0};
+    files.open[at] = (struct files_descriptor){.file = file};
     files.file[file].opens++;
     return FILES_DESCRIPTOR + (int)at;
 }
 
 int call_close(int fd)
 {
-    struct files_descriptor *d = descriptor(fd);
+    struct files_descriptor *d = files_descriptor(fd);
 
     if (d == NULL)
         return (int)syscall(SYS_close, fd);
     uint32_t file = begin(fd);
-    d->file = 0;
+    *d = (struct files_descriptor){0};
     files.file[file].opens--;
     files_release(file);
     return 0;
@@ -198,14 +192,14 @@ static ssize_t read_at(uint32_t file, void *out, size_t size, uint64_t at)
 
 ssize_t call_pread(int fd, void *out, size_t size, off_t at)
 {
-    if (descriptor(fd) == NULL)
+    if (files_descriptor(fd) == NULL)
         return syscall(SYS_pread64, fd, out, size, at);
     return read_at(begin(fd), out, size, (uint64_t)at);
 }
 
 ssize_t call_read(int fd, void *out, size_t size)
 {
-    struct files_descriptor *d = descriptor(fd);
+    struct files_descriptor *d = files_descriptor(fd);
 
     if (d == NULL)
         return syscall(SYS_read, fd, out, size);
@@ -216,7 +210,7 @@ ssize_t call_read(int fd, void *out, size_t size)
 
 off_t call_lseek(int fd, off_t offset, int from)
 {
-    struct files_descriptor *d = descriptor(fd);
+    struct files_descriptor *d = files_descriptor(fd);
 
     if (d == NULL)
         return syscall(SYS_lseek, fd, offset, from);
@@ -277,7 +271,7 @@ static ssize_t write_fault(uint32_t file, size_t size, uint64_t at)
 
 static ssize_t write_at(int fd, const void *bytes, size_t size, uint64_t at)
 {
-    uint32_t file = descriptor(fd)->file;
+    uint32_t file = files_descriptor(fd)->file;
 
     leat_assert(file != 0);
     if (fiber_world.crash_step == fiber_world.steps + 1 && size > 1 && files_room(file, at + size)) {
@@ -316,7 +310,7 @@ static void trace_bytes(const void *bytes, ssize_t size)
 
 ssize_t call_pwrite(int fd, const void *bytes, size_t size, off_t at)
 {
-    if (descriptor(fd) == NULL)
+    if (files_descriptor(fd) == NULL)
         return syscall(SYS_pwrite64, fd, bytes, size, at);
     ssize_t n = write_at(fd, bytes, size, (uint64_t)at);
     trace_bytes(bytes, n);
@@ -325,7 +319,7 @@ ssize_t call_pwrite(int fd, const void *bytes, size_t size, off_t at)
 
 ssize_t call_write(int fd, const void *bytes, size_t size)
 {
-    struct files_descriptor *d = descriptor(fd);
+    struct files_descriptor *d = files_descriptor(fd);
 
     if (d == NULL)
         return syscall(SYS_write, fd, bytes, size);
@@ -354,7 +348,7 @@ ssize_t call_pwritev(int fd, const struct iovec *part, int parts, off_t at)
 {
     size_t size;
 
-    if (descriptor(fd) == NULL)
+    if (files_descriptor(fd) == NULL)
         return syscall(SYS_pwritev, fd, part, parts, at, 0);
     void *all = joined(part, parts, &size);
     ssize_t n = call_pwrite(fd, all, size, at);
@@ -366,7 +360,7 @@ ssize_t call_writev(int fd, const struct iovec *part, int parts)
 {
     size_t size;
 
-    if (descriptor(fd) == NULL)
+    if (files_descriptor(fd) == NULL)
         return syscall(SYS_writev, fd, part, parts);
     void *all = joined(part, parts, &size);
     ssize_t n = call_write(fd, all, size);
@@ -376,7 +370,7 @@ ssize_t call_writev(int fd, const struct iovec *part, int parts)
 
 int call_ftruncate(int fd, off_t size)
 {
-    if (descriptor(fd) == NULL)
+    if (files_descriptor(fd) == NULL)
         return (int)syscall(SYS_ftruncate, fd, size);
     uint32_t file = begin(fd);
     if (!files_room(file, (uint64_t)size))
@@ -408,7 +402,7 @@ int call_reserve(int fd, int mode, off_t offset, off_t size)
 /* Others go on while the disk works, and the power may fail. */
 int call_fdatasync(int fd)
 {
-    if (descriptor(fd) == NULL)
+    if (files_descriptor(fd) == NULL)
         return (int)syscall(SYS_fdatasync, fd);
     uint32_t file = begin(fd);
     uint64_t number = files.changes;
@@ -428,7 +422,7 @@ int call_fdatasync(int fd)
 
 int call_fsync(int fd)
 {
-    return descriptor(fd) == NULL ? (int)syscall(SYS_fsync, fd) : call_fdatasync(fd);
+    return files_descriptor(fd) == NULL ? (int)syscall(SYS_fsync, fd) : call_fdatasync(fd);
 }
 
 /* ---- Maps: the bytes themselves ---- */
@@ -441,7 +435,7 @@ static bool in_files(const void *at)
 
 void *call_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset)
 {
-    if (descriptor(fd) == NULL)
+    if (files_descriptor(fd) == NULL)
         return (void *)syscall(SYS_mmap, at, size, protection, flags, fd, offset);
     uint32_t file = begin(fd);
     leat_assert(offset == 0 && (flags & MAP_SHARED) != 0);
@@ -481,7 +475,8 @@ static void fill_stat(uint32_t file, struct stat *out)
     memset(out, 0, sizeof(*out));
     out->st_ino = file;
     out->st_dev = 1;
-    out->st_nlink = 1;
+    out->st_nlink = f->names;
+    out->st_mtim = (struct timespec){f->changed_ns / 1000000000, f->changed_ns % 1000000000};
     out->st_mode = f->directory ? S_IFDIR | 0700 : S_IFREG | 0600;
     out->st_size = (off_t)f->size;
     out->st_blksize = 4096;
@@ -490,7 +485,7 @@ static void fill_stat(uint32_t file, struct stat *out)
 
 int call_fstat(int fd, struct stat *out)
 {
-    if (descriptor(fd) == NULL)
+    if (files_descriptor(fd) == NULL)
         return (int)syscall(SYS_newfstatat, fd, "", out, AT_EMPTY_PATH);
     fill_stat(begin(fd), out);
     return 0;
@@ -521,7 +516,7 @@ int call_lstat(const char *path, struct stat *out)
 
 int call_fstatfs(int fd, struct statfs *out)
 {
-    if (descriptor(fd) == NULL)
+    if (files_descriptor(fd) == NULL)
         return (int)syscall(SYS_fstatfs, fd, out);
     memset(out, 0, sizeof(*out));
     out->f_bsize = 4096;
@@ -550,7 +545,7 @@ int call_statvfs(const char *path, struct statvfs *out)
 
 int call_fstatvfs(int fd, struct statvfs *out)
 {
-    if (descriptor(fd) == NULL)
+    if (files_descriptor(fd) == NULL)
         return fail(ENOSYS);
     begin(fd);
     fill_statvfs(out);
@@ -636,12 +631,7 @@ int call_remove(const char *path)
     return rv != 0 && errno == EISDIR ? remove_path(path, true) : rv;
 }
 
-/* ---- Locks: one process at a time has the disk ---- */
-
-int call_flock(int fd, int operation)
-{
-    return descriptor(fd) == NULL ? (int)syscall(SYS_flock, fd, operation) : 0;
-}
+/* ---- Locks of processes: one at a time has the disk ---- */
 
 int call_fcntl(int fd, int command, ...)
 {
@@ -650,7 +640,7 @@ int call_fcntl(int fd, int command, ...)
     va_start(args, command);
     void *argument = va_arg(args, void *);
     va_end(args);
-    if (descriptor(fd) == NULL)
+    if (files_descriptor(fd) == NULL)
         return (int)syscall(SYS_fcntl, fd, command, argument);
     if (command == F_GETLK)
         ((struct flock *)argument)->l_type = F_UNLCK;
@@ -695,7 +685,7 @@ int call_closedir(DIR *d)
     return 0;
 }
 
-/* Depth first; whatever each() removes. */
+/* Depth first; each() may remove what it is told. */
 int call_nftw(const char *path, __nftw_func_t each, int open, int flags)
 {
     struct FTW at = {0, 0};
@@ -707,9 +697,12 @@ int call_nftw(const char *path, __nftw_func_t each, int open, int flags)
     uint32_t file = files_find(path, NULL, NULL);
     if (file == 0)
         return fail(ENOENT);
-    while (rv == 0 && files.file[file].directory && files.file[file].entries > 0) {
-        snprintf(below, sizeof(below), "%s/%s", path, files.file[file].entry[0].name);
+    for (uint32_t i = 0; rv == 0 && files.file[file].directory && i < files.file[file].entries;) {
+        uint32_t entries = files.file[file].entries;
+
+        snprintf(below, sizeof(below), "%s/%s", path, files.file[file].entry[i].name);
         rv = call_nftw(below, each, open, flags);
+        i += files.file[file].entries == entries;
     }
     fill_stat(file, &st);
     return rv != 0 ? rv : each(path, &st, files.file[file].directory ? FTW_DP : FTW_F, &at);

@@ -5,7 +5,7 @@
 
 #include <sys/mman.h>
 
-enum { UNSYNCED_NAMES = 64 };
+enum { UNSYNCED_NAMES = 64, TICK_NS = 4000000 };
 
 struct files files;
 
@@ -70,6 +70,18 @@ void files_init(void)
     files.file[1] = (struct file){.used = true, .directory = true, .names = 1};
 }
 
+struct files_descriptor *files_descriptor(int fd)
+{
+    return fd >= FILES_DESCRIPTOR && fd < FILES_DESCRIPTOR + FILES_OPEN ? &files.open[fd - FILES_DESCRIPTOR] : NULL;
+}
+
+static void changed(struct file *f)
+{
+    int64_t now = fiber_world.now_ns + fiber_world.wall_offset_us * 1000;
+
+    f->changed_ns = now - now % TICK_NS;
+}
+
 /* ---- Names ---- */
 
 static struct files_entry *entry_find(const struct file *directory, const char *name)
@@ -103,8 +115,9 @@ uint32_t files_find(const char *path, uint32_t *parent, const char **name)
         part[length] = '\0';
         if (name != NULL)
             *name = path;
+        uint32_t up = before;
         before = at;
-        at = at != 0 ? files_child(at, part) : 0;
+        at = strcmp(part, "..") == 0 ? up : at != 0 ? files_child(at, part) : 0; /* one step up, no more */
         path += length;
     }
     if (parent != NULL)
@@ -131,6 +144,7 @@ void files_name(uint32_t parent, const char *name, uint32_t child)
     uint32_t old = e != NULL ? e->child : 0;
     struct files_change *c = change_new(d);
 
+    changed(d);
     c->name = base_strdup(name);
     c->old_child = old;
     if (old != 0)
@@ -204,6 +218,7 @@ void files_resize(uint32_t file, uint64_t size)
     change_new(f)->old_size = f->size;
     files.used_bytes += size - f->size;
     f->size = size;
+    changed(f);
 }
 
 void files_write(uint32_t file, const void *bytes, uint64_t size, uint64_t offset)
@@ -214,6 +229,7 @@ void files_write(uint32_t file, const void *bytes, uint64_t size, uint64_t offse
     if (offset + size > f->size)
         files_resize(file, offset + size);
     f->since_sync += size;
+    changed(f);
     struct files_change *c = change_new(f);
     c->offset = offset;
     c->size = size;

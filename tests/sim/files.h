@@ -7,7 +7,7 @@
  *
  *   files.c       files, names, syncs
  *   files_loss.c  what a loss of power leaves
- *   calls.c       the calls
+ *   calls.c       the calls; calls_copy.c: those that copying of files makes
  *
  * The model. What a call changed is in the file at once, and on the disk when a sync of that file or directory, begun
  * later, has returned. Before, a loss of power may leave any of it: each sector, the size of each file, and each entry
@@ -66,6 +66,7 @@ struct file {
     uint32_t names, opens, maps;
     uint64_t size, written; /* all bytes from `written` on are zero */
     uint64_t since_sync, between_syncs; /* bytes written since the last sync; the most between two */
+    int64_t changed_ns;    /* by the wall clock, as of its last tick */
     struct files_entry *entry;
     uint32_t entries;
     struct files_change *change;
@@ -75,6 +76,7 @@ struct file {
 struct files_descriptor {
     uint32_t file;  /* 0: closed */
     uint64_t at;
+    int lock;       /* LOCK_SH, LOCK_EX; 0: none */
 };
 
 /* File 1 is the root. What the disk does is set by who runs the simulation. */
@@ -96,6 +98,8 @@ struct files {
 };
 extern struct files files;
 
+/* An open file; NULL: not one of the simulated disk. */
+struct files_descriptor *files_descriptor(int fd);
 /* An empty disk. */
 void files_init(void);
 uint8_t *files_bytes(uint32_t file);

@@ -152,6 +152,10 @@ static void print_report(double seconds)
     print_count("ticks", c->ticks);
     print_count("values sent back", c->returns);
     print_count("journals seen to be trimmed", c->trims_checked);
+    print_count("backups", c->backups);
+    print_count("backups restored", c->restored);
+    print_count("moves of consumers", c->consumed);
+    print_count("partitions seen trimmed", c->trimmed);
     print_count("switches of threads", c->switches);
     print_count("threads stalled", c->stalls);
     print_count("wake-ups for nothing", c->spurious);

@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "tests/sim/follower.h"
+#include "tests/sim/kept.h"
 
 #include <pthread.h>
 #include <stdarg.h>
@@ -18,7 +19,8 @@ const char *const op_name[OP_KINDS] = {
     [OP_SYNC_ERROR] = "sync error",   [OP_WRITE_ERROR] = "write error",
     [OP_READ_ERROR] = "read error",   [OP_FULL] = "full disk",
     [OP_SLOW] = "slow disk",          [OP_SHORT] = "short writes",
-    [OP_JUMP] = "clock jump",
+    [OP_JUMP] = "clock jump",         [OP_BACKUP] = "backup",
+    [OP_KEEP] = "keep little",
 };
 
 /* Rows that one row of a client becomes: where it is more, turns are longer and rows fewer. */
@@ -90,7 +92,7 @@ static void draw_plan(struct random *r)
     sim.segment_size = UINT64_C(4096) << below(r, 5);
     sim.checkpoint_bytes = UINT64_C(4096) << below(r, 8);
     fiber_world.switch_one_in = switches[below(r, LENGTH_OF(switches))];
-    fiber_world.stall_one_in = stalls[below(r, LENGTH_OF(stalls))];
+    sim.stall_one_in = stalls[below(r, LENGTH_OF(stalls))];
     fiber_world.stall_ns = (int64_t)1000000 << below(r, 7);
     fiber_world.spurious_one_in = below(r, 2) == 0 ? 20 : 0;
     files.sync_ns = 20000 + below(r, 1000000);
@@ -100,6 +102,24 @@ static void draw_plan(struct random *r)
         uint32_t actor = below(r, 3) == 0 ? 0 : 1 + below(r, sim.clients);
 
         sim.op[i] = (struct op){draw_kind(r, actor), actor, random_u64(r)};
+    }
+}
+
+/* In half of the seeds somebody takes backups, or has a module whose depots are trimmed. His operations come between the
+ * others. */
+static void draw_operator(struct random *r)
+{
+    static const enum op_kind all[] = {OP_BACKUP, OP_PAUSE, OP_KEEP, OP_KEEP, OP_KEEP};
+
+    sim.copies = below(r, 3) == 0;
+    sim.keeps = below(r, 3) == 0;
+    uint32_t first = sim.copies ? 0 : 1, count = sim.keeps ? LENGTH_OF(all) : 2, more = 4 + below(r, 12);
+    for (uint32_t i = 0; i < more && sim.ops < SIM_OPS && (sim.copies || sim.keeps); i++) {
+        uint32_t at = below(r, sim.ops + 1);
+
+        memmove(&sim.op[at + 1], &sim.op[at], (sim.ops - at) * sizeof(sim.op[0]));
+        sim.op[at] = (struct op){all[first + below(r, count - first)], sim.clients + 1, random_u64(r)};
+        sim.ops++;
     }
 }
 
@@ -346,6 +366,12 @@ static void do_op(const struct op *op)
     case OP_READ:
         check_now();
         break;
+    case OP_BACKUP:
+        sim_backup(op->dice);
+        break;
+    case OP_KEEP:
+        kept_do(op->dice);
+        break;
     case OP_POWER:
     case OP_KILL:
         do_crash(op);
@@ -385,12 +411,12 @@ static void *actor(void *context)
 
 /* ---- A life ---- */
 
-static bool open_all(struct leat_error *err)
+bool sim_open(const char *directory, struct leat_error *err)
 {
     struct leat_config config = {.durability = sim.durability, .query_threads = 1, .create = true};
     struct leat_launch launch = {.tasks = sim_module.tasks, .groups = sim.groups};
 
-    if (leat_open(FILES_ROOT "/data", &config, &sim.leat, err) != 0) {
+    if (leat_open(directory, &config, &sim.leat, err) != 0) {
         sim.leat = NULL;
         return false;
     }
@@ -399,20 +425,26 @@ static bool open_all(struct leat_error *err)
     sim.leat->segment_size = sim.segment_size;
     sim.leat->checkpoint_bytes = sim.checkpoint_bytes;
     if (leat_launch(sim.leat, &sim_module.module, &launch, err) == 0 &&
-        (sim.follower.tasks == 0 || leat_launch(sim.leat, &follower_module, &sim.follower, err) == 0))
+        (sim.follower.tasks == 0 || leat_launch(sim.leat, &follower_module, &sim.follower, err) == 0) &&
+        (!sim.keeps || kept_launch(sim.leat, sim.segment_size, err) == 0))
         return true;
     leat_close(sim.leat);
     sim.leat = NULL;
     return false;
 }
 
+static uint32_t actors(void)
+{
+    return sim.clients + 1 + (sim.copies || sim.keeps);
+}
+
 static void run_actors(void)
 {
-    pthread_t thread[SIM_CLIENTS + 1];
+    pthread_t thread[SIM_CLIENTS + 2];
 
-    for (uint32_t i = 0; i <= sim.clients; i++)
+    for (uint32_t i = 0; i < actors(); i++)
         pthread_create(&thread[i], NULL, actor, (void *)(uintptr_t)i);
-    for (uint32_t i = 0; i <= sim.clients; i++)
+    for (uint32_t i = 0; i < actors(); i++)
         pthread_join(thread[i], NULL);
 }
 
@@ -438,8 +470,12 @@ static void run_end(void)
     if (!sim_settle())
         return;
     check_end();
+    if (sim.keeps)
+        kept_check_end();
     if (sim.seed % 4 == 0)
         check_space();
+    if (sim.keeps && sim.seed % 4 == 1 && !stopped())
+        kept_check_space();
     sim.ended = !stopped() && (sim.closed || sim.seed % 3 != 0);
     sim.closed = !stopped();
 }
@@ -451,7 +487,7 @@ static void *life(void *context)
     (void)context;
     sim.stop = sim.querying = false;
     memset(sim.frontier, 0, sizeof(sim.frontier));
-    if (!open_all(&err)) {
+    if (!sim_open(FILES_ROOT "/data", &err)) {
         sim.result->counts.failed_opens++;
         sim_note("does not open: %s", err.text);
         if (!excuse(err.code))
@@ -459,9 +495,11 @@ static void *life(void *context)
         return NULL;
     }
     check_now();
+    if (sim.keeps)
+        kept_check();
     run_actors();
     bool done = true;
-    for (uint32_t i = 0; i <= sim.clients; i++)
+    for (uint32_t i = 0; i < actors(); i++)
         done = done && sim.next[i] == sim.ops;
     if (done)
         run_end();
@@ -474,6 +512,8 @@ static void *life(void *context)
     }
     leat_close(sim.leat);
     sim.leat = NULL;
+    if (done && !sim.stop && failed == NULL)
+        check_backup();
     return NULL;
 }
 
@@ -507,6 +547,7 @@ static void one_life(void)
 {
     sim_note("life %u", sim.life);
     sim.result->counts.lives++;
+    fiber_world.stall_one_in = sim.stall_one_in;
     fiber_world.crash_step = sim.crash_again > 0 ? fiber_world.steps + sim.crash_again : 0;
     break_open();
     sim.crash_again = sim.broken_open = 0;
@@ -561,6 +602,9 @@ void sim_run(uint64_t seed, const bool *dropped, bool verbose, struct sim_result
     fiber_world.wall_offset_us = INT64_C(1700000000000000);
     draw_plan(&plan);
     random_seed(&fiber_world.random, random_u64(&plan));
+    draw_operator(&plan);
+    sim_backup_init();
+    memset(&kept, 0, sizeof(kept));
     result->ops = sim.ops;
     log_level_set(verbose ? LOG_WARN : LOG_ERROR + 1);
     if (verbose)

@@ -7,6 +7,7 @@
  *
  *   run.c     the plan of a seed, its lives, what its actors do
  *   check.c   what must hold; check_space.c: that logs and views do not keep what nobody needs
+ *   backup.c  backups, taken meanwhile and looked at in the end; kept.c: depots that keep little
  *   main.c    command line, seeds in processes of their own, shrinking, the report */
 
 #include "engine/node.h"
@@ -30,11 +31,14 @@ enum op_kind {
     OP_SLOW,
     OP_SHORT,
     OP_JUMP,
+    OP_BACKUP,
+    OP_KEEP,
     OP_KINDS
 };
 extern const char *const op_name[OP_KINDS];
 
-/* What an actor does next; all of it follows from `dice`. Actor 0 brings bad luck, the others are clients. */
+/* What an actor does next; all of it follows from `dice`. Actor 0 brings bad luck; then come the
+ * clients, and one who takes backups and has the module that keeps little. */
 struct op {
     enum op_kind kind;
     uint32_t actor;
@@ -51,7 +55,7 @@ struct sim_counts {
     uint64_t files[FILES_COUNTS];
     uint64_t ops[OP_KINDS];
     uint64_t lives, recoveries_crashed, crashes_at_open, failed_opens, stops, switches, spurious, stalls, rows, repeats, reads, ticks, queries, returns, retries,
-        trims_checked;
+        trims_checked, backups, restored, consumed, trimmed;
     int64_t virtual_ns;
 };
 
@@ -72,8 +76,10 @@ struct sim {
     struct op op[SIM_OPS];
     bool dropped[SIM_OPS];
     uint32_t ops;
-    uint32_t next[SIM_CLIENTS + 1]; /* by actor: its next op */
+    uint32_t next[SIM_CLIENTS + 2]; /* by actor: its next op */
     uint32_t clients, groups;
+    uint32_t stall_one_in;          /* but while a backup is taken */
+    bool copies, keeps;             /* backups are taken; the module that keeps little runs */
     struct leat_launch follower;    /* tasks 0: it does not run */
     uint32_t cut_rows;
     uint64_t rows_most;             /* of a stream */
@@ -110,6 +116,14 @@ void sim_note(const char *format, ...) LEAT_PRINTF(1, 2);
 
 /* One append of a client, tried until it is acknowledged or the life ends. */
 void sim_append(const struct op *op);
+
+/* Open a directory as sim.leat, and launch the modules. */
+bool sim_open(const char *directory, struct leat_error *err);
+
+void sim_backup_init(void);
+void sim_backup(uint64_t dice);
+/* Nothing is open: restore the newest backup beside, and look at it. */
+void check_backup(void);
 
 /* A module that has stopped; NULL: none. */
 struct module *sim_failed_module(void);

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/sim/sim.h"
+
+#include "base/file.h"
+#include "tests/sim/kept.h"
+
+/* A backup is taken while clients are at work, and whatever goes wrong meanwhile. Once it is said to be there it stays,
+ * power or not, and is like what a crash leaves: all that was acknowledged before is in it, and all that follows from what is
+ * in it comes out right. */
+
+static struct {
+    char name[64];                /* of the newest; empty: none */
+    uint64_t acked[SIM_STREAMS];  /* when it was begun */
+    struct kept_promise kept;
+} backup;
+
+static const char backups[] = FILES_ROOT "/backups", restored[] = FILES_ROOT "/restored";
+
+void sim_backup_init(void)
+{
+    memset(&backup, 0, sizeof(backup));
+}
+
+void sim_backup(uint64_t dice)
+{
+    static const uint32_t stalls[] = {0, 10, 40, 200};
+    struct kept_promise promise = kept;
+    struct leat_error err = {0};
+    uint64_t acked[SIM_STREAMS];
+    char name[64];
+
+    for (uint32_t i = 0; i < SIM_STREAMS; i++)
+        acked[i] = sim.stream[i].acked;
+    /* Threads that come to a halt at any place make the moments long in which something could slip in between. */
+    if (stalls[dice % LENGTH_OF(stalls)] > 0)
+        fiber_world.stall_one_in = stalls[dice % LENGTH_OF(stalls)];
+    int rv = leat_backup(FILES_ROOT "/data", backups, NULL, name, &err);
+    fiber_world.stall_one_in = sim.stall_one_in;
+    if (rv != 0) {
+        sim_note("no backup: %s", err.text);
+        if (rv != LEAT_ETIMEOUT && (!sim.excused || rv == LEAT_ECORRUPT || rv == LEAT_EFORMAT || rv == LEAT_EINTERNAL))
+            sim_fail("a backup fails: %s", err.text);
+        return;
+    }
+    sim_note("backup %s", name);
+    sim.result->counts.backups++;
+    memcpy(backup.name, name, sizeof(name));
+    memcpy(backup.acked, acked, sizeof(acked));
+    /* Rows that were sent meanwhile may be in it. */
+    backup.kept = promise;
+}
+
+/* What was promised at the time of the backup takes the place of what was promised since, and back. */
+static void swap_promises(void)
+{
+    struct kept_promise now = kept;
+
+    for (uint32_t i = 0; i < SIM_STREAMS; i++) {
+        uint64_t acked = sim.stream[i].acked;
+
+        sim.stream[i].acked = backup.acked[i];
+        backup.acked[i] = acked;
+    }
+    kept = backup.kept;
+    memcpy(kept.sent, now.sent, sizeof(now.sent));
+    backup.kept = now;
+}
+
+static void open_restored(void)
+{
+    struct leat_error err = {0};
+
+    if (leat_restore(backups, backup.name, restored, NULL, &err) != 0)
+        sim_fail("a backup is not restored: %s", err.text);
+    if (!sim_open(restored, &err))
+        sim_fail("what was restored does not open: %s", err.text);
+}
+
+void check_backup(void)
+{
+    uint64_t seen[MODULE_NODES];
+    struct model low = sim.low;
+
+    if (backup.name[0] == '\0')
+        return;
+    sim_note("restore %s", backup.name);
+    memcpy(seen, sim.seen, sizeof(seen));
+    memset(sim.seen, 0, sizeof(seen));
+    memset(sim.frontier, 0, sizeof(sim.frontier));
+    model_init(&sim.low, &sim_module);
+    swap_promises();
+    sim.excused = false;
+    open_restored();
+    if (sim.keeps)
+        kept_check();
+    if (!sim_settle())
+        sim_fail("what was restored stops");
+    check_end();
+    if (sim.keeps)
+        kept_check_end();
+    sim.result->counts.restored++;
+    leat_close(sim.leat);
+    sim.leat = NULL;
+    swap_promises();
+    model_fini(&sim.low);
+    sim.low = low;
+    memcpy(sim.seen, seen, sizeof(seen));
+    file_remove_tree(restored, NULL);
+    backup.name[0] = '\0';
+}
