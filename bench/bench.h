@@ -11,6 +11,7 @@
  *   bench_words.c    word_count
  *   bench_query.c    query; restart
  *   bench_lsh.c      lsh: ingest, recall, candidates, times over wordnet-minilm
+ *   bench_ivf.c      ivf: ingest, searches alone and beside ingest, exact, restart
  *   bench_kernels.c  kernels: vector kernels alone
  *   bench_distances.c  its second part: distances of each metric and type
  *   bench_backup.c   backup: beside appends; restore; rebuild
@@ -61,6 +62,7 @@ int bench_words(int argc, char **argv);
 int bench_query(int argc, char **argv);
 int bench_restart(int argc, char **argv);
 int bench_lsh(int argc, char **argv);
+int bench_ivf(int argc, char **argv);
 int bench_kernels(int argc, char **argv);
 int bench_distances(int argc, char **argv); /* part of bench_kernels */
 int bench_backup(int argc, char **argv);

@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "bench/bench.h"
+
+#include "modules/modules.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ivf over generated vectors: u8, around centres that themselves lie around centres, so that neighbours are near and no list has
+ * all of them. Ingest, searches alone, beside ingest and in two threads, exact search, and a restart. */
+
+enum { DIMS = 128, CENTRES = 4096, BATCH = 2000, SEARCHES = 5000, EXACT = 30 };
+
+struct set {
+    uint32_t vectors;
+    uint8_t (*centre)[DIMS];
+};
+
+static uint64_t step(uint64_t *state)
+{
+    uint64_t z = *state += 0x9e3779b97f4a7c15U;
+
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9U;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebU;
+    return z ^ z >> 31;
+}
+
+/* Vector i of the set, the same each time. */
+static void vector_at(const struct set *s, uint64_t i, uint8_t *out)
+{
+    uint64_t state = i * 7919 + 1, bits = 0;
+    const uint8_t *centre = s->centre[step(&state) % CENTRES];
+
+    for (int d = 0; d < DIMS; d++, bits >>= 8) {
+        if (d % 8 == 0)
+            bits = step(&state);
+        out[d] = (uint8_t)(centre[d] + (bits & 15) + (bits >> 4 & 15));
+    }
+}
+
+static void set_init(struct set *s, uint32_t vectors)
+{
+    uint64_t state = 1;
+    uint8_t around[64][DIMS];
+
+    *s = (struct set){vectors, calloc(CENTRES, sizeof(*s->centre))};
+    for (int c = 0; c < 64; c++)
+        for (int d = 0; d < DIMS; d++)
+            around[c][d] = (uint8_t)(step(&state) % 160);
+    for (int c = 0; s->centre != NULL && c < CENTRES; c++)
+        for (int d = 0; d < DIMS; d++)
+            s->centre[c][d] = (uint8_t)(around[c % 64][d] + step(&state) % 64);
+}
+
+/* ---- Appending, at most so many a second ---- */
+
+struct feed {
+    struct leat_depot *depot;
+    const struct set *set;
+    uint64_t from, end;
+    double rate;          /* 0: as fast as it goes */
+    _Atomic bool stop;
+    uint64_t appended;
+};
+
+static void *feed_run(void *context)
+{
+    struct feed *f = context;
+    struct leat_rows *rows;
+    struct leat_error err;
+    double start = bench_now();
+
+    bench_must(leat_rows_new(f->depot, &rows), NULL);
+    for (uint64_t i = f->from; i < f->end && !f->stop;) {
+        leat_rows_clear(rows);
+        for (uint32_t b = 0; b < BATCH && i < f->end; b++, i++) {
+            uint8_t vector[DIMS];
+
+            vector_at(f->set, i, vector);
+            bench_must(leat_rows_add(rows, LEAT_ROW(leat_u64(i % f->set->vectors), leat_vector(LEAT_U8_VECTOR, vector, DIMS),
+                                                    leat_null()), &err), &err);
+        }
+        bench_must(leat_append(f->depot, rows, NULL, NULL, &err), &err);
+        f->appended += BATCH;
+        while (f->rate > 0 && !f->stop && (double)f->appended > (bench_now() - start) * f->rate)
+            usleep(1000);
+    }
+    leat_rows_free(rows);
+    return NULL;
+}
+
+/* ---- Searching ---- */
+
+struct asker {
+    struct leat *l;
+    const struct set *set;
+    const char *query;
+    uint32_t searches;
+    uint64_t seed;
+    double *took;
+};
+
+static void ask(struct asker *a, uint32_t i, struct leat_value stats, double *scan)
+{
+    struct leat_result *r;
+    struct leat_error err;
+    uint8_t vector[DIMS];
+
+    vector_at(a->set, (a->seed + i) * 104729 + 1, vector);
+    double start = bench_now();
+    bench_must(leat_query(a->l, "ivf", a->query,
+                          LEAT_ROW(leat_vector(LEAT_U8_VECTOR, vector, DIMS), leat_u32(10), leat_null(), leat_null(),
+                                   leat_null(), leat_null(), stats, leat_null(), leat_null()),
+                          NULL, &r, &err), &err);
+    a->took[i] = bench_now() - start;
+    if (scan != NULL) {
+        struct leat_span any = leat_at(leat_result_rows(r), 0, 4).as.bytes;
+        struct leat_any_item item = {.count = 0};
+
+        /* A map of names and nanoseconds: those that end in _ns are time spent in the module's own functions. */
+        leat_any_read(&any, &item);
+        any = item.elements;
+        for (uint32_t pairs = item.count; pairs > 0; pairs--) {
+            struct leat_any_item name, value;
+
+            leat_any_read(&any, &name);
+            leat_any_read(&any, &value);
+            struct leat_span text = name.value.as.bytes;
+            if (text.size > 3 && memcmp((const char *)text.base + text.size - 3, "_ns", 3) == 0)
+                *scan += (double)value.value.as.u * 1e-9;
+        }
+    }
+    leat_result_free(r);
+}
+
+static void *ask_all(void *context)
+{
+    struct asker *a = context;
+
+    for (uint32_t i = 0; i < a->searches; i++)
+        ask(a, i, leat_null(), NULL);
+    return NULL;
+}
+
+struct quantiles {
+    double p50, p99, max;
+};
+
+static struct quantiles search_all(struct leat *l, const struct set *s, const char *query, uint32_t searches, uint64_t seed)
+{
+    double *took = calloc(searches, sizeof(*took));
+    struct asker a = {l, s, query, searches, seed, took};
+
+    ask_all(&a);
+    qsort(took, searches, sizeof(*took), bench_compare);
+    struct quantiles q = {took[searches / 2], took[searches / 100 * 99], took[searches - 1]};
+    free(took);
+    return q;
+}
+
+static double rate_of(struct leat *l, const struct set *s, int threads)
+{
+    struct asker a[2];
+    pthread_t thread[2];
+    double start = bench_now();
+
+    for (int i = 0; i < threads; i++) {
+        a[i] = (struct asker){l, s, "search", SEARCHES, (uint64_t)i * SEARCHES, calloc(SEARCHES, sizeof(double))};
+        pthread_create(&thread[i], NULL, ask_all, &a[i]);
+    }
+    for (int i = 0; i < threads; i++) {
+        pthread_join(thread[i], NULL);
+        free(a[i].took);
+    }
+    return threads * SEARCHES / (bench_now() - start);
+}
+
+/* ---- Figures ---- */
+
+static double fill(struct leat *l, struct leat_depot *d, const struct set *s)
+{
+    struct feed f = {.depot = d, .set = s, .end = s->vectors};
+    struct leat_error err;
+    double start = bench_now();
+
+    feed_run(&f);
+    bench_must(leat_wait(l, 600000, &err), &err);
+    double rate = s->vectors / (bench_now() - start);
+    bench_line("ivf_ingest", rate, "1/s", "u8 x %d through the depot until searchable, durability full", DIMS);
+    bench_must(leat_wait_idle(l, 600000, &err), &err);
+    bench_line("ivf_settled", bench_now() - start, "s", "until the background has nothing left to do");
+    return rate;
+}
+
+static struct quantiles alone(struct leat *l, const struct set *s)
+{
+    struct quantiles q;
+    struct asker a = {l, s, "search", 1, 0, (double[1]){0}};
+    double *beside = calloc(SEARCHES, sizeof(*beside)), one, two;
+
+    search_all(l, s, "search", SEARCHES / 10, 9);
+    q = search_all(l, s, "search", SEARCHES, 0);
+    bench_line("ivf_search_p50", q.p50 * 1e6, "us", "k 10, default nprobe, one thread, idle");
+    bench_line("ivf_search_p99", q.p99 * 1e6, "us", "the same");
+    for (uint32_t i = 0; i < SEARCHES; i++) {
+        double own = 0;
+
+        a.seed = i;
+        ask(&a, 0, leat_bool(true), &own);
+        beside[i] = a.took[0] - own;
+    }
+    bench_line("ivf_search_engine", bench_median(beside, SEARCHES) * 1e6, "us", "of a search beside the module's own functions");
+    free(beside);
+    one = rate_of(l, s, 1);
+    two = rate_of(l, s, 2);
+    bench_line("ivf_search_rate", one, "1/s", "one thread");
+    bench_line("ivf_search_threads", two / one, "x", "two threads against one");
+    return q;
+}
+
+/* Upserts of what is there, at a rate, while searches run. */
+static struct quantiles beside_ingest(struct leat *l, struct leat_depot *d, const struct set *s, double rate)
+{
+    struct feed f = {.depot = d, .set = s, .from = s->vectors, .end = UINT64_MAX, .rate = rate};
+    struct leat_error err;
+    struct quantiles q;
+    pthread_t thread;
+
+    pthread_create(&thread, NULL, feed_run, &f);
+    usleep(300000);
+    q = search_all(l, s, "search", 2 * SEARCHES, 77);
+    f.stop = true;
+    pthread_join(thread, NULL);
+    bench_must(leat_wait_idle(l, 600000, &err), &err);
+    return q;
+}
+
+static void exact(struct leat *l, const struct set *s)
+{
+    double bytes = (double)s->vectors * DIMS, memory = bench_bandwidth();
+    struct quantiles q = search_all(l, s, "exact", EXACT, 3);
+
+    bench_line("ivf_exact", q.p50 * 1e3, "ms", "every vector; %.1f GB/s, %.2f of what one thread reads", bytes / q.p50 * 1e-9,
+               bytes / q.p50 / memory);
+}
+
+static struct leat *open_ivf(const char *directory, struct leat_depot **d)
+{
+    static const struct leat_option options[] = {{"dims", "128"}, {"type", "u8"}, {"metric", "l2"}, {"ids", "u64"}, {NULL, NULL}};
+    struct leat_error err;
+    struct leat *l;
+
+    bench_must(leat_open(directory, NULL, &l, &err), &err);
+    bench_must(leat_launch(l, &module_ivf, &(struct leat_launch){.options = options}, &err), &err);
+    bench_must(leat_depot_find(l, "ivf", "vectors", d, &err), &err);
+    return l;
+}
+
+static struct leat *again(struct leat *l, const char *directory, const struct set *s, struct leat_depot **d)
+{
+    leat_close(l);
+    double start = bench_now();
+    l = open_ivf(directory, d);
+    bench_line("ivf_restart", bench_now() - start, "s", "ready, after a clean stop");
+    bench_line("ivf_first", search_all(l, s, "search", 1, 5).max * 1e3, "ms", "the first search then");
+    return l;
+}
+
+int bench_ivf(int argc, char **argv)
+{
+    const char *wanted = bench_option(argc, argv, "vectors");
+    char *directory = bench_directory();
+    struct leat_depot *d;
+    struct set s;
+
+    set_init(&s, wanted != NULL ? (uint32_t)strtoul(wanted, NULL, 10) : 200000);
+    if (s.centre == NULL || s.vectors == 0) {
+        fprintf(stderr, "--vectors=N: a number above 0\n");
+        bench_remove(directory);
+        return 1;
+    }
+    struct leat *l = open_ivf(directory, &d);
+    double rate = fill(l, d, &s);
+    struct quantiles idle = alone(l, &s);
+    exact(l, &s);
+    struct quantiles half = beside_ingest(l, d, &s, rate / 2);
+    bench_line("ivf_search_p99_half", half.p99 * 1e6, "us", "while upserts come at half the rate above; %.1f times idle",
+               half.p99 / idle.p99);
+    struct quantiles full = beside_ingest(l, d, &s, 0);
+    bench_line("ivf_search_max_full", full.max * 1e3, "ms", "while they come as fast as they go; p99 %.1f us", full.p99 * 1e6);
+    l = again(l, directory, &s, &d);
+    leat_close(l);
+    free(s.centre);
+    bench_remove(directory);
+    return 0;
+}
