@@ -8,7 +8,7 @@
  * bits as those of 16. Whatever the type, sums have lanes of 32 bits. Metric, type and n are constants wherever they
  * are inlined, so that sums are registers. */
 
-#define ALWAYS static inline __attribute__((always_inline))
+#define ALWAYS VECTOR_ALWAYS
 #define AVX2   __attribute__((target("avx2,fma,f16c")))
 
 ALWAYS bool is_float(enum leat_type type)

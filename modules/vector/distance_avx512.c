@@ -8,7 +8,7 @@
  * type, sums have lanes of 32 bits. What is behind the end is not read and counts as zeros, which add nothing to any of
  * the metrics. Metric, type and n are constants wherever they are inlined, so that sums are registers. */
 
-#define ALWAYS static inline __attribute__((always_inline))
+#define ALWAYS VECTOR_ALWAYS
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vpopcntdq")))
 
 ALWAYS bool is_float(enum leat_type type)
