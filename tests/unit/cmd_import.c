@@ -182,6 +182,39 @@ static void test_other_elements(void **state)
     arena_close(x.arena);
 }
 
+/* Bytes with a sign and without are columns of their own, and numbers; each of both is bits. */
+static void test_bytes(void **state)
+{
+    static const char *const header[] = {"{'descr': '|u1', 'fortran_order': False, 'shape': (1, 2), }",
+                                         "{'descr': '|i1', 'fortran_order': False, 'shape': (1, 2), }"};
+    static const float number[2][2] = {{7, 250}, {7, -6}};
+    struct leat_column column[] = {{.name = "u", .type = LEAT_U8_VECTOR, .count = 2}, {.name = "i", .type = LEAT_I8_VECTOR, .count = 2},
+                                   {.name = "b", .type = LEAT_BITS, .count = 16}, {.name = "f", .type = LEAT_F32_VECTOR, .count = 2},
+                                   {.name = "h", .type = LEAT_F16_VECTOR, .count = 2}};
+    struct fixture x = open_fixture("id: u64");
+    struct leat_value value;
+    struct import_file f;
+
+    (void)state;
+    for (size_t form = 0; form < 2; form++) {
+        struct buffer bytes = {0};
+
+        put_header(&bytes, 1, header[form]);
+        buffer_put(&bytes, "\x07\xfa", 2);
+        for (size_t i = 0; i < LENGTH_OF(column); i++) {
+            assert_int_equal(import_bytes("f", IMPORT_NPY, bytes.base, bytes.size, &f, &x.err), 0);
+            bool fits = i == form || column[i].type == LEAT_BITS || column[i].type == LEAT_F32_VECTOR;
+            assert_int_equal(import_vector(&f, x.arena, &column[i], &value, &x.err), fits ? 0 : LEAT_ESCHEMA);
+            if (fits && column[i].type == LEAT_F32_VECTOR)
+                assert_memory_equal(value.as.bytes.base, number[form], sizeof(number[form]));
+            else if (fits)
+                assert_memory_equal(value.as.bytes.base, "\x07\xfa", 2);
+        }
+        buffer_fini(&bytes);
+    }
+    arena_close(x.arena);
+}
+
 /* A header may say anything. */
 static void test_idx_headers(void **state)
 {
@@ -366,7 +399,8 @@ static void test_headers(void **state)
     refuse_header(2, "{'fortran_order': False, 'shape': (3, 4), }", "byte 12: its numbers are not");
     refuse_header(1, "{'descr': '<f8', 'fortran_order': False, 'shape': (3, 4), }", "its numbers are not");
     refuse_header(1, "{'descr': '>f4', 'fortran_order': False, 'shape': (3, 4), }", "its numbers are not");
-    refuse_header(1, "{'descr': '|u1', 'fortran_order': False, 'shape': (3, 4), }", "its numbers are not");
+    refuse_header(1, "{'descr': '|b1', 'fortran_order': False, 'shape': (3, 4), }", "its numbers are not");
+    refuse_header(1, "{'descr': '<u2', 'fortran_order': False, 'shape': (3, 4), }", "its numbers are not");
     refuse_header(1, "{'descr': '<f4', 'fortran_order': True, 'shape': (3, 4), }", "Fortran");
     refuse_header(1, "{'descr': '<f4', 'shape': (3, 4), }", "Fortran");
     refuse_header(1, "{'descr': '<f4', 'fortran_order': False, }", "its shape");
@@ -502,7 +536,7 @@ static void test_open(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_vectors), cmocka_unit_test(test_other_elements), cmocka_unit_test(test_idx_headers), cmocka_unit_test(test_halves), cmocka_unit_test(test_lines),
+        cmocka_unit_test(test_vectors), cmocka_unit_test(test_other_elements), cmocka_unit_test(test_bytes), cmocka_unit_test(test_idx_headers), cmocka_unit_test(test_halves), cmocka_unit_test(test_lines),
         cmocka_unit_test(test_a_wrong_line_is_named), cmocka_unit_test(test_prefixes), cmocka_unit_test(test_headers),
         cmocka_unit_test(test_a_row_of_another_length), cmocka_unit_test(test_columns), cmocka_unit_test(test_open),
     };
