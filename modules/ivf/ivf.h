@@ -61,6 +61,7 @@ enum message {
     FORGET,   /* to each group: a centroid is gone */
     SPLIT,    /* to the background: the posting has too many rows, or too many dead ones */
     DRAIN,    /* it is to become empty */
+    LOOK,     /* to the background and back: see once more whether the posting is too small */
     NEAR,     /* new centroids, posting numbers: rows of postings around them may belong there */
     ASK,      /* to the posting: ask the background for what the body says, u32 of these kinds and its body */
     OPEN,     /* from the background: centroids, f32[dims] each, to take the place of the posting's; none: it stays */

@@ -390,16 +390,17 @@ void posting_edit_end(struct posting_edit *e, uint32_t from)
     if (!e->changed)
         return;
     put_pending(e);
-    /* By chance: of many that shrink together some stay. */
-    if (too_small(e) && leat_random(e->t) % 2 == 0 && another_takes_rows(e))
+    bool small = too_small(e) && another_takes_rows(e), waits = small && leat_random(e->t) % 2 == 0;
+    if (small && !waits)
         posting_retire(e, from, (struct leat_span){"", 0});
     if (!e->record.active && e->record.live == 0) {
         close_posting(e, from);
         return;
     }
-    if (wanted(e, &kind)) {
+    /* Of many that shrink together half go; the others look again when these have brought their rows. */
+    if (wanted(e, &kind) || waits) {
         e->record.asked = leat_now(e->t);
-        ask(e, from, kind);
+        ask(e, from, waits ? LOOK : kind);
     }
     put_record(e);
 }

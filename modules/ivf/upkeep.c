@@ -18,7 +18,7 @@
 enum {
     MOVES_MOST = 1024,   /* rows that move at a time */
     SPLIT_ROWS = 65536,  /* that k-means looks at */
-    AROUND = 32,         /* postings around new centroids that are looked through */
+    AROUND = 64,         /* postings around new centroids that are looked through */
     AROUND_MIDDLE = 128, /* postings that rows of one posting may go to */
     FEW = 8,             /* rows that are sought one by one */
     FOUND_BITS = 8,
@@ -36,7 +36,7 @@ int upkeep_request(struct leat_task *t, const struct leat_batch *in)
     for (uint32_t i = 0; i < in->rows; i++) {
         enum message kind = (enum message)leat_at(in, i, 1).as.u;
 
-        if (kind == SPLIT || kind == DRAIN || kind == NEAR || kind == LEARN)
+        if (kind == SPLIT || kind == DRAIN || kind == LOOK || kind == NEAR || kind == LEARN)
             leat_emit(t, i, LEAT_ROW(leat_at(in, i, 1), leat_at(in, i, 2), leat_at(in, i, 3)));
     }
     return 0;
@@ -398,6 +398,9 @@ int upkeep_run(struct leat_task *t, const struct leat_batch *in)
         case DRAIN:
             drain(&w, posting);
             break;
+        case LOOK:
+            answer(&w, LOOK, posting, "", 0);
+            break;
         case NEAR:
             near(&w, leat_at(in, i, 2).as.bytes);
             break;
@@ -552,6 +555,10 @@ int upkeep_move(struct leat_task *t, const struct leat_batch *in)
             break;
         case MOVE:
             move_rows(&e, i, body);
+            break;
+        case LOOK:
+            e.record.asked = 0;
+            e.looks = e.changed = e.recorded;
             break;
         default:
             break;

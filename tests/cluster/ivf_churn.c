@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/cluster/ivf_model.h"
+
+/* An index that changes for long is as good as one made anew, and as small: after half of it went, after others changed, and
+ * after a window slid over data in order. LEAT_LONG=1: ten times as many vectors. */
+
+enum { DIMS = 32, CLUSTERS = 150, GROUPS = 2, SPLIT = 256, MERGE = 32, QUERIES = 300, K = 10, NPROBE = 32 };
+
+static const struct leat_option options[] = {{"dims", "32"},   {"metric", "l2"}, {"ids", "u64"},   {"target", "128"},
+                                             {"split", "256"}, {"merge", "32"},  {"nprobe", "32"}, {NULL, NULL}};
+
+static uint32_t scale(void)
+{
+    return getenv("LEAT_LONG") != NULL ? 10 : 1;
+}
+
+static float noise(uint64_t *seed)
+{
+    float sum = 0;
+
+    for (int i = 0; i < 4; i++)
+        sum += (float)(next_random(seed) % 1024) / 512.0F - 1;
+    return sum;
+}
+
+/* One of a cluster, some narrow, some wide; clusters lie in a line that winds, so that numbers are an order of the data. */
+static void cluster_vector(uint32_t cluster, uint64_t *seed, float *out)
+{
+    uint64_t place = 77;
+    float width = 0.4F + (float)(cluster % 5) * 0.25F;
+
+    for (uint32_t i = 0; i < DIMS; i++)
+        out[i] = (float)(next_random(&place) % 100) / 50.0F * sinf((float)(cluster * (i % 7 + 1)) / 40.0F + (float)i) * 3 +
+                 noise(seed) * width;
+}
+
+/* `ids` vectors in the order of their clusters. */
+static struct ivf_model *sorted_model(uint32_t ids, uint64_t seed)
+{
+    struct way way = {seed, GROUPS, 0, false, true};
+    struct ivf_model *m = model_open(open_way(&module_ivf, &way, options), DIMS, ids);
+
+    for (uint32_t id = 0; id < ids; id++)
+        cluster_vector((uint32_t)((uint64_t)id * CLUSTERS / ids), &seed, model_vector(m, id));
+    return m;
+}
+
+static void view_bytes(void *context, const struct leat_stat *s)
+{
+    if (strcmp(s->name, "view_bytes") == 0)
+        *(double *)context += s->value;
+}
+
+static double bytes_of(const struct ivf_model *m)
+{
+    double bytes = 0;
+
+    leat_stats(leat_test_leat(m->t), view_bytes, &bytes);
+    return bytes;
+}
+
+/* ---- Is it as good as a fresh one? ---- */
+
+static bool among(const struct leat_batch *rows, uint64_t id)
+{
+    for (uint32_t i = 0; i < rows->rows; i++)
+        if (leat_at(rows, i, 0).as.u == id)
+            return true;
+    return false;
+}
+
+static double recall(const struct ivf_model *m, uint32_t nprobe)
+{
+    uint64_t seed = 4242;
+    uint32_t found = 0, all = 0;
+
+    for (int q = 0; q < QUERIES; q++) {
+        uint32_t near = (uint32_t)(next_random(&seed) % m->ids);
+        float query[DIMS];
+
+        for (uint32_t i = 0; i < DIMS; i++)
+            query[i] = model_vector(m, near)[i] + noise(&seed) * 0.3F;
+        struct leat_result *is = model_ask(m, "search", query, K, leat_u32(nprobe));
+        struct leat_result *want = model_ask(m, "exact", query, K, leat_null());
+        const struct leat_batch *rows = leat_result_rows(want);
+        for (uint32_t i = 0; i < rows->rows; i++, all++)
+            found += among(leat_result_rows(is), leat_at(rows, i, 0).as.u);
+        leat_result_free(is);
+        leat_result_free(want);
+    }
+    return (double)found / all;
+}
+
+/* Every row is nearest to itself. */
+static void check_selves(const struct ivf_model *m)
+{
+    uint32_t lost = 0;
+
+    for (uint32_t id = 0; id < m->ids; id += scale()) {
+        if (!m->there[id])
+            continue;
+        struct leat_result *r = model_ask(m, "search", model_vector(m, id), 1, leat_null());
+        const struct leat_batch *rows = leat_result_rows(r);
+
+        lost += rows->rows != 1 || leat_at(rows, 0, 0).as.u != id;
+        leat_result_free(r);
+    }
+    assert_int_equal(lost, 0);
+}
+
+static void check_space(const struct ivf_model *m)
+{
+    struct ivf_census c = model_check(m, GROUPS, MERGE / 2);
+
+    assert_true(c.largest <= SPLIT);
+    /* A split makes some of few rows. */
+    assert_true(c.small * 4 <= c.postings);
+    assert_true(c.dead <= c.live + 128 * (uint64_t)c.postings);
+    assert_true(c.chunks <= (c.live + c.dead) / 32);
+    assert_int_equal(c.centroids, c.postings * GROUPS);
+}
+
+static void check_recall(const struct ivf_model *m, const char *after)
+{
+    struct way way = {99, GROUPS, 0, false, true};
+    struct ivf_model *fresh = model_open(open_way(&module_ivf, &way, options), DIMS, m->ids);
+
+    memcpy(fresh->vector, m->vector, (size_t)m->ids * DIMS * sizeof(float));
+    for (uint32_t id = 0; id < m->ids; id++)
+        if (m->there[id])
+            model_change(fresh, id, 1, true);
+    model_settle(fresh, 100000);
+    check_space(fresh);
+    check_selves(fresh);
+    for (uint32_t nprobe = 4; nprobe <= NPROBE; nprobe *= 8) {
+        double is = recall(m, nprobe), want = recall(fresh, nprobe);
+
+        print_message("%s, nprobe %u: recall %.4f, of a fresh index %.4f\n", after, nprobe, is, want);
+        /* Of few postings, those of a fresh index have more rows. */
+        assert_true(is >= want - (nprobe == NPROBE ? 0.01 : 0.08));
+    }
+    model_close(fresh);
+}
+
+static void check_everything(struct ivf_model *m, const char *after)
+{
+    model_settle(m, 100000);
+    check_space(m);
+    check_selves(m);
+    check_recall(m, after);
+}
+
+/* ---- Changes ---- */
+
+static void insert_all(struct ivf_model *m, uint32_t first, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i += 1000)
+        model_change(m, first + i, count - i < 1000 ? count - i : 1000, true);
+}
+
+static void half_goes_and_others_change_by_chance(void **state)
+{
+    uint32_t ids = 20000 * scale();
+    struct ivf_model *m = sorted_model(ids, 2);
+    uint64_t seed = 3;
+
+    (void)state;
+    insert_all(m, 0, ids);
+    model_settle(m, 100000);
+    for (uint32_t id = 0; id < ids; id++)
+        if (next_random(&seed) % 2 == 0)
+            model_change(m, id, 1, false);
+    model_settle(m, 100000);
+    check_space(m);
+    for (uint32_t i = 0; i < ids * 3 / 10; i++) {
+        uint32_t id = (uint32_t)(next_random(&seed) % ids);
+
+        cluster_vector((uint32_t)(next_random(&seed) % CLUSTERS), &seed, model_vector(m, id));
+        model_change(m, id, 1, true);
+    }
+    check_everything(m, "by chance");
+    model_close(m);
+}
+
+static void half_goes_and_others_change_in_order(void **state)
+{
+    uint32_t ids = 20000 * scale();
+    struct ivf_model *m = sorted_model(ids, 2);
+    uint64_t seed = 4;
+
+    (void)state;
+    insert_all(m, 0, ids);
+    model_change(m, 0, ids / 2, false);
+    model_settle(m, 100000);
+    check_space(m);
+    for (uint32_t i = 0; i < ids * 3 / 10; i++) {
+        uint32_t id = ids / 4 + i;
+
+        cluster_vector((uint32_t)((uint64_t)i * CLUSTERS / ids), &seed, model_vector(m, id));
+        model_change(m, id, 1, true);
+    }
+    check_everything(m, "in order");
+    model_close(m);
+}
+
+static void a_window_slides(void **state)
+{
+    uint32_t step = 2000 * scale(), window = 4, rounds = 12;
+    struct ivf_model *m = sorted_model(step * (window + rounds), 3);
+    double bytes = 0;
+
+    (void)state;
+    insert_all(m, 0, step * window);
+    for (uint32_t round = 0; round < rounds; round++) {
+        insert_all(m, (window + round) * step, step);
+        model_change(m, round * step, step, false);
+        model_settle(m, 100000);
+        check_space(m);
+        if (round == 2)
+            bytes = bytes_of(m);
+    }
+    /* What comes is as much as what goes, and takes its place. */
+    assert_true(bytes > 0 && bytes_of(m) <= 1.5 * bytes);
+    check_everything(m, "of a window");
+    model_close(m);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(half_goes_and_others_change_by_chance),
+        cmocka_unit_test(half_goes_and_others_change_in_order),
+        cmocka_unit_test(a_window_slides),
+    };
+
+    return cmocka_run_group_tests_name("cluster_ivf_churn", tests, NULL, NULL);
+}
