@@ -48,6 +48,7 @@ struct checkpointer {
     pthread_t thread;
     bool running;
     bool pages_synced;      /* the next step writes the slot */
+    bool quiet;             /* little was written before this one */
     _Atomic bool finished;
     int result;
     struct leat_error why;
@@ -400,6 +401,24 @@ static void *checkpoint_thread(void *context)
     return NULL;
 }
 
+static uint64_t page_bytes(const struct pstate_figures *figures)
+{
+    return figures->file_bytes / (figures->used_pages + figures->free_pages);
+}
+
+/* Pages that went out of use since the last checkpoint are not used again before the next, so of the file that much is waste: at
+ * most about half of what is in use, but for small ones. */
+static uint64_t bytes_between(const struct pstate_view *v)
+{
+    struct pstate_figures figures;
+
+    if (v->config.checkpoint_bytes > 0)
+        return v->config.checkpoint_bytes;
+    pstate_view_figures(v, &figures);
+    uint64_t share = figures.used_pages * page_bytes(&figures) / 4;
+    return share < DUE_LEAST ? DUE_LEAST : share < DUE_MOST ? share : DUE_MOST;
+}
+
 static int begin(struct pstate_view *v, struct leat_span state, struct leat_error *err)
 {
     struct checkpointer *c = v->checkpointer;
@@ -414,11 +433,21 @@ static int begin(struct pstate_view *v, struct leat_span state, struct leat_erro
     c->sequence++;
     c->next_turn = v->turn;
     rv = make_slot(v, state, err);
+    c->quiet = v->written < bytes_between(v) / 4;
     c->done_commits = v->commits;
     c->done_bytes = file_bytes(v);
     c->done_ns = now_ns();
     v->written = 0;
     return rv;
+}
+
+/* While much is written, free pages are soon in use again. */
+static bool worth_holes(const struct pstate_view *v)
+{
+    struct pstate_figures figures;
+
+    pstate_view_figures(v, &figures);
+    return v->checkpointer->quiet && figures.free_pages * page_bytes(&figures) > bytes_between(v);
 }
 
 static int finish(struct pstate_view *v)
@@ -431,6 +460,8 @@ static int finish(struct pstate_view *v)
     c->next_pin = NULL;
     c->previous = c->turn;
     c->turn = c->next_turn;
+    if (worth_holes(v))
+        holes_make(v);
     return crash_point("checkpoint.done");
 }
 
@@ -441,19 +472,6 @@ int checkpoint_now(struct pstate_view *v, struct leat_span state, struct leat_er
     if (rv == 0)
         rv = make_durable(v, err);
     return rv == 0 ? finish(v) : rv;
-}
-
-/* Pages that went out of use since the last checkpoint are not used again before the next, so of the file that much is waste: at
- * most about half of what is in use, but for small ones. */
-static uint64_t bytes_between(const struct pstate_view *v)
-{
-    struct pstate_figures figures;
-
-    if (v->config.checkpoint_bytes > 0)
-        return v->config.checkpoint_bytes;
-    pstate_view_figures(v, &figures);
-    uint64_t share = figures.used_pages * (figures.file_bytes / (figures.used_pages + figures.free_pages)) / 4;
-    return share < DUE_LEAST ? DUE_LEAST : share < DUE_MOST ? share : DUE_MOST;
 }
 
 bool pstate_checkpoint_due(const struct pstate_view *v, int64_t monotonic_ns)

@@ -7,7 +7,7 @@
  *
  *   schema.c      "map<str, struct{vec: f32[384], norm: f32}>" into a tree of levels
  *   key.c         order-preserving key codec: task, PState or reference, key
- *   view.c        the LMDB environment: turns (write transactions), snapshots; LMDB is used in view*.c only
+ *   view.c        the LMDB environment: turns (write transactions), snapshots; LMDB is used here, in checkpoint.c and in holes.c only
  *   checkpoint.c  the pinned checkpoint: what makes LMDB without sync safe (side file, two slots)
  *   access.c      get, put, delete, scan, count over nested collections
  *   rows.c        packed rows: blocks that fill LMDB overflow pages, 64-byte aligned, for SIMD in place
@@ -15,6 +15,7 @@
  *   check.c       is everything in a view what its schemas say? compare.c: do two views hold the same?
  *   changes.c     what a turn's operations wrote
  *   sweep.c       deleting unlinked subtrees a bit at a time
+ *   holes.c       free pages go back to the file system
  *
  * Operations. Every write is also appended to the operations buffer of the turn: what the journal keeps, and what
  * pstate_view_apply repeats after a crash or on a follower. Operations are logical (put, delete, unlink, row

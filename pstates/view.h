@@ -2,7 +2,7 @@
 #ifndef PSTATES_VIEW_H
 #define PSTATES_VIEW_H
 
-/* The inside of a view: what access.c, rows.c and sweep.c may ask of LMDB. Only view.c and checkpoint.c call LMDB
+/* The inside of a view: what access.c, rows.c and sweep.c may ask of LMDB. Only view.c, checkpoint.c and holes.c call LMDB
  * for environments and transactions; the raw_ functions here are the only way to its keys. */
 
 #include "pstates/key.h"
@@ -136,5 +136,10 @@ int checkpoint_restore(const char *directory, bool durable, uint64_t *turn, stru
 int checkpointer_open(struct pstate_view *v, uint64_t sequence, uint64_t turn, struct leat_error *err);
 void checkpointer_close(struct pstate_view *v);
 int checkpoint_now(struct pstate_view *v, struct leat_span state, struct leat_error *err);
+
+/* ---- holes.c: free pages that nobody reads take no space any more. Between turns. Where the file system has no holes, nothing
+ * happens. ---- */
+
+void holes_make(const struct pstate_view *v);
 
 #endif

@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "base/file.h"
 #include "pstates/view.h"
@@ -423,6 +424,74 @@ static void test_a_file_stays_small(void **state)
     assert_in_range(checkpoints, 2, TURNS / PUTS);
 }
 
+static int64_t space_of(const struct fixture *f)
+{
+    char path[512];
+    struct stat st;
+
+    snprintf(path, sizeof(path), "%s/data.mdb", f->config.directory);
+    assert_int_equal(stat(path, &st), 0);
+    return (int64_t)st.st_blocks * 512;
+}
+
+static void take_checkpoint(struct pstate_view *v)
+{
+    assert_int_equal(pstate_checkpoint_start(v, span_text(""), NULL), 0);
+    assert_int_equal(pstate_checkpoint_wait(v, NULL), 0);
+}
+
+/* What free pages took is given back when little is written. What a reader or a restart may see stays. */
+static void test_free_pages_take_no_space(void **state)
+{
+    enum { KEYS = 20000, TURNS = 60 };
+    struct fixture *f = *state;
+    struct buffer bytes = {0};
+    struct pstate_reader *old = NULL;
+    uint64_t turn;
+
+    pstate_view_close(f->v);
+    f->config.checkpoint_bytes = 1 << 20;
+    assert_int_equal(pstate_view_open(&f->config, &f->v, &turn, &bytes, NULL), 0);
+    for (turn = 1; turn <= TURNS; turn++) {
+        begin(f->v, NULL);
+        for (int64_t i = 0; i < KEYS; i++)
+            put(f->v, i, i * (int64_t)turn);
+        commit(f->v, turn);
+        if (turn == TURNS / 2)
+            assert_int_equal(pstate_snapshot_open(f->v, &old, NULL), 0);
+        take_checkpoint(f->v);
+    }
+    int64_t before = space_of(f);
+    for (int quiet = 0; quiet < 3; quiet++) {
+        begin(f->v, NULL);
+        put(f->v, 1, TURNS);
+        commit(f->v, turn++);
+        take_checkpoint(f->v);
+    }
+    for (int64_t i = 0; i < KEYS; i++) {
+        assert_int_equal(get(old, i), i * (TURNS / 2));
+    }
+    pstate_snapshot_close(old);
+    begin(f->v, NULL);
+    put(f->v, 1, TURNS);
+    commit(f->v, turn++);
+    take_checkpoint(f->v);
+    assert_true(space_of(f) < before / 8);
+
+    /* Free pages are used again, and a death brings back what the last checkpoint had. */
+    begin(f->v, NULL);
+    for (int64_t i = 0; i < KEYS; i++)
+        put(f->v, i, -1);
+    commit(f->v, turn);
+    pstate_view_close(f->v);
+    assert_int_equal(pstate_view_open(&f->config, &f->v, &turn, &bytes, NULL), 0);
+    assert_int_equal(pstate_snapshot_open(f->v, &old, NULL), 0);
+    for (int64_t i = 0; i < KEYS; i++) {
+        assert_int_equal(get(old, i), i * TURNS);
+    }
+    pstate_snapshot_close(old);
+}
+
 /* ---- Sweeping ---- */
 
 static uint64_t entries(struct pstate_view *v)
@@ -516,6 +585,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_bad_elements, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_growth_is_worth_a_checkpoint, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_file_stays_small, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_free_pages_take_no_space, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_sweep, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_sweep_goes_on, set_up, tear_down),
     };
