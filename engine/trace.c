@@ -12,7 +12,10 @@
 
 const char *const trace_kinds[] = {"record", "turn", "operation", "row", "state", "append", "dead letter", "left out", "waits", "trimmed"};
 
-enum { TURNS_MOST = 10000 };
+enum { TURNS_MOST = 10000, SLICE_RECORDS = 4096, SLICE_BYTES = 4 << 20 };
+
+/* Each journal, and each partition of depots that appends went to, is gone through once, however much a record caused: what
+ * is looked for is then found by binary search. */
 
 /* An output with something of our record in it, and who is to take it. */
 struct arrival {
@@ -28,11 +31,32 @@ struct arrival {
     uint32_t count;
 };
 
+/* A batch that took outputs of a peer, and how far. By peer, and in their order. */
+struct taken {
+    uint32_t peer;
+    struct hop_cursor cursor;
+    uint64_t offset;      /* in the journal */
+};
+
+/* A partition of depots in pieces: where each begins, and by group the highest sequence of its appends up to the piece's end. */
+struct pieces {
+    bool known;
+    uint64_t *first;
+    uint64_t *highest;    /* by piece and group */
+    uint32_t count;
+};
+
 struct trace_group {
     struct log *journal;
     uint64_t first, next;
     struct references met;
     uint64_t met_next;    /* operations before this offset were met */
+    uint8_t *visited;     /* a bit for each offset from the first on */
+    bool indexed;
+    struct taken *taken;
+    size_t takings, taken_capacity;
+    struct log *depots;   /* opened when an append is looked for */
+    struct pieces *piece; /* by partition of it */
 };
 
 struct trace {
@@ -44,10 +68,6 @@ struct trace {
     uint64_t source_turn;
     uint32_t index;           /* of the record in that turn */
     struct arrival *first, *last;
-    struct visited {
-        uint32_t group;
-        uint64_t turn;
-    } *visited;
     uint32_t visits;
     uint32_t limit;
     trace_each *each;
@@ -209,14 +229,15 @@ static void left_out(struct trace *t)
             tell(t, TRACE_LEFT_OUT, false, "%u more of kind %s; --limit shows more", t->count[kinds[i]] - t->limit, trace_kinds[kinds[i]]);
 }
 
-static bool visited(struct trace *t, uint32_t group, uint64_t turn)
+static bool visited(struct trace *t, uint32_t group, uint64_t offset)
 {
-    for (uint32_t i = 0; i < t->visits; i++)
-        if (t->visited[i].group == group && t->visited[i].turn == turn)
-            return true;
-    t->visited = base_realloc(t->visited, (t->visits + 1) * sizeof(*t->visited));
-    t->visited[t->visits++] = (struct visited){group, turn};
-    return false;
+    struct trace_group *g = &t->group[group];
+    uint64_t bit = offset - g->first;
+    bool before = g->visited[bit / 8] >> bit % 8 & 1;
+
+    g->visited[bit / 8] |= (uint8_t)(1U << bit % 8);
+    t->visits += !before;
+    return before;
 }
 
 static uint64_t records_of(const struct batch *b)
@@ -294,7 +315,6 @@ static int find_reader(struct trace *t, uint32_t group, const struct log_entry *
 {
     struct reading *r = context;
 
-    (void)e;
     for (uint32_t i = 0; i < b->ranges; i++) {
         const struct progress_range *range = &b->range[i];
 
@@ -307,7 +327,7 @@ static int find_reader(struct trace *t, uint32_t group, const struct log_entry *
         t->source_turn = b->turn;
         t->index = range->base + (uint32_t)(r->offset - range->first);
         t->event = (struct trace_event){.group = group, .turn = b->turn, .shared = records_of(b) + b->hops > 1};
-        visited(t, group, b->turn);
+        visited(t, group, e->offset);
         visit(t, b);
         return 1;
     }
@@ -341,13 +361,40 @@ static int trace_source(struct trace *t, uint32_t group, struct reading *r, stru
 
 /* ---- The turns that took what was sent ---- */
 
-struct taking {
-    struct arrival *arrival;
-    struct hop_cursor cursor; /* of the taker, for the sender */
-    bool known;               /* from the beginning on */
-    uint32_t taken;           /* items of the output */
-    bool found;
-};
+static int compare_taken(const void *a, const void *b)
+{
+    const struct taken *x = a, *y = b;
+
+    if (x->peer != y->peer)
+        return x->peer < y->peer ? -1 : 1;
+    return x->offset < y->offset ? -1 : x->offset > y->offset;
+}
+
+static int index_batch(struct trace *t, uint32_t group, const struct log_entry *e, const struct batch *b, void *context)
+{
+    struct trace_group *g = &t->group[group];
+
+    (void)context;
+    for (uint32_t i = 0; i < b->hops; i++) {
+        if (g->takings == g->taken_capacity) {
+            g->taken_capacity = g->taken_capacity * 2 + 256;
+            g->taken = base_realloc(g->taken, g->taken_capacity * sizeof(*g->taken));
+        }
+        g->taken[g->takings++] = (struct taken){b->hop[i].peer, b->hop[i].cursor, e->offset};
+    }
+    return 0;
+}
+
+static int index_journal(struct trace *t, uint32_t group, struct leat_error *err)
+{
+    struct trace_group *g = &t->group[group];
+    int rv = g->indexed ? 0 : each_batch(t, group, index_batch, NULL, err);
+
+    if (rv == 0 && !g->indexed && g->takings > 1)
+        qsort(g->taken, g->takings, sizeof(*g->taken), compare_taken);
+    g->indexed = rv == 0;
+    return rv;
+}
 
 /* How many items of the output are taken when a cursor stands there. */
 static uint32_t taken_at(const struct arrival *a, const struct hop_cursor *c)
@@ -355,60 +402,154 @@ static uint32_t taken_at(const struct arrival *a, const struct hop_cursor *c)
     return c->turn >= a->turn ? a->items : c->turn == a->previous ? c->item : 0;
 }
 
-static int find_taker(struct trace *t, uint32_t group, const struct log_entry *e, const struct batch *b, void *context)
+/* The first batch that took some of the output; where none did, the one behind all of that peer. */
+static size_t find_taker(const struct trace_group *g, const struct arrival *a)
 {
-    struct taking *k = context;
-    struct arrival *a = k->arrival;
-    const struct batch_hop *hop = NULL;
-    bool ours = false;
+    size_t low = 0, high = g->takings;
 
-    (void)e;
-    for (uint32_t i = 0; i < b->hops; i++)
-        if (b->hop[i].peer == a->from)
-            hop = &b->hop[i];
-    if (hop == NULL)
-        return 0;
-    uint32_t now = taken_at(a, &hop->cursor);
-    if (!k->known && hop->cursor.turn > a->turn) /* it may have been taken before what is left of the journal */
-        return 1;
-    k->known = true;
-    for (uint32_t i = 0; i < a->count; i++)
-        ours = ours || (a->ours[i].item >= k->taken && a->ours[i].item < now);
-    k->taken = now > k->taken ? now : k->taken;
-    if (ours) {
-        k->found = true;
-        t->event = (struct trace_event){.group = group, .turn = b->turn, .depth = a->depth,
-                                        .shared = a->items > 1 || b->hops > 1 || b->ranges > 0};
-        if (!visited(t, group, b->turn) && t->visits < TURNS_MOST)
-            visit(t, b);
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        const struct taken *k = &g->taken[middle];
+
+        if (k->peer < a->from || (k->peer == a->from && taken_at(a, &k->cursor) == 0))
+            low = middle + 1;
+        else
+            high = middle;
     }
-    return k->taken >= a->items;
+    return low;
 }
 
-/* What an append became: it has the sending group as its session, and says which item it was. */
-static void tell_appended(struct trace *t, const struct arrival *a, struct log *depots, const struct arrived *it)
+static int visit_taker(struct trace *t, const struct arrival *a, uint64_t offset, struct leat_error *err)
 {
-    const struct layout *l = t->layout;
-    uint64_t session = SESSION_GROUPS + a->from, sequence = (a->turn << 24) + it->item + 1, at, next;
-    uint32_t partition = layout_partition(l, it->depot, it->partition);
+    struct trace_group *g = &t->group[a->to];
     struct log_slice slice;
+    struct batch b;
 
-    if (partition >= depots->partitions)
-        return;
+    if (visited(t, a->to, offset) || t->visits > TURNS_MOST)
+        return 0;
+    int rv = log_read(g->journal, 0, offset, 1, 1, &slice, err);
+    if (rv != 0)
+        return base_wrap(err, rv, "journal of group %u", a->to);
+    arena_reset(t->small);
+    rv = batch_decode(slice.entry[0].body, t->small, &b, err);
+    if (rv == 0) {
+        t->event = (struct trace_event){.group = a->to, .turn = b.turn, .depth = a->depth,
+                                        .shared = a->items > 1 || b.hops > 1 || b.ranges > 0};
+        visit(t, &b);
+    }
+    log_release(g->journal, &slice);
+    return rv;
+}
+
+struct taking {
+    uint32_t taken; /* items of the output */
+    bool gone;      /* it was taken before what is left of the journal */
+};
+
+/* All batches that took items of the output which are ours. */
+static int visit_takers(struct trace *t, const struct arrival *a, struct taking *k, struct leat_error *err)
+{
+    struct trace_group *g = &t->group[a->to];
+    size_t at = find_taker(g, a);
+    bool begins = at == 0 || g->taken[at - 1].peer != a->from;
+    int rv = 0;
+
+    /* The first one of this peer that there is may be a later one than the first there was. */
+    k->gone = g->first > 0 && begins && at < g->takings && g->taken[at].peer == a->from && g->taken[at].cursor.turn > a->turn;
+    for (; rv == 0 && !k->gone && at < g->takings && g->taken[at].peer == a->from && k->taken < a->items; at++) {
+        uint32_t now = taken_at(a, &g->taken[at].cursor);
+        bool ours = false;
+
+        for (uint32_t i = 0; i < a->count; i++)
+            ours = ours || (a->ours[i].item >= k->taken && a->ours[i].item < now);
+        k->taken = now;
+        if (ours)
+            rv = visit_taker(t, a, g->taken[at].offset, err);
+    }
+    return rv;
+}
+
+/* ---- What appends became: they have the sending group as their session, and say which item they were ---- */
+
+/* Of a module's own groups. */
+static bool is_sent(const struct trace *t, const struct log_entry *e)
+{
+    return e->session >= SESSION_GROUPS && e->session - SESSION_GROUPS < t->layout->groups;
+}
+
+static void index_partition(struct trace *t, struct log *depots, uint32_t partition, struct pieces *p)
+{
+    uint32_t groups = t->layout->groups, capacity = 0;
+    struct log_slice slice;
+    uint64_t at, next;
+
+    p->known = true;
     log_bounds(depots, partition, &at, &next);
-    while (at < next && log_read(depots, partition, at, 4096, 4 << 20, &slice, NULL) == 0) {
-        for (uint32_t j = 0; j < slice.count; j++)
-            if (slice.entry[j].session == session && slice.entry[j].sequence == sequence)
-                tell(t, it->depot + 1 == l->depots ? TRACE_DEAD_LETTER : TRACE_APPEND, false, "became %s, partition %u, offset %llu",
-                     l->depot[it->depot].name, it->partition, (unsigned long long)slice.entry[j].offset);
+    while (at < next && log_read(depots, partition, at, SLICE_RECORDS, SLICE_BYTES, &slice, NULL) == 0) {
+        if (p->count == capacity) {
+            capacity = capacity * 2 + 16;
+            p->first = base_realloc(p->first, capacity * sizeof(*p->first));
+            p->highest = base_realloc(p->highest, (size_t)capacity * groups * sizeof(*p->highest));
+        }
+        uint64_t *highest = &p->highest[(size_t)p->count * groups];
+        for (uint32_t i = 0; i < groups; i++)
+            highest[i] = p->count > 0 ? highest[(int64_t)i - groups] : 0;
+        for (uint32_t i = 0; i < slice.count; i++) {
+            const struct log_entry *e = &slice.entry[i];
+
+            if (is_sent(t, e) && e->sequence > highest[e->session - SESSION_GROUPS])
+                highest[e->session - SESSION_GROUPS] = e->sequence;
+        }
+        p->first[p->count++] = at;
         at = slice.next;
         log_release(depots, &slice);
     }
 }
 
+/* Sequences of a session rise in a partition: it is in the first piece that goes up to it, or not there. */
+static bool find_append(struct trace *t, struct log *depots, uint32_t partition, struct pieces *p, uint32_t from, uint64_t sequence,
+                        uint64_t *offset)
+{
+    uint32_t low = 0, high;
+    struct log_slice slice;
+    bool found = false;
+
+    if (!p->known)
+        index_partition(t, depots, partition, p);
+    for (high = p->count; low < high;) {
+        uint32_t middle = low + (high - low) / 2;
+
+        if (p->highest[(size_t)middle * t->layout->groups + from] < sequence)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low == p->count || log_read(depots, partition, p->first[low], SLICE_RECORDS, SLICE_BYTES, &slice, NULL) != 0)
+        return false;
+    for (uint32_t i = 0; i < slice.count && !found; i++) {
+        found = slice.entry[i].session == SESSION_GROUPS + from && slice.entry[i].sequence == sequence;
+        *offset = slice.entry[i].offset;
+    }
+    log_release(depots, &slice);
+    return found;
+}
+
+static void tell_appended(struct trace *t, const struct arrival *a, const struct arrived *it)
+{
+    const struct layout *l = t->layout;
+    struct trace_group *g = &t->group[a->to];
+    uint32_t partition = layout_partition(l, it->depot, it->partition);
+    uint64_t offset;
+
+    if (partition < g->depots->partitions &&
+        find_append(t, g->depots, partition, &g->piece[partition], a->from, (a->turn << 24) + it->item + 1, &offset))
+        tell(t, it->depot + 1 == l->depots ? TRACE_DEAD_LETTER : TRACE_APPEND, false, "became %s, partition %u, offset %llu",
+             l->depot[it->depot].name, it->partition, (unsigned long long)offset);
+}
+
 static void trace_appends(struct trace *t, const struct arrival *a)
 {
-    struct log *depots = NULL;
+    struct trace_group *g = &t->group[a->to];
 
     memset(t->count, 0, sizeof(t->count));
     t->event = (struct trace_event){.group = a->to, .depth = a->depth};
@@ -417,28 +558,32 @@ static void trace_appends(struct trace *t, const struct arrival *a)
 
         if (!it->append || it->depot >= t->layout->depots || (it->partition & (t->layout->groups - 1)) != a->to)
             continue;
-        if (depots == NULL && layout_log(t->layout, a->to, "depots", false, &depots, NULL) != 0)
-            return;
-        tell_appended(t, a, depots, it);
+        if (g->depots == NULL) {
+            if (layout_log(t->layout, a->to, "depots", false, &g->depots, NULL) != 0)
+                return;
+            g->piece = base_alloc((g->depots->partitions + 1) * sizeof(*g->piece));
+        }
+        tell_appended(t, a, it);
     }
-    log_close(depots);
 }
 
 static int trace_arrival(struct trace *t, struct arrival *a, struct leat_error *err)
 {
-    struct taking k = {.arrival = a, .known = t->group[a->to].first == 0};
+    struct taking k = {0};
     char what[128];
-    int rv = each_batch(t, a->to, find_taker, &k, err);
+    int rv = index_journal(t, a->to, err);
 
-    if (rv < 0)
+    if (rv == 0)
+        rv = visit_takers(t, a, &k, err);
+    if (rv != 0)
         return rv;
     trace_appends(t, a);
     t->event = (struct trace_event){.group = a->to, .depth = a->depth};
-    if (rv == 1 && !k.found) {
+    if (k.gone) {
         snprintf(what, sizeof(what), "the turn that took the output of turn %llu of group %u is not there any more",
                  (unsigned long long)a->turn, a->from);
         tell_trimmed(t, a->to, what);
-    } else if (rv == 0) {
+    } else if (k.taken < a->items) {
         tell(t, TRACE_WAITS, false, "group %u has not taken all of the output of turn %llu of group %u yet", a->to,
              (unsigned long long)a->turn, a->from);
     }
@@ -491,8 +636,23 @@ static int open_journals(struct trace *t, struct leat_error *err)
         rv = layout_log(t->layout, i, "journal", false, &g->journal, err);
         if (rv == 0 && g->journal->partitions > 0)
             log_bounds(g->journal, 0, &g->first, &g->next);
+        g->visited = base_alloc((g->next - g->first) / 8 + 1);
     }
     return rv;
+}
+
+static void group_fini(struct trace_group *g)
+{
+    for (uint32_t i = 0; g->depots != NULL && i < g->depots->partitions; i++) {
+        free(g->piece[i].first);
+        free(g->piece[i].highest);
+    }
+    free(g->piece);
+    log_close(g->depots);
+    log_close(g->journal);
+    references_fini(&g->met);
+    free(g->visited);
+    free(g->taken);
 }
 
 int trace_record(const struct layout *l, uint32_t depot, uint32_t partition, uint64_t offset, uint32_t limit, trace_each *each,
@@ -511,12 +671,9 @@ int trace_record(const struct layout *l, uint32_t depot, uint32_t partition, uin
         rv = trace_source(&t, partition & (l->groups - 1), &reading, err);
     for (struct arrival *a = t.first; a != NULL && rv == 0; a = a->next)
         rv = trace_arrival(&t, a, err);
-    for (uint32_t i = 0; i < l->groups; i++) {
-        log_close(t.group[i].journal);
-        references_fini(&t.group[i].met);
-    }
+    for (uint32_t i = 0; i < l->groups; i++)
+        group_fini(&t.group[i]);
     free(t.group);
-    free(t.visited);
     buffer_fini(&t.json);
     arena_close(t.small);
     arena_close(t.arena);
