@@ -106,8 +106,9 @@ static void node_begin(struct flow *f, struct flow_node *n)
         rows->tag = NULL;
     }
     n->touched_count = 0;
-    if (n->scratched)
+    if (n->scratched && n->scratch != NULL)
         memset(n->scratch, 0, f->plan->tasks * sizeof(*n->scratch));
+    n->shared = NULL;
     n->scratched = false;
     memset(&n->table, 0, sizeof(n->table));
     n->use.arena = f->arena;

@@ -142,6 +142,7 @@ struct flow_node {
     uint32_t *touched;         /* tasks with rows waiting */
     uint32_t touched_count;
     void **scratch;            /* leat_scratch by task; NULL until used */
+    void *shared;              /* leat_shared; NULL until used */
     bool scratched;
     bool combines;             /* a keyed fold that steps where rows arise, not where they belong */
     struct leat_fold_use use;  /* of the fold, with this flow's arena */

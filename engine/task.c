@@ -138,22 +138,36 @@ void *leat_alloc(struct leat_task *t, size_t size)
     return memory;
 }
 
-void *leat_scratch(struct leat_task *t, size_t size)
+static void *zeroed_once(struct leat_task *t, struct flow_node *n, size_t size, void **memory)
 {
-    struct flow *f = t->flow;
-
-    leat_assert(f != NULL && t->node != NULL);
-    struct flow_node *n = &f->node[flow_number(f, t->at)];
-    if (n->scratch == NULL)
-        n->scratch = base_alloc(f->plan->tasks * sizeof(*n->scratch));
-    if (n->scratch[t->number] == NULL) {
-        void *memory = leat_alloc(t, size);
-
-        memset(memory, 0, size);
-        n->scratch[t->number] = memory;
+    if (*memory == NULL) {
+        *memory = leat_alloc(t, size);
+        memset(*memory, 0, size);
         n->scratched = true;
     }
-    return n->scratch[t->number];
+    return *memory;
+}
+
+static struct flow_node *node_of(const struct leat_task *t)
+{
+    leat_assert(t->flow != NULL && t->node != NULL);
+    return &t->flow->node[flow_number(t->flow, t->at)];
+}
+
+void *leat_scratch(struct leat_task *t, size_t size)
+{
+    struct flow_node *n = node_of(t);
+
+    if (n->scratch == NULL)
+        n->scratch = base_alloc(t->flow->plan->tasks * sizeof(*n->scratch));
+    return zeroed_once(t, n, size, &n->scratch[t->number]);
+}
+
+void *leat_shared(struct leat_task *t, size_t size)
+{
+    struct flow_node *n = node_of(t);
+
+    return zeroed_once(t, n, size, &n->shared);
 }
 
 /* ---- Writing ---- */

@@ -469,6 +469,9 @@ LEAT_API const void *leat_derived(const struct leat_task *t);
 LEAT_API void *leat_alloc(struct leat_task *t, size_t size);
 /* Queries: memory of this request, node and task, zeroed the first time; the same afterwards. */
 LEAT_API void *leat_scratch(struct leat_task *t, size_t size);
+/* Queries: memory of this request and node for all tasks that run on this machine, one after another; zeroed the first time. Only
+ * for what makes work less, as a bound that others found: on several machines each has its own. */
+LEAT_API void *leat_shared(struct leat_task *t, size_t size);
 /* Make the run fail with a code and a sentence (the first one stays), and return code. */
 LEAT_API int leat_task_fail(struct leat_task *t, int code, const char *format, ...) LEAT_PRINTF(3, 4);
 /* The error stuck to t, or 0. */

@@ -82,6 +82,12 @@ static float threshold(const struct scan *s)
     return s->layout->metric == METRIC_COSINE ? 2 * s->top.threshold : s->top.threshold;
 }
 
+/* Are there k already, or did another group find k? */
+static bool bounded(const struct scan *s)
+{
+    return s->top.threshold < INFINITY;
+}
+
 static const uint8_t *vector_at(const struct scan *s, const struct index_posting *p, uint32_t row)
 {
     const struct piece_layout *layout;
@@ -250,10 +256,10 @@ static void rank_later(struct scan *s, const struct part *part)
     struct scan_room *r = s->room;
     struct batch *now = &r->batch[r->turn], *before = &r->batch[1 - r->turn];
 
-    gather(s, part, s->top.count < s->top.k ? first_threshold(s, part) : INFINITY, now);
+    gather(s, part, bounded(s) ? INFINITY : first_threshold(s, part), now);
     rank(s, before);
     r->turn = 1 - r->turn;
-    if (s->top.count < s->top.k)
+    if (!bounded(s))
         rank(s, now);
 }
 
@@ -355,7 +361,7 @@ static void scan_part(struct scan *s, const struct part *part, const struct prob
                                .threshold = threshold(s), .blocks = part->posting->codes + (size_t)part->block * l->block,
                                .count = part->blocks, .live = r->live, .ahead = ahead, .ahead_count = part->blocks,
                                .mask = r->mask, .lower = r->lower,
-                               .estimate = s->top.count < s->top.k ? r->estimate : NULL};
+                               .estimate = bounded(s) ? NULL : r->estimate};
     if (vector_scan(&scan) > 0)
         rank_later(s, part);
 }
@@ -389,7 +395,7 @@ static bool beyond(const struct scan *s, const struct probe *p)
 {
     float reach = s->reach, unit = s->layout->metric == METRIC_DOT ? s->norm : threshold(s);
 
-    if (s->top.count < s->top.k)
+    if (!bounded(s))
         return false;
     if (s->filter != NULL) {
         float passed = (float)(s->counts.passed + 1) / (float)(s->counts.rows + 1);

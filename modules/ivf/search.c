@@ -268,11 +268,30 @@ static void scan_on(struct leat_task *t, const struct ivf *v, const struct searc
     }
 }
 
+/* The k-th distance that groups scanned before this one found: what is farther is not among the nearest of all. */
+struct bound {
+    bool known;
+    float distance;
+};
+
+static void take_bound(const struct bound *b, struct scan *scan)
+{
+    if (b->known)
+        scan->top.threshold = b->distance;
+}
+
+static void give_bound(struct bound *b, const struct scan *scan)
+{
+    if (scan->top.count == scan->top.k)
+        *b = (struct bound){true, scan->top.threshold};
+}
+
 int search_scan(struct leat_task *t, const struct leat_batch *in)
 {
     const struct ivf *v = leat_state(t);
     struct search s = search_request(t, v);
     uint64_t begun = s.stats ? now_ns() : 0;
+    struct bound *bound = leat_shared(t, sizeof(*bound));
 
     for (uint32_t i = 0; i < in->rows; i++) {
         struct leat_span probes = leat_at(in, i, 1).as.bytes, table = leat_at(in, i, 2).as.bytes;
@@ -288,9 +307,11 @@ int search_scan(struct leat_task *t, const struct leat_batch *in)
             memcpy(&scan.query, copy, sizeof(scan.query));
             scan.query.table = copy + TABLE_HEAD;
         }
+        take_bound(bound, &scan);
         aim(t, &s, &scan);
         if (!scan_postings(&scan, probe, count) && goes_on(&s))
             scan_on(t, v, &s, &scan);
+        give_bound(bound, &scan);
         emit_hits(t, v, &s, &scan, begun);
     }
     return leat_task_error(t);
