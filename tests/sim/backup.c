@@ -8,6 +8,8 @@
  * power or not, and is like what a crash leaves: all that was acknowledged before is in it, and all that follows from what is
  * in it comes out right. */
 
+enum { STALL_NS = 8000000 };
+
 static struct {
     char name[64];                /* of the newest; empty: none */
     uint64_t acked[SIM_STREAMS];  /* when it was begun */
@@ -21,9 +23,18 @@ void sim_backup_init(void)
     memset(&backup, 0, sizeof(backup));
 }
 
+static void copying(void *context, uint64_t done, uint64_t all)
+{
+    (void)context;
+    (void)done;
+    (void)all;
+    sim_stalls();
+}
+
 void sim_backup(uint64_t dice)
 {
     static const uint32_t stalls[] = {0, 10, 40, 200};
+    struct leat_backup how = {.progress = copying};
     struct kept_promise promise = kept;
     struct leat_error err = {0};
     uint64_t acked[SIM_STREAMS];
@@ -31,11 +42,14 @@ void sim_backup(uint64_t dice)
 
     for (uint32_t i = 0; i < SIM_STREAMS; i++)
         acked[i] = sim.stream[i].acked;
-    /* Threads that come to a halt at any place make the moments long in which something could slip in between. */
-    if (stalls[dice % LENGTH_OF(stalls)] > 0)
+    /* Threads that come to a halt at any place make the moments long in which something could slip in between, until files are
+     * copied. Not too long: views grow until it is over. */
+    if (stalls[dice % LENGTH_OF(stalls)] > 0) {
         fiber_world.stall_one_in = stalls[dice % LENGTH_OF(stalls)];
-    int rv = leat_backup(FILES_ROOT "/data", backups, NULL, name, &err);
-    fiber_world.stall_one_in = sim.stall_one_in;
+        fiber_world.stall_ns = STALL_NS;
+    }
+    int rv = leat_backup(FILES_ROOT "/data", backups, &how, name, &err);
+    sim_stalls();
     if (rv != 0) {
         sim_note("no backup: %s", err.text);
         if (rv != LEAT_ETIMEOUT && (!sim.excused || rv == LEAT_ECORRUPT || rv == LEAT_EFORMAT || rv == LEAT_EINTERNAL))

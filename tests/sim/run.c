@@ -93,7 +93,7 @@ static void draw_plan(struct random *r)
     sim.checkpoint_bytes = UINT64_C(4096) << below(r, 8);
     fiber_world.switch_one_in = switches[below(r, LENGTH_OF(switches))];
     sim.stall_one_in = stalls[below(r, LENGTH_OF(stalls))];
-    fiber_world.stall_ns = (int64_t)1000000 << below(r, 7);
+    sim.stall_ns = (int64_t)1000000 << below(r, 7);
     fiber_world.spurious_one_in = below(r, 2) == 0 ? 20 : 0;
     files.sync_ns = 20000 + below(r, 1000000);
     files.wait_one_in = waits[below(r, LENGTH_OF(waits))];
@@ -517,6 +517,12 @@ static void *life(void *context)
     return NULL;
 }
 
+void sim_stalls(void)
+{
+    fiber_world.stall_one_in = sim.stall_one_in;
+    fiber_world.stall_ns = sim.stall_ns;
+}
+
 /* After some crashes the disk is broken when the directory is opened again. */
 static void break_open(void)
 {
@@ -547,7 +553,7 @@ static void one_life(void)
 {
     sim_note("life %u", sim.life);
     sim.result->counts.lives++;
-    fiber_world.stall_one_in = sim.stall_one_in;
+    sim_stalls();
     fiber_world.crash_step = sim.crash_again > 0 ? fiber_world.steps + sim.crash_again : 0;
     break_open();
     sim.crash_again = sim.broken_open = 0;

@@ -78,7 +78,8 @@ struct sim {
     uint32_t ops;
     uint32_t next[SIM_CLIENTS + 2]; /* by actor: its next op */
     uint32_t clients, groups;
-    uint32_t stall_one_in;          /* but while a backup is taken */
+    uint32_t stall_one_in;          /* this and the next: but while a backup is taken */
+    int64_t stall_ns;
     bool copies, keeps;             /* backups are taken; the module that keeps little runs */
     struct leat_launch follower;    /* tasks 0: it does not run */
     uint32_t cut_rows;
@@ -119,6 +120,9 @@ void sim_append(const struct op *op);
 
 /* Open a directory as sim.leat, and launch the modules. */
 bool sim_open(const char *directory, struct leat_error *err);
+
+/* Threads stall as the seed says. */
+void sim_stalls(void);
 
 void sim_backup_init(void);
 void sim_backup(uint64_t dice);
