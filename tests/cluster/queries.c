@@ -117,6 +117,16 @@ static int countdown(struct leat_task *t, const struct leat_batch *in)
     return 0;
 }
 
+/* How many tasks were here before this one, by what they share; and by its own memory, none. */
+static int ahead(struct leat_task *t, const struct leat_batch *in)
+{
+    int64_t *all = leat_shared(t, sizeof(*all)), *own = leat_scratch(t, sizeof(*own));
+
+    (void)in;
+    leat_emit(t, 0, LEAT_ROW(leat_i64((*all)++), leat_i64((*own)++)));
+    return 0;
+}
+
 /* ---- The module ---- */
 
 #define BY_KIND(name_, fold_, ...)                                                                  \
@@ -145,6 +155,8 @@ static const struct leat_module module = {
             {"global", .from = "direct", .route = LEAT_GLOBAL, .run = at_global, .emits = PLACE},
             {"origin", .from = "direct", .route = LEAT_TO_ORIGIN, .run = at_origin, .emits = PLACE},
             REPLY("direct, key, all, local, global, origin"))},
+        {"shared", LEAT_QUERY, NODES(
+            {"ahead", .from = "request", .route = LEAT_ALL, .run = ahead, .emits = "all: i64, own: i64"}, REPLY("ahead"))},
         {"random", LEAT_QUERY, .takes = "rows: i64", NODES(
             {"spread", .from = "request", .run = spread, .emits = "to: u32, n: i64"},
             {"random", .from = "spread", .route = LEAT_TO_RANDOM, .run = at_random, .emits = PLACE}, REPLY("random"))},
@@ -204,6 +216,11 @@ static void check_places(struct leat_test *t)
     }
     expect(t, "routes", LEAT_ROW(leat_i64(100)), false);
     expect(t, "routes", LEAT_ROW(leat_i64(0)), false);
+    for (int twice = 0; twice < 2; twice++) { /* the second request finds nothing of the first */
+        for (uint32_t task = 0; task < TASKS; task++)
+            put_line(&wanted, "%u 0 ", task);
+        expect(t, "shared", LEAT_ROW(), false);
+    }
     for (uint32_t task = 0; task < TASKS; task++) {
         put_line(&wanted, "direct %u %u ", task, task);
         expect(t, "to_task", LEAT_ROW(leat_u32(task)), true);
