@@ -166,6 +166,12 @@ static inline float vector_scan_reach(const struct vector_scan *s)
     return s->base - s->base == 0 ? s->query->epsilon * s->distance : __builtin_inff();
 }
 
+/* What is fetched while block b is summed: one of those scanned next, or, for want of any, the block itself. */
+static inline const uint8_t *vector_scan_ahead(const struct vector_scan *s, uint32_t b, const uint8_t *block, size_t size)
+{
+    return s->ahead != NULL && b < s->ahead_count ? (const uint8_t *)s->ahead + b * size : block;
+}
+
 const struct vector_quantiser *vector_quantiser(void);
 /* All that this processor can run, the portable one first; *count of them. For tests and benchmarks. */
 const struct vector_quantiser *const *vector_quantisers(uint32_t *count);

@@ -166,7 +166,7 @@ FUSED static uint32_t scan_avx2(const struct vector_scan *s)
 
     for (uint32_t b = 0; b < s->count; b++) {
         const uint8_t *block = (const uint8_t *)s->blocks + b * size;
-        const uint8_t *ahead = b < s->ahead_count ? (const uint8_t *)s->ahead + b * size : block;
+        const uint8_t *ahead = vector_scan_ahead(s, b, block, size);
         __m256i zero = _mm256_setzero_si256(), sum[4] = {zero, zero, zero, zero};
         __m256 estimate[4], lower[4];
         uint32_t mask = 0;

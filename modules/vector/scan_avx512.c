@@ -217,7 +217,7 @@ AVX512 static uint32_t scan_avx512(const struct vector_scan *s)
 
     for (uint32_t b = 0; b < s->count; b++) {
         const uint8_t *block = (const uint8_t *)s->blocks + b * size;
-        const uint8_t *ahead = b < s->ahead_count ? (const uint8_t *)s->ahead + b * size : block;
+        const uint8_t *ahead = vector_scan_ahead(s, b, block, size);
         struct sums sum = add_codes(block, s->query->table, padded, ahead);
 
         for (size_t i = codes; i < size; i += LINE)
@@ -235,7 +235,7 @@ AVX512_BYTES static uint32_t scan_bytes(const struct vector_scan *s)
 
     for (uint32_t b = 0; b < s->count; b++) {
         const uint8_t *block = (const uint8_t *)s->blocks + b * size;
-        const uint8_t *ahead = b < s->ahead_count ? (const uint8_t *)s->ahead + b * size : block;
+        const uint8_t *ahead = vector_scan_ahead(s, b, block, size);
         struct sums sum = add_codes_bytes(block, s->query->table, padded, ahead);
 
         for (size_t i = codes; i < size; i += LINE)

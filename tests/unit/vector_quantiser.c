@@ -402,7 +402,7 @@ static void scans_agree(void **state)
         vector_query_begin(&q, query, padded, VECTOR_EPSILON, table + below(64));
         double apart = square_of(query, centroid, padded), size = 4 * apart;
         struct vector_scan s = {.query = &q, .base = (float)apart, .distance = (float)sqrt(apart), .blocks = blocks,
-                                .count = below(BLOCKS + 1), .live = below(2) == 0 ? NULL : live, .ahead = room,
+                                .count = below(BLOCKS + 1), .live = below(2) == 0 ? NULL : live, .ahead = below(4) == 0 ? NULL : room,
                                 .ahead_count = below(BLOCKS), .mask = one->mask,
                                 .estimate = below(4) == 0 ? NULL : one->estimate, .lower = one->lower,
                                 .threshold = below(5) == 0 ? INFINITY : (float)(apart * (0.5 + 0.25 * below(8)))};
