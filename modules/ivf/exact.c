@@ -118,7 +118,7 @@ static void measure_tile(struct scan *s, const struct tile *t)
     float distance[TILE_ROWS];
 
     kernel(l)->strided(s->vector, t->vector, l->vector, t->rows, l->dims, distance);
-    as_known(s, p->norms + t->row, t->rows, distance);
+    as_known(s, p->norms != NULL ? p->norms + t->row : NULL, t->rows, distance);
     s->counts.rows += t->rows;
     s->counts.ranked += t->rows;
     for (uint32_t at = 0; at < t->rows; at += BLOCK) {
