@@ -469,6 +469,7 @@ int checkpoint_now(struct pstate_view *v, struct leat_span state, struct leat_er
 {
     int rv = begin(v, state, err);
 
+    v->checkpointer->quiet = true; /* nothing is written behind it */
     if (rv == 0)
         rv = make_durable(v, err);
     return rv == 0 ? finish(v) : rv;

@@ -12,7 +12,7 @@
  * and writes to those that no reader sees any more, without reading them first: a hole there is as good as what was there.
  * On the writer's thread between turns, so that none comes into use meanwhile. */
 
-enum { FREE_LIST = 0, LEAST_RUN = 16 }; /* pages: smaller holes would cost more than they give */
+enum { FREE_LIST = 0, LEAST_RUN = 2 }; /* pages: single ones are a third of the calls and a thirtieth of the space */
 
 static int older(const char *line, void *context)
 {
