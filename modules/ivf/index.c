@@ -46,6 +46,7 @@ struct index {
     struct page **page;
     uint32_t pages;
     struct slab *slab;            /* codes and vectors; from version to version the same */
+    uint64_t rows;                /* that live */
     struct garbage garbage;       /* what this version has and the next has not */
     bool succeeded;               /* there is a next */
 };
@@ -97,6 +98,11 @@ uint32_t index_count(const struct index *x)
 const struct index_posting *index_at(const struct index *x, uint32_t i)
 {
     return posting_at(x, i);
+}
+
+uint64_t index_rows(const struct index *x)
+{
+    return x != NULL ? x->rows : 0;
 }
 
 uint32_t index_active(const struct index *x)
@@ -411,6 +417,7 @@ static void read_posting(struct making *m, uint32_t number)
 {
     uint32_t place = place_of(m->x, number);
     struct index_posting *old = posting_at(m->x, place), *p = NULL;
+    uint64_t old_live = old != NULL ? old->live : 0;
     struct posting_record r;
     struct leat_span masks;
     bool there = posting_record_get(m->t, number, &r, &masks);
@@ -434,6 +441,8 @@ static void read_posting(struct making *m, uint32_t number)
     }
     if (old != NULL)
         discard_posting(m, old, !there);
+    m->x->rows += p != NULL ? p->live : 0;
+    m->x->rows -= old_live;
     m->x->page[place / PAGE_POSTINGS]->posting[place % PAGE_POSTINGS] = p;
 }
 
@@ -585,6 +594,7 @@ static int making_begin(struct making *m, struct leat_derivation *d, struct inde
         if (m->x->page == NULL || m->x->retired == NULL || m->own == NULL)
             return no_memory(m);
         m->x->pages = old->pages;
+        m->x->rows = old->rows;
         m->x->retireds = old->retireds;
     }
     return coarse_pair(m);

@@ -46,6 +46,8 @@ static inline const uint8_t *index_piece(const struct layout *l, const struct in
     return p->piece[p->chunks + behind / l->tail.rows];
 }
 
+/* Live rows of the group. */
+uint64_t index_rows(const struct index *x);
 /* How many centroids take rows. */
 uint32_t index_active(const struct index *x);
 /* Those, rotated, by squared distance. NULL: x is. */

@@ -133,7 +133,7 @@ const struct leat_module module_ivf = {
                                   "split_at: u32, masks: bytes}>"},
         [CHUNKS] = {"chunks", "map<u64, bytes>"},
         [TAILS] = {"tails", "map<u64, bytes>"},
-        [LEARNT] = {"learnt", "map<u32, struct{centroids: u32, target: bytes?}>"}),
+        [LEARNT] = {"learnt", "map<u32, struct{rows: u64, target: bytes?}>"}),
     .topologies = TOPOLOGIES(
         {"index", LEAT_STREAM, NODES(
             {"store", .from = "vectors", .run = store_vectors, .emits = MESSAGE},
@@ -154,6 +154,17 @@ const struct leat_module module_ivf = {
             {"nearest", .from = "scan", .route = LEAT_TO_ORIGIN, .fold = &search_nearest},
             {"name", .from = "nearest", .route = LEAT_DIRECT, .run = search_name, .emits = NAMED},
             {"answer", .from = "name", .route = LEAT_TO_ORIGIN, .fold = &search_answer, .into = "reply"})},
+        {"search_many", LEAT_QUERY, .takes = REQUEST_MANY, NODES(
+            {"probe", .from = "request", .run = search_probe, .emits = PROBES},
+            {"scan", .from = "probe", .route = LEAT_DIRECT, .run = search_scan, .emits = HITS},
+            {"nearest", .from = "scan", .route = LEAT_TO_ORIGIN, .fold = &search_nearest},
+            {"name", .from = "nearest", .route = LEAT_DIRECT, .run = search_name, .emits = NAMED},
+            {"answer", .from = "name", .route = LEAT_TO_ORIGIN, .fold = &search_answer, .args = "many=1", .into = "reply"})},
+        {"exact_many", LEAT_QUERY, .takes = REQUEST_MANY, NODES(
+            {"scan", .from = "request", .route = LEAT_ALL, .run = search_exact, .emits = HITS},
+            {"nearest", .from = "scan", .route = LEAT_TO_ORIGIN, .fold = &search_nearest},
+            {"name", .from = "nearest", .route = LEAT_DIRECT, .run = search_name, .emits = NAMED},
+            {"answer", .from = "name", .route = LEAT_TO_ORIGIN, .fold = &search_answer, .args = "many=1", .into = "reply"})},
         {"count", LEAT_QUERY, .takes = "", NODES(
             {"size", .from = "request", .route = LEAT_ALL, .run = search_count, .emits = "vectors: i64"},
             {"sum", .from = "size", .route = LEAT_TO_ORIGIN, .fold = &leat_sum, .into = "reply"})}),

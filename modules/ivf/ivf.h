@@ -34,7 +34,7 @@ enum {
     POSTINGS,  /* of this group: struct posting_record */
     CHUNKS,    /* full pieces, by posting << 32 | number */
     TAILS,     /* rows behind the last chunk, by posting << 32 | first row: those of one turn */
-    LEARNT     /* 0: how many centroids there were when the background was asked, and struct target */
+    LEARNT     /* 0: live rows when the background was last asked, and struct target */
 };
 
 enum counter { NEXT_VERSION, NEXT_NUMBER, VECTORS, NEXT_POSTING };

@@ -117,10 +117,12 @@ struct answer {
 
 static int prepare(struct leat_fold_use *use, size_t *state_size, char *schema, size_t schema_size, struct leat_error *err)
 {
-    (void)use;
+    bool *many = leat_fold_memory(use);
+
     (void)err;
+    *many = leat_fold_argument(use, "many") != NULL;
     *state_size = sizeof(struct answer);
-    strncpy(schema, NEIGHBOUR, schema_size - 1);
+    strncpy(schema, *many ? NEIGHBOUR_MANY : NEIGHBOUR, schema_size - 1);
     return 0;
 }
 
@@ -252,6 +254,8 @@ static int nearer(const void *a, const void *b)
 {
     const struct hit *x = &((const struct neighbour *)a)->hit, *y = &((const struct neighbour *)b)->hit;
 
+    if (x->query != y->query)
+        return x->query < y->query ? -1 : 1;
     if (x->distance < y->distance || y->distance < x->distance)
         return x->distance < y->distance ? -1 : 1;
     return (x->number > y->number) - (x->number < y->number);
@@ -261,18 +265,23 @@ static int finish(const struct leat_fold_use *use, const void *state, struct lea
 {
     const struct ivf *v = leat_state(t);
     const struct answer *a = state;
+    const bool *many = leat_fold_memory(use);
 
-    (void)use;
     if (a->count > 1)
         qsort(a->neighbour, a->count, sizeof(*a->neighbour), nearer);
     for (uint32_t i = 0; i < a->count; i++) {
         const struct neighbour *n = &a->neighbour[i];
 
-        leat_fold_emit(t, LEAT_ROW(v->names ? leat_str_n(n->id.base, n->id.size) : leat_u64(n->hit.number),
-                                   leat_f32(n->hit.distance),
-                                   n->attributes.base != NULL ? leat_any(n->attributes.base, n->attributes.size) : leat_null(),
-                                   n->vector != NULL ? leat_vector(v->layout.type, n->vector, v->layout.dims) : leat_null(),
-                                   i == 0 && a->stats.base != NULL ? leat_any(a->stats.base, a->stats.size) : leat_null()));
+        struct leat_value value[] = {
+            leat_u32(n->hit.query),
+            v->names ? leat_str_n(n->id.base, n->id.size) : leat_u64(n->hit.number),
+            leat_f32(n->hit.distance),
+            n->attributes.base != NULL ? leat_any(n->attributes.base, n->attributes.size) : leat_null(),
+            n->vector != NULL ? leat_vector(v->layout.type, n->vector, v->layout.dims) : leat_null(),
+            i == 0 && a->stats.base != NULL ? leat_any(a->stats.base, a->stats.size) : leat_null(),
+        };
+
+        leat_fold_emit(t, *many ? (struct leat_row){value, 6} : (struct leat_row){value + 1, 5});
     }
     return 0;
 }

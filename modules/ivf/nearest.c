@@ -6,12 +6,17 @@
 #include "modules/ivf/posting.h"
 #include "modules/ivf/scan.h"
 
-/* The fold at the origin of a search: the k nearest of what the groups found, each id once. */
+/* The fold at the origin of a search: the k nearest of what the groups found for each query, each id once. */
+
+struct list {
+    uint32_t count;
+    struct hit *hit;         /* nearest first; room for k, or NULL */
+    const uint8_t **vector;  /* of each; NULL when none are wanted */
+};
 
 struct nearest {
-    uint32_t k, count;
-    struct hit *hit;         /* nearest first; room for k */
-    const uint8_t **vector;  /* of each; NULL when none are wanted */
+    uint32_t k, lists;
+    struct list *list;       /* by query */
     size_t vector_size;
     struct search_stats stats;
     bool with_stats;
@@ -38,18 +43,18 @@ static bool nearer(const struct hit *a, const struct hit *b)
 }
 
 /* A hit into its place, if it is one of the k nearest; of two with one number the nearer stays. */
-static void offer(struct nearest *n, const struct hit *h, const uint8_t *vector)
+static void offer(struct list *n, uint32_t k, const struct hit *h, const uint8_t *vector)
 {
     uint32_t at, end = n->count;
 
-    if (n->count == n->k && !nearer(h, &n->hit[n->k - 1]))
+    if (n->count == k && !nearer(h, &n->hit[k - 1]))
         return;
     for (uint32_t i = 0; i < n->count; i++)
         if (n->hit[i].number == h->number)
             end = i;
     if (end < n->count && !nearer(h, &n->hit[end]))
         return;
-    if (end == n->count && n->count < n->k)
+    if (end == n->count && n->count < k)
         n->count++;
     else if (end == n->count)
         end--;
@@ -61,14 +66,24 @@ static void offer(struct nearest *n, const struct hit *h, const uint8_t *vector)
     n->vector[at] = vector;
 }
 
-/* The k of the request comes with the hits. */
-static void begin(const struct leat_fold_use *use, struct nearest *n, uint32_t k)
+static struct list *list_for(const struct leat_fold_use *use, struct nearest *n, uint32_t query)
 {
-    if (n->hit != NULL)
-        return;
-    n->k = k;
-    n->hit = leat_fold_alloc(use, k * sizeof(*n->hit));
-    n->vector = leat_fold_alloc(use, k * sizeof(*n->vector));
+    if (query >= n->lists) {
+        uint32_t lists = 2 * query + 1;
+        struct list *grown = leat_fold_alloc(use, lists * sizeof(*grown));
+
+        memset(grown, 0, lists * sizeof(*grown));
+        if (n->lists > 0)
+            memcpy(grown, n->list, n->lists * sizeof(*grown));
+        n->list = grown;
+        n->lists = lists;
+    }
+    struct list *list = &n->list[query];
+    if (list->hit == NULL) {
+        list->hit = leat_fold_alloc(use, n->k * sizeof(*list->hit));
+        list->vector = leat_fold_alloc(use, n->k * sizeof(*list->vector));
+    }
+    return list;
 }
 
 /* One group's hits; bytes are borrowed. */
@@ -84,7 +99,7 @@ static void take(const struct leat_fold_use *use, struct nearest *n, struct leat
         struct hit h;
 
         memcpy(&h, (const uint8_t *)hits.base + i * sizeof(h), sizeof(h));
-        offer(n, &h, vectors.size > 0 ? copy + i * (vectors.size / count) : NULL);
+        offer(list_for(use, n, h.query), n->k, &h, vectors.size > 0 ? copy + i * (vectors.size / count) : NULL);
     }
     if (vectors.size > 0)
         n->vector_size = vectors.size / count;
@@ -101,7 +116,7 @@ static void take(const struct leat_fold_use *use, struct nearest *n, struct leat
 static int step(const struct leat_fold_use *use, void *state, const struct leat_batch *in, uint32_t first, uint32_t end)
 {
     for (uint32_t i = first; i < end; i++) {
-        begin(use, state, (uint32_t)leat_at(in, i, 0).as.u);
+        ((struct nearest *)state)->k = (uint32_t)leat_at(in, i, 0).as.u;
         take(use, state, leat_at(in, i, 1).as.bytes, leat_at(in, i, 2).as.bytes, leat_at(in, i, 3).as.bytes);
     }
     return 0;
@@ -109,17 +124,36 @@ static int step(const struct leat_fold_use *use, void *state, const struct leat_
 
 /* ---- As bytes: u32 k, count, size of a vector, 1 with stats; stats; hits; vectors ---- */
 
+static struct list flat(const struct leat_fold_use *use, const struct nearest *n)
+{
+    struct list all = {0};
+
+    if (n->lists == 1)
+        return n->list[0];
+    for (uint32_t i = 0; i < n->lists; i++)
+        all.count += n->list[i].count;
+    all.hit = leat_fold_alloc(use, (all.count + 1) * sizeof(*all.hit));
+    all.vector = leat_fold_alloc(use, (all.count + 1) * sizeof(*all.vector));
+    all.count = 0;
+    for (uint32_t i = 0; i < n->lists; i++)
+        for (uint32_t j = 0; j < n->list[i].count; j++, all.count++) {
+            all.hit[all.count] = n->list[i].hit[j];
+            all.vector[all.count] = n->list[i].vector[j];
+        }
+    return all;
+}
+
 static void save(const struct leat_fold_use *use, const void *state, struct leat_sink *out)
 {
     const struct nearest *n = state;
-    uint32_t head[4] = {n->k, n->count, (uint32_t)n->vector_size, n->with_stats};
+    struct list all = flat(use, n);
+    uint32_t head[4] = {n->k, all.count, (uint32_t)n->vector_size, n->with_stats};
 
-    (void)use;
     leat_sink_put(out, head, sizeof(head));
     leat_sink_put(out, &n->stats, sizeof(n->stats));
-    leat_sink_put(out, n->hit, n->count * sizeof(*n->hit));
-    for (uint32_t i = 0; i < n->count && n->vector_size > 0; i++)
-        leat_sink_put(out, n->vector[i], n->vector_size);
+    leat_sink_put(out, all.hit, all.count * sizeof(*all.hit));
+    for (uint32_t i = 0; i < all.count && n->vector_size > 0; i++)
+        leat_sink_put(out, all.vector[i], n->vector_size);
 }
 
 static int load(const struct leat_fold_use *use, void *state, struct leat_span bytes)
@@ -137,7 +171,7 @@ static int load(const struct leat_fold_use *use, void *state, struct leat_span b
     if (bytes.size != sizeof(head) + sizeof(stats) + hits + vectors)
         return LEAT_ECORRUPT;
     at += sizeof(head) + sizeof(stats);
-    begin(use, n, head[0]);
+    n->k = head[0];
     take(use, n, (struct leat_span){at, hits}, (struct leat_span){at + hits, vectors},
          (struct leat_span){&stats, head[3] ? sizeof(stats) : 0});
     return 0;
@@ -178,19 +212,19 @@ static struct leat_value stats_value(const struct search_stats *s, uint8_t *room
 }
 
 /* The hits of one task, from `first` on, into one row; out[i] is taken when it has been sent. */
-static void emit_task(const struct nearest *n, struct leat_task *t, bool names, uint32_t first, bool *sent)
+static void emit_task(const struct nearest *n, const struct list *all, struct leat_task *t, bool names, uint32_t first, bool *sent)
 {
     const struct ivf *v = leat_state(t);
-    uint32_t task = names ? number_task(t, v, n->hit[first].number) : leat_task_number(t), count = 0;
-    struct hit *hit = leat_alloc(t, (n->count - first) * sizeof(*hit));
-    uint8_t *vectors = leat_alloc(t, (n->count - first) * n->vector_size + 1), room[128];
+    uint32_t task = names ? number_task(t, v, all->hit[first].number) : leat_task_number(t), count = 0;
+    struct hit *hit = leat_alloc(t, (all->count - first) * sizeof(*hit));
+    uint8_t *vectors = leat_alloc(t, (all->count - first) * n->vector_size + 1), room[128];
 
-    for (uint32_t i = first; i < n->count; i++) {
-        if (sent[i] || (names && number_task(t, v, n->hit[i].number) != task))
+    for (uint32_t i = first; i < all->count; i++) {
+        if (sent[i] || (names && number_task(t, v, all->hit[i].number) != task))
             continue;
         if (n->vector_size > 0)
-            memcpy(vectors + count * n->vector_size, n->vector[i], n->vector_size);
-        hit[count++] = n->hit[i];
+            memcpy(vectors + count * n->vector_size, all->vector[i], n->vector_size);
+        hit[count++] = all->hit[i];
         sent[i] = true;
     }
     leat_fold_emit(t, LEAT_ROW(leat_u32(task), leat_bytes(hit, count * sizeof(*hit)),
@@ -201,13 +235,13 @@ static void emit_task(const struct nearest *n, struct leat_task *t, bool names, 
 static int finish(const struct leat_fold_use *use, const void *state, struct leat_task *t)
 {
     const struct nearest *n = state;
-    bool names = search_wants_names(t), *sent = leat_alloc(t, n->count + 1);
+    struct list all = flat(use, n);
+    bool names = search_wants_names(t), *sent = leat_alloc(t, all.count + 1);
 
-    (void)use;
-    memset(sent, 0, n->count + 1);
-    for (uint32_t i = 0; i < n->count; i++)
+    memset(sent, 0, all.count + 1);
+    for (uint32_t i = 0; i < all.count; i++)
         if (!sent[i])
-            emit_task(n, t, names, i, sent);
+            emit_task(n, &all, t, names, i, sent);
     return 0;
 }
 

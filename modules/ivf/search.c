@@ -13,7 +13,7 @@
 /* A search. At the origin: which postings; on one task of each group: their nearest rows; at the origin: the nearest of all; where
  * the ids are known: names and attributes. */
 
-enum { K_MOST = 10000, PROBES_MOST = 65536 };
+enum { K_MOST = 10000, PROBES_MOST = 65536, QUERIES_MOST = 1024, FOUND_MOST = 1 << 20 };
 
 static uint64_t now_ns(void)
 {
@@ -69,11 +69,43 @@ static bool flag_in(const struct leat_batch *request, enum request column)
     return value.type != LEAT_NULL && value.as.b;
 }
 
+struct search search_query(struct leat_task *t, const struct ivf *v, const struct search *s, uint32_t number)
+{
+    struct search q = *s;
+    float square = 0;
+
+    q.number = number;
+    q.vector = (const uint8_t *)leat_at(leat_request(t), 0, REQUEST_VEC).as.bytes.base + (size_t)number * v->layout.vector;
+    vector_squares(v->layout.type, q.vector, 0, 1, v->layout.dims, &square);
+    q.norm = sqrtf(square);
+    if (!isfinite(square))
+        leat_task_fail(t, LEAT_EINVAL, "the query's squared length is %g: distances need finite ones", (double)square);
+    else if (v->layout.metric == METRIC_COSINE && !(square > 0))
+        leat_task_fail(t, LEAT_EINVAL, "the query's length is 0: cosine distance needs one that is not");
+    return q;
+}
+
+/* 0 with an error. */
+static uint32_t queries_in(struct leat_task *t, const struct ivf *v, struct leat_value vecs, uint32_t k)
+{
+    size_t size = vecs.as.bytes.size, one = v->layout.vector;
+
+    if (vecs.type != LEAT_BYTES)
+        return 1;
+    if (size == 0 || size % one != 0)
+        leat_task_fail(t, LEAT_EINVAL, "vecs has %zu bytes: one or more vectors of %zu bytes each are wanted", size, one);
+    else if (size / one > QUERIES_MOST || size / one * k > FOUND_MOST)
+        leat_task_fail(t, LEAT_ELIMIT, "vecs has %zu vectors and k = %u: %d vectors and %d neighbours of all are the most", size / one,
+                       k, QUERIES_MOST, FOUND_MOST);
+    else
+        return (uint32_t)(size / one);
+    return 0;
+}
+
 struct search search_request(struct leat_task *t, const struct ivf *v)
 {
     const struct leat_batch *r = leat_request(t);
-    struct search s = {.vector = leat_at(r, 0, REQUEST_VEC).as.bytes.base};
-    float square = 0;
+    struct search s = {0};
 
     s.k = number_in(t, r, REQUEST_K, "k", v->top, K_MOST);
     s.nprobe = number_in(t, r, REQUEST_NPROBE, "nprobe", v->nprobe, PROBES_MOST);
@@ -83,13 +115,8 @@ struct search search_request(struct leat_task *t, const struct ivf *v)
     s.attributes = flag_in(r, REQUEST_ATTRIBUTES);
     s.vectors = flag_in(r, REQUEST_VECTORS);
     s.stats = flag_in(r, REQUEST_STATS);
-    vector_squares(v->layout.type, s.vector, 0, 1, v->layout.dims, &square);
-    s.norm = sqrtf(square);
-    if (!isfinite(square))
-        leat_task_fail(t, LEAT_EINVAL, "the query's squared length is %g: distances need finite ones", (double)square);
-    else if (v->layout.metric == METRIC_COSINE && !(square > 0))
-        leat_task_fail(t, LEAT_EINVAL, "the query's length is 0: cosine distance needs one that is not");
-    return s;
+    s.queries = queries_in(t, v, leat_at(r, 0, REQUEST_VEC), s.k);
+    return s.queries > 0 ? search_query(t, v, &s, 0) : s;
 }
 
 static void *filter_memory(void *context, size_t size)
@@ -150,7 +177,7 @@ static void emit_probes(struct leat_task *t, const struct ivf *v, const struct s
             if (near[i].number % groups == group)
                 probe[probes++] = probe_of(v, query, &near[i]);
         if (probes > 0 || goes_on(s))
-            leat_emit(t, 0, LEAT_ROW(leat_u32(group), leat_bytes(probe, probes * sizeof(*probe)),
+            leat_emit(t, 0, LEAT_ROW(leat_u32(group), leat_u32(s->number), leat_bytes(probe, probes * sizeof(*probe)),
                                      leat_bytes(table.base, table.size)));
     }
 }
@@ -168,56 +195,86 @@ static struct leat_span table_of(struct leat_task *t, const struct ivf *v, const
     return (struct leat_span){bytes, v->layout.width > 0 ? size : 0};
 }
 
+static void probe_for(struct leat_task *t, const struct ivf *v, const struct search *s, float *query, struct vector_near *near)
+{
+    struct vector_query table;
+
+    encode_rotated(t, v, s->vector, s->norm, query);
+    struct leat_span bytes = table_of(t, v, query, &table);
+    uint32_t count = index_probe(t, leat_derived(t), query, &table, s->nprobe, near);
+    emit_probes(t, v, s, query, near, within(v, s, near, count), bytes);
+}
+
 int search_probe(struct leat_task *t, const struct leat_batch *in)
 {
     const struct ivf *v = leat_state(t);
-    const struct index *x = leat_derived(t);
     struct search s = search_request(t, v);
     float *query = leat_alloc(t, v->rotation.padded * sizeof(*query));
     struct vector_near *near = leat_alloc(t, s.nprobe * sizeof(*near));
 
     (void)in;
     search_filter(t, v, &s);
-    if (leat_task_error(t) != 0)
-        return leat_task_error(t);
-    encode_rotated(t, v, s.vector, s.norm, query);
-    struct vector_query table;
-    struct leat_span bytes = table_of(t, v, query, &table);
-    uint32_t count = index_probe(t, x, query, &table, s.nprobe, near);
-    emit_probes(t, v, &s, query, near, within(v, &s, near, count), bytes);
-    return 0;
+    for (uint32_t i = 0; i < s.queries && leat_task_error(t) == 0; i++) {
+        struct search one = search_query(t, v, &s, i);
+
+        if (leat_task_error(t) == 0)
+            probe_for(t, v, &one, query, near);
+    }
+    return leat_task_error(t);
 }
 
 /* ---- At a group ---- */
 
-static struct scan scan_of(struct leat_task *t, const struct ivf *v, const struct search *s, uint32_t postings)
+/* Room is shared by scans one after another. */
+static struct scan scan_of(struct leat_task *t, const struct ivf *v, const struct search *s, const struct filter *filter, void *room,
+                           uint32_t postings)
 {
-    struct scan scan = {.layout = &v->layout, .index = leat_derived(t), .vector = s->vector, .norm = s->norm,
-                        .filter = search_filter(t, v, s)};
+    struct scan scan = {.layout = &v->layout, .index = leat_derived(t), .vector = s->vector, .norm = s->norm, .filter = filter};
 
-    scan_begin(&scan, leat_alloc(t, s->k * sizeof(struct vector_best)), s->k, leat_alloc(t, scan_room_size(postings)));
+    scan_begin(&scan, leat_alloc(t, s->k * sizeof(struct vector_best)), s->k, room);
+    scan.posting = leat_alloc(t, (postings + 1) * sizeof(*scan.posting));
     return scan;
 }
 
-static void emit_hits(struct leat_task *t, const struct ivf *v, const struct search *s, struct scan *scan, uint64_t begun)
-{
-    uint32_t count = scan->top.count, size = v->layout.vector;
-    struct hit *hit = leat_alloc(t, (count + 1) * sizeof(*hit));
-    uint8_t *vectors = s->vectors ? leat_alloc(t, (size_t)count * size + 1) : NULL;
-    struct search_stats stats = {scan->counts.postings, scan->counts.rows, scan->counts.ranked, now_ns() - begun};
+/* What some scans found, in one row. */
+struct found {
+    struct hit *hit;
+    uint8_t *vectors;
+    uint32_t count;
+    struct search_stats stats;
+};
 
+static struct found found_for(struct leat_task *t, const struct ivf *v, const struct search *s, uint32_t scans)
+{
+    size_t most = (size_t)scans * s->k;
+
+    return (struct found){.hit = leat_alloc(t, (most + 1) * sizeof(struct hit)),
+                          .vectors = leat_alloc(t, s->vectors ? most * v->layout.vector + 1 : 1)};
+}
+
+static void add_found(const struct ivf *v, const struct search *s, struct scan *scan, struct found *f)
+{
     vector_top_sort(&scan->top);
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < scan->top.count; i++) {
         const void *vector;
 
-        hit[i] = scan_hit(scan, &scan->top.item[i], &vector);
-        if (vectors != NULL)
-            memcpy(vectors + (size_t)i * size, vector, size);
+        f->hit[f->count] = scan_hit(scan, &scan->top.item[i], &vector);
+        f->hit[f->count].query = s->number;
+        if (s->vectors)
+            memcpy(f->vectors + (size_t)f->count * v->layout.vector, vector, v->layout.vector);
+        f->count++;
     }
-    leat_emit(t, 0, LEAT_ROW(leat_u32(s->k), leat_bytes(hit, count * sizeof(*hit)),
-                             leat_bytes(vectors != NULL ? vectors : (const uint8_t *)"",
-                                        vectors != NULL ? (size_t)count * size : 0),
-                             leat_bytes(&stats, s->stats ? sizeof(stats) : 0)));
+    f->stats.postings += scan->counts.postings;
+    f->stats.rows += scan->counts.rows;
+    f->stats.ranked += scan->counts.ranked;
+}
+
+static void emit_found(struct leat_task *t, const struct ivf *v, const struct search *s, struct found *f, uint64_t begun)
+{
+    f->stats.scan_ns = s->stats ? now_ns() - begun : 0;
+    leat_emit(t, 0, LEAT_ROW(leat_u32(s->k), leat_bytes(f->hit, f->count * sizeof(*f->hit)),
+                             leat_bytes(f->vectors, s->vectors ? (size_t)f->count * v->layout.vector : 0),
+                             leat_bytes(&f->stats, s->stats ? sizeof(f->stats) : 0)));
 }
 
 /* How far this group goes. What nprobe finds without a filter, a search with one is to find, too. */
@@ -286,34 +343,47 @@ static void give_bound(struct bound *b, const struct scan *scan)
         *b = (struct bound){true, scan->top.threshold};
 }
 
+/* One query of the request in this group. */
+static void scan_for(struct leat_task *t, const struct ivf *v, const struct search *s, struct scan *scan, struct leat_span probes,
+                     struct leat_span table)
+{
+    struct probe *probe = leat_alloc(t, probes.size + 1);
+
+    memcpy(probe, probes.base, probes.size);
+    if (table.size > 0) {
+        uint8_t *copy = leat_alloc(t, table.size);
+
+        memcpy(copy, table.base, table.size);
+        memcpy(&scan->query, copy, sizeof(scan->query));
+        scan->query.table = copy + TABLE_HEAD;
+    }
+    aim(t, s, scan);
+    if (!scan_postings(scan, probe, (uint32_t)(probes.size / sizeof(*probe))) && goes_on(s))
+        scan_on(t, v, s, scan);
+}
+
 int search_scan(struct leat_task *t, const struct leat_batch *in)
 {
     const struct ivf *v = leat_state(t);
     struct search s = search_request(t, v);
+    const struct filter *filter = search_filter(t, v, &s);
     uint64_t begun = s.stats ? now_ns() : 0;
-    struct bound *bound = leat_shared(t, sizeof(*bound));
+    uint32_t more = goes_on(&s) ? index_count(leat_derived(t)) : 0;
+    struct found found = found_for(t, v, &s, in->rows);
+    void *room = leat_alloc(t, scan_room_size(0));
+    struct bound *bound = leat_shared(t, (s.queries + 1) * sizeof(*bound));
 
-    for (uint32_t i = 0; i < in->rows; i++) {
-        struct leat_span probes = leat_at(in, i, 1).as.bytes, table = leat_at(in, i, 2).as.bytes;
-        uint32_t count = (uint32_t)(probes.size / sizeof(struct probe));
-        struct probe *probe = leat_alloc(t, probes.size + 1);
-        struct scan scan = scan_of(t, v, &s, goes_on(&s) ? count + index_count(leat_derived(t)) : count);
+    for (uint32_t i = 0; i < in->rows && leat_task_error(t) == 0; i++) {
+        struct search one = search_query(t, v, &s, (uint32_t)leat_at(in, i, 1).as.u);
+        struct leat_span probes = leat_at(in, i, 2).as.bytes;
+        struct scan scan = scan_of(t, v, &one, filter, room, (uint32_t)(probes.size / sizeof(struct probe)) + more);
 
-        memcpy(probe, probes.base, probes.size);
-        if (table.size > 0) {
-            uint8_t *copy = leat_alloc(t, table.size);
-
-            memcpy(copy, table.base, table.size);
-            memcpy(&scan.query, copy, sizeof(scan.query));
-            scan.query.table = copy + TABLE_HEAD;
-        }
-        take_bound(bound, &scan);
-        aim(t, &s, &scan);
-        if (!scan_postings(&scan, probe, count) && goes_on(&s))
-            scan_on(t, v, &s, &scan);
-        give_bound(bound, &scan);
-        emit_hits(t, v, &s, &scan, begun);
+        take_bound(&bound[one.number], &scan);
+        scan_for(t, v, &one, &scan, probes, leat_at(in, i, 3).as.bytes);
+        give_bound(&bound[one.number], &scan);
+        add_found(v, &one, &scan, &found);
     }
+    emit_found(t, v, &s, &found, begun);
     return leat_task_error(t);
 }
 
@@ -328,13 +398,25 @@ int search_exact(struct leat_task *t, const struct leat_batch *in)
     if (leat_task_number(t) != leat_group(t))
         return 0;
     struct search s = search_request(t, v);
+    const struct filter *filter = search_filter(t, v, &s);
     uint64_t begun = s.stats ? now_ns() : 0;
     const struct index_posting **posting = leat_alloc(t, (count + 1) * sizeof(struct index_posting *));
-    struct scan scan = scan_of(t, v, &s, count);
+    struct found found = found_for(t, v, &s, s.queries);
+    struct search *one = leat_alloc(t, (s.queries + 1) * sizeof(*one));
+    struct scan *scan = leat_alloc(t, (s.queries + 1) * sizeof(*scan));
+    void *room = leat_alloc(t, scan_room_size(0));
+    for (uint32_t i = 0; i < s.queries; i++) {
+        one[i] = search_query(t, v, &s, i);
+        scan[i] = scan_of(t, v, &one[i], filter, room, 0);
+    }
     for (uint32_t i = 0; i < count; i++)
         posting[i] = index_at(x, i);
-    scan_exact(&scan, 1, posting, count);
-    emit_hits(t, v, &s, &scan, begun);
+    if (leat_task_error(t) != 0)
+        return leat_task_error(t);
+    scan_exact(scan, s.queries, posting, count);
+    for (uint32_t i = 0; i < s.queries; i++)
+        add_found(v, &one[i], &scan[i], &found);
+    emit_found(t, v, &s, &found, begun);
     return leat_task_error(t);
 }
 

@@ -6,19 +6,21 @@
 #include "modules/ivf/ivf.h"
 
 /* What a search takes, and its first columns' places. */
-#define REQUEST "vec: $type[$dims], k: u32?, nprobe: u32?, filter: any?, attributes: bool?, vectors: bool?, stats: bool?, " \
-                "recall: f32?, stop: f32?"
+#define HOW "k: u32?, nprobe: u32?, filter: any?, attributes: bool?, vectors: bool?, stats: bool?, recall: f32?, stop: f32?"
+#define REQUEST "vec: $type[$dims], " HOW
+#define REQUEST_MANY "vecs: bytes, " HOW
 enum request { REQUEST_VEC, REQUEST_K, REQUEST_NPROBE, REQUEST_FILTER, REQUEST_ATTRIBUTES, REQUEST_VECTORS, REQUEST_STATS,
                REQUEST_RECALL, REQUEST_STOP };
 
-/* From the origin to each group: struct probe each, the query's table. */
-#define PROBES "task: u32, probes: bytes, query: bytes"
+/* From the origin to each group: which query of the request, struct probe each, the query's table. */
+#define PROBES "task: u32, number: u32, probes: bytes, query: bytes"
 /* From a group to the origin: struct hit each, their vectors, struct search_stats. */
 #define HITS "k: u32, hits: bytes, vectors: bytes, stats: bytes"
 /* From the origin to where ids are known, one row a task: struct hit each, their vectors. Without names: one row. */
 #define FOUND "task: u32, hits: bytes, vectors: bytes, stats: any?"
 /* And back: names (names.c) of each, when they are wanted. */
 #define NAMED "hits: bytes, vectors: bytes, names: bytes, stats: any?"
+#define NEIGHBOUR_MANY "query: u32, " NEIGHBOUR
 #define NEIGHBOUR "id: $ids, distance: f32, attributes: any?, vec: $type[$dims]?, stats: any?"
 
 int search_probe(struct leat_task *t, const struct leat_batch *in);
@@ -26,10 +28,11 @@ int search_scan(struct leat_task *t, const struct leat_batch *in);
 int search_exact(struct leat_task *t, const struct leat_batch *in);
 int search_name(struct leat_task *t, const struct leat_batch *in);
 int search_count(struct leat_task *t, const struct leat_batch *in);
-/* What the request says. An error in it sticks to t. */
+/* What the request says, and its first query. An error in it sticks to t. */
 struct search {
     const uint8_t *vector;
     float norm;
+    uint32_t number, queries; /* which query, of how many */
     uint32_t k, nprobe;
     float recall; /* 0: nprobe says how far to go */
     float stop;   /* INFINITY: everywhere */
@@ -37,6 +40,8 @@ struct search {
     bool attributes, vectors, stats;
 };
 struct search search_request(struct leat_task *t, const struct ivf *v);
+/* The same with another query. */
+struct search search_query(struct leat_task *t, const struct ivf *v, const struct search *s, uint32_t number);
 /* NULL: none. An error sticks to t. */
 const struct filter *search_filter(struct leat_task *t, const struct ivf *v, const struct search *s);
 /* Does the answer need more than numbers and distances? */

@@ -361,7 +361,6 @@ int store_rows(struct leat_task *t, const struct leat_batch *in)
     const struct ivf *v = leat_state(t);
     uint64_t *order = leat_alloc(t, in->rows * sizeof(*order));
     struct posting_edit e;
-    uint32_t centroids = 0;
 
     for (uint32_t i = 0; i < in->rows; i++)
         order[i] = leat_at(in, i, 2).as.u << 32 | i;
@@ -373,12 +372,11 @@ int store_rows(struct leat_task *t, const struct leat_batch *in)
         for (; i < in->rows && order[i] >> 32 == posting; i++) {
             last = (uint32_t)order[i];
             store_message(t, v, &e, in, last);
-            centroids += leat_at(in, last, 1).as.u == CENTROID;
         }
         posting_edit_end(&e, last);
     }
-    if (centroids > 0)
-        target_announced(t, (uint32_t)order[0], centroids);
+    if (in->rows > 0)
+        target_grown(t, in->rows - 1);
     if (in->rows > 0)
         posting_patrol(t, v, in->rows - 1);
     return 0;

@@ -15,7 +15,8 @@ enum {
     SAMPLES = 256,        /* queries: the share is known to about a hundredth */
     NEIGHBOURS = 10,      /* of each */
     TOGETHER = 128,       /* rows measured at a time */
-    LOOKED = 2048         /* postings that a neighbour is looked for in */
+    LOOKED = 2048,        /* postings that a neighbour is looked for in */
+    LEAST_ROWS = (NEIGHBOURS + 1) * TARGET_SPARSE
 };
 
 static const float share[TARGET_POINTS] = {0.5F,  0.7F,  0.8F,  0.85F, 0.9F,   0.92F, 0.94F,  0.95F,
@@ -23,21 +24,23 @@ static const float share[TARGET_POINTS] = {0.5F,  0.7F,  0.8F,  0.85F, 0.9F,   0
 
 /* ---- In turns ---- */
 
-void target_announced(struct leat_task *t, uint32_t from, uint32_t centroids)
+void target_grown(struct leat_task *t, uint32_t from)
 {
-    struct leat_value field[2] = {leat_u32(0), leat_null()};
-    uint32_t now = index_active(leat_derived(t)) + centroids;
+    struct leat_value field[2] = {leat_u64(0), leat_null()};
+    uint64_t rows = index_rows(leat_derived(t));
 
-    leat_get(t, LEARNT, LEAT_KEYS(leat_u32(0)), field, 2);
-    if (now < LEAST_CENTROIDS || now < field[0].as.u + field[0].as.u / 2)
+    if (rows < LEAST_ROWS || index_active(leat_derived(t)) < LEAST_CENTROIDS)
         return;
-    leat_put(t, LEARNT, LEAT_KEYS(leat_u32(0)), LEAT_ROW(leat_u32(now), field[1]));
+    leat_get(t, LEARNT, LEAT_KEYS(leat_u32(0)), field, 2);
+    if (rows < field[0].as.u + field[0].as.u / 2)
+        return;
+    leat_put(t, LEARNT, LEAT_KEYS(leat_u32(0)), LEAT_ROW(leat_u64(rows), field[1]));
     message(t, from, leat_task_number(t), LEARN, 0, (struct leat_span){"", 0});
 }
 
 void target_keep(struct leat_task *t, struct leat_span body)
 {
-    struct leat_value field[2] = {leat_u32(0), leat_null()};
+    struct leat_value field[2] = {leat_u64(0), leat_null()};
 
     leat_get(t, LEARNT, LEAT_KEYS(leat_u32(0)), field, 2);
     leat_put(t, LEARNT, LEAT_KEYS(leat_u32(0)), LEAT_ROW(field[0], leat_bytes(body.base, body.size)));
@@ -290,11 +293,9 @@ static struct findings findings_for(struct leat_task *t, uint32_t samples)
 static bool sample(struct choice *c)
 {
     struct learning *l = &c->learning;
-    uint64_t live = 0;
+    uint64_t live = index_rows(l->x);
 
-    for (uint32_t i = 0; i < index_count(l->x); i++)
-        live += index_at(l->x, i) != NULL ? index_at(l->x, i)->live : 0;
-    if (live < (NEIGHBOURS + 1) * TARGET_SPARSE)
+    if (live < LEAST_ROWS)
         return false;
     c->most = live < SAMPLES ? (uint32_t)live : SAMPLES;
     c->step = live / c->most;

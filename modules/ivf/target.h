@@ -23,8 +23,8 @@ struct target {
     float probes[TARGET_POINTS]; /* and how many postings had been scanned then, of all groups */
 };
 
-/* So many centroids have come: half more than the last time have the background learn. Own first task, in a turn. */
-void target_announced(struct leat_task *t, uint32_t from, uint32_t centroids);
+/* Has the index grown by half since the background was last asked to learn? Then it is asked. Own first task, in a turn. */
+void target_grown(struct leat_task *t, uint32_t from);
 void target_learn(struct leat_task *t, uint32_t from);
 void target_keep(struct leat_task *t, struct leat_span body);
 

@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/cluster/cluster.h"
+
+#include <math.h>
+
+#include "modules/modules.h"
+
+/* Searches of ivf against brute force: many at once, shares of the neighbours, filters, stops, and what is wrong in a request. */
+
+enum { DIMS = 16, ROWS = 6000, K = 10, QUERIES = 60, COLUMNS = 9 };
+enum { VEC, HOW_MANY, NPROBE, FILTER, ATTRIBUTES, VECTORS, STATS, RECALL, STOP };
+
+static const struct leat_option options[] = {{"dims", "16"},  {"metric", "l2"}, {"ids", "u64"}, {"attributes", "part: i64"}, {"target", "32"},
+                                             {"split", "64"}, {"merge", "8"},   {"nprobe", "8"}, {NULL, NULL}};
+
+struct data {
+    struct leat_test *t;
+    float row[ROWS][DIMS], query[QUERIES][DIMS];
+};
+
+/* Around many points, in a few directions each, as vectors of real things are. */
+static void make_vector(uint64_t *seed, float *out)
+{
+    uint64_t around = next_random(seed) % 40;
+
+    for (int i = 0; i < DIMS; i++)
+        out[i] = (float)((around * 7919 + (uint64_t)i * 104729) % 97) / 10.0F + (float)(next_random(seed) % 1000) / 150.0F;
+}
+
+static int part_of(uint32_t row)
+{
+    return (int)(row * 2654435761U >> 16) % 100;
+}
+
+static struct data *open_data(const struct way *w)
+{
+    struct data *d = calloc(1, sizeof(*d));
+    struct leat_error err = {0, ""};
+    struct leat_depot *depot;
+    struct leat_rows *rows;
+    uint64_t seed = 7;
+
+    d->t = open_way(&module_ivf, w, options);
+    must(leat_depot_find(leat_test_leat(d->t), "ivf", "vectors", &depot, &err));
+    must(leat_rows_new(depot, &rows));
+    for (uint32_t i = 0; i < ROWS; i++) {
+        uint8_t map[] = {0x81, 0xa4, 'p', 'a', 'r', 't', (uint8_t)part_of(i)};
+
+        make_vector(&seed, d->row[i]);
+        must(leat_rows_add(rows, LEAT_ROW(leat_u64(i), leat_vector(LEAT_F32_VECTOR, d->row[i], DIMS), leat_any(map, sizeof(map))), &err));
+    }
+    must(leat_append(depot, rows, NULL, NULL, &err));
+    leat_rows_free(rows);
+    must(leat_test_run(d->t, &err));
+    struct leat_result *count;
+    must(leat_query(leat_test_leat(d->t), "ivf", "count", LEAT_ROW(), NULL, &count, &err));
+    assert_int_equal(leat_at(leat_result_rows(count), 0, 0).as.i, ROWS);
+    leat_result_free(count);
+    for (int i = 0; i < QUERIES; i++)
+        make_vector(&seed, d->query[i]);
+    return d;
+}
+
+static void close_data(struct data *d)
+{
+    leat_test_close(d->t);
+    free(d);
+}
+
+/* ---- Requests ---- */
+
+struct request {
+    struct leat_value value[COLUMNS];
+    uint8_t filter[16];
+};
+
+static void begin(struct request *r, struct leat_value first)
+{
+    for (int i = 0; i < COLUMNS; i++)
+        r->value[i] = leat_null();
+    r->value[VEC] = first;
+    r->value[STATS] = leat_bool(true);
+}
+
+/* Rows whose part is below. */
+static void below(struct request *r, int part)
+{
+    const uint8_t filter[] = {0x81, 0xa4, 'p', 'a', 'r', 't', 0x81, 0xa2, 'l', 't', (uint8_t)part};
+
+    memcpy(r->filter, filter, sizeof(filter));
+    r->value[FILTER] = leat_any(r->filter, sizeof(filter));
+}
+
+static struct leat_result *ask(struct data *d, const char *query, const struct request *r)
+{
+    struct leat_error err = {0, ""};
+    struct leat_result *out;
+
+    must(leat_query(leat_test_leat(d->t), "ivf", query, (struct leat_row){r->value, COLUMNS}, NULL, &out, &err));
+    return out;
+}
+
+static uint64_t probes_of(const struct leat_batch *rows, uint32_t column)
+{
+    struct leat_value stats = leat_at(rows, 0, column);
+    struct leat_any_item map, key, value;
+    struct leat_span bytes = stats.as.bytes;
+
+    assert_int_equal(stats.type, LEAT_ANY);
+    assert_int_equal(leat_any_read(&bytes, &map), 0);
+    assert_int_equal(leat_any_read(&map.elements, &key), 0);
+    assert_int_equal(leat_any_read(&map.elements, &value), 0);
+    assert_memory_equal(key.value.as.bytes.base, "probes", 6);
+    return (uint64_t)value.value.as.i;
+}
+
+/* ---- Brute force ---- */
+
+static float square(const float *a, const float *b)
+{
+    float sum = 0;
+
+    for (int i = 0; i < DIMS; i++)
+        sum += (a[i] - b[i]) * (a[i] - b[i]);
+    return sum;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    float x = *(const float *)a, y = *(const float *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* The distances of the K nearest rows whose part is below. */
+static void nearest(const struct data *d, const float *query, int part, float out[K])
+{
+    float *all = malloc(ROWS * sizeof(*all));
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < ROWS; i++)
+        if (part_of(i) < part)
+            all[count++] = square(d->row[i], query);
+    assert_true(count >= K);
+    qsort(all, count, sizeof(*all), by_size);
+    memcpy(out, all, K * sizeof(*out));
+    free(all);
+}
+
+struct measured {
+    double recall, probes;
+};
+
+static struct measured measure(struct data *d, struct request *r, int part)
+{
+    struct measured m = {0};
+    float truth[K];
+
+    for (int q = 0; q < QUERIES; q++) {
+        r->value[VEC] = leat_vector(LEAT_F32_VECTOR, d->query[q], DIMS);
+        struct leat_result *result = ask(d, "search", r);
+        const struct leat_batch *rows = leat_result_rows(result);
+
+        nearest(d, d->query[q], part, truth);
+        assert_int_equal(rows->rows, K);
+        m.probes += (double)probes_of(rows, 4) / QUERIES;
+        for (uint32_t i = 0; i < K; i++) {
+            assert_true(part_of((uint32_t)leat_at(rows, i, 0).as.u) < part);
+            m.recall += leat_at(rows, i, 1).as.f <= (double)truth[K - 1] * 1.00001 ? 1.0 / K / QUERIES : 0;
+        }
+        leat_result_free(result);
+    }
+    return m;
+}
+
+/* ---- Tests ---- */
+
+/* Answers of many queries are those of each, one after another. */
+static void check_many(struct data *d, const char *one, const char *many, int part)
+{
+    struct request all, single;
+    uint32_t at = 0;
+
+    begin(&all, leat_bytes(d->query, sizeof(d->query)));
+    all.value[ATTRIBUTES] = all.value[VECTORS] = leat_bool(true);
+    if (part < 100)
+        below(&all, part);
+    struct leat_result *result = ask(d, many, &all);
+    const struct leat_batch *rows = leat_result_rows(result);
+    assert_true(probes_of(rows, 5) > QUERIES);
+    for (uint32_t q = 0; q < QUERIES; q++) {
+        single = all;
+        single.value[VEC] = leat_vector(LEAT_F32_VECTOR, d->query[q], DIMS);
+        struct leat_result *expected = ask(d, one, &single);
+        const struct leat_batch *wanted = leat_result_rows(expected);
+
+        assert_int_equal(wanted->rows, K);
+        for (uint32_t i = 0; i < wanted->rows; i++, at++) {
+            assert_true(at < rows->rows);
+            assert_int_equal(leat_at(rows, at, 0).as.u, q);
+            assert_int_equal(leat_at(rows, at, 1).as.u, leat_at(wanted, i, 0).as.u);
+            assert_float_equal(leat_at(rows, at, 2).as.f, leat_at(wanted, i, 1).as.f, 1e-3);
+            assert_int_equal(((const uint8_t *)leat_at(rows, at, 3).as.bytes.base)[6], part_of((uint32_t)leat_at(rows, at, 1).as.u));
+            assert_memory_equal(leat_at(rows, at, 4).as.bytes.base, d->row[leat_at(rows, at, 1).as.u], sizeof(d->row[0]));
+        }
+        leat_result_free(expected);
+    }
+    assert_int_equal(at, rows->rows);
+    leat_result_free(result);
+}
+
+static void many_queries_are_answered_as_each(void **state)
+{
+    static const int parts[] = {100, 30, 2};
+
+    (void)state;
+    for (int w = 0; w < 4; w += 3) {
+        struct data *d = open_data(&ways[w == 3 ? 6 : 1]);
+
+        for (int i = 0; i < 3; i++) {
+            check_many(d, "search", "search_many", parts[i]);
+            check_many(d, "exact", "exact_many", parts[i]);
+        }
+        close_data(d);
+    }
+}
+
+static void exact_is_brute_force(void **state)
+{
+    struct data *d = open_data(&ways[1]);
+    struct request r;
+    float truth[K];
+
+    (void)state;
+    for (int part = 100; part > 0; part -= 49)
+        for (int q = 0; q < 20; q++) {
+            begin(&r, leat_vector(LEAT_F32_VECTOR, d->query[q], DIMS));
+            if (part < 100)
+                below(&r, part);
+            nearest(d, d->query[q], part, truth);
+            struct leat_result *result = ask(d, "exact", &r);
+            assert_int_equal(leat_result_rows(result)->rows, K);
+            for (uint32_t i = 0; i < K; i++)
+                assert_float_equal(leat_at(leat_result_rows(result), i, 1).as.f, truth[i], 1e-3);
+            leat_result_free(result);
+        }
+    close_data(d);
+}
+
+/* How far to go is learnt from the rows: queries like them find the share that is asked, with fewer probes than all. */
+static void a_share_of_the_neighbours_is_found(void **state)
+{
+    static const float shares[] = {0.7F, 0.9F, 0.97F};
+
+    (void)state;
+    for (int w = 0; w < 2; w++) {
+        struct data *d = open_data(&ways[w]);
+        struct request r;
+        double before = 0;
+
+        for (int i = 0; i < 3; i++) {
+            begin(&r, leat_null());
+            r.value[RECALL] = leat_f32(shares[i]);
+            struct measured m = measure(d, &r, 100);
+            assert_true(m.recall >= (double)shares[i] - 0.03);
+            assert_true(m.probes > before);
+            before = m.probes;
+        }
+        r.value[RECALL] = leat_f32(1);
+        struct measured all = measure(d, &r, 100);
+        assert_true(all.recall > 0.97);
+        assert_true(before < all.probes / 2);
+        close_data(d);
+    }
+}
+
+/* With a filter that few rows pass, a search goes so much farther that it finds as many. */
+static void filters_find_as_much(void **state)
+{
+    static const int parts[] = {2, 10, 50};
+    struct data *d = open_data(&ways[1]);
+    struct request r;
+
+    (void)state;
+    begin(&r, leat_null());
+    r.value[NPROBE] = leat_u32(12);
+    struct measured without = measure(d, &r, 100);
+    assert_true(without.recall > 0.6 && without.recall < 0.999);
+    for (int i = 0; i < 3; i++) {
+        below(&r, parts[i]);
+        assert_true(measure(d, &r, parts[i]).recall >= without.recall - 0.03);
+    }
+    close_data(d);
+}
+
+static void far_centroids_are_left_out(void **state)
+{
+    struct data *d = open_data(&ways[0]);
+    struct request r;
+    double before = 0;
+
+    (void)state;
+    begin(&r, leat_null());
+    r.value[NPROBE] = leat_u32(40);
+    for (int i = 1; i < 4; i++) {
+        r.value[STOP] = leat_f32(0.2F * (float)i);
+        struct measured m = measure(d, &r, 100);
+        assert_true(m.probes >= before && m.probes <= 40);
+        before = m.probes;
+    }
+    r.value[STOP] = leat_f32(1000);
+    assert_true(fabs(measure(d, &r, 100).probes - 40) < 1e-9);
+    assert_true(before < 40);
+    close_data(d);
+}
+
+static void what_is_wrong_is_said(void **state)
+{
+    static const uint8_t unknown[] = {0x81, 0xa4, 'n', 'o', 'n', 'e', 1};
+    const float vector[DIMS] = {1}, endless[DIMS] = {INFINITY};
+    const struct {
+        const char *query;
+        int column;
+        struct leat_value value;
+        const char *says;
+    } wrong[] = {
+        {"search", VEC, leat_vector(LEAT_F32_VECTOR, endless, DIMS), "the vector holds NaN or infinity"},
+        {"search", HOW_MANY, leat_u32(0), "k = 0: it goes from 1 to 10000"},
+        {"search", HOW_MANY, leat_u32(10001), "k = 10001: it goes from 1 to 10000"},
+        {"search", NPROBE, leat_u32(0), "nprobe = 0: it goes from 1 to 65536"},
+        {"search", RECALL, leat_f32(0), "recall = 0: it is more than 0 and at most 1"},
+        {"search", RECALL, leat_f32(1.5F), "recall = 1.5: it is more than 0 and at most 1"},
+        {"search", RECALL, leat_f32(NAN), "column 'recall': not a finite f32"},
+        {"search", STOP, leat_f32(-1), "stop = -1: it is 0 or more"},
+        {"search", FILTER, leat_any(unknown, sizeof(unknown)), "filter.none"},
+        {"search_many", VEC, leat_bytes(vector, 63), "vecs has 63 bytes: one or more vectors of 64 bytes each are wanted"},
+        {"exact_many", VEC, leat_bytes(vector, 0), "vecs has 0 bytes"},
+        {"exact_many", VEC, leat_bytes(endless, sizeof(endless)), "squared length is inf"},
+    };
+    struct data *d = calloc(1, sizeof(*d));
+
+    (void)state;
+    d->t = open_way(&module_ivf, &ways[1], options);
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
+        bool many = strstr(wrong[i].query, "many") != NULL;
+        struct leat_error err = {0, ""};
+        struct leat_result *result;
+        struct request r;
+
+        begin(&r, many ? leat_bytes(vector, sizeof(vector)) : leat_vector(LEAT_F32_VECTOR, vector, DIMS));
+        r.value[wrong[i].column] = wrong[i].value;
+        assert_true(leat_query(leat_test_leat(d->t), "ivf", wrong[i].query, (struct leat_row){r.value, COLUMNS}, NULL, &result, &err) < 0);
+        if (strstr(err.text, wrong[i].says) == NULL)
+            fail_msg("'%s' does not say '%s'", err.text, wrong[i].says);
+    }
+    close_data(d);
+}
+
+static void two_ways_to_say_how_far_are_refused(void **state)
+{
+    struct data *d = calloc(1, sizeof(*d));
+    const float vector[DIMS] = {1};
+    uint8_t *vecs = calloc(1025, sizeof(vector));
+    struct leat_error err = {0, ""};
+    struct leat_result *result;
+    struct request r;
+
+    (void)state;
+    d->t = open_way(&module_ivf, &ways[1], options);
+    begin(&r, leat_vector(LEAT_F32_VECTOR, vector, DIMS));
+    r.value[NPROBE] = leat_u32(4);
+    r.value[RECALL] = leat_f32(0.9F);
+    assert_int_equal(leat_query(leat_test_leat(d->t), "ivf", "search", (struct leat_row){r.value, COLUMNS}, NULL, &result, &err), LEAT_EINVAL);
+    assert_non_null(strstr(err.text, "give one of them"));
+    begin(&r, leat_bytes(vecs, 1025 * sizeof(vector)));
+    assert_int_equal(leat_query(leat_test_leat(d->t), "ivf", "search_many", (struct leat_row){r.value, COLUMNS}, NULL, &result, &err),
+                     LEAT_ELIMIT);
+    assert_non_null(strstr(err.text, "1024 vectors"));
+    free(vecs);
+    close_data(d);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(many_queries_are_answered_as_each),
+        cmocka_unit_test(exact_is_brute_force),
+        cmocka_unit_test(a_share_of_the_neighbours_is_found),
+        cmocka_unit_test(filters_find_as_much),
+        cmocka_unit_test(far_centroids_are_left_out),
+        cmocka_unit_test(what_is_wrong_is_said),
+        cmocka_unit_test(two_ways_to_say_how_far_are_refused),
+    };
+
+    return cmocka_run_group_tests_name("cluster_ivf_search", tests, NULL, NULL);
+}
