@@ -8,10 +8,11 @@
  * power or not, and is like what a crash leaves: all that was acknowledged before is in it, and all that follows from what is
  * in it comes out right. */
 
-enum { STALL_NS = 8000000 };
+enum { STALL_NS = 8000000, BACKUPS_MOST = 3 }; /* of a seed: the simulated disk has room for so many files only */
 
 static struct {
     char name[64];                /* of the newest; empty: none */
+    uint32_t taken;
     uint64_t acked[SIM_STREAMS];  /* when it was begun */
     struct kept_promise kept;
 } backup;
@@ -40,6 +41,8 @@ void sim_backup(uint64_t dice)
     uint64_t acked[SIM_STREAMS];
     char name[64];
 
+    if (backup.taken == BACKUPS_MOST)
+        return;
     for (uint32_t i = 0; i < SIM_STREAMS; i++)
         acked[i] = sim.stream[i].acked;
     /* Threads that come to a halt at any place make the moments long in which something could slip in between, until files are
@@ -58,6 +61,7 @@ void sim_backup(uint64_t dice)
     }
     sim_note("backup %s", name);
     sim.result->counts.backups++;
+    backup.taken++;
     memcpy(backup.name, name, sizeof(name));
     memcpy(backup.acked, acked, sizeof(acked));
     /* Rows that were sent meanwhile may be in it. */
