@@ -19,6 +19,7 @@
 
 enum disk_kind {
     DISK_WRITE,  /* bytes at an offset; the file grows */
+    DISK_HOLE,   /* zeros at an offset; the size stays */
     DISK_GROW,   /* the file has at least so many bytes */
     DISK_CUT,    /* the file has so many bytes */
     DISK_LINK,   /* a directory has an entry now, instead of what had the name */

@@ -95,6 +95,14 @@ static void reach(struct file *f, uint64_t size)
     }
 }
 
+static void put_bytes(struct file *f, const struct disk_event *e, uint64_t from, uint64_t to)
+{
+    if (e->kind == DISK_HOLE)
+        memset(f->bytes + from, 0, to - from);
+    else
+        memcpy(f->bytes + from, e->bytes + (from - e->offset), to - from);
+}
+
 static void apply_bytes(const struct image *m, uint32_t at)
 {
     const struct disk_event *e = &m->disk->event[at];
@@ -103,7 +111,7 @@ static void apply_bytes(const struct image *m, uint32_t at)
 
     reach(f, end);
     if (at < f->synced) {
-        memcpy(f->bytes + e->offset, e->bytes, e->size);
+        put_bytes(f, e, e->offset, end);
         return;
     }
     for (uint64_t from = e->offset; from < end;) {
@@ -111,7 +119,7 @@ static void apply_bytes(const struct image *m, uint32_t at)
 
         to = to < end ? to : end;
         if (at <= sector_written_back(m, e->file, from))
-            memcpy(f->bytes + from, e->bytes + (from - e->offset), to - from);
+            put_bytes(f, e, from, to);
         from = to;
     }
 }
@@ -159,6 +167,9 @@ static void replay(struct image *m)
         case DISK_WRITE:
             apply_bytes(m, i);
             apply_size(m, i);
+            break;
+        case DISK_HOLE:
+            apply_bytes(m, i);
             break;
         case DISK_GROW:
         case DISK_CUT:

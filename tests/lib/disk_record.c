@@ -199,6 +199,8 @@ static void note_open(int fd, const char *path, int flags)
 /* ---- The calls ---- */
 
 int call_close(int fd) __asm__("close");
+int call_reserve(int fd, int mode, off_t offset, off_t size) __asm__("fallocate64");
+int call_reserve_32(int fd, int mode, off_t offset, off_t size) __asm__("fallocate") __attribute__((alias("fallocate64")));
 int call_mkdir(const char *path, mode_t mode) __asm__("mkdir");
 int call_rename(const char *from, const char *to) __asm__("rename");
 int call_rmdir(const char *path) __asm__("rmdir");
@@ -285,6 +287,22 @@ int call_fallocate(int fd, off_t offset, off_t size)
     int rv = syscall(SYS_fallocate, fd, 0, offset, size) == 0 ? 0 : errno;
     if (rv == 0)
         note_size(fd, DISK_GROW, (uint64_t)(offset + size));
+    pthread_mutex_unlock(&rec.lock);
+    return rv;
+}
+
+/* Room that is only kept is no change. */
+int call_reserve(int fd, int mode, off_t offset, off_t size)
+{
+    pthread_mutex_lock(&rec.lock);
+    int rv = (int)syscall(SYS_fallocate, fd, mode, offset, size);
+    uint32_t file = rv == 0 && (mode & FALLOC_FL_PUNCH_HOLE) != 0 ? file_of(fd) : NOT_OURS;
+    if (file != NOT_OURS) {
+        struct disk_event *e = disk_add(rec.disk, DISK_HOLE, file);
+
+        e->offset = (uint64_t)offset;
+        e->size = (uint64_t)size;
+    }
     pthread_mutex_unlock(&rec.lock);
     return rv;
 }
