@@ -140,7 +140,7 @@ static inline void model_census_posting(struct ivf_census *c, const struct leat_
 
     c->postings++;
     c->active += field[0].as.b;
-    c->asked += field[1].as.b;
+    c->asked += field[1].as.i != 0;
     c->live += live;
     c->dead += field[2].as.u - live;
     c->largest = live > c->largest ? live : c->largest;

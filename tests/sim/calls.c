@@ -390,12 +390,20 @@ int call_fallocate(int fd, off_t offset, off_t size)
     return 0;
 }
 
-/* Only with a size that stays: room is looked for, but not kept. */
+/* Only with a size that stays: room is looked for, but not kept. A hole is zeros from then on. */
 int call_reserve(int fd, int mode, off_t offset, off_t size)
 {
     uint32_t file = begin(fd);
 
     leat_assert((mode & FALLOC_FL_KEEP_SIZE) != 0);
+    if ((mode & FALLOC_FL_PUNCH_HOLE) != 0) {
+        uint64_t from = (uint64_t)offset, end = from + (uint64_t)size, most = files.file[file].size;
+
+        end = end < most ? end : most;
+        if (from < end)
+            files_write(file, NULL, end - from, from);
+        return 0;
+    }
     return files_room(file, (uint64_t)(offset + size)) ? 0 : fail(ENOSPC);
 }
 

@@ -490,6 +490,7 @@ static void test_free_pages_take_no_space(void **state)
         assert_int_equal(get(old, i), i * TURNS);
     }
     pstate_snapshot_close(old);
+    buffer_fini(&bytes);
 }
 
 /* ---- Sweeping ---- */
