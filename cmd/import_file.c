@@ -178,9 +178,10 @@ static int unpack_file(int fd, const char *path, size_t *size, void **out, struc
         base = mremap(base, room, 2 * room, MREMAP_MAYMOVE);
         room *= 2;
     }
+    bool whole = gzclose(f) == Z_OK && got == 0;
     if (base == MAP_FAILED || room > MOST_UNPACKED)
         rv = leat_fail(err, LEAT_ELIMIT, "'%s' holds more than %zu bytes, or more than there is memory for: unpack it first", path, room / 2);
-    else if (got < 0 || gzclose(f) != Z_OK)
+    else if (!whole)
         rv = leat_fail(err, LEAT_ESCHEMA, "'%s', byte %zu of what it holds: it was not packed by gzip, or is damaged", path, used);
     if (rv != 0 && base != MAP_FAILED)
         munmap(base, room);
