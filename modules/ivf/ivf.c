@@ -125,7 +125,7 @@ const struct leat_module module_ivf = {
                        {"merge", "32"}, {"seed", "1"}),
     .depots = DEPOTS({"vectors", "id: $ids, vec: $type[$dims]?, attributes: any?", .by = "id"}),
     .pstates = PSTATES(
-        [IDS] = {"ids", "map<$ids, struct{number: u64, version: u32, posting: u32, attributes: any?}>"},
+        [IDS] = {"ids", "map<$ids, struct{number: u64, version: u32, posting: u32, before: u32, attributes: any?}>"},
         [NAMES] = {"names", "map<u64, $ids>"},
         [COUNTERS] = {"counters", "map<u32, u64>"},
         [CENTROIDS] = {"centroids", "map<u32, struct{active: bool, vec: bytes}>"},

@@ -56,7 +56,7 @@ enum message {
     ROW,      /* to the posting: a row to keep (layout: row) */
     MOVED,    /* the same and the posting where it was, u32: PLACED goes out when it has arrived */
     REMOVE,   /* to the posting: struct row_name; not there: it is gone already */
-    PLACED,   /* to the id's task: struct row_name is in this posting now */
+    PLACED,   /* to the id's task: a copy struct row_name has come to this posting */
     CENTROID, /* to each group: struct centroid_head, f32[dims]; not active: and those in its place */
     FORGET,   /* to each group: a centroid is gone */
     SPLIT,    /* to the background: the posting has too many rows, or too many dead ones */
@@ -67,7 +67,8 @@ enum message {
     OPEN,     /* from the background: centroids, f32[dims] each, to take the place of the posting's; none: it stays */
     MOVE,     /* from the background: struct row_move each */
     LEARN,    /* to the background: how far searches have to go */
-    LEARNED   /* from there: struct target */
+    LEARNED,  /* from there: struct target */
+    CONFIRM   /* to the posting: the copy struct row_name is the row from now on; the one that it came from goes */
 };
 
 enum {

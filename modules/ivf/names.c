@@ -49,18 +49,18 @@ static void put_span(struct leat_task *t, struct named *n, const struct leat_spa
 static bool look_up(struct leat_task *t, const struct ivf *v, const struct search *s, const struct filter *filter,
                     const struct hit *h, struct named *n)
 {
-    struct leat_value id = leat_u64(h->number), field[4] = {{0}, {0}, {0}, leat_null()};
+    struct leat_value id = leat_u64(h->number), field[5] = {{0}, {0}, {0}, {0}, leat_null()};
     const struct leat_span nothing = {"", 0};
 
     if (v->names && leat_get(t, NAMES, LEAT_KEYS(leat_u64(h->number)), &id, 1) != 0)
         return false;
-    if ((s->attributes || filter != NULL) && leat_get(t, IDS, LEAT_KEYS(id), field, 4) != 0)
+    if ((s->attributes || filter != NULL) && leat_get(t, IDS, LEAT_KEYS(id), field, 5) != 0)
         return false;
-    bool null = field[3].type == LEAT_NULL;
-    if (filter != NULL && !filter_verify(filter, null ? (struct leat_span){0} : field[3].as.bytes))
+    bool null = field[4].type == LEAT_NULL;
+    if (filter != NULL && !filter_verify(filter, null ? (struct leat_span){0} : field[4].as.bytes))
         return false;
     put_span(t, n, v->names ? &id.as.bytes : &nothing);
-    put_span(t, n, s->attributes && !null ? &field[3].as.bytes : NULL);
+    put_span(t, n, s->attributes && !null ? &field[4].as.bytes : NULL);
     return true;
 }
 

@@ -90,7 +90,7 @@ void posting_announced(struct posting_edit *e)
         e->there = e->changed = true;
 }
 
-void posting_append(struct posting_edit *e, const void *row)
+void posting_append(struct posting_edit *e, const void *row, bool copy)
 {
     uint32_t at = e->record.rows++;
 
@@ -102,8 +102,11 @@ void posting_append(struct posting_edit *e, const void *row)
         e->pending_room = room;
     }
     e->pending[e->pendings++] = row;
-    e->mask[at / BLOCK].live |= 1U << at % BLOCK;
-    e->record.live++;
+    if (copy)
+        e->mask[at / BLOCK].moving |= 1U << at % BLOCK;
+    else
+        e->mask[at / BLOCK].live |= 1U << at % BLOCK;
+    e->record.live += !copy;
     e->changed = true;
 }
 
@@ -120,20 +123,31 @@ static bool lives(const struct posting_edit *e, uint32_t row)
     return e->mask[row / BLOCK].live >> row % BLOCK & 1;
 }
 
+static bool moves(const struct posting_edit *e, uint32_t row)
+{
+    return e->mask[row / BLOCK].moving >> row % BLOCK & 1;
+}
+
+static bool is_there(const struct posting_edit *e, uint32_t row)
+{
+    return lives(e, row) || moves(e, row);
+}
+
 static void look(void *context, uint32_t row, const uint8_t *bytes)
 {
     struct search *s = context;
     struct row_head head;
 
     memcpy(&head, bytes, sizeof(head));
-    if (head.number == s->number && head.version == s->version && lives(s->e, row))
+    if (head.number == s->number && head.version == s->version && is_there(s->e, row))
         s->found = row;
 }
 
 static void look_in_piece(struct search *s, const struct piece_layout *p, const uint8_t *piece, uint32_t first, uint32_t rows)
 {
     for (uint32_t i = 0; i < rows; i++)
-        if (layout_number(p, piece, i) == s->number && layout_version(p, piece, i) == s->version && lives(s->e, first + i))
+        if (layout_number(p, piece, i) == s->number && layout_version(p, piece, i) == s->version &&
+            is_there(s->e, first + i))
             s->found = first + i;
 }
 
@@ -178,19 +192,31 @@ static uint32_t find_row(const struct posting_edit *e, uint64_t number, uint32_t
 
 void posting_remove(struct posting_edit *e, uint64_t number, uint32_t version)
 {
-    uint32_t row = e->record.live > 0 ? find_row(e, number, version) : UINT32_MAX;
+    uint32_t row = find_row(e, number, version);
 
     if (row == UINT32_MAX)
         return;
+    e->record.live -= lives(e, row);
     e->mask[row / BLOCK].live &= ~(1U << row % BLOCK);
     e->mask[row / BLOCK].moving &= ~(1U << row % BLOCK);
-    e->record.live--;
     e->changed = e->looks = true;
+}
+
+void posting_confirm(struct posting_edit *e, uint64_t number, uint32_t version)
+{
+    uint32_t row = find_row(e, number, version);
+
+    if (row == UINT32_MAX || lives(e, row))
+        return;
+    e->mask[row / BLOCK].live |= 1U << row % BLOCK;
+    e->mask[row / BLOCK].moving &= ~(1U << row % BLOCK);
+    e->record.live++;
+    e->changed = true;
 }
 
 bool posting_movable(const struct posting_edit *e, uint32_t row)
 {
-    return row < e->record.rows && lives(e, row) && (e->mask[row / BLOCK].moving >> row % BLOCK & 1) == 0;
+    return row < e->record.rows && lives(e, row) && !moves(e, row);
 }
 
 /* ---- Writing ---- */
@@ -310,13 +336,23 @@ static void close_posting(struct posting_edit *e, uint32_t from)
     announce(e->t, from, FORGET, e->number, (struct leat_span){"", 0});
 }
 
-/* Rows of which no copy is on its way. */
+/* Live rows of which no copy is on its way. */
 static uint32_t settled(const struct posting_edit *e)
 {
     uint32_t count = e->record.live;
 
     for (uint32_t i = 0; i < blocks_of(e->record.rows); i++)
-        count -= (uint32_t)__builtin_popcount(e->mask[i].moving);
+        count -= (uint32_t)__builtin_popcount(e->mask[i].moving & e->mask[i].live);
+    return count;
+}
+
+/* Copies that wait for the word of the id's task. */
+static uint32_t arriving(const struct posting_edit *e)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < blocks_of(e->record.rows); i++)
+        count += (uint32_t)__builtin_popcount(e->mask[i].moving & ~e->mask[i].live);
     return count;
 }
 
@@ -356,7 +392,7 @@ static bool another_takes_rows(const struct posting_edit *e)
 /* Too few rows, and enough other postings to take them. */
 static bool too_small(const struct posting_edit *e)
 {
-    return e->looks && e->record.active && e->record.asked == 0 && e->record.live < e->v->merge &&
+    return e->looks && e->record.active && e->record.asked == 0 && e->record.live + arriving(e) < e->v->merge &&
            index_active(leat_derived(e->t)) > 4 * leat_group_count(e->t);
 }
 
@@ -366,10 +402,10 @@ enum { PATIENCE_US = 60 * 1000 * 1000 }; /* the background was asked and does no
 static bool wanted(const struct posting_edit *e, enum message *kind)
 {
     const struct posting_record *r = &e->record;
-    uint32_t dead = r->rows - r->live, chunk = e->v->layout.chunk.rows;
+    uint32_t coming = arriving(e), dead = r->rows - r->live - coming, chunk = e->v->layout.chunk.rows;
 
     *kind = r->active ? SPLIT : DRAIN;
-    if ((r->asked != 0 && leat_now(e->t) - r->asked < PATIENCE_US) || (r->live > 0 && settled(e) == 0))
+    if ((r->asked != 0 && leat_now(e->t) - r->asked < PATIENCE_US) || (r->live + coming > 0 && settled(e) == 0))
         return false;
     return !r->active || r->live > r->split_at || dead > r->live + chunk;
 }
@@ -393,7 +429,7 @@ void posting_edit_end(struct posting_edit *e, uint32_t from)
     bool small = too_small(e) && another_takes_rows(e), waits = small && leat_random(e->t) % 2 == 0;
     if (small && !waits)
         posting_retire(e, from, (struct leat_span){"", 0});
-    if (!e->record.active && e->record.live == 0) {
+    if (!e->record.active && e->record.live == 0 && arriving(e) == 0) {
         close_posting(e, from);
         return;
     }

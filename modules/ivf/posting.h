@@ -7,7 +7,8 @@
 #include "modules/ivf/ivf.h"
 
 /* What the PState `postings` says of one. Rows are numbered from 0 in order of arrival, dead ones too: a row keeps its number
- * as long as the posting is there. Of each 32 rows there are two masks: live, and moving (there is a copy on its way). */
+ * as long as the posting is there. Of each 32 rows there are two masks: live, and moving. A live row that moves has a copy on its way; one that moves and
+ * does not live is such a copy, which nobody sees until the id's task has confirmed it. */
 struct posting_record {
     bool active;       /* new rows come here; else it is to become empty, then it goes */
     int64_t asked;     /* when the background was asked to do something about it; 0: it was not, or has done it */
@@ -37,10 +38,12 @@ struct posting_edit {
 void posting_edit_begin(struct posting_edit *e, struct leat_task *t, const struct ivf *v, uint32_t number);
 /* Write what changed, and ask for what it needs; from: a row of the batch in hand. */
 void posting_edit_end(struct posting_edit *e, uint32_t from);
-/* row: borrowed until the end of the edit. */
-void posting_append(struct posting_edit *e, const void *row);
-/* A live row dies; nothing happens when there is none. */
+/* row: borrowed until the end of the edit. copy: it is to be confirmed. */
+void posting_append(struct posting_edit *e, const void *row, bool copy);
+/* A row dies; nothing happens when there is none of this name. */
 void posting_remove(struct posting_edit *e, uint64_t number, uint32_t version);
+/* A copy lives. */
+void posting_confirm(struct posting_edit *e, uint64_t number, uint32_t version);
 /* Is the row live, and no copy of it on its way? */
 bool posting_movable(const struct posting_edit *e, uint32_t row);
 /* This group was told of the posting's centroid: where it lies, it takes rows from now on. */

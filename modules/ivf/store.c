@@ -57,15 +57,16 @@ struct known {
     bool there;
     uint64_t number;
     uint32_t version, posting;
+    uint32_t before; /* the posting that its row came from, if it has moved */
 };
 
 static struct known look_up(struct leat_task *t, struct leat_value id)
 {
-    struct leat_value field[4];
-    struct known k = {.there = leat_get(t, IDS, LEAT_KEYS(id), field, 4) == 0};
+    struct leat_value field[5];
+    struct known k = {.there = leat_get(t, IDS, LEAT_KEYS(id), field, 5) == 0};
 
     if (k.there)
-        k = (struct known){true, field[0].as.u, (uint32_t)field[1].as.u, (uint32_t)field[2].as.u};
+        k = (struct known){true, field[0].as.u, (uint32_t)field[1].as.u, (uint32_t)field[2].as.u, (uint32_t)field[3].as.u};
     return k;
 }
 
@@ -74,10 +75,18 @@ static void send_remove(struct leat_task *t, uint32_t from, uint32_t posting, st
     message(t, from, posting_task(t, posting), REMOVE, posting, (struct leat_span){&name, sizeof(name)});
 }
 
+/* The row goes, and the one that it was copied from, if that is still there: so nothing of it is left when this is processed. */
+static void remove_rows(struct leat_task *t, uint32_t from, const struct known *k)
+{
+    send_remove(t, from, k->posting, (struct row_name){k->number, k->version, 0});
+    if ((k->version & (VERSION_STEP - 1)) != 0)
+        send_remove(t, from, k->before, (struct row_name){k->number, version_moved(k->version, -1), 0});
+}
+
 static void forget(struct leat_task *t, const struct ivf *v, uint32_t i, struct leat_value id, const struct known *k,
                    struct counters *c)
 {
-    send_remove(t, i, k->posting, (struct row_name){k->number, k->version, 0});
+    remove_rows(t, i, k);
     if (v->names)
         leat_delete(t, NAMES, LEAT_KEYS(leat_u64(k->number)));
     leat_delete(t, IDS, LEAT_KEYS(id));
@@ -148,14 +157,14 @@ static void send_row(struct leat_task *t, const struct ivf *v, const struct leat
     uint8_t *row = leat_alloc(t, v->layout.row.size);
 
     if (k.there)
-        send_remove(t, a->row, k.posting, (struct row_name){k.number, k.version, 0});
+        remove_rows(t, a->row, &k);
     else
         k.number = new_number(t, v, id, c);
     k.version = (uint32_t)(c->value[NEXT_VERSION]++ * VERSION_STEP);
     layout_row(&v->layout, row, &(struct row_head){k.number, k.version, a->norm}, a->packed, a->vector);
     layout_row_code(&v->layout, row, code);
     leat_put(t, IDS, LEAT_KEYS(id),
-             LEAT_ROW(leat_u64(k.number), leat_u32(k.version), leat_u32(code->posting), a->attributes));
+             LEAT_ROW(leat_u64(k.number), leat_u32(k.version), leat_u32(code->posting), leat_u32(code->posting), a->attributes));
     message(t, a->row, posting_task(t, code->posting), ROW, code->posting, (struct leat_span){row, v->layout.row.size});
 }
 
@@ -270,7 +279,7 @@ static void keep_row(struct leat_task *t, const struct ivf *v, struct posting_ed
         send_on(t, v, i, e->number, body);
         return;
     }
-    posting_append(e, body.base);
+    posting_append(e, body.base, kind == MOVED);
     if (kind == MOVED)
         send_placed(t, v, i, e->number, body);
 }
@@ -336,6 +345,11 @@ static void store_message(struct leat_task *t, const struct ivf *v, struct posti
         memcpy(&name, body.base, sizeof(name));
         posting_remove(e, name.number, name.version);
         break;
+    case CONFIRM:
+        memcpy(&name, body.base, sizeof(name));
+        posting_confirm(e, name.number, name.version);
+        send_remove(t, i, name.from, (struct row_name){name.number, version_moved(name.version, -1), 0});
+        break;
     case CENTROID:
     case FORGET:
         store_centroid(t, e->number, kind, body);
@@ -384,13 +398,14 @@ int store_rows(struct leat_task *t, const struct leat_batch *in)
 
 /* ---- Back at the id's task: a row has come to another posting ---- */
 
-/* The row of this id and vector is in a posting: where it came from it is to go. */
-static void row_placed(struct leat_task *t, uint32_t i, struct leat_value id, struct leat_value field[4],
+/* The copy of a row with the id's vector becomes the row. */
+static void row_placed(struct leat_task *t, uint32_t i, struct leat_value id, struct leat_value field[5],
                        struct row_name name, uint32_t posting)
 {
     if (version_later(name.version, (uint32_t)field[1].as.u))
-        leat_put(t, IDS, LEAT_KEYS(id), LEAT_ROW(field[0], leat_u32(name.version), leat_u32(posting), field[3]));
-    send_remove(t, i, name.from, (struct row_name){name.number, version_moved(name.version, -1), 0});
+        leat_put(t, IDS, LEAT_KEYS(id),
+                 LEAT_ROW(field[0], leat_u32(name.version), leat_u32(posting), leat_u32(name.from), field[4]));
+    message(t, i, posting_task(t, posting), CONFIRM, posting, (struct leat_span){&name, sizeof(name)});
 }
 
 int store_placed(struct leat_task *t, const struct leat_batch *in)
@@ -399,7 +414,7 @@ int store_placed(struct leat_task *t, const struct leat_batch *in)
 
     for (uint32_t i = 0; i < in->rows; i++) {
         uint32_t posting = (uint32_t)leat_at(in, i, 2).as.u;
-        struct leat_value id, field[4];
+        struct leat_value id, field[5];
         struct row_name name;
 
         if (leat_at(in, i, 1).as.u != PLACED)
@@ -407,7 +422,7 @@ int store_placed(struct leat_task *t, const struct leat_batch *in)
         memcpy(&name, leat_at(in, i, 3).as.bytes.base, sizeof(name));
         id = leat_u64(name.number);
         bool there = (!v->names || leat_get(t, NAMES, LEAT_KEYS(leat_u64(name.number)), &id, 1) == 0) &&
-                     leat_get(t, IDS, LEAT_KEYS(id), field, 4) == 0;
+                     leat_get(t, IDS, LEAT_KEYS(id), field, 5) == 0;
         if (there && version_same_vector((uint32_t)field[1].as.u, name.version))
             row_placed(t, i, id, field, name, posting);
         else

@@ -134,6 +134,17 @@ static void begin_anew(const struct work *w, uint32_t number)
     answer(w, OPEN, number, centroid != NULL ? centroid : w->v->origin, w->v->layout.dims * sizeof(*centroid));
 }
 
+/* Rows that are all equal cannot be told apart; and when most are, what is split off is too small to stay, and comes back: it
+ * would be done again and again. But dead rows can go. */
+static bool parts_well(const struct vector_clusters *c, uint32_t rows)
+{
+    uint32_t largest = 0;
+
+    for (uint32_t i = 0; i < c->count; i++)
+        largest = c->size[i] > largest ? c->size[i] : largest;
+    return c->count > 1 && largest <= rows - rows / 16;
+}
+
 static void split(const struct work *w, uint32_t number)
 {
     const struct index_posting *p = index_posting(w->x, number);
@@ -155,15 +166,15 @@ static void split(const struct work *w, uint32_t number)
     c.centre = leat_alloc(w->t, (size_t)centres * dims * sizeof(*c.centre));
     c.size = leat_alloc(w->t, centres * sizeof(*c.size));
     c.label = leat_alloc(w->t, (rows + 1) * sizeof(*c.label));
-    if (centres == 2)
-        o.most = rows - rows / 4;
+    /* Without a bound, few centres go to rows that lie far away, and one has nearly all as before. */
+    if (centres > 1 && centres <= 8)
+        o.most = centres == 2 ? rows - rows / 4 : 2 * rows / centres + 1;
     int rv = rows == 0        ? LEAT_ENOTFOUND
              : centres > 64   ? vector_kmeans_tree(&o, REFINE, row, rows, &c, &err)
                               : vector_kmeans(&o, row, rows, &c, &err);
     if (rv != 0 && rows > 0)
         leat_task_fail(w->t, rv, "%s", err.text);
-    /* One centre for many rows: they are all equal, and cannot be told apart. But the dead ones can go. */
-    bool helps = rv == 0 && (c.count > 1 || centres == 1 || p->rows - p->live > p->live);
+    bool helps = rv == 0 && (parts_well(&c, rows) || centres == 1 || p->rows - p->live > p->live);
     answer(w, OPEN, number, c.centre, helps ? (size_t)c.count * dims * sizeof(*c.centre) : 0);
 }
 
