@@ -120,7 +120,7 @@ static void ask(struct asker *a, uint32_t i, struct leat_value stats, double *sc
         struct leat_span any = leat_at(leat_result_rows(r), 0, 4).as.bytes;
         struct leat_any_item item = {.count = 0};
 
-        /* A map of names and nanoseconds: those that end in _ns are time spent in the module's own functions. */
+        /* A map of names and nanoseconds: those that end in _ns are time spent in scans. */
         leat_any_read(&any, &item);
         any = item.elements;
         for (uint32_t pairs = item.count; pairs > 0; pairs--) {
@@ -212,7 +212,7 @@ static struct quantiles alone(struct leat *l, const struct set *s)
         ask(&a, 0, leat_bool(true), &own);
         beside[i] = a.took[0] - own;
     }
-    bench_line("ivf_search_engine", bench_median(beside, SEARCHES) * 1e6, "us", "of a search beside the module's own functions");
+    bench_line("ivf_search_engine", bench_median(beside, SEARCHES) * 1e6, "us", "of a search beside its scans: coarse search, table, engine");
     free(beside);
     one = rate_of(l, s, 1);
     two = rate_of(l, s, 2);
