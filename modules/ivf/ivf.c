@@ -121,7 +121,7 @@ const struct leat_module module_ivf = {
     LEAT_ABI, .name = "ivf", .about = "nearest neighbours by an inverted file that keeps itself in order",
     .open = ivf_open, .close = ivf_close, .derive = &index_derive,
     .options = OPTIONS({"dims", "384"}, {"type", "f32"}, {"metric", "cosine"}, {"ids", "str"}, {"attributes", ""},
-                       {"nprobe", "32"}, {"top", "10"}, {"epsilon", "1.2"}, {"target", "160"}, {"split", "320"},
+                       {"nprobe", "32"}, {"top", "10"}, {"epsilon", "1.6"}, {"target", "160"}, {"split", "320"},
                        {"merge", "32"}, {"seed", "1"}),
     .depots = DEPOTS({"vectors", "id: $ids, vec: $type[$dims]?, attributes: any?", .by = "id"}),
     .pstates = PSTATES(
