@@ -31,7 +31,7 @@
 
 enum { SLOT_VERSION = 1, SLOT_HEADER = 48, META_PAGES = 2 };
 
-#define DUE_LEAST (UINT64_C(16) << 20)
+#define DUE_LEAST (UINT64_C(64) << 20)
 #define DUE_MOST (UINT64_C(128) << 20)
 #define DUE_NS (10LL * 1000000000)
 

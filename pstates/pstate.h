@@ -74,7 +74,7 @@ struct pstate_config {
     bool volatile_view;             /* no checkpoints at all: memory mode */
     bool step_checkpoints;          /* tests: no thread writes a checkpoint, each poll does a part of it */
     uint64_t checkpoint_bytes;      /* written since the last checkpoint, or grown: the next is due; 0: a quarter of what is
-                                       in use, 16 to 128 MiB */
+                                       in use, 64 to 128 MiB */
 };
 
 /* Open. After a clean close the view is as it was; after anything else it is put back to its last checkpoint.

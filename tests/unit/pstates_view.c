@@ -396,13 +396,14 @@ static void test_growth_is_worth_a_checkpoint(void **state)
 /* A small view that is written much has checkpoints often enough to stay small in its file. */
 static void test_a_file_stays_small(void **state)
 {
-    enum { KEYS = 20000, TURNS = 1500, PUTS = 32, MOST = 64 << 20 };
+    enum { KEYS = 20000, TURNS = 6000, PUTS = 32, MOST = 192 << 20 };
     struct fixture *f = *state;
     struct buffer bytes = {0};
     struct pstate_figures figures;
     uint64_t turn, random = 7, checkpoints = 0;
 
     pstate_view_close(f->v);
+    f->config.map_size = 512 << 20;
     f->config.checkpoint_bytes = 0;
     f->config.durability = LEAT_PROCESS;
     assert_int_equal(pstate_view_open(&f->config, &f->v, &turn, &bytes, NULL), 0);
