@@ -4,14 +4,17 @@
 #include "modules/vector/distance.h"
 #include "modules/vector/quantiser.h"
 
-void encode_rotated(struct leat_task *t, const struct ivf *v, const void *vector, float norm, float *out)
+void encode_floats(const struct ivf *v, const void *vector, float norm, float *out)
 {
-    float *plain = leat_alloc(t, v->rotation.padded * sizeof(*plain));
-
-    vector_floats(v->layout.type, vector, v->layout.dims, plain);
+    vector_floats(v->layout.type, vector, v->layout.dims, out);
     for (uint32_t i = 0; v->layout.metric == METRIC_COSINE && i < v->layout.dims; i++)
-        plain[i] /= norm;
-    vector_rotate(&v->rotation, plain, out);
+        out[i] /= norm;
+}
+
+void encode_rotated(const struct ivf *v, const void *vector, float norm, float *out)
+{
+    encode_floats(v, vector, norm, out);
+    vector_rotate(&v->rotation, out, out);
 }
 
 void encode_code(struct leat_task *t, const struct ivf *v, const float *rotated, const float *centroid,
@@ -34,7 +37,7 @@ void encode_nearest(struct leat_task *t, const struct ivf *v, const struct index
     const float **query = leat_alloc(t, count * sizeof(*query));
 
     for (uint32_t i = 0; i < count; i++) {
-        encode_rotated(t, v, vector[i], norm[i], rotated + (size_t)i * padded);
+        encode_rotated(v, vector[i], norm[i], rotated + (size_t)i * padded);
         query[i] = rotated + (size_t)i * padded;
         near[i] = (struct vector_near){0, 0, v->origin};
     }

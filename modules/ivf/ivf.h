@@ -117,8 +117,10 @@ struct centroid_head {
 
 /* ---- encode.c ---- */
 
-/* A vector as f32, of length 1 for cosine (norm: its length then), rotated: rotation.padded floats. */
-void encode_rotated(struct leat_task *t, const struct ivf *v, const void *vector, float norm, float *out);
+/* A vector as f32, of length 1 for cosine (norm: its length then): dims floats. */
+void encode_floats(const struct ivf *v, const void *vector, float norm, float *out);
+/* The same, rotated: rotation.padded floats. */
+void encode_rotated(const struct ivf *v, const void *vector, float norm, float *out);
 /* The nearest active posting of each of count vectors, and the code there. Memory of t. */
 void encode_nearest(struct leat_task *t, const struct ivf *v, const struct index *x, const void *const *vector,
                     const float *norm, uint32_t count, struct encoded *out);

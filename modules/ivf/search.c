@@ -199,7 +199,7 @@ static void probe_for(struct leat_task *t, const struct ivf *v, const struct sea
 {
     struct vector_query table;
 
-    encode_rotated(t, v, s->vector, s->norm, query);
+    encode_rotated(v, s->vector, s->norm, query);
     struct leat_span bytes = table_of(t, v, query, &table);
     uint32_t count = index_probe(t, leat_derived(t), query, &table, s->nprobe, near);
     emit_probes(t, v, s, query, near, within(v, s, near, count), bytes);
@@ -316,7 +316,7 @@ static void scan_on(struct leat_task *t, const struct ivf *v, const struct searc
     uint32_t most = s->nprobe;
     bool ends = false;
 
-    encode_rotated(t, v, s->vector, s->norm, query);
+    encode_rotated(v, s->vector, s->norm, query);
     while (!ends && leat_task_error(t) == 0) {
         most = most < UINT32_MAX / TIMES ? most * TIMES : UINT32_MAX;
         uint32_t probes = next_probes(t, v, s, scan, query, most, probe, &ends);

@@ -261,7 +261,7 @@ static void learn_from(struct learning *l, struct sample *s, struct vector_near 
 {
     float *rotated = leat_alloc(l->t, l->v->rotation.padded * sizeof(*rotated)), square = 0;
 
-    encode_rotated(l->t, l->v, s->vector, s->norm, rotated);
+    encode_rotated(l->v, s->vector, s->norm, rotated);
     vector_squares(l->v->layout.type, s->vector, 0, 1, l->v->layout.dims, &square);
     uint32_t count = index_probe(l->t, l->x, rotated, NULL, LOOKED, near);
     add_all(l, &l->all, &s->top, sqrtf(square), near, count);

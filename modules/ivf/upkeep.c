@@ -79,13 +79,8 @@ static void row_floats(const struct work *w, const struct index_posting *p, uint
     uint32_t first;
     const uint8_t *piece = index_piece(l, p, row, &layout, &first);
 
-    vector_floats(l->type, layout_vector(l, layout, piece, row - first), l->dims, out);
-    if (l->metric == METRIC_COSINE) {
-        float norm = layout_norm(layout, piece, row - first);
-
-        for (uint32_t i = 0; i < l->dims; i++)
-            out[i] /= norm;
-    }
+    encode_floats(w->v, layout_vector(l, layout, piece, row - first),
+                  l->metric == METRIC_COSINE ? layout_norm(layout, piece, row - first) : 0, out);
 }
 
 /* ---- Split ---- */
@@ -498,7 +493,7 @@ static bool send_moved(struct posting_edit *e, uint32_t from, const struct index
         return false;
     head.version = version_moved(head.version, 1);
     memcpy(row, &head, sizeof(head));
-    encode_rotated(e->t, e->v, row + l->row.vector, head.norm, rotated);
+    encode_rotated(e->v, row + l->row.vector, head.norm, rotated);
     encode_code(e->t, e->v, rotated, centroid, &code);
     layout_row_code(l, row, &code);
     memcpy(row + l->row.size, &p->number, sizeof(p->number));

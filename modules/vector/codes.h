@@ -19,6 +19,12 @@ struct vector_fit {
  * residual of length 0 has no error. */
 struct vector_factors vector_factors_of(enum vector_metric metric, uint32_t padded, const struct vector_fit *f);
 
+/* Into the second cache: more of its misses can be under way than of the first one's. */
+static inline void vector_fetch(const uint8_t *line)
+{
+    __builtin_prefetch(line, 0, 2);
+}
+
 float vector_product4_portable(const float *query, const uint8_t *code, uint32_t padded);
 float vector_product8_portable(const float *query, const uint8_t *code, uint32_t padded);
 float vector_scalars_l2_portable(const float *query, const uint8_t *code, struct vector_scalars s, uint32_t dims);

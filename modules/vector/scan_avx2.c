@@ -12,12 +12,6 @@
 
 enum { LANES = VECTOR_BLOCK, LINE = 64 };
 
-/* Into the second cache: more of its misses can be under way than of the first one's. */
-static inline void fetch(const uint8_t *line)
-{
-    __builtin_prefetch(line, 0, 2);
-}
-
 /* ---- Preparing: without fused operations, so that there are the same bits as everywhere ---- */
 
 /* As the reference: each stage takes the two halves and leaves their sums and differences side by side. */
@@ -99,7 +93,7 @@ AVX2 ALWAYS void add_codes(const uint8_t *codes, const uint8_t *table, uint32_t 
             __m256i b = _mm256_shuffle_epi8(entry, _mm256_and_si256(_mm256_srli_epi16(code, 4), mask));
 
             if (i % 2 == 0)
-                fetch(ahead + (size_t)i * 32);
+                vector_fetch(ahead + (size_t)i * 32);
             low = _mm256_add_epi16(low, a);
             low_odd = _mm256_add_epi16(low_odd, _mm256_srli_epi16(a, 8));
             high = _mm256_add_epi16(high, b);
@@ -173,7 +167,7 @@ FUSED static uint32_t scan_avx2(const struct vector_scan *s)
 
         add_codes(block, s->query->table, padded, ahead, sum);
         for (size_t i = codes; i < size; i += LINE)
-            fetch(ahead + i);
+            vector_fetch(ahead + i);
         for (uint32_t i = 0; i < 4; i++)
             mask |= judge(&k, block + codes + 8 * sizeof(float) * i, sum[i], &estimate[i], &lower[i]) << 8 * i;
         s->mask[b] = mask &= s->live == NULL ? UINT32_MAX : s->live[b];

@@ -12,12 +12,6 @@
 
 enum { LANES = VECTOR_BLOCK, LINE = 64 };
 
-/* Into the second cache: more of its misses can be under way than of the first one's. */
-static inline void fetch(const uint8_t *line)
-{
-    __builtin_prefetch(line, 0, 2);
-}
-
 /* ---- Preparing: the same bits as everywhere, as no product goes into a sum ---- */
 
 /* As the reference: each stage takes the two halves and leaves their sums and differences side by side. */
@@ -99,7 +93,7 @@ AVX512 ALWAYS struct sums add_codes(const uint8_t *codes, const uint8_t *table, 
             __m512i a = _mm512_shuffle_epi8(entry, _mm512_and_si512(code, mask));
             __m512i b = _mm512_shuffle_epi8(entry, _mm512_and_si512(_mm512_srli_epi16(code, 4), mask));
 
-            fetch(ahead + (size_t)i * LINE);
+            vector_fetch(ahead + (size_t)i * LINE);
             low = _mm512_add_epi16(low, a);
             low_odd = _mm512_add_epi16(low_odd, _mm512_srli_epi16(a, 8));
             high = _mm512_add_epi16(high, b);
@@ -134,7 +128,7 @@ AVX512_BYTES ALWAYS struct sums add_codes_bytes(const uint8_t *codes, const uint
             __m512i low = _mm512_ternarylogic_epi32(code, mask, tables, 0xea);
             __m512i high = _mm512_ternarylogic_epi32(_mm512_srli_epi16(code, 4), mask, tables, 0xea);
 
-            fetch(ahead + at);
+            vector_fetch(ahead + at);
             sum[j].low = _mm512_dpbusd_epi32(sum[j].low, _mm512_permutexvar_epi8(low, entry), ones);
             sum[j].high = _mm512_dpbusd_epi32(sum[j].high, _mm512_permutexvar_epi8(high, entry), ones);
         }
@@ -209,7 +203,9 @@ AVX512 ALWAYS uint32_t judge_block(const struct vector_scan *s, const struct con
     return (uint32_t)__builtin_popcount(mask);
 }
 
-AVX512 static uint32_t scan_avx512(const struct vector_scan *s)
+typedef struct sums add_block(const uint8_t *block, const uint8_t *table, uint32_t padded, const uint8_t *ahead);
+
+AVX512 ALWAYS uint32_t scan_with(const struct vector_scan *s, add_block *add)
 {
     uint32_t padded = s->query->padded, found = 0;
     size_t size = vector_block_size(padded), codes = 4 * (size_t)padded;
@@ -218,31 +214,23 @@ AVX512 static uint32_t scan_avx512(const struct vector_scan *s)
     for (uint32_t b = 0; b < s->count; b++) {
         const uint8_t *block = (const uint8_t *)s->blocks + b * size;
         const uint8_t *ahead = vector_scan_ahead(s, b, block, size);
-        struct sums sum = add_codes(block, s->query->table, padded, ahead);
+        struct sums sum = add(block, s->query->table, padded, ahead);
 
         for (size_t i = codes; i < size; i += LINE)
-            fetch(ahead + i);
+            vector_fetch(ahead + i);
         found += judge_block(s, &k, b, block + codes, sum);
     }
     return found;
 }
 
+AVX512 static uint32_t scan_avx512(const struct vector_scan *s)
+{
+    return scan_with(s, add_codes);
+}
+
 AVX512_BYTES static uint32_t scan_bytes(const struct vector_scan *s)
 {
-    uint32_t padded = s->query->padded, found = 0;
-    size_t size = vector_block_size(padded), codes = 4 * (size_t)padded;
-    struct constants k = constants_of(s);
-
-    for (uint32_t b = 0; b < s->count; b++) {
-        const uint8_t *block = (const uint8_t *)s->blocks + b * size;
-        const uint8_t *ahead = vector_scan_ahead(s, b, block, size);
-        struct sums sum = add_codes_bytes(block, s->query->table, padded, ahead);
-
-        for (size_t i = codes; i < size; i += LINE)
-            fetch(ahead + i);
-        found += judge_block(s, &k, b, block + codes, sum);
-    }
-    return found;
+    return scan_with(s, add_codes_bytes);
 }
 
 const struct vector_quantiser vector_quantiser_avx512 = {
