@@ -30,6 +30,7 @@ struct log_config {
     uint32_t partitions;             /* the highest partition + 1; may grow from one open to the next */
     enum leat_durability durability;
     uint64_t segment_size;           /* 0: LIMIT_SEGMENT */
+    uint16_t owner;                  /* segments: whose log it is, so that directories mixed up are noticed; 0: anyone's */
     bool read_only;                  /* segments: as the files are now, while another process may write them; nothing is
                                         changed, appends are refused, `partitions` comes from the files */
     bool settled;                    /* with read_only: nobody writes, so the end is looked at too: damage there is LEAT_ECORRUPT */

@@ -48,6 +48,7 @@ static int segments_open(const struct log_config *config, struct log **out, stru
     s->log = (struct log){&log_segments, partitions};
     s->durability = config->durability;
     s->segment_size = config->segment_size > 0 ? config->segment_size : LIMIT_SEGMENT;
+    s->owner = config->owner;
     s->partition = base_alloc((partitions + 1) * sizeof(*s->partition));
     s->touched = base_alloc((partitions + 1) * sizeof(*s->touched));
     buffer_init(&s->out, 8 * (size_t)LIMIT_BATCH);

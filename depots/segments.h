@@ -20,7 +20,7 @@
 
 enum {
     SEGMENT_VERSION = 1,
-    SEGMENT_HEADER = 32, /* magic, crc, version, partitions, number u64, first group u64; then next offsets u64 */
+    SEGMENT_HEADER = 32, /* magic, crc, version u16, owner u16, partitions, number u64, first group u64; then next offsets u64 */
     SEGMENT_ALIGN = 4096,
     GROUP_HEADER = 32,   /* magic, crc (of the rest of it and of all run headers), length u64, number u64, runs u32, 0 u32 */
     GROUP_ALIGN = 64,
@@ -79,6 +79,7 @@ struct segments {
     bool read_only, settled;
     bool torn;                     /* settled: the last write did not get whole to the disk */
     uint64_t segment_size;
+    uint16_t owner;
     pthread_mutex_t lock;          /* the index, `first`, `next`, segments */
     struct segment_partition *partition;
     struct segment **segment;      /* ascending; the last is written to */

@@ -64,7 +64,7 @@ static void make_header(const struct segments *s, const struct segment *g, struc
 {
     buffer_u32(out, SEGMENT_MAGIC);
     buffer_u32(out, 0);
-    buffer_u32(out, SEGMENT_VERSION);
+    buffer_u32(out, SEGMENT_VERSION | (uint32_t)s->owner << 16);
     buffer_u32(out, s->log.partitions);
     buffer_u64(out, g->number);
     buffer_u64(out, g->first_group);
@@ -124,7 +124,7 @@ int segment_create(struct segments *s, uint64_t size_min, struct leat_error *err
 }
 
 /* Is there anything but zeros in the first bytes? A header that never got to the disk is all zero or torn. */
-static int check_header(struct segment *g, struct leat_error *err)
+static int check_header(const struct segments *s, struct segment *g, struct leat_error *err)
 {
     uint32_t partitions = g->size >= SEGMENT_HEADER ? load_u32(g->map + 12) : 0;
     uint64_t size = SEGMENT_HEADER + 8 * (uint64_t)partitions;
@@ -132,9 +132,12 @@ static int check_header(struct segment *g, struct leat_error *err)
     if (g->size < SEGMENT_HEADER || load_u32(g->map) != SEGMENT_MAGIC || size > g->size ||
         load_u32(g->map + 4) != crc32c(0, g->map + 8, size - 8) || load_u64(g->map + 16) != g->number)
         return leat_fail(err, LEAT_EAGAIN, "'%s': the header does not check out", g->path);
-    if (load_u32(g->map + 8) != SEGMENT_VERSION)
-        return leat_fail(err, LEAT_EFORMAT, "'%s' has format version %u, this program reads version %d", g->path,
-                         load_u32(g->map + 8), SEGMENT_VERSION);
+    uint32_t version = load_u32(g->map + 8) & UINT16_MAX, owner = load_u32(g->map + 8) >> 16;
+    if (version != SEGMENT_VERSION)
+        return leat_fail(err, LEAT_EFORMAT, "'%s' has format version %u, this program reads version %d", g->path, version, SEGMENT_VERSION);
+    if (owner != s->owner && owner != 0 && s->owner != 0)
+        return leat_fail(err, LEAT_ECORRUPT, "'%s' is a file of another log (of owner %u, but this one's is %u): put the files back where they were",
+                         g->path, owner, s->owner);
     g->first_group = load_u64(g->map + 24);
     return 0;
 }
@@ -155,7 +158,7 @@ int segment_open(struct segments *s, uint64_t number, struct segment **out, stru
         rv = segment_map(g, err);
     }
     if (rv == 0)
-        rv = check_header(g, err);
+        rv = check_header(s, g, err);
     if (rv != 0 && rv != LEAT_EAGAIN) {
         segment_free(g);
         return rv;

@@ -153,6 +153,7 @@ static bool read_state(const struct layout *l, struct look *k, struct leat_span 
     struct reader r = reader_of(bytes);
     uint8_t version = reader_u8(&r);
 
+    uint64_t number = reader_varint(&r);
     reader_varint(&r); /* epoch */
     *turn = k->turn = reader_varint(&r);
     reader_u64(&r); /* now */
@@ -171,7 +172,7 @@ static bool read_state(const struct layout *l, struct look *k, struct leat_span 
         if (i < layout_partitions(l))
             k->cursor[i] = cursor;
     }
-    return version == GROUP_STATE_VERSION && r.error == 0;
+    return version == GROUP_STATE_VERSION && number == k->group && r.error == 0;
 }
 
 static void tell_slots(const struct pstate_slot slot[2], const char *path, struct checkup *c)

@@ -15,7 +15,7 @@
 struct group;
 struct derive;
 
-enum { GROUP_STATE_VERSION = 2 }; /* of a group's state in its checkpoints */
+enum { GROUP_STATE_VERSION = 3 }; /* of a group's state in its checkpoints */
 
 struct group_config {
     const struct plan *plan;

@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "engine/derive.h"
+#include "engine/layout.h"
 #include "engine/retain.h"
 
 #include <stdio.h>
@@ -18,6 +19,7 @@ enum { REPLAY_BATCHES = 1024 };
 void group_state_save(const struct group *g, struct buffer *out)
 {
     buffer_u8(out, GROUP_STATE_VERSION);
+    buffer_varint(out, g->config.number);
     buffer_varint(out, g->epoch);
     buffer_varint(out, g->turn);
     buffer_u64(out, (uint64_t)g->now_us);
@@ -47,6 +49,10 @@ static int state_load(struct group *g, struct leat_span bytes, struct leat_error
     if (version != GROUP_STATE_VERSION)
         return leat_fail(err, LEAT_EFORMAT, "group %u: its checkpoint has state version %u, this program reads %d",
                          g->config.number, version, GROUP_STATE_VERSION);
+    uint64_t number = reader_varint(&r);
+    if (r.error == 0 && number != g->config.number)
+        return leat_fail(err, LEAT_ECORRUPT, "group %u: its view is that of group %llu: put the directories back where they were",
+                         g->config.number, (unsigned long long)number);
     g->epoch = reader_varint(&r);
     g->turn = reader_varint(&r);
     g->now_us = (int64_t)reader_u64(&r);
@@ -80,7 +86,8 @@ int group_state_position(struct leat_span state, uint64_t *turn, uint64_t *posit
     struct reader r = reader_of(state);
     uint8_t version = reader_u8(&r);
 
-    reader_varint(&r);
+    reader_varint(&r); /* number */
+    reader_varint(&r); /* epoch */
     *turn = reader_varint(&r);
     reader_u64(&r);
     *position = reader_varint(&r);
@@ -240,7 +247,7 @@ static int open_log(struct group *g, const char *name, uint32_t partitions, stru
 
     snprintf(path, sizeof(path), "%s/%s", g->config.directory, name);
     struct log_config config = {.directory = path, .partitions = partitions, .durability = g->config.durability,
-                                .segment_size = g->config.segment_size};
+                                .segment_size = g->config.segment_size, .owner = layout_owner(g->config.number, name)};
     return log_open(g->config.logs != NULL ? g->config.logs : ops, &config, out, err);
 }
 

@@ -238,13 +238,20 @@ void layout_path(const struct layout *l, uint32_t group, const char *name, char 
     snprintf(out, size, "%s/group-%03u%s%s", l->directory, group, name[0] != '\0' ? "/" : "", name);
 }
 
+uint16_t layout_owner(uint32_t group, const char *name)
+{
+    leat_assert(group < LIMIT_GROUPS);
+    return (uint16_t)(1 + 2 * group + (strcmp(name, "journal") == 0));
+}
+
 /* While its owner works, a file may go between its listing and its opening. */
 int layout_log(const struct layout *l, uint32_t group, const char *name, bool settled, struct log **out, struct leat_error *err)
 {
     char path[4096];
 
     layout_path(l, group, name, path, sizeof(path));
-    struct log_config config = {.directory = path, .durability = LEAT_PROCESS, .read_only = true, .settled = settled};
+    struct log_config config = {.directory = path, .durability = LEAT_PROCESS, .owner = layout_owner(group, name),
+                                .read_only = true, .settled = settled};
     int rv = log_open(&log_segments, &config, out, err);
     for (int i = 0; i < 3 && rv != 0 && !settled; i++)
         rv = log_open(&log_segments, &config, out, err);

@@ -134,7 +134,8 @@ static int copy_depots(struct rebuild *r, struct leat_error *err)
         char path[PATH];
 
         snprintf(path, sizeof(path), "%s/%s/group-%03u/depots", r->beside, r->from->module, i);
-        struct log_config config = {.directory = path, .partitions = r->from->depots * (r->from->tasks / r->groups)};
+        struct log_config config = {.directory = path, .partitions = r->from->depots * (r->from->tasks / r->groups),
+                                    .owner = layout_owner(i, "depots")};
         rv = log_open(&log_segments, &config, &r->to[i], err);
     }
     for (uint32_t i = 0; i < r->from->groups && rv == 0; i++)

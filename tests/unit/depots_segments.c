@@ -255,6 +255,25 @@ static void another_version_is_refused(void **state)
     file_remove_tree(f.directory, NULL);
 }
 
+static void another_owners_file_is_refused(void **state)
+{
+    struct leat_error err = {0};
+    struct fixture f;
+    struct log *l;
+
+    (void)state;
+    set_up(&f);
+    f.config.owner = 3;
+    fill(&f, GROUPS);
+    f.config.owner = 4;
+    assert_int_equal(log_open(&log_segments, &f.config, &l, &err), LEAT_ECORRUPT);
+    assert_non_null(strstr(err.text, f.file));
+    assert_non_null(strstr(err.text, "of owner 3, but this one's is 4"));
+    for (f.config.owner = 0; f.config.owner <= 3; f.config.owner += 3)
+        check(&f, GROUPS);
+    file_remove_tree(f.directory, NULL);
+}
+
 static void partitions_may_grow(void **state)
 {
     struct leat_error err = {0};
@@ -402,7 +421,7 @@ int main(void)
         cmocka_unit_test(a_missing_segment_is_reported),
         cmocka_unit_test(a_segment_that_was_being_made_is_dropped),
         cmocka_unit_test(a_damaged_header_is_reported),
-        cmocka_unit_test(another_version_is_refused),
+        cmocka_unit_test(another_version_is_refused), cmocka_unit_test(another_owners_file_is_refused),
         cmocka_unit_test(partitions_may_grow),
         cmocka_unit_test(runs_are_checked_while_they_are_trimmed),
         cmocka_unit_test(groups_larger_than_a_segment_fit),
