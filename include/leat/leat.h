@@ -4,9 +4,8 @@
 
 /* Leat: partitioned logs (depots), indexed views (PStates) and the topologies between them.
  *
- * Three kinds of readers use this header. Who writes a module needs the sections "Values",
- * "Modules" and "Inside a node". Who uses a module from a program needs "Values" and
- * "Clients". Everybody needs "Errors".
+ * Everybody needs leat/value.h, which comes with this header: errors and values. Who writes a module needs the sections
+ * "Modules", "Folds" and "Inside a node". Who uses a module from a program needs "Clients".
  *
  * Rules that hold everywhere:
  *  - Functions that can fail return 0 or a negative enum leat_code. Slow calls also fill a
@@ -16,203 +15,17 @@
  *  - Sizes are bytes unless the name says otherwise; times are microseconds (_us) or
  *    milliseconds (_ms); numbers in files are little-endian. */
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "leat/value.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-#if defined(__GNUC__)
-#define LEAT_API __attribute__((visibility("default")))
-#define LEAT_PRINTF(text, args) __attribute__((__format__(__printf__, text, args)))
-#else
-#define LEAT_API
-#define LEAT_PRINTF(text, args)
-#endif
-
 /* Version of this interface; a module carries the one it was compiled with. */
 #define LEAT_ABI 2
 
-/* ---- Errors ---------------------------------------------------------------------------- */
-
-/* Who must act on an error. */
-enum leat_class {
-    LEAT_CLASS_NONE,   /* success */
-    LEAT_CLASS_CALLER, /* the call itself is wrong: change it */
-    LEAT_CLASS_RETRY,  /* the same call may succeed later */
-    LEAT_CLASS_FATAL   /* the thing is broken: stop, look, repair */
-};
-
-/* One line an error: name, value, text, class. docs/OPERATIONS.md has the remedies. */
-#define LEAT_ERRORS(X)                                                                             \
-    X(LEAT_EINVAL, -1, "invalid argument", LEAT_CLASS_CALLER)                                      \
-    X(LEAT_ESCHEMA, -2, "does not fit the schema", LEAT_CLASS_CALLER)                              \
-    X(LEAT_ENOTFOUND, -3, "not found", LEAT_CLASS_CALLER)                                          \
-    X(LEAT_EEXISTS, -4, "exists already", LEAT_CLASS_CALLER)                                       \
-    X(LEAT_EMODULE, -5, "the module is not valid", LEAT_CLASS_CALLER)                              \
-    X(LEAT_EREJECTED, -6, "the row was rejected", LEAT_CLASS_CALLER)                               \
-    X(LEAT_ETRIMMED, -7, "the offset was trimmed away", LEAT_CLASS_CALLER)                         \
-    X(LEAT_ECANCELED, -8, "canceled", LEAT_CLASS_CALLER)                                           \
-    X(LEAT_ECLOSED, -9, "closed", LEAT_CLASS_CALLER)                                               \
-    X(LEAT_ELIMIT, -10, "a limit was passed", LEAT_CLASS_CALLER)                                   \
-    X(LEAT_EFULL, -11, "full for now", LEAT_CLASS_RETRY)                                           \
-    X(LEAT_EAGAIN, -12, "not there yet", LEAT_CLASS_RETRY)                                         \
-    X(LEAT_ETIMEOUT, -13, "the deadline passed", LEAT_CLASS_RETRY)                                 \
-    X(LEAT_EBUSY, -14, "in use by somebody else", LEAT_CLASS_RETRY)                                \
-    X(LEAT_ENOMEM, -15, "out of memory", LEAT_CLASS_RETRY)                                         \
-    X(LEAT_ENOSPACE, -16, "the disk is full", LEAT_CLASS_RETRY)                                    \
-    X(LEAT_EIO, -17, "the disk failed", LEAT_CLASS_FATAL)                                          \
-    X(LEAT_ECORRUPT, -18, "data on disk is damaged", LEAT_CLASS_FATAL)                             \
-    X(LEAT_EFORMAT, -19, "unknown format version", LEAT_CLASS_FATAL)                               \
-    X(LEAT_EINTERNAL, -20, "internal error", LEAT_CLASS_FATAL)
-
-enum leat_code {
-    LEAT_OK = 0,
-#define LEAT_ERROR_VALUE(name, value, text, class) name = value,
-    LEAT_ERRORS(LEAT_ERROR_VALUE)
-#undef LEAT_ERROR_VALUE
-    LEAT_END = 1 /* a scan has no further element; not an error */
-};
-
-/* A code and a sentence. text is empty on success. */
-struct leat_error {
-    int code;
-    char text[1024];
-};
-
-/* The name of a code ("LEAT_EINVAL"), its short text, and who must act. Never NULL. Any thread. */
-LEAT_API const char *leat_code_name(int code);
-/* What a code means, in a few words. */
-LEAT_API const char *leat_code_text(int code);
-/* Who must act on a code. */
-LEAT_API enum leat_class leat_code_class(int code);
-
-/* Fill err (may be NULL) with code and a sentence, and return code. Any thread. */
-LEAT_API int leat_fail(struct leat_error *err, int code, const char *format, ...) LEAT_PRINTF(3, 4);
-
 /* Version of the library as text, "0.1.0". */
 LEAT_API const char *leat_version(void);
-
-/* ---- Values ---------------------------------------------------------------------------- */
-
-/* Bytes with a length. Ownership is said where a span is used. */
-struct leat_span {
-    const void *base;
-    size_t size;
-};
-
-enum leat_type {
-    LEAT_NULL, /* the absent value of a nullable column ("str?") */
-    LEAT_BOOL,
-    LEAT_I64,
-    LEAT_U32,
-    LEAT_U64,
-    LEAT_F32,
-    LEAT_F64,
-    LEAT_STR,        /* UTF-8, not terminated */
-    LEAT_BYTES,
-    LEAT_ANY,        /* one MessagePack value */
-    LEAT_F32_VECTOR, /* f32[n]; count elements, 4 bytes each */
-    LEAT_F16_VECTOR, /* f16[n]; IEEE binary16, 2 bytes each */
-    LEAT_I8_VECTOR,  /* i8[n] */
-    LEAT_U8_VECTOR,  /* u8[n] */
-    LEAT_U32_VECTOR, /* u32[n] */
-    LEAT_BITS        /* bits[n]; n is a multiple of 8, n / 8 bytes */
-};
-
-/* One value. Spans are borrowed; from whom and until when is said by the call that gives it.
- * Vectors keep their bytes in as.bytes, at any alignment: read them with kernels or memcpy. */
-struct leat_value {
-    enum leat_type type;
-    uint32_t count; /* elements of a vector, bits of a LEAT_BITS, else 0 */
-    union {
-        bool b;                 /* LEAT_BOOL */
-        int64_t i;              /* LEAT_I64 */
-        uint64_t u;             /* LEAT_U32, LEAT_U64 */
-        double f;               /* LEAT_F32, LEAT_F64 */
-        struct leat_span bytes; /* LEAT_STR, LEAT_BYTES, LEAT_ANY and all vectors */
-    } as;
-};
-
-/* Several values: a path of keys into a PState, or the columns of a row. */
-struct leat_row {
-    const struct leat_value *value;
-    uint32_t count;
-};
-
-#define LEAT_ROW(...)                                                                              \
-    ((struct leat_row){(const struct leat_value[]){{LEAT_NULL, 0, {.u = 0}}, __VA_ARGS__} + 1,     \
-                       (uint32_t)(sizeof((const struct leat_value[]){{LEAT_NULL, 0, {.u = 0}},     \
-                                                                     __VA_ARGS__}) /               \
-                                  sizeof(struct leat_value)) -                                     \
-                           1})
-#define LEAT_KEYS(...) LEAT_ROW(__VA_ARGS__)
-
-/* Constructors. leat_str measures a terminated string; the bytes are borrowed as long as the value is used. */
-LEAT_API struct leat_value leat_null(void);
-/* True or false. */
-LEAT_API struct leat_value leat_bool(bool b);
-/* A signed number of 64 bits. */
-LEAT_API struct leat_value leat_i64(int64_t i);
-/* An unsigned number of 32 bits. */
-LEAT_API struct leat_value leat_u32(uint32_t u);
-/* An unsigned number of 64 bits. */
-LEAT_API struct leat_value leat_u64(uint64_t u);
-/* A binary32 number. */
-LEAT_API struct leat_value leat_f32(float f);
-/* A binary64 number. */
-LEAT_API struct leat_value leat_f64(double f);
-/* UTF-8 up to its terminating zero; borrowed. */
-LEAT_API struct leat_value leat_str(const char *text);
-/* UTF-8 of so many bytes; borrowed. */
-LEAT_API struct leat_value leat_str_n(const char *text, size_t size);
-/* Any bytes; borrowed. */
-LEAT_API struct leat_value leat_bytes(const void *base, size_t size);
-/* One MessagePack value; borrowed. */
-LEAT_API struct leat_value leat_any(const void *msgpack, size_t size);
-/* A vector of count elements of a vector type, from memory of any alignment. */
-LEAT_API struct leat_value leat_vector(enum leat_type type, const void *elements, uint32_t count);
-
-/* Bytes that count elements of a vector type take (bits: count / 8). 0 for other types. */
-LEAT_API size_t leat_vector_size(enum leat_type type, uint32_t count);
-
-/* A MessagePack value, read: a scalar, or an array or map with its elements (of a map: key, value, key, value). */
-enum leat_any_kind { LEAT_ANY_SCALAR, LEAT_ANY_ARRAY, LEAT_ANY_MAP };
-struct leat_any_item {
-    enum leat_any_kind kind;
-    uint32_t count;            /* elements of an array, pairs of a map */
-    struct leat_span elements; /* they follow one another; read them with leat_any_read */
-    struct leat_value value;   /* a scalar as LEAT_NULL, _BOOL, _I64 (_U64 only when it is too large), _F64, _STR or _BYTES;
-                                  what is no scalar, or an extension, as LEAT_ANY: all its bytes */
-};
-/* Read the value at the start of bytes, and move them behind it. Spans of *out point into them. LEAT_ESCHEMA: there is no
- * whole value within the limits (32 levels, 1,048,576 elements). Any bytes may be given. */
-LEAT_API int leat_any_read(struct leat_span *bytes, struct leat_any_item *out);
-
-/* One column of a batch. Fixed-size values lie one after another: bool 1 byte, u32 and f32 4,
- * i64, u64 and f64 8, vectors their size, the column's start 64-byte aligned. str, bytes and
- * any are struct leat_span each. Null rows have nulls[row] != 0 and zero data. */
-struct leat_column {
-    const char *name;
-    enum leat_type type;
-    bool nullable;
-    uint32_t count;       /* elements, for vectors */
-    uint32_t stride;      /* bytes from row to row */
-    const void *data;
-    const uint8_t *nulls; /* NULL when the column is not nullable */
-};
-
-/* Rows, by column. Borrowed until the run that got it returns, or as said. */
-struct leat_batch {
-    uint32_t rows;
-    uint32_t columns;
-    const struct leat_column *column;
-};
-
-/* The value at a row and column; spans in it are borrowed as long as the batch. */
-LEAT_API struct leat_value leat_at(const struct leat_batch *batch, uint32_t row, uint32_t column);
 
 /* ---- Modules --------------------------------------------------------------------------- */
 
@@ -244,13 +57,13 @@ struct leat_node {
     const char *args;             /* of the fold, "k=$top by=distance" */
     const char *emits;            /* schema of the rows that run emits; NULL: none */
     const char *into;             /* fold: a PState, or "reply" in a query; neither run nor fold: a depot */
-    /* A run in a stream, beside the turns: each row waits, durably, until a thread of its own runs the node over it (a batch
-     * of one) and the newest committed state. It reads PStates and leat_derived as a query does, and writes nothing;
-     * leat_ack_return does nothing, loops are counted anew behind it. What it emits, at most 16 MiB,
-     * comes into a turn that ends the waiting in the same commit: once in effect, though it may run again after a crash.
-     * Rows run in the order in which a group took them, but a turn may take what several emitted: what one leads to, the
-     * next may not see yet. PROCESSED does not wait for it. A row whose run fails, or whose results fail a turn, is a dead
-     * letter. */
+    /* A run in a stream, beside the turns: each row waits, durably, until a thread of its own runs the node over it (a
+     * batch of one) and the newest committed state. It reads PStates and leat_derived as a query does, and writes
+     * nothing; leat_ack_return does nothing, loops are counted anew behind it. What it emits, at most 16 MiB, comes
+     * into a turn that ends the waiting in the same commit: once in effect, though it may run again after a crash. Rows
+     * run in the order in which a group took them, but a turn may take what several emitted: what one leads to, the
+     * next may not see yet. PROCESSED does not wait for it. A row whose run fails, or whose results fail a turn, is a
+     * dead letter. */
     bool background;
 };
 
@@ -290,14 +103,14 @@ struct leat_option {
     const char *value; /* the default */
 };
 
-/* What queries want at hand in memory and PStates do not give: it follows from the PStates of a group alone, so the engine
- * makes it when the group opens and brings it forward behind each turn that wrote them. A version belongs to one state of the
- * PStates, and who reads gets both together. It never changes once it is made: a new version may share parts with the one
- * before. All of one group's calls come from one thread at a time; others read versions meanwhile.
+/* What queries want at hand in memory and PStates do not give: it follows from the PStates of a group alone, so the
+ * engine makes it when the group opens and brings it forward behind each turn that wrote them. A version belongs to one
+ * state of the PStates, and who reads gets both together. It never changes once it is made: a new version may share
+ * parts with the one before. All of one group's calls come from one thread at a time; others read versions meanwhile.
  *
- * Values of PStates that were read in build or apply may be pointed to: they stay where they are for as long as a version lives
- * in which their key did not change, when they take more than half a page (2,048 bytes; smaller ones share
- * a page with their neighbours, and move with them). */
+ * Values of PStates that were read in build or apply may be pointed to: they stay where they are for as long as a
+ * version lives in which their key did not change, when they take more than half a page (2,048 bytes; smaller ones
+ * share a page with their neighbours, and move with them). */
 struct leat_derivation; /* the committed state of a group that a version is made of */
 
 /* An element of a PState in .from that a turn wrote: once for each, in order of task, PState and key. */
@@ -309,11 +122,12 @@ struct leat_change {
 };
 
 struct leat_derive {
-    const char *from; /* PStates, "centroids, postings": each a leaf, rows<..>, set, or map or list of leaves or rows<..> */
+    /* PStates, "centroids, postings": each a leaf, rows<..>, set, or map or list of leaves or rows<..>. */
+    const char *from;
     /* Make the first version, while the module is launched. Both fail, too, by an error that sticks to a task. */
     int (*build)(struct leat_derivation *d, void **state, struct leat_error *err);
-    /* Make the next version; *state = old when these changes do not matter. The turn is acknowledged afterwards: be quick.
-     * An error is the module's end: it stops until it is launched again, and then builds. */
+    /* Make the next version; *state = old when these changes do not matter. The turn is acknowledged afterwards: be
+     * quick. An error is the module's end: it stops until it is launched again, and then builds. */
     int (*apply)(struct leat_derivation *d, void *old, const struct leat_change *change, uint32_t changes, void **state,
                  struct leat_error *err);
     /* Free a version: the oldest first, when nobody reads it any more. */
@@ -321,9 +135,10 @@ struct leat_derive {
 };
 
 /* A task of the group to read with leat_get and its like: numbers first, first + leat_group_count, ... below
- * leat_task_count are the group's. leat_alloc from it is until build or apply returns. Borrowed until then. */
+ * leat_task_count are the group's, others abort. leat_alloc from it is until build or apply returns. Borrowed until
+ * then. */
 LEAT_API struct leat_task *leat_derivation_task(struct leat_derivation *d, uint32_t task);
-/* The group's first task, whose number is the group's. */
+/* The group's first task, whose number is the group's. Borrowed until build or apply returns. */
 LEAT_API struct leat_task *leat_derivation_first(struct leat_derivation *d);
 
 /* A module is one constant value. Checked whole when it is launched; every mistake is reported with the
@@ -349,10 +164,10 @@ struct leat_module {
 #define TOPOLOGIES(...) ((const struct leat_topology[]){__VA_ARGS__, {.name = NULL}})
 #define NODES(...) .nodes = (const struct leat_node[]){__VA_ARGS__, {.name = NULL}}
 
-/* The value of an option as text or number, while the module opens or inside a node. A name the module does
- * not declare is a mistake in the module and aborts. Numbers were checked against the default's form. */
+/* The value of an option as text, while the module opens or inside a node; borrowed until the module is closed. A name
+ * the module does not declare is a mistake in the module and aborts, here and in the next two. */
 LEAT_API const char *leat_option_text(const struct leat_options *options, const char *name);
-/* An option as a whole number; 0 when it is none. */
+/* An option as a whole number; 0 when it is none. Where the default is a number, only numbers are let in. */
 LEAT_API int64_t leat_option_i64(const struct leat_options *options, const char *name);
 /* An option as a number; 0 when it is none. */
 LEAT_API double leat_option_f64(const struct leat_options *options, const char *name);
@@ -362,7 +177,7 @@ LEAT_API double leat_option_f64(const struct leat_options *options, const char *
 struct leat_fold_use; /* one use of a fold in a node: its arguments and column types */
 struct leat_sink;     /* growing bytes */
 
-/* Append to a sink. Failure sticks to it. */
+/* Append bytes (copied) to a sink. Failure sticks to it. */
 LEAT_API void leat_sink_put(struct leat_sink *sink, const void *bytes, size_t size);
 
 /* How a PState named in .into keeps what a fold makes. */
@@ -395,17 +210,23 @@ struct leat_fold {
     int (*finish)(const struct leat_fold_use *use, const void *state, struct leat_task *t);
 };
 
-/* What a fold may ask of its use: the text of an argument (NULL: not given), its columns (the key left out),
- * and the number of the column with a name (-1: none). Columns have no data, only types. prepare() asks for every
- * argument there is (at most 16): what it does not ask for is refused when the module is loaded. */
+/* The text of an argument, or NULL when it was not given. prepare() asks for every argument there is (at most 16): what
+ * it does not ask for is refused when the module is loaded. Borrowed until the module is closed (in prepare), else
+ * until the turn or request ends. */
 LEAT_API const char *leat_fold_argument(const struct leat_fold_use *use, const char *name);
+/* The columns that the fold sees: those of the rows that come to it, a key left out. They have names and types, no rows
+ * and no data. Borrowed as long as the use. */
 LEAT_API const struct leat_batch *leat_fold_columns(const struct leat_fold_use *use);
+/* The number of the column with a name among leat_fold_columns, or -1. */
 LEAT_API int leat_fold_column(const struct leat_fold_use *use, const char *name);
-/* A place for prepare() to keep its own parsed arguments: 128 zeroed bytes, 16-byte aligned. */
+/* A place for prepare() to keep its own parsed arguments: 128 zeroed bytes, 16-byte aligned. Borrowed as long as the
+ * use; read-only once prepare() returned, as threads share it. */
 LEAT_API void *leat_fold_memory(const struct leat_fold_use *use);
 /* Memory of the running turn or request, for a growing state. Never NULL: past the limit the error sticks and
  * the run fails afterwards; the memory given then is still good for size bytes. */
 LEAT_API void *leat_fold_alloc(const struct leat_fold_use *use, size_t size);
+/* Emit a row (copied) of the fold's result, of the schema that prepare() gave: the engine puts the key in front. Only
+ * from finish(), with its task; elsewhere it aborts. Errors stick to t. */
 LEAT_API void leat_fold_emit(struct leat_task *t, struct leat_row row);
 
 /* Folds that come with Leat. Arguments: of=COLUMN where one is needed (default: the first after the key).
@@ -428,7 +249,8 @@ LEAT_API extern const struct leat_fold leat_top_k;
 
 /* All of this runs on the thread that runs the node. PStates are named by their place in the module's list. */
 
-/* Emit a row that stems from row `from` of the batch in hand (its progress and its errors are tracked by it). */
+/* Emit a row (copied) that stems from row `from` of the batch in hand: its progress and its errors are tracked by it.
+ * LEAT_ESCHEMA sticks to t when it does not fit .emits. */
 LEAT_API void leat_emit(struct leat_task *t, uint32_t from, struct leat_row row);
 
 /* Refuse row `row` of the batch: it goes to the dead letters with the reason (copied), no work is undone.
@@ -443,34 +265,34 @@ LEAT_API void leat_ack_return(struct leat_task *t, uint32_t row, struct leat_val
 LEAT_API int64_t leat_now(const struct leat_task *t);
 /* 64 random bits from the task's seeded generator. */
 LEAT_API uint64_t leat_random(struct leat_task *t);
-/* This task's number and the module's number of tasks. */
+/* This task's number, from 0. */
 LEAT_API uint32_t leat_task_number(const struct leat_task *t);
-/* How many tasks the module has. */
+/* How many tasks the module has: a power of two, the same for as long as its data lives. */
 LEAT_API uint32_t leat_task_count(const struct leat_task *t);
-/* The group of this task, and the module's number of groups: task & (groups - 1). What tasks of one group do in a turn is
- * committed at once. */
+/* The number of this task's group: task & (groups - 1). What tasks of one group do in a turn is committed at once. */
 LEAT_API uint32_t leat_group(const struct leat_task *t);
+/* How many groups the module has: a power of two up to the number of tasks. */
 LEAT_API uint32_t leat_group_count(const struct leat_task *t);
-/* The task that owns a key. The same everywhere, also in clients: xxh3_64(key) & (tasks - 1). */
+/* The number of the task that owns a key. The same everywhere, also in clients: xxh3_64(key) & (tasks - 1). */
 LEAT_API uint32_t leat_task_of(uint32_t tasks, const struct leat_value *key);
 /* The hash behind leat_task_of: xxh3_64 of the value's bytes. It never changes: it may be stored. */
 LEAT_API uint64_t leat_hash(const struct leat_value *value);
-/* What the module's open() made, and the options. */
+/* What the module's open() made; NULL without one. Read-only; borrowed until the module is closed. */
 LEAT_API void *leat_state(const struct leat_task *t);
 /* The module's options; borrowed until it is closed. */
 LEAT_API const struct leat_options *leat_options(const struct leat_task *t);
-/* The request of a query: one row. Borrowed until the request ends. */
+/* The request of a query: one row. Borrowed until the request ends. Aborts outside of queries. */
 LEAT_API const struct leat_batch *leat_request(const struct leat_task *t);
-/* What the module derives from this task's group. In a stream: as committed before the turn, whatever it has written. In a
- * query or background node: of the very snapshot that it reads. NULL: the error sticks to t. Borrowed until the turn,
- * request or run ends. Aborts where the module derives nothing, and with tasks of views. */
+/* What the module derives from this task's group. In a stream: as committed before the turn, whatever it has written.
+ * In a query or background node: of the very snapshot that it reads. NULL: the error sticks to t. Borrowed until the
+ * turn, request or run ends. Aborts where the module derives nothing, and with tasks of views. */
 LEAT_API const void *leat_derived(const struct leat_task *t);
 /* Memory until the turn or request ends; aligned to 64. Never NULL: past the limit the error sticks to t. */
 LEAT_API void *leat_alloc(struct leat_task *t, size_t size);
 /* Queries: memory of this request, node and task, zeroed the first time; the same afterwards. */
 LEAT_API void *leat_scratch(struct leat_task *t, size_t size);
-/* Queries: memory of this request and node for all tasks that run on this machine, one after another; zeroed the first time. Only
- * for what makes work less, as a bound that others found: on several machines each has its own. */
+/* Queries: memory of this request and node for all tasks that run on this machine, one after another; zeroed the first
+ * time. Only for what makes work less, as a bound that others found: on several machines each has its own. */
 LEAT_API void *leat_shared(struct leat_task *t, size_t size);
 /* Make the run fail with a code and a sentence (the first one stays), and return code. */
 LEAT_API int leat_task_fail(struct leat_task *t, int code, const char *format, ...) LEAT_PRINTF(3, 4);
@@ -482,25 +304,30 @@ LEAT_API int leat_task_error(const struct leat_task *t);
 /* Set what keys lead to. row: the fields of a struct leaf, the one value of another leaf, nothing for the
  * element of a set. Missing collections on the way are made; in a list of collections only the one behind the last. */
 LEAT_API void leat_put(struct leat_task *t, uint32_t pstate, struct leat_row keys, struct leat_row row);
-/* Remove a leaf, an element, or a whole collection (unlinked at once, swept later). Absent: nothing happens. Without keys:
- * the elements of a map or set at the PState's top, each in this turn, so that no more of them go than a batch holds
- * (64 MiB); what may be large and is to go at once is kept one level down. */
+/* Remove a leaf, an element, or a whole collection (unlinked at once, swept later). Absent: nothing happens. Without
+ * keys: the elements of a map or set at the PState's top, each in this turn, so that no more of them go than a batch
+ * holds (64 MiB); what may be large and is to go at once is kept one level down. */
 LEAT_API void leat_delete(struct leat_task *t, uint32_t pstate, struct leat_row keys);
 /* Add one value to the end of a list<..>; *index (may be NULL) is its place. */
-LEAT_API void leat_push(struct leat_task *t, uint32_t pstate, struct leat_row keys, struct leat_row row, uint64_t *index);
-/* Packed rows: append one, its number in *number; replace one; remove the last one.
- * keys lead to the rows<..>; row: the fields of one row. */
+LEAT_API void leat_push(struct leat_task *t, uint32_t pstate, struct leat_row keys, struct leat_row row,
+                        uint64_t *index);
+/* Packed rows: keys lead to the rows<..>, row is the fields of one row (copied), numbers count from 0.
+ * LEAT_ESCHEMA sticks to t when either does not fit. */
+
+/* Append a row, and make the rows<..> when they are absent. *number (may be NULL) is its number. */
 LEAT_API void leat_rows_append(struct leat_task *t, uint32_t pstate, struct leat_row keys, struct leat_row row,
                                uint64_t *number);
+/* Replace the row with a number. LEAT_ENOTFOUND sticks to t when there is none. */
 LEAT_API void leat_rows_replace(struct leat_task *t, uint32_t pstate, struct leat_row keys, uint64_t number,
                                 struct leat_row row);
+/* Remove the row with the highest number. LEAT_ENOTFOUND sticks to t when there is none. */
 LEAT_API void leat_rows_remove_last(struct leat_task *t, uint32_t pstate, struct leat_row keys);
 
 /* -- reading: also with a task of leat_view_task() -- */
 
 /* What keys lead to. out: one value for each field of a struct leaf, else one; at most `fields` are filled.
  * Set elements fill none: 0 says the element is there. 0, LEAT_ENOTFOUND, or an error (which also sticks).
- * Borrowed until the task's next write, or the end of the turn or request. */
+ * Borrowed until the task's next write, or the end of the turn or request; in a view until it is closed. */
 LEAT_API int leat_get(struct leat_task *t, uint32_t pstate, struct leat_row keys, struct leat_value *out,
                       uint32_t fields);
 
@@ -517,14 +344,14 @@ struct leat_range {
 struct leat_scan;
 
 /* Walk the elements of the map, set or list that keys lead to (no keys: the PState itself). An absent
- * collection has no elements. *out is borrowed until leat_scan_close or the end of the turn or request, which
- * closes it. The task must not write the PState meanwhile. */
+ * collection has no elements. range NULL: all zero. *out is borrowed until leat_scan_close or the end of the turn or
+ * request, which closes it. The task must not write the PState meanwhile. */
 LEAT_API int leat_scan_open(struct leat_task *t, uint32_t pstate, struct leat_row keys, const struct leat_range *range,
                             struct leat_scan **out);
 /* The next element: its key (list: its index as u64) and, for leaves, its fields (at most `fields`; a nested
  * collection fills none). 0, LEAT_END, or an error. Borrowed until the next call. */
 LEAT_API int leat_scan_next(struct leat_scan *scan, struct leat_value *key, struct leat_value *out, uint32_t fields);
-/* End a scan; what it gave is valid no more. */
+/* End a scan; what it gave is valid no more. NULL is fine. */
 LEAT_API void leat_scan_close(struct leat_scan *scan);
 
 /* The number of elements of the collection that keys lead to. Walks them: O(n), lists and rows O(1). */
@@ -545,7 +372,8 @@ struct leat_block {
  * Borrowed as leat_get's values. Walk all: number += block.rows. */
 LEAT_API int leat_rows_block(struct leat_task *t, uint32_t pstate, struct leat_row keys, uint64_t number,
                              struct leat_block *out);
-/* Pointers to count rows by ascending number, in one walk over the blocks: one lookup a block, not a row. */
+/* Pointers to count rows by ascending number, in one walk over the blocks: one lookup a block, not a row.
+ * LEAT_ENOTFOUND (it does not stick) when one is not there. Borrowed as leat_get's values. */
 LEAT_API int leat_rows_pointers(struct leat_task *t, uint32_t pstate, struct leat_row keys, const uint32_t *numbers,
                                 uint32_t count, const void **out);
 /* Byte offset of a field of a packed row. Aborts on a PState without packed rows or such field. */
@@ -576,27 +404,29 @@ struct leat_config {
 };
 
 /* Open a directory, or make one. Locked against a second process (LEAT_EBUSY names its pid).
- * config NULL: all zero but create. *out must be closed. */
+ * config (copied) NULL: all zero but create. *out must be closed. After an error there is nothing to close. */
 LEAT_API int leat_open(const char *directory, const struct leat_config *config, struct leat **out,
                        struct leat_error *err);
-/* Finish the turns under way, take a checkpoint, free everything. All handles of it die. Any one thread. */
+/* Finish the turns under way, take a checkpoint, free everything. Queries that wait are answered before. All handles of
+ * it die; views must be closed before. NULL is fine. Any one thread. */
 LEAT_API void leat_close(struct leat *l);
 
 struct leat_launch {
-    uint32_t tasks;                   /* power of two, fixed at the first launch; 0: 64 or what it is */
-    uint32_t groups;                  /* power of two up to tasks; 0: cores rounded down, or what it is */
+    uint32_t tasks;                    /* power of two, fixed at the first launch; 0: 64 or what it is */
+    uint32_t groups;                   /* power of two up to tasks; 0: cores rounded down, or what it is */
     const struct leat_option *options; /* ended by a zero row; NULL: defaults, or what they are */
-    const struct leat_option *retain;  /* by depot, "*" for all, as in leat_depot_declaration; holds until it is said otherwise;
-                                          ended by a zero row; NULL: as declared, or what it is */
+    /* By depot, "*" for all, as in leat_depot_declaration; holds until it is said otherwise; ended by a zero row; NULL:
+     * as declared, or what it is. */
+    const struct leat_option *retain;
 };
 
-/* Launch a module, or go on with it: logs are replayed, turns begin. The module must outlive l.
- * LEAT_EMODULE with a sentence for every mistake in it; LEAT_EEXISTS when tasks, groups or schemas differ
- * from what the directory holds. */
+/* Launch a module, or go on with it: logs are replayed, turns begin. The module must outlive l; launch (copied) NULL:
+ * all zero. LEAT_EMODULE with a sentence for every mistake in it; LEAT_EEXISTS when tasks, groups or schemas differ
+ * from what the directory holds, or it runs already. After an error the module does not run. */
 LEAT_API int leat_launch(struct leat *l, const struct leat_module *module, const struct leat_launch *launch,
                          struct leat_error *err);
-/* Check a module without running it; options as in leat_launch. others: modules whose depots it may read, with their default
- * options, ended by NULL; NULL: none. */
+/* Check a module without running it; options as in leat_launch. others: modules whose depots it may read, with their
+ * default options, ended by NULL; NULL: none. LEAT_EMODULE. */
 LEAT_API int leat_check(const struct leat_module *module, const struct leat_module *const *others,
                         const struct leat_option *options, struct leat_error *err);
 
@@ -609,19 +439,21 @@ enum leat_ack {
     LEAT_NONE       /* taken into memory */
 };
 
-/* A depot by names. Borrowed until l closes. Appends may come from any thread. */
+/* A depot by names; LEAT_ENOTFOUND. Borrowed until l closes. It may be used from any thread. */
 LEAT_API int leat_depot_find(struct leat *l, const char *module, const char *depot, struct leat_depot **out,
                              struct leat_error *err);
 /* How many partitions a depot has: one for each task. */
 LEAT_API uint32_t leat_depot_partitions(const struct leat_depot *d);
-/* The depot's columns (no data). Borrowed as d. */
+/* The depot's columns (no rows, no data). Borrowed as d. */
 LEAT_API const struct leat_batch *leat_depot_columns(const struct leat_depot *d);
 
-/* Rows for one append. Reusable after leat_rows_clear. One thread at a time. */
+/* Rows for one append, none at first. Free them with leat_rows_free. One thread at a time. */
 LEAT_API int leat_rows_new(struct leat_depot *d, struct leat_rows **out);
 /* Free rows; NULL is fine. */
 LEAT_API void leat_rows_free(struct leat_rows *rows);
+/* Drop all rows, and keep the memory for the next append. Any time: an append has copied them when its call returns. */
 LEAT_API void leat_rows_clear(struct leat_rows *rows);
+/* How many rows were added since they were made or cleared. */
 LEAT_API uint32_t leat_rows_count(const struct leat_rows *rows);
 /* Check one row against the schema and add it (copied). LEAT_ESCHEMA names the column, LEAT_ELIMIT: more than 64 MiB or
  * 4,194,304 rows; nothing is added then. */
@@ -645,6 +477,7 @@ struct leat_receipt {
     const struct leat_value *value; /* borrowed until leat_receipt_fini */
     void *memory;
 };
+/* Free what leat_append put into a receipt, and zero it. A zeroed receipt is fine. */
 LEAT_API void leat_receipt_fini(struct leat_receipt *receipt);
 
 /* Append rows (copied) and wait for the ack. how NULL: all zero. receipt may be NULL, else leat_receipt_fini it
@@ -652,12 +485,16 @@ LEAT_API void leat_receipt_fini(struct leat_receipt *receipt);
 LEAT_API int leat_append(struct leat_depot *d, const struct leat_rows *rows, const struct leat_append *how,
                          struct leat_receipt *receipt, struct leat_error *err);
 
-/* The same without waiting. done is called once, on a thread of the engine, with a code and, on success, a
- * receipt borrowed for the call; it must not block. LEAT_EFULL there: too much is under way; LEAT_ENOSPACE: the disk
- * is full; append again later. Until then later rows of the same session are refused with LEAT_EAGAIN: they would make
- * the refused ones look like repeats. All that was refused must be appended again, in order, best one after another;
- * whoever gives a row up begins another session. */
+/* How an append of leat_append_start ended: a code and, on success, a receipt borrowed for the call (NULL otherwise).
+ * It must not block. */
 typedef void leat_append_done(void *context, int code, const struct leat_receipt *receipt);
+/* The same without waiting, however long the ack takes. rows and how are copied. 0: done is called once, on a thread of
+ * the engine, or before this returns. An error (the call is wrong, or the module has stopped): nothing was appended and
+ * done is not called.
+ *
+ * LEAT_EFULL in done: too much is under way; LEAT_ENOSPACE: the disk is full; append again later. Until then later rows
+ * of the same session are refused with LEAT_EAGAIN: they would make the refused ones look like repeats. All that was
+ * refused must be appended again, in order, best one after another; whoever gives a row up begins another session. */
 LEAT_API int leat_append_start(struct leat_depot *d, const struct leat_rows *rows, const struct leat_append *how,
                                leat_append_done *done, void *context, struct leat_error *err);
 
@@ -665,31 +502,37 @@ LEAT_API int leat_append_start(struct leat_depot *d, const struct leat_rows *row
  * W rows under way resumes W rows before it: repeats are dropped. */
 LEAT_API int leat_depot_session(struct leat_depot *d, uint64_t session, uint64_t *high);
 
-/* First readable offset and the one after the last, and up to where all effects are committed. */
+/* How far a partition reaches. */
 struct leat_bounds {
-    uint64_t first;
-    uint64_t next;
-    uint64_t processed;
+    uint64_t first;     /* the first readable offset */
+    uint64_t next;      /* the one behind the last */
+    uint64_t processed; /* all effects of what lies before, in the depot's own module, are committed */
 };
+/* The bounds of a partition as they are now: they may move on at once. LEAT_EINVAL: there is no such partition. */
 LEAT_API int leat_depot_bounds(struct leat_depot *d, uint32_t partition, struct leat_bounds *out);
 
-/* One stored record as leat_depot_read gives it. */
+/* One stored record. */
 struct leat_record {
     uint64_t offset;
-    int64_t time_us;
-    uint64_t session;
+    int64_t time_us;  /* when it was appended */
+    uint64_t session; /* 0: it has neither session nor sequence */
     uint64_t sequence;
 };
-/* Read records from an offset on, at most max, calling each(context, record, one-row batch). Both are borrowed
- * for the call; a non-zero return stops and is returned. *next (may be NULL) is where to go on. LEAT_ETRIMMED: the records
- * at the offset are gone; *next is the first that is there. */
+/* What leat_depot_read gives each record to, with its row in a batch of one. Both are borrowed for the call. Not 0:
+ * read no more. */
 typedef int leat_record_each(void *context, const struct leat_record *record, const struct leat_batch *row);
+/* Give each the records of a partition from an offset on, at most max, on this thread. 0 also when there are fewer, or
+ * none yet; what each returns that is not 0 is returned. *next (may be NULL) is where to go on: behind the last record
+ * that was given. LEAT_ETRIMMED: the records at the offset are gone; *next is the first that is there. LEAT_EINVAL:
+ * there is no such partition. */
 LEAT_API int leat_depot_read(struct leat_depot *d, uint32_t partition, uint64_t offset, uint32_t max,
                              leat_record_each *each, void *context, uint64_t *next, struct leat_error *err);
 
-/* Wait until everything appended before the call is PROCESSED, in all modules. LEAT_ETIMEOUT. */
+/* Wait until everything appended before the call is PROCESSED, in all modules. LEAT_ETIMEOUT, or what stopped a
+ * module. */
 LEAT_API int leat_wait(struct leat *l, uint32_t timeout_ms, struct leat_error *err);
-/* Wait until there is nothing to do in any module: also what topologies append, and what background nodes do. LEAT_ETIMEOUT. */
+/* Wait until there is nothing to do in any module: also what topologies append, and what background nodes do. Errors as
+ * leat_wait. */
 LEAT_API int leat_wait_idle(struct leat *l, uint32_t timeout_ms, struct leat_error *err);
 
 /* ---- Backups, from any process ---- */
@@ -702,19 +545,21 @@ struct leat_backup {
     void *context;
 };
 
-/* Copy a data directory into a new folder of the directory `to` (made when absent), named by the time; while other threads or
- * processes work in it, too: they go on, only their checkpoints wait. The copy is of one moment over all modules and groups, after
- * the call began, and opens like the directory after a crash: all that was acknowledged before is there. Files that the
- * newest backup in `to` has already are linked. name (may be NULL): the folder's. how may be NULL. An error leaves no backup. */
+/* Copy a data directory into a new folder of the directory `to` (made when absent), named by the time; while other
+ * threads or processes work in it, too: they go on, only their checkpoints wait. The copy is of one moment over all
+ * modules and groups, after the call began, and opens like the directory after a crash: all that was acknowledged
+ * before is there. Files that the newest backup in `to` has already are linked. name (may be NULL): the folder's. how
+ * may be NULL. An error leaves no backup. */
 LEAT_API int leat_backup(const char *directory, const char *to, const struct leat_backup *how, char name[64],
                          struct leat_error *err);
 /* Copy a backup (name NULL: the newest) into a directory that is not there or empty, checking every byte against the
- * manifest. LEAT_ECORRUPT, LEAT_ENOTFOUND, LEAT_EEXISTS: then there is no directory afterwards, as before. how (may be NULL):
- * its rate and progress count. */
+ * manifest. LEAT_ECORRUPT, LEAT_ENOTFOUND, LEAT_EEXISTS: then there is no directory afterwards, as before. how (may be
+ * NULL): its rate and progress count. */
 LEAT_API int leat_restore(const char *backups, const char *name, const char *directory, const struct leat_backup *how,
                           struct leat_error *err);
-/* Read every byte of a backup (name NULL: the newest) and check it against the manifest, without restoring. LEAT_ECORRUPT: the
- * sentence names the first file that does not check out, and says how many do not. how as for leat_restore. */
+/* Read every byte of a backup (name NULL: the newest) and check it against the manifest, without restoring.
+ * LEAT_ECORRUPT: the sentence names the first file that does not check out, and says how many do not. how as for
+ * leat_restore. */
 LEAT_API int leat_verify(const char *backups, const char *name, const struct leat_backup *how, struct leat_error *err);
 
 /* ---- Rebuilding ---- */
@@ -723,16 +568,17 @@ struct leat_rebuild {
     const struct leat_option *options; /* over those that hold; ended by a zero row; NULL: as they are */
     uint32_t groups;                   /* 0: as many as there are */
     bool partial;                      /* go on although records were trimmed */
-    /* Records "copied" into the directory beside, at its end of those that clients appended; then "processed". NULL: none. */
+    /* Records "copied" into the directory beside, at its end of those that clients appended; then "processed". NULL:
+     * none. */
     void (*progress)(void *context, const char *doing, uint64_t done, uint64_t all);
     void *context;
 };
 
-/* Make all PStates of a module again from its depots, perhaps with other options or other code: what clients appended is
- * processed from its beginning in a directory beside, which then takes the place of the old one at once. Nobody may have the
- * directory open (LEAT_EBUSY). Schemas of depots stay; times, sessions and, in depots that only clients append to, offsets
- * too. What topologies appended, ticks and dead letters come anew. LEAT_ETRIMMED: unless partial. An error leaves all as
- * it was. */
+/* Make all PStates of a module again from its depots, perhaps with other options or other code: what clients appended
+ * is processed from its beginning in a directory beside, which then takes the place of the old one at once. Nobody may
+ * have the directory open (LEAT_EBUSY). Schemas of depots stay; times, sessions and, in depots that only clients append
+ * to, offsets too. What topologies appended, ticks and dead letters come anew. LEAT_ETRIMMED: unless partial. An error
+ * leaves all as it was. */
 LEAT_API int leat_rebuild(const char *directory, const struct leat_module *module, const struct leat_rebuild *how,
                           struct leat_error *err);
 
@@ -742,14 +588,17 @@ LEAT_API int leat_rebuild(const char *directory, const struct leat_module *modul
  * it short. When the first snapshot is older than view_limit_ms of struct leat_config, all are given up: reads answer
  * LEAT_ETIMEOUT from then on, and what was borrowed is not what it was. Close it then, and open another one. */
 LEAT_API int leat_view_open(struct leat *l, const char *module, struct leat_view **out, struct leat_error *err);
+/* Give the snapshots back and free the view, before l closes; its tasks and what was read are valid no more. NULL is
+ * fine. */
 LEAT_API void leat_view_close(struct leat_view *v);
 /* The number of a PState by name; LEAT_ENOTFOUND. */
 LEAT_API int leat_view_pstate(const struct leat_view *v, const char *name, uint32_t *out);
+/* How many tasks the view's module has: leat_view_task takes numbers below it. */
 LEAT_API uint32_t leat_view_tasks(const struct leat_view *v);
-/* A task to read with leat_get, leat_scan_open, leat_size, leat_rows_block. Borrowed until the view closes or
- * leat_view_task is called again. */
+/* A task to read with leat_get, leat_scan_open, leat_size, leat_rows_block. Borrowed until the view closes or this or
+ * leat_view_owner is called again. Aborts when there is no such task. */
 LEAT_API struct leat_task *leat_view_task(struct leat_view *v, uint32_t task);
-/* The task that owns a key. */
+/* The task that owns a key, as leat_view_task gives it. */
 LEAT_API struct leat_task *leat_view_owner(struct leat_view *v, const struct leat_value *key);
 
 /* -- queries -- */
@@ -757,20 +606,28 @@ LEAT_API struct leat_task *leat_view_owner(struct leat_view *v, const struct lea
 struct leat_query {
     uint32_t timeout_ms;    /* 0: 10,000; waiting for a query thread counts */
     size_t memory_max;      /* of the request; 0: 256 MiB */
-    const bool *cancel;     /* set it to true to cancel; may be NULL */
+    const bool *cancel;     /* set it to true to cancel; may be NULL; borrowed until the query ends */
 };
 
-/* Run a query topology. The blocking form runs on the caller's thread. how NULL: all zero.
- * *out must be freed with leat_result_free. */
+/* Run a query topology on the caller's thread, any one. how NULL: all zero. *out must be freed with leat_result_free;
+ * after an error there is none. LEAT_ENOTFOUND: no such module or query, LEAT_EINVAL: a stream, LEAT_ESCHEMA: the
+ * request does not fit, LEAT_ETIMEOUT, LEAT_ECANCELED, LEAT_ELIMIT: memory_max was passed; or what a node failed
+ * with. */
 LEAT_API int leat_query(struct leat *l, const char *module, const char *query, struct leat_row request,
                         const struct leat_query *how, struct leat_result **out, struct leat_error *err);
-/* The same on the query threads. done is called once with a code and, on success, a result (taken by done). */
+/* How a query of leat_query_start ended: a code, its sentence (borrowed for the call) and, on success, a result, which
+ * is done's to free (NULL otherwise). While it runs its query thread answers nobody else. */
 typedef void leat_query_done(void *context, int code, const struct leat_error *err, struct leat_result *result);
+/* The same on the query threads. request and how are copied, but not what how->cancel points to. 0: done is called
+ * once, on a query thread; at the latest leat_close waits for it. An error: done is not called. Errors before are those
+ * of the names and the request, LEAT_EFULL: 4,096 queries wait already, LEAT_ECLOSED and LEAT_ENOMEM: there are no
+ * query threads any more, or never were. */
 LEAT_API int leat_query_start(struct leat *l, const char *module, const char *query, struct leat_row request,
                               const struct leat_query *how, leat_query_done *done, void *context,
                               struct leat_error *err);
-/* The rows of the answer. Borrowed until leat_result_free. */
+/* The rows of the answer. Borrowed until leat_result_free, names of columns until l closes. */
 LEAT_API const struct leat_batch *leat_result_rows(const struct leat_result *result);
+/* Free a result; its rows are valid no more. NULL is fine. Any thread. */
 LEAT_API void leat_result_free(struct leat_result *result);
 
 /* -- statistics -- */
@@ -786,8 +643,10 @@ struct leat_stat {
     uint64_t count;     /* histogram */
     double sum, p50, p90, p99, max;
 };
-/* Call each for every figure. Strings are borrowed for the call. Any thread. */
+/* What leat_stats gives each figure to. It and its strings are borrowed for the call. */
 typedef void leat_stat_each(void *context, const struct leat_stat *stat);
+/* Call each for every figure of the node and its modules, on this thread, while they go on: figures are of now one by
+ * one, not all of one moment. docs/OPERATIONS.md says what they mean. Any thread. */
 LEAT_API void leat_stats(struct leat *l, leat_stat_each *each, void *context);
 
 #ifdef __cplusplus

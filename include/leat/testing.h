@@ -2,8 +2,8 @@
 #ifndef LEAT_TESTING_H
 #define LEAT_TESTING_H
 
-/* A whole cluster in one process and one thread, for tests of modules: nothing happens but what the test asks for, in an
- * order that a seed decides. The engine, its files and its protocols are those of production.
+/* A whole cluster in one process and one thread, for tests of modules: nothing happens but what the test asks for, in
+ * an order that a seed decides. The engine, its files and its protocols are those of production.
  *
  *     struct leat_test_config config = {.module = &my_module, .tasks = 8, .groups = 4, .memory = true, .seed = 1};
  *     leat_test_open(&config, &t, &err);
@@ -31,13 +31,14 @@ struct leat_test_config {
     bool memory;                       /* logs in memory: quick, but a crash loses everything */
     uint64_t seed;                     /* order of steps, sizes of turns, ids */
     uint32_t cut_rows;                 /* not 0: turns of 1 to so many rows, at random */
-    uint64_t checkpoint_bytes;         /* not 0: a checkpoint whenever about so much was written; else as in production */
+    uint64_t checkpoint_bytes;         /* not 0: a checkpoint when about so much was written; else as in production */
     bool force_hops;                   /* every hop between tasks goes through the journal and is read from there */
 };
 
-/* *t must be closed. Errors as leat_open and leat_launch. */
+/* Make a cluster and launch the module. *t must be closed; after an error there is none. One at a time in a process.
+ * config is copied, what it points to must outlive t. Errors as leat_open and leat_launch. */
 LEAT_API int leat_test_open(const struct leat_test_config *config, struct leat_test **t, struct leat_error *err);
-/* Stop in order, free, and remove a temporary directory. */
+/* Stop in order, free, and remove a temporary directory. NULL is fine. */
 LEAT_API void leat_test_close(struct leat_test *t);
 
 /* The node, for views, queries, depots. Borrowed until close or restart. Appends through it must not ask for
@@ -50,16 +51,20 @@ LEAT_API int leat_test_append_once(struct leat_test *t, const char *depot, struc
                                    uint64_t sequence, struct leat_error *err);
 /* Let groups take turns, in an order by the seed, until all effects of all appends are committed everywhere, and
  * background nodes, which run in these steps, have nothing to do.
- * LEAT_ECANCELED: a crash that was asked for happened, now or before; go on with leat_test_restart, or _restart_group. */
+ * LEAT_ECANCELED: a crash that was asked for happened, now or before; go on with leat_test_restart, or
+ * _restart_group. */
 LEAT_API int leat_test_run(struct leat_test *t, struct leat_error *err);
-/* One step of one group, by the seed, of those that did not crash. 1: it did something, 0: it had nothing to do; errors as leat_test_run. */
+/* One step of one group, by the seed. 1: it did something, 0: it had nothing to do, or has crashed before; errors as
+ * leat_test_run. */
 LEAT_API int leat_test_step(struct leat_test *t, struct leat_error *err);
 
 /* Names of the points where a group can crash, ended by NULL. */
 LEAT_API const char *const *leat_test_points(void);
-/* Crash at a point when it is passed for the `after`-th time from now (1: the next), also by a restart. point NULL: not any more. */
+/* Crash at a point (borrowed until then) when it is passed for the `after`-th time from now (1: the next), also by a
+ * restart. point NULL: not any more. */
 LEAT_API void leat_test_crash_at(struct leat_test *t, const char *point, uint32_t after);
-/* Drop everything as a crash would, and open it again. Not with memory. LEAT_ECANCELED: it crashed again; call it again. */
+/* Drop everything as a crash would, and open it again: all handles of the node die. Not with memory. LEAT_ECANCELED: it
+ * crashed again; call it again. */
 LEAT_API int leat_test_restart(struct leat_test *t, struct leat_error *err);
 /* The same for the group alone that crashed, while all others live on. Views that saw it must be closed. */
 LEAT_API int leat_test_restart_group(struct leat_test *t, struct leat_error *err);

@@ -110,18 +110,15 @@ def check_headers(root, _):
 
 
 def check_comments(root, _):
-    """Every public function has a comment above it, or above the block of functions it stands in."""
+    """Every public function has a comment of its own, directly above it."""
     for file in c_files(root):
         if not file.startswith('include/'):
             continue
-        covered = False
+        above = ''
         for number, line in enumerate(lines_of(root, file), 1):
-            if not line.strip():
-                covered = False
-            elif line.rstrip().endswith('*/') or line.startswith(('/*', ' *')):
-                covered = True
-            elif re.match(r'^LEAT_API\b', line) and not covered:
+            if re.match(r'^LEAT_API\b.*\(', line) and not above.endswith('*/'):
                 yield f'{file}:{number}: public function without a comment: {line.strip()[:60]}'
+            above = line.rstrip()
 
 
 def check_exports(_, library):

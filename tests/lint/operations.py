@@ -104,10 +104,10 @@ def check_options(root, table):
 
 
 def check_errors(root, table):
-    header = read(root, 'include', 'leat', 'leat.h')
+    header = read(root, 'include', 'leat', 'value.h')
     errors = re.findall(r'X\((LEAT_E\w+), -\d+, "[^"]*", LEAT_CLASS_(\w+)\)', header)
     if len(errors) < 20:
-        yield 'leat.h: its errors are not understood any more'
+        yield 'value.h: its errors are not understood any more'
     for name, of in errors:
         cells = table.get(name)
         if not cells:
@@ -117,7 +117,7 @@ def check_errors(root, table):
         elif len(cells) < 2 or len(cells[1]) < 10:
             yield f'{name} has no remedy'
     if [name for name, _ in errors] != list(table):
-        yield 'the errors of the table are not those of leat.h, in their order'
+        yield 'the errors of the table are not those of value.h, in their order'
 
 
 def main():
