@@ -18,7 +18,7 @@ const struct bench bench_table[] = {
     {"word_count", "words a second to the frontier", bench_words},
     {"query", "queries that touch one task, and all", bench_query},
     {"restart", "opening a directory after a clean stop and after a kill", bench_restart},
-    {"lsh", "vectors: ingest, recall, candidates, query times (--data=DIR of wordnet-minilm)", bench_lsh},
+    {"lsh", "vectors: ingest, recall, candidates, query times (--data=DIR of wordnet-minilm, --setting=14,16,35)", bench_lsh},
     {"ivf", "vectors: ingest, searches alone and beside ingest, exact, restart (--vectors=200000)", bench_ivf},
     {"kernels", "vector kernels in each variant, against memory bandwidth and arithmetic (--dims=384)", bench_kernels},
     {"scan", "scans of blocks of codes in each variant, in the caches and from memory", bench_scan},

@@ -220,16 +220,23 @@ static void one_setting(const struct set *s, const char *bits, const char *table
 int bench_lsh(int argc, char **argv)
 {
     static const char *const settings[][3] = {{"8", "4", "0"},    {"12", "8", "32"},  {"12", "16", "32"}, {"14", "8", "64"},
-                                              {"14", "16", "43"}, {"14", "16", "80"}, {"16", "8", "128"}, {"16", "16", "128"}};
-    const char *only = bench_option(argc, argv, "settings");
-    size_t count = only != NULL ? (size_t)atoi(only) : sizeof(settings) / sizeof(*settings);
+                                              {"14", "16", "35"}, {"14", "16", "80"}, {"16", "8", "128"}, {"16", "16", "128"}};
+    const char *given = bench_option(argc, argv, "setting");
+    char own[3][8] = {"", "", "0"};
+
+    if (given != NULL && sscanf(given, "%7[0-9],%7[0-9],%7[0-9]", own[0], own[1], own[2]) < 2) {
+        fprintf(stderr, "bench: --setting=BITS,TABLES[,PROBES] is wanted, not '%s'\n", given);
+        return 1;
+    }
     if (!bench_lsh_ready(argc, argv))
         return 1;
     struct set s = read_set(data_of(argc, argv));
     double bandwidth = bench_bandwidth();
 
     bench_line("memory bandwidth, one thread", bandwidth * 1e-9, "GB/s", "sum of 512 MiB, best of 5 in one stream and 5 in four");
-    for (size_t i = 0; i < count && i < sizeof(settings) / sizeof(*settings); i++)
+    if (given != NULL)
+        one_setting(&s, own[0], own[1], own[2], bandwidth);
+    for (size_t i = 0; given == NULL && i < sizeof(settings) / sizeof(*settings); i++)
         one_setting(&s, settings[i][0], settings[i][1], settings[i][2], bandwidth);
     free(s.base);
     free(s.query);

@@ -279,7 +279,7 @@ int leat_query(struct leat *l, const char *module, const char *query, struct lea
     static const struct leat_query no_wishes = {0};
     static _Thread_local uint8_t small[16384];
     struct module *m;
-    uint32_t topology;
+    uint32_t topology = 0;
     int rv = find_query(l, module, query, &m, &topology, err);
 
     if (rv != 0)
@@ -428,7 +428,7 @@ int leat_query_start(struct leat *l, const char *module, const char *query, stru
                      const struct leat_query *how, leat_query_done *done, void *context, struct leat_error *err)
 {
     struct module *m;
-    uint32_t topology;
+    uint32_t topology = 0;
     int rv = find_query(l, module, query, &m, &topology, err);
 
     leat_assert(done != NULL);

@@ -58,6 +58,8 @@ static int read_options(const struct leat_options *options, struct lsh *l, struc
         rv = check(err, wanted[i].name, value, wanted[i].least, wanted[i].most);
         *wanted[i].to = (uint32_t)value;
     }
+    if (rv == 0 && l->probes > 1U << l->bits)
+        l->probes = 1U << l->bits;
     if (rv == 0 && l->probes == 0)
         rv = check(err, "radius", l->radius, 0, l->bits);
     return rv;

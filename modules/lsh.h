@@ -35,7 +35,9 @@ static inline uint32_t lsh_member_row(uint64_t member)
 }
 
 struct lsh {
-    uint32_t dims, bits, tables, radius, probes, top;
+    uint32_t dims, bits, tables, top;
+    uint32_t radius; /* every bucket within so many bits of the query's own is probed, in every table, */
+    uint32_t probes; /* or, above 0: so many buckets a table on average, the likeliest of all tables */
     struct vector_matrix planes; /* tables * bits of them */
     uint32_t *flips;             /* radius probing: masks */
     uint32_t flip_count;

@@ -8,27 +8,48 @@
 /* Searching: probe buckets, collect members, score each once where it lives, keep the best. Members name task and row,
  * so that nothing but the final neighbours is looked up by name. */
 
+struct query {
+    const void *vector;
+    float norm;
+};
+
+static struct query query_of(struct leat_task *t, const struct lsh *l)
+{
+    const void *vector = leat_at(leat_request(t), 0, 0).as.bytes.base;
+
+    return (struct query){vector, sqrtf(vector_kernels()->dot(vector, vector, l->dims))};
+}
+
+static void probe_radius(struct leat_task *t, const struct lsh *l, const float *projection)
+{
+    for (uint32_t table = 0; table < l->tables; table++)
+        for (uint32_t i = 0; i < l->flip_count; i++)
+            leat_emit(t, 0, LEAT_ROW(leat_u32(lsh_bucket(l, projection, table) ^ l->flips[i])));
+}
+
+static void probe_likeliest(struct leat_task *t, const struct lsh *l, const float *projection, float norm)
+{
+    uint32_t most = l->tables * l->probes;
+    struct vector_probe *probe = leat_alloc(t, most * sizeof(*probe));
+    void *room = leat_alloc(t, vector_probe_room(l->tables, l->bits, most));
+    uint32_t count = vector_probe_likeliest(projection, norm, l->tables, l->bits, most, probe, room);
+
+    for (uint32_t i = 0; i < count; i++)
+        leat_emit(t, 0, LEAT_ROW(leat_u32(lsh_bucket(l, projection, probe[i].table) ^ probe[i].flips)));
+}
+
 int lsh_probe(struct leat_task *t, const struct leat_batch *in)
 {
     const struct lsh *l = leat_state(t);
-    uint32_t most = l->probes > 0 ? l->probes : l->flip_count;
     float *projection = leat_alloc(t, l->planes.width * sizeof(*projection));
-    uint32_t *flips = leat_alloc(t, most * sizeof(*flips));
-    struct vector_flips *room = leat_alloc(t, most * sizeof(*room));
-    const void *vector = leat_at(in, 0, 0).as.bytes.base;
+    struct query q = query_of(t, l);
 
-    vector_kernels()->product(&l->planes, &vector, 1, projection);
-    for (uint32_t table = 0; table < l->tables; table++) {
-        uint32_t bucket = lsh_bucket(l, projection, table), count = l->flip_count;
-        const uint32_t *masks = l->flips;
-
-        if (l->probes > 0) {
-            count = vector_probe_margins(projection + (size_t)table * l->bits, l->bits, most, flips, room);
-            masks = flips;
-        }
-        for (uint32_t i = 0; i < count; i++)
-            leat_emit(t, 0, LEAT_ROW(leat_u32(bucket ^ masks[i])));
-    }
+    (void)in;
+    vector_kernels()->product(&l->planes, &q.vector, 1, projection);
+    if (l->probes > 0)
+        probe_likeliest(t, l, projection, q.norm);
+    else
+        probe_radius(t, l, projection);
     return 0;
 }
 
@@ -95,18 +116,6 @@ static void emit_hits(struct leat_task *t, const struct vector_top *top)
     for (uint32_t i = 0; i < top->count; i++)
         leat_emit(t, 0, LEAT_ROW(leat_u32(leat_task_number(t)), leat_u32((uint32_t)top->item[i].number),
                                  leat_f32(top->item[i].distance)));
-}
-
-struct query {
-    const void *vector;
-    float norm;
-};
-
-static struct query query_of(struct leat_task *t, const struct lsh *l)
-{
-    const void *vector = leat_at(leat_request(t), 0, 0).as.bytes.base;
-
-    return (struct query){vector, sqrtf(vector_kernels()->dot(vector, vector, l->dims))};
 }
 
 static float norm_at(const void *row, uint32_t place)

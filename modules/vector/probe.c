@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "modules/vector/vector.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 /* ---- Probing by Hamming distance ---- */
@@ -20,39 +21,41 @@ uint32_t vector_probe_radius(uint32_t bits, uint32_t radius, uint32_t *out)
     return add_flips(bits, 0, radius, 0, out, 0);
 }
 
-/* ---- Probing by margins ---- */
+/* ---- Probing by likelihood ---- */
 
-struct margin {
-    float square;
+/* A bit, and the logarithm of how much likelier a neighbour has it than not. */
+struct odds {
+    float odds;
     uint32_t bit;
 };
 
-static int compare_margins(const void *a, const void *b)
-{
-    const struct margin *x = a, *y = b;
-
-    return x->square != y->square ? (x->square < y->square ? -1 : 1) : (int)x->bit - (int)y->bit;
-}
+/* A table's bucket that may be next. */
+struct candidate {
+    float score;     /* minus the logarithm of its probability */
+    uint32_t table;
+    uint32_t places; /* of flipped bits, in order of their odds */
+    uint32_t last;   /* the highest of them */
+};
 
 struct heap {
-    struct vector_flips *item;
+    struct candidate *item;
     uint32_t count;
 };
 
-static void heap_push(struct heap *h, struct vector_flips f)
+static void heap_push(struct heap *h, struct candidate c)
 {
     uint32_t at = h->count++;
 
-    while (at > 0 && h->item[(at - 1) / 2].score > f.score) {
+    while (at > 0 && h->item[(at - 1) / 2].score > c.score) {
         h->item[at] = h->item[(at - 1) / 2];
         at = (at - 1) / 2;
     }
-    h->item[at] = f;
+    h->item[at] = c;
 }
 
-static struct vector_flips heap_pop(struct heap *h)
+static struct candidate heap_pop(struct heap *h)
 {
-    struct vector_flips top = h->item[0], f = h->item[--h->count];
+    struct candidate top = h->item[0], c = h->item[--h->count];
     uint32_t at = 0;
 
     while (2 * at + 1 < h->count) {
@@ -60,51 +63,85 @@ static struct vector_flips heap_pop(struct heap *h)
 
         if (child + 1 < h->count && h->item[child + 1].score < h->item[child].score)
             child++;
-        if (h->item[child].score >= f.score)
+        if (h->item[child].score >= c.score)
             break;
         h->item[at] = h->item[child];
         at = child;
     }
-    h->item[at] = f;
+    h->item[at] = c;
     return top;
 }
 
-static uint32_t bits_of(const struct margin *m, uint32_t places)
+static int compare_odds(const void *a, const void *b)
+{
+    const struct odds *x = a, *y = b;
+
+    return x->odds != y->odds ? (x->odds < y->odds ? -1 : 1) : (int)x->bit - (int)y->bit;
+}
+
+/* The odds of a table's bits, ascending. Returns the score of the query's own bucket. */
+static float weigh(const float *margin, float norm, uint32_t bits, struct odds *out)
+{
+    const double tangent = sqrt(3), far = 30; /* beyond which a probability would be 0 */
+    double score = 0;
+
+    for (uint32_t i = 0; i < bits; i++) {
+        double x = norm > 0 ? fabs((double)margin[i]) / ((double)norm * tangent) : 0;
+        double beyond = erfc((x < far ? x : far) / sqrt(2)) / 2;
+
+        score -= log1p(-beyond);
+        out[i] = (struct odds){(float)log((1 - beyond) / beyond), i};
+    }
+    qsort(out, bits, sizeof(*out), compare_odds);
+    return (float)score;
+}
+
+/* Two successors give every set of places once: the next place added, or the last one moved there. */
+static void push_successors(struct heap *h, const struct odds *o, uint32_t bits, struct candidate c)
+{
+    uint32_t next = c.places == 0 ? 0 : c.last + 1;
+
+    if (next >= bits)
+        return;
+    float score = c.score + o[next].odds;
+    heap_push(h, (struct candidate){score, c.table, c.places | 1U << next, next});
+    if (c.places != 0)
+        heap_push(h, (struct candidate){score - o[c.last].odds, c.table, c.places ^ (1U << c.last | 1U << next), next});
+}
+
+static uint32_t bits_of(const struct odds *o, uint32_t places)
 {
     uint32_t mask = 0;
 
     for (; places != 0; places &= places - 1)
-        mask |= 1U << m[__builtin_ctz(places)].bit;
+        mask |= 1U << o[__builtin_ctz(places)].bit;
     return mask;
 }
 
-uint32_t vector_probe_margins(const float *margin, uint32_t bits, uint32_t most, uint32_t *mask,
-                              struct vector_flips *room)
+size_t vector_probe_room(uint32_t tables, uint32_t bits, uint32_t most)
 {
-    struct margin m[32];
+    /* A pop and its two pushes make the heap longer by one. */
+    return ((size_t)tables + most + 1) * sizeof(struct candidate) + (size_t)tables * bits * sizeof(struct odds);
+}
+
+uint32_t vector_probe_likeliest(const float *margin, float norm, uint32_t tables, uint32_t bits, uint32_t most,
+                                struct vector_probe *out, void *room)
+{
     struct heap h = {room, 0};
+    struct odds *odds = (struct odds *)(h.item + tables + most + 1);
     uint32_t count = 0;
 
-    if (most == 0)
-        return 0;
-    for (uint32_t i = 0; i < bits; i++)
-        m[i] = (struct margin){margin[i] * margin[i], i};
-    qsort(m, bits, sizeof(*m), compare_margins);
-    mask[count++] = 0;
-    if (bits > 0)
-        heap_push(&h, (struct vector_flips){m[0].square, 1, 0});
-    /* The heap grows by at most one for each mask, so that room for `most` is enough. */
-    while (count < most && h.count > 0) {
-        struct vector_flips f = heap_pop(&h);
-        uint32_t next = f.last + 1;
+    for (uint32_t i = 0; i < tables; i++) {
+        float own = weigh(margin + (size_t)i * bits, norm, bits, odds + (size_t)i * bits);
 
-        mask[count++] = bits_of(m, f.places);
-        if (next >= bits)
-            continue;
-        /* Two successors give every set once: add the next place, or move the last one there. */
-        float score = f.score + m[next].square;
-        heap_push(&h, (struct vector_flips){score, f.places | 1U << next, next});
-        heap_push(&h, (struct vector_flips){score - m[f.last].square, f.places ^ (1U << f.last | 1U << next), next});
+        heap_push(&h, (struct candidate){own, i, 0, 0});
+    }
+    while (count < most && h.count > 0) {
+        struct candidate c = heap_pop(&h);
+        const struct odds *o = odds + (size_t)c.table * bits;
+
+        out[count++] = (struct vector_probe){c.table, bits_of(o, c.places)};
+        push_successors(&h, o, bits, c);
     }
     return count;
 }

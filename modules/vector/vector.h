@@ -30,17 +30,21 @@ int vector_kernels_check(struct leat_error *err);
 /* All that this processor can run, the portable ones first; *count of them. For tests and benchmarks. */
 const struct vector_kernels *const *vector_kernels_all(uint32_t *count);
 
-/* Buckets of a random-hyperplane hash to probe, best first: flips of bits of the query's own bucket in order of the sum
- * of squared margins (Lv et al., "Multi-Probe LSH", VLDB 2007, section 4.5). margin: projections on the bits' planes.
- * Writes at most `most` masks (bits to flip), the first of them 0; returns how many. Those of a smaller `most` come
- * first among those of a larger one. bits <= 32. room: the caller's, for `most` of them. */
-struct vector_flips {
-    float score;
-    uint32_t places; /* bits, in order of their margins */
-    uint32_t last;   /* the highest place among them */
+/* Buckets of random-hyperplane hashes to probe, those first where a neighbour is likeliest. flips: the bits in which the
+ * bucket differs from the query's own one in that table. */
+struct vector_probe {
+    uint32_t table, flips;
 };
-uint32_t vector_probe_margins(const float *margin, uint32_t bits, uint32_t most, uint32_t *mask,
-                              struct vector_flips *room);
+
+/* margin: tables x bits projections of a query on the bits' planes; norm: of the query. The neighbour is thought 60 degrees
+ * away, so that it lies beyond a plane with the probability that a Gaussian exceeds margin / (norm tan 60); a bucket is as
+ * likely as the product over its table's bits. (Sets of flips in order: Lv et al., "Multi-Probe LSH", VLDB 2007, section
+ * 4.4; there each table for itself, in order of squared margins.) Writes at most `most` probes and returns how many; those
+ * of a smaller `most` come first among those of a larger one. bits: at most 32. room: vector_probe_room bytes, at any
+ * multiple of 8. */
+uint32_t vector_probe_likeliest(const float *margin, float norm, uint32_t tables, uint32_t bits, uint32_t most,
+                                struct vector_probe *out, void *room);
+size_t vector_probe_room(uint32_t tables, uint32_t bits, uint32_t most);
 /* All masks of at most `radius` bits, 0 first; returns how many. out may be NULL, to count. */
 uint32_t vector_probe_radius(uint32_t bits, uint32_t radius, uint32_t *out);
 

@@ -204,23 +204,30 @@ static int compare(const void *a, const void *b)
     return *x < *y ? -1 : *x > *y;
 }
 
-/* false: margins are too close to each other to say which buckets are the best. */
-static bool probed_by_margin(const struct model *m, const float *query, int probes, bool *probed)
+/* Of all buckets those with the highest probability to have a neighbour at 60 degrees. false: some are too close to each
+ * other to say which. */
+static bool probed_by_likelihood(const struct model *m, const float *query, int probes, bool *probed)
 {
-    for (int table = 0; table < TABLES; table++) {
-        double score[BUCKETS] = {0}, sorted[BUCKETS];
+    double score[TABLES * BUCKETS] = {0}, sorted[TABLES * BUCKETS], norm = 0;
+    int count = TABLES * (probes < BUCKETS ? probes : BUCKETS);
 
-        for (int mask = 0; mask < BUCKETS; mask++)
-            for (int bit = 0; bit < BITS; bit++)
-                score[mask] += (mask >> bit & 1) * pow((double)margin(m, query, table, bit), 2);
-        memcpy(sorted, score, sizeof(sorted));
-        qsort(sorted, BUCKETS, sizeof(*sorted), compare);
-        if (probes < BUCKETS && sorted[probes] - sorted[probes - 1] < 1e-4)
-            return false;
-        for (uint32_t mask = 0; mask < BUCKETS; mask++)
-            probed[bucket(m, query, table) ^ mask] = score[mask] <= sorted[probes - 1];
+    for (int i = 0; i < DIMS; i++)
+        norm += pow((double)query[i], 2);
+    for (uint32_t number = 0; number < TABLES * BUCKETS; number++) {
+        int table = (int)(number >> BITS);
+        uint32_t flips = number ^ bucket(m, query, table);
+
+        for (int bit = 0; bit < BITS; bit++) {
+            double x = fabs((double)margin(m, query, table, bit)) / sqrt(norm) / tan(M_PI / 3), beyond = erfc(x / M_SQRT2) / 2;
+
+            score[number] -= log(flips >> bit & 1 ? beyond : 1 - beyond);
+        }
     }
-    return true;
+    memcpy(sorted, score, sizeof(sorted));
+    qsort(sorted, TABLES * BUCKETS, sizeof(*sorted), compare);
+    for (int number = 0; number < TABLES * BUCKETS; number++)
+        probed[number] = score[number] <= sorted[count - 1];
+    return count == TABLES * BUCKETS || sorted[count] - sorted[count - 1] > 1e-4;
 }
 
 static struct leat_result *ask(struct leat_test *t, const char *query, const float *vector)
@@ -389,7 +396,7 @@ static void radius_probing_finds_what_the_model_finds(void **state)
     }
 }
 
-static void margin_probing_finds_what_the_model_finds(void **state)
+static void likeliest_probing_finds_what_the_model_finds(void **state)
 {
     static const char *const probes[] = {"1", "2", "7", "33", "64", "1000"};
 
@@ -405,7 +412,7 @@ static void margin_probing_finds_what_the_model_finds(void **state)
             float query[DIMS];
 
             make_vector(&seed, query);
-            if (!probed_by_margin(m, query, count < BUCKETS ? count : BUCKETS, probed))
+            if (!probed_by_likelihood(m, query, count, probed))
                 continue;
             check_search(t, m, query, probed);
             used++;
@@ -515,7 +522,7 @@ int main(void)
         cmocka_unit_test(a_changed_vector_moves),
         cmocka_unit_test(what_is_refused_leaves_the_rest_as_it_is),
         cmocka_unit_test(radius_probing_finds_what_the_model_finds),
-        cmocka_unit_test(margin_probing_finds_what_the_model_finds),
+        cmocka_unit_test(likeliest_probing_finds_what_the_model_finds),
         cmocka_unit_test(a_vector_is_a_candidate_once),
         cmocka_unit_test(options_have_bounds),
         cmocka_unit_test(unknown_instructions_are_refused),

@@ -173,80 +173,97 @@ static void nothing_gives_nothing(void **state)
     }
 }
 
-static double score_of(const float *margin, uint32_t mask)
+/* ---- Probes ---- */
+
+enum { TABLES = 3, MOST_BITS = 7, MOST_PROBES = TABLES << MOST_BITS };
+
+/* Minus the logarithm of the probability that a neighbour at 60 degrees is in this bucket. */
+static double score_of(const float *margin, double norm, uint32_t bits, struct vector_probe p)
 {
     double score = 0;
 
-    for (; mask != 0; mask &= mask - 1)
-        score += (double)margin[__builtin_ctz(mask)] * (double)margin[__builtin_ctz(mask)];
+    for (uint32_t i = 0; i < bits; i++) {
+        double beyond = erfc(fabs((double)margin[p.table * bits + i]) / norm / tan(M_PI / 3) / M_SQRT2) / 2;
+
+        score -= log(p.flips >> i & 1 ? beyond : 1 - beyond);
+    }
     return score;
 }
 
-static void probes_come_in_order_of_margin(void **state)
+static void make_margins(float *margin, uint32_t bits, uint32_t steps)
+{
+    for (uint32_t i = 0; i < TABLES * bits; i++)
+        margin[i] = ((float)below(steps + 1) / (float)steps - 0.5F) * 4;
+}
+
+static void probes_come_in_order_of_likelihood(void **state)
 {
     (void)state;
-    for (uint32_t bits = 1; bits <= 10; bits++) {
-        static struct vector_flips room[1024];
-        uint32_t mask[1024];
-        bool seen[1024] = {false};
-        float margin[10];
+    for (uint32_t bits = 1; bits <= MOST_BITS; bits++) {
+        struct vector_probe probe[MOST_PROBES];
+        bool seen[TABLES][1 << MOST_BITS] = {{false}};
+        float margin[TABLES * MOST_BITS];
+        void *room = malloc(vector_probe_room(TABLES, bits, MOST_PROBES));
 
-        for (uint32_t i = 0; i < bits; i++)
-            margin[i] = (float)below(2000) / 1000 - 1;
-        assert_int_equal(vector_probe_margins(margin, bits, 1024, mask, room), 1U << bits);
-        assert_int_equal(mask[0], 0);
-        for (uint32_t i = 0; i < 1U << bits; i++) {
-            assert_false(seen[mask[i]]);
-            seen[mask[i]] = true;
-            assert_true(i == 0 || score_of(margin, mask[i]) >= score_of(margin, mask[i - 1]) - 1e-5);
+        make_margins(margin, bits, 2000);
+        assert_int_equal(vector_probe_likeliest(margin, 1.5F, TABLES, bits, MOST_PROBES, probe, room), TABLES << bits);
+        for (uint32_t i = 0; i < (uint32_t)TABLES << bits; i++) {
+            assert_false(seen[probe[i].table][probe[i].flips]);
+            seen[probe[i].table][probe[i].flips] = true;
+            assert_true(i == 0 || score_of(margin, 1.5, bits, probe[i]) >= score_of(margin, 1.5, bits, probe[i - 1]) - 1e-4);
         }
-        assert_int_equal(vector_probe_margins(margin, bits, 2, mask, room), 2);
+        free(room);
     }
 }
 
-/* In fences: exactly `most` masks and `most` of the room are used. Margins repeat, so that ties are met. */
+/* In fences: exactly `most` probes, and of the room what was asked for. Margins repeat, so that ties are met. */
 static void fewer_probes_are_the_first_of_more(void **state)
 {
     (void)state;
-    for (int round = 0; round < 60; round++) {
-        uint32_t bits = 1 + below(9), most = 1U << bits, all[512];
-        static struct vector_flips room[512];
-        struct fenced masks = fenced_new(sizeof(all)), flips = fenced_new(sizeof(room));
-        float margin[9];
+    for (int round = 0; round < 20; round++) {
+        uint32_t bits = 1 + below(MOST_BITS), most = (uint32_t)TABLES << bits;
+        struct vector_probe all[MOST_PROBES];
+        struct fenced probes = fenced_new(sizeof(all)), room = fenced_new(vector_probe_room(TABLES, bits, most) + 8);
+        float margin[TABLES * MOST_BITS];
 
-        for (uint32_t i = 0; i < bits; i++)
-            margin[i] = (float)below(7) - 3;
-        assert_int_equal(vector_probe_margins(margin, bits, most, all, room), most);
-        for (uint32_t wish = 0; wish <= most; wish++) {
-            uint32_t *mask = (uint32_t *)(void *)masks.end - wish;
-            struct vector_flips *least = (struct vector_flips *)(void *)flips.end - wish;
+        make_margins(margin, bits, 6);
+        for (uint32_t wish = most; wish <= most; wish--) {
+            struct vector_probe *probe = (struct vector_probe *)(void *)probes.end - wish;
+            size_t size = vector_probe_room(TABLES, bits, wish);
 
-            assert_int_equal(vector_probe_margins(margin, bits, wish, mask, least), wish);
-            assert_memory_equal(mask, all, wish * sizeof(*mask));
+            assert_int_equal(vector_probe_likeliest(margin, 1, TABLES, bits, wish, probe, room.end - (size + 7) / 8 * 8), wish);
+            if (wish == most)
+                memcpy(all, probe, most * sizeof(*all));
+            assert_memory_equal(probe, all, wish * sizeof(*probe));
         }
-        munmap(masks.map, masks.whole);
-        munmap(flips.map, flips.whole);
+        munmap(probes.map, probes.whole);
+        munmap(room.map, room.whole);
     }
 }
 
-/* More than there are: all of them, once. 32 bits are possible. */
+/* More than there are: all of them, once. No bits, 32 of them, and a query of length 0 are possible. */
 static void probes_end_where_the_sets_end(void **state)
 {
-    static struct vector_flips room[5000];
-    static uint32_t mask[5000];
+    enum { MANY = 5000 };
+    static struct vector_probe probe[MANY];
     float margin[32] = {0};
+    void *room = malloc(vector_probe_room(2, 32, MANY));
 
     (void)state;
-    assert_int_equal(vector_probe_margins(margin, 0, 10, mask, room), 1);
-    margin[0] = 1;
-    assert_int_equal(vector_probe_margins(margin, 1, 10, mask, room), 2);
-    assert_int_equal(mask[1], 1);
+    assert_int_equal(vector_probe_likeliest(margin, 1, 2, 0, 10, probe, room), 2);
+    assert_int_equal(vector_probe_likeliest(margin, 0, 2, 3, MANY, probe, room), 16);
+    assert_int_equal(vector_probe_likeliest(margin, 1, 1, 3, 0, probe, room), 0);
     for (uint32_t i = 0; i < 32; i++)
-        margin[i] = (float)(32 - i);
-    assert_int_equal(vector_probe_margins(margin, 32, 5000, mask, room), 5000);
-    assert_true(mask[1] == 1U << 31 && mask[2] == 1U << 30 && mask[3] == 3U << 30);
-    for (uint32_t i = 1; i < 5000; i++)
-        assert_true(score_of(margin, mask[i]) >= score_of(margin, mask[i - 1]));
+        margin[i] = (float)(32 - i) / 32;
+    assert_int_equal(vector_probe_likeliest(margin, 1, 1, 32, MANY, probe, room), MANY);
+    assert_true(probe[0].flips == 0 && probe[1].flips == 1U << 31 && probe[2].flips == 1U << 30);
+    for (uint32_t i = 1; i < MANY; i++)
+        assert_true(score_of(margin, 1, 32, probe[i]) >= score_of(margin, 1, 32, probe[i - 1]) - 1e-4);
+    /* So far from a plane that the probability to be beyond it is no number any more. */
+    margin[0] = 1e30F;
+    assert_int_equal(vector_probe_likeliest(margin, 1, 1, 2, MANY, probe, room), 4);
+    assert_true(probe[0].flips == 0 && probe[1].flips == 2 && probe[2].flips == 1 && probe[3].flips == 3);
+    free(room);
 }
 
 static void probes_of_a_radius_are_all_there(void **state)
@@ -270,7 +287,7 @@ int main(void)
         cmocka_unit_test(kernels_agree),
         cmocka_unit_test(nothing_beyond_the_ends_is_touched),
         cmocka_unit_test(nothing_gives_nothing),
-        cmocka_unit_test(probes_come_in_order_of_margin),
+        cmocka_unit_test(probes_come_in_order_of_likelihood),
         cmocka_unit_test(fewer_probes_are_the_first_of_more),
         cmocka_unit_test(probes_end_where_the_sets_end),
         cmocka_unit_test(probes_of_a_radius_are_all_there),
