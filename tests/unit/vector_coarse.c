@@ -1,32 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
+#include "tests/lib/vectors.h"
 
-#include <cmocka.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "modules/vector/coarse.h"
 
 /* Versions against lists, searches against all distances in double precision. */
-
-enum { SEED = 8086 };
-
-static uint64_t seed = SEED;
-
-static uint32_t below(uint32_t bound)
-{
-    seed = seed * 6364136223846793005U + 1442695040888963407U;
-    return (uint32_t)(seed >> 33) % bound;
-}
-
-static double gauss(void)
-{
-    return sqrt(-2 * log((below(1 << 24) + 1.0) / (1 << 24))) * cos(6.283185307179586 * below(1 << 24) / (1 << 24));
-}
 
 /* ---- The model: a version as a list ---- */
 
@@ -57,14 +37,7 @@ static void model_free(struct model *m)
 
 static double distance(enum vector_metric metric, const float *a, const float *b, uint32_t dims)
 {
-    double sum = 0;
-
-    for (uint32_t i = 0; i < dims; i++) {
-        double x = (double)a[i], y = (double)b[i];
-
-        sum += metric == VECTOR_DOT ? -x * y : (x - y) * (x - y);
-    }
-    return sum;
+    return metric == VECTOR_DOT ? -dot_of(a, b, dims) : square_of(a, b, dims);
 }
 
 struct pair {
@@ -144,7 +117,7 @@ static void check_version(const struct vector_coarse *c, const struct model *m, 
     }
     assert_null(vector_coarse_find(c, UINT32_MAX));
     for (uint32_t i = 0; i < m->dims; i++)
-        query[i] = (float)gauss();
+        query[i] = normal();
     struct answer a = search(c, query, n);
     struct pair *all = sorted(m, metric, query);
     check_answer(c, metric, m->dims, query, n, &a);
@@ -160,7 +133,7 @@ static void change(struct vector_coarse *c, struct model *m, uint32_t *next)
     struct leat_error err;
 
     for (uint32_t i = 0; i < m->dims; i++)
-        row[i] = (float)gauss();
+        row[i] = normal();
     if (m->count == 0 || kind < 6) {
         assert_int_equal(vector_coarse_add(c, *next, row, &err), 0);
         m->number[m->count] = *next;
@@ -184,7 +157,6 @@ static void versions_stay_what_they_were(void **state)
     static const uint32_t dims[] = {1, 3, 64, 128};
 
     (void)state;
-    print_message("seed %d\n", SEED);
     for (uint32_t kind = 0; kind < 8; kind++) {
         enum vector_metric metric = kind < 4 ? VECTOR_L2 : VECTOR_DOT;
         struct vector_coarse *version[LIVE] = {NULL};
@@ -251,14 +223,14 @@ static void rows_make(const struct vector_rotation *r, float *row, uint32_t n, u
     float *map = malloc((size_t)rank * dims * sizeof(*map));
 
     for (uint32_t i = 0; i < rank * dims; i++)
-        map[i] = (float)(gauss() / sqrt(rank));
+        map[i] = (float)((double)normal() / sqrt(rank));
     for (uint32_t i = 0; i < n; i++) {
         float *to = row + (size_t)i * dims;
 
         for (uint32_t d = 0; d < dims; d++)
-            to[d] = (float)(2 + 0.1 * gauss());
+            to[d] = (float)(2 + 0.1 * (double)normal());
         for (uint32_t k = 0; k < rank; k++) {
-            float z = (float)gauss();
+            float z = normal();
 
             for (uint32_t d = 0; d < dims; d++)
                 to[d] += z * map[k * dims + d];
@@ -337,7 +309,7 @@ static void the_nearest_are_found(void **state)
             rows_make(&r, all.row, COUNT + QUERIES, 16);
         else
             for (uint32_t i = 0; i < (COUNT + QUERIES) * width; i++)
-                all.row[i] = (float)gauss();
+                all.row[i] = normal();
         assert_int_equal(vector_coarse_new(width, metric, &c, &err), 0);
         for (uint32_t i = 0; i < COUNT; i++) {
             all.number[i] = 10 * i;
@@ -430,5 +402,6 @@ int main(void)
         cmocka_unit_test(a_table_may_be_given),
     };
 
+    draw_from(8086);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

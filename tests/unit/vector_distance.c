@@ -1,11 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
+#include "tests/lib/vectors.h"
 
-#include <cmocka.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,14 +13,6 @@
 /* Every variant this processor has, by metric and type, against sums in double precision. */
 
 enum { MOST_DIMS = 1100, MOST_ROWS = 150, MOST_QUERIES = 70, MOST_BYTES = 4 * MOST_DIMS };
-
-static uint64_t seed = 20261121;
-
-static uint32_t below(uint32_t bound)
-{
-    seed = seed * 6364136223846793005U + 1442695040888963407U;
-    return (uint32_t)(seed >> 33) % bound;
-}
 
 static const enum leat_type types[] = {LEAT_F32_VECTOR, LEAT_F16_VECTOR, LEAT_I8_VECTOR, LEAT_U8_VECTOR, LEAT_BITS};
 enum { TYPES = sizeof(types) / sizeof(*types) };
@@ -396,6 +383,7 @@ int main(void)
     int failed;
 
     memory = malloc((size_t)(MOST_QUERIES + MOST_ROWS) * (MOST_BYTES + 64) + 64);
+    draw_from(20261121);
     failed = cmocka_run_group_tests(tests, NULL, NULL);
     free(memory);
     return failed;

@@ -1,11 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
+#include "tests/lib/vectors.h"
 
-#include <cmocka.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -15,14 +10,6 @@
 #include "modules/vector/vector.h"
 
 /* Every variant this processor has against sums in double precision, over random shapes and alignments. */
-
-static uint64_t seed = 12345;
-
-static uint32_t below(uint32_t bound)
-{
-    seed = seed * 6364136223846793005U + 1442695040888963407U;
-    return (uint32_t)(seed >> 33) % bound;
-}
 
 static void fill(uint8_t *to, uint32_t dims)
 {
@@ -41,7 +28,7 @@ static double at(const uint8_t *v, uint32_t i)
     return (double)f;
 }
 
-static double dot_of(const uint8_t *a, const uint8_t *b, uint32_t dims)
+static double product_of(const uint8_t *a, const uint8_t *b, uint32_t dims)
 {
     double sum = 0;
 
@@ -75,7 +62,7 @@ static void kernels_agree(void **state)
         for (uint32_t v = 0; v < variants; v++) {
             kernels[v]->dot_pointers(q, pointer, n, dims, out);
             for (uint32_t i = 0; i < n; i++) {
-                double dot = dot_of(q, pointer[i], dims);
+                double dot = product_of(q, pointer[i], dims);
 
                 assert_true(fabs((double)out[i] - dot) <= slack);
                 assert_true(kernels[v]->dot(q, pointer[i], dims) == out[i]); /* alone or with others: the same sum */
@@ -293,5 +280,6 @@ int main(void)
         cmocka_unit_test(probes_of_a_radius_are_all_there),
     };
 
+    draw_from(12345);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

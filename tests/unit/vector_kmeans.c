@@ -1,32 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
+#include "tests/lib/vectors.h"
 
-#include <cmocka.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "modules/vector/kmeans.h"
 
 /* Against Lloyd's algorithm as it is written down, in double precision, begun at rows drawn as k-means++ does. */
-
-enum { SEED = 4711 };
-
-static uint64_t seed = SEED;
-
-static uint32_t below(uint32_t bound)
-{
-    seed = seed * 6364136223846793005U + 1442695040888963407U;
-    return (uint32_t)(seed >> 33) % bound;
-}
-
-static double gauss(void)
-{
-    return sqrt(-2 * log((below(1 << 24) + 1.0) / (1 << 24))) * cos(6.283185307179586 * below(1 << 24) / (1 << 24));
-}
 
 /* ---- Rows ---- */
 
@@ -43,13 +23,13 @@ static struct rows rows_new(uint32_t n, uint32_t dims, uint32_t groups, double a
     double *point = malloc((size_t)groups * dims * sizeof(*point));
 
     for (uint32_t i = 0; i < groups * dims; i++)
-        point[i] = off + apart * gauss();
+        point[i] = off + apart * (double)normal();
     for (uint32_t i = 0; i < n; i++) {
         const double *middle = point + (size_t)below(groups) * dims;
 
         r.row[i] = r.value + (size_t)i * dims;
         for (uint32_t d = 0; d < dims; d++)
-            r.value[(size_t)i * dims + d] = (float)(middle[d] + gauss());
+            r.value[(size_t)i * dims + d] = (float)(middle[d] + (double)normal());
     }
     free(point);
     return r;
@@ -61,22 +41,13 @@ static void rows_free(struct rows *r)
     free(r->row);
 }
 
-static double distance(const float *a, const float *b, uint32_t dims)
-{
-    double sum = 0;
-
-    for (uint32_t i = 0; i < dims; i++)
-        sum += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
-    return sum;
-}
-
 static uint32_t nearest(const float *centre, uint32_t k, const float *row, uint32_t dims, double *found)
 {
     uint32_t best = 0;
 
     *found = INFINITY;
     for (uint32_t c = 0; c < k; c++) {
-        double d = distance(centre + (size_t)c * dims, row, dims);
+        double d = square_of(centre + (size_t)c * dims, row, dims);
 
         if (d < *found) {
             *found = d;
@@ -100,7 +71,7 @@ static void reference_seed(const struct rows *r, uint32_t k, float *centre)
 
         memcpy(centre + (size_t)c * r->dims, r->row[next], r->dims * sizeof(float));
         for (uint32_t i = 0; i < r->n; i++) {
-            least[i] = fmin(least[i], distance(r->row[i], r->row[next], r->dims));
+            least[i] = fmin(least[i], square_of(r->row[i], r->row[next], r->dims));
             total += least[i];
         }
         total *= below(1 << 24) / (double)(1 << 24);
@@ -169,7 +140,7 @@ static void check(const struct rows *r, const struct vector_kmeans *o, const str
 
         assert_true(c->label[i] < c->count);
         size[c->label[i]]++;
-        d = distance(c->centre + (size_t)c->label[i] * r->dims, r->row[i], r->dims);
+        d = square_of(c->centre + (size_t)c->label[i] * r->dims, r->row[i], r->dims);
         cost += d;
         nearest(c->centre, c->count, r->row[i], r->dims, &least);
         assert_true(o->most > 0 || anywhere || d <= least * 1.001 + 1e-9);
@@ -200,7 +171,6 @@ static void the_cost_is_that_of_lloyd(void **state)
                   {2000, 3, 100, 50, 2, -30}, {1200, 64, 60, 33, 0.5, 0},    {3000, 8, 300, 300, 1, 0}};
 
     (void)state;
-    print_message("seed %d\n", SEED);
     for (uint32_t i = 0; i < sizeof(shapes) / sizeof(*shapes); i++) {
         struct rows r = rows_new(shapes[i].n, shapes[i].dims, shapes[i].groups, shapes[i].apart, shapes[i].off);
         struct vector_clusters c = clusters_new(shapes[i].k, r.dims, r.n);
@@ -438,5 +408,6 @@ int main(void)
         cmocka_unit_test(nonsense_is_refused),
     };
 
+    draw_from(4711);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,12 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
+#include "tests/lib/vectors.h"
 
-#include <cmocka.h>
 #include <float.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,48 +10,12 @@
 
 /* Rotations, codes of one bit, blocks and their scans, against double precision and the portable variant. */
 
-static uint64_t seed = 20261121;
-
-static uint32_t below(uint32_t bound)
-{
-    seed = seed * 6364136223846793005U + 1442695040888963407U;
-    return (uint32_t)(seed >> 33) % bound;
-}
-
-/* Normal enough: a sum of uniform ones, variance 1. */
-static float normal(void)
-{
-    double sum = 0;
-
-    for (int i = 0; i < 12; i++)
-        sum += below(1U << 20) / 1048576.0;
-    return (float)(sum - 6);
-}
-
 static void *room_of(size_t size)
 {
     void *room = calloc(1, size);
 
     assert_non_null(room);
     return room;
-}
-
-static double dot_of(const float *a, const float *b, uint32_t dims)
-{
-    double sum = 0;
-
-    for (uint32_t i = 0; i < dims; i++)
-        sum += (double)a[i] * (double)b[i];
-    return sum;
-}
-
-static double square_of(const float *a, const float *b, uint32_t dims)
-{
-    double sum = 0;
-
-    for (uint32_t i = 0; i < dims; i++)
-        sum += ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
-    return sum;
 }
 
 /* ---- Rotation ---- */
@@ -518,5 +477,6 @@ int main(void)
         cmocka_unit_test(what_is_not_a_number_passes),
     };
 
+    draw_from(20261121);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

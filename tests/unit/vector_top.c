@@ -1,26 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
+#include "tests/lib/vectors.h"
 
-#include <cmocka.h>
-#include <math.h>
 #include <stdlib.h>
 
 #include "modules/vector/top.h"
 
 /* The k nearest against all of them sorted. */
 
-enum { SEED = 20211, MOST = 400, K = 24 };
-
-static uint64_t seed = SEED;
-
-static uint32_t below(uint32_t bound)
-{
-    seed = seed * 6364136223846793005U + 1442695040888963407U;
-    return (uint32_t)(seed >> 33) % bound;
-}
+enum { MOST = 400, K = 24 };
 
 static int compare(const void *left, const void *right)
 {
@@ -33,7 +20,6 @@ static int compare(const void *left, const void *right)
 static void the_best_are_kept(void **state)
 {
     (void)state;
-    print_message("seed %d\n", SEED);
     for (int round = 0; round < 500; round++) {
         struct vector_best room[K], all[MOST];
         struct vector_top top;
@@ -144,5 +130,6 @@ int main(void)
         cmocka_unit_test(nan_and_none_are_refused),
     };
 
+    draw_from(20211);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
