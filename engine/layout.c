@@ -122,7 +122,8 @@ static int on_stream(struct layout *l, char *line, struct leat_error *err)
         return leat_fail(err, LEAT_ECORRUPT, "a line is not that of a node");
     char *fold = after(takes, " fold ");
     size_t size = strlen(takes), mark = strlen(" background");
-    if (size > mark && strcmp(takes + size - mark, " background") == 0)
+    bool background = size > mark && strcmp(takes + size - mark, " background") == 0;
+    if (background)
         takes[size - mark] = '\0';
     struct layout_stream *s = l->streams > 0 ? &l->stream[l->streams - 1] : NULL;
     if (s == NULL || strcmp(s->name, topology) != 0) {
@@ -137,6 +138,7 @@ static int on_stream(struct layout *l, char *line, struct leat_error *err)
     struct layout_node *n = &s->node[s->nodes++];
     n->name = node;
     n->fold = fold;
+    n->background = background;
     return row_schema_parse(l->arena, takes, NULL, NULL, &n->takes, err);
 }
 

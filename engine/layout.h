@@ -17,6 +17,7 @@ struct layout_node {
     const char *name;
     struct row_schema takes;
     const char *fold;          /* NULL: none */
+    bool background;
 };
 
 struct layout_stream {

@@ -3,8 +3,9 @@
 #define ENGINE_TRACE_H
 
 /* What one record of a depot caused, as the journals tell it: the turn that read it, what that sent on for it, the turns
- * that took this, and so on. Rows name the record they stem from; operations, appends and states of folds are known by
- * turn only, so where a turn had more inputs than one, they may be due to those. */
+ * that took this, and so on, also where background nodes come between. Rows name the record they stem from; operations,
+ * appends, states of folds and results of background nodes are known by turn only, so where a turn had more inputs than one,
+ * they may be due to those. */
 
 #include "engine/layout.h"
 

@@ -69,6 +69,30 @@ class Trace(CommandTest):
             rows = [e['value'] for e in self.kinds(events, 'row')]
             self.assertEqual(rows, [{'account': r['row']['to'], 'amount': 1}] if done else [])
 
+    def test_background(self):
+        """Vectors one by one, until a posting is split in the background: from the row that waits to the postings it becomes."""
+        options = ('--set', 'dims=1', '--set', 'metric=l2', '--set', 'target=8', '--set', 'split=16', '--set', 'merge=4', '--groups', '2')
+        begun = []
+        for i in range(20):
+            file = self.write(f'{i}.jsonl', json.dumps({'id': f'v{i}', 'vec': [i % 2 * 100 + i]}) + '\n')
+            self.run_leat('import', file, '--module', 'ivf', '--depot', 'vectors', '--data', self.data, '--quiet', '--ack', 'idle', *options)
+        for r in self.records('vectors', 'ivf'):
+            events = self.trace('ivf', 'vectors', r['partition'], r['offset'], '--limit', 1000)
+            self.assertEqual(self.kinds(events, 'waits'), [])
+            if [e for e in self.kinds(events, 'operation') if 'PState background' in e['what']]:
+                begun.append(events)
+        self.assertGreater(len(begun), 0)
+        for events in begun:
+            operations = self.kinds(events, 'operation')
+            put, deleted = ([e for e in operations if e['what'].startswith(what) and 'PState background' in e['what']]
+                            for what in ('put', 'delete'))
+            self.assertEqual([e['what'].split('key ')[1] for e in put], [e['what'].split('key ')[1] for e in deleted])
+            self.assertEqual([e['value']['node'] for e in put], ['upkeep'] * len(put))
+            self.assertLess(put[0]['turn'], deleted[0]['turn'])
+            self.assertEqual((put[0]['group'], put[0]['depth'] + 1), (deleted[0]['group'], deleted[0]['depth']))
+        made = [e for events in begun for e in self.kinds(events, 'operation') if 'PState postings' in e['what'] and e['depth'] > 2]
+        self.assertGreater(len({e['what'].split('key ')[1] for e in made}), 1)
+
     def test_limit(self):
         self.transfer(*[{'account': f'a{i}', 'amount': 1} for i in range(200)], depot='deposits')
         r = self.records('deposits')[0]
@@ -81,6 +105,9 @@ class Trace(CommandTest):
 
     def test_dead_letters(self):
         self.transfer({'from': 'a', 'to': 'b', 'amount': -1, 'id': 'x'})
+        for _ in range(50): # no acknowledgement waits for dead letters: one that the process left goes in when the next one starts
+            if not self.records('dead_letters'):
+                self.transfer({'account': 'c', 'amount': 1}, depot='deposits')
         r = self.records('transfers')[0]
         letters = self.kinds(self.trace('bank_transfer', 'transfers', r['partition'], r['offset']), 'dead letter')
         self.assertEqual(len(letters), 2)
