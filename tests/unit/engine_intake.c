@@ -1,20 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/lib/intake.h"
 
-#include "base/file.h"
-#include "base/random.h"
-#include "engine/intake.h"
-
-#include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <unistd.h>
-
-enum { PARTITIONS = 4, SHARE = 16 };
 
 /* ---- A log in memory that fails when told, and calls the test inside of a sync ---- */
 
@@ -52,32 +39,11 @@ static int faulty_sync(struct log *l, struct leat_error *err)
 
 /* ---- A bench ---- */
 
-static struct {
-    struct log *log;
-    struct acks *acks;
-    struct intake *intake;
-    _Atomic uint32_t readable, heard;
-} at;
+static _Atomic uint32_t readable, heard;
 
 static void count_up(void *context)
 {
     atomic_fetch_add((_Atomic uint32_t *)context, 1);
-}
-
-static void open_on(const struct log_ops *ops, const char *directory, void (*readable)(void *))
-{
-    struct log_config c = {.directory = directory, .partitions = PARTITIONS};
-
-    assert_int_equal(log_open(ops, &c, &at.log, NULL), 0);
-    if (ops == &faulty)
-        at.log->ops = &faulty;
-    at.acks = acks_open(PARTITIONS);
-    atomic_store(&at.readable, 0);
-    struct intake_config config = {.log = at.log, .acks = at.acks, .partitions = PARTITIONS, .depot_partitions = PARTITIONS,
-                                   .clock = clock_real(),
-                                   .sessions = base_alloc(PARTITIONS * sizeof(struct session_table)),
-                                   .readable = readable, .context = &at.readable};
-    assert_int_equal(intake_open(&config, &at.intake), 0);
 }
 
 static int setup(void **unused)
@@ -87,84 +53,17 @@ static int setup(void **unused)
     faulty = log_memory;
     faulty.append = faulty_append;
     faulty.sync = faulty_sync;
-    open_on(&faulty, NULL, count_up);
+    atomic_store(&readable, 0);
+    bench_open(&faulty, &(struct log_config){.partitions = PARTITIONS}, count_up, &readable);
+    at.log->ops = &faulty;
     return 0;
 }
 
 static int teardown(void **unused)
 {
     (void)unused;
-    if (at.intake != NULL)
-        intake_close(at.intake);
-    at.intake = NULL;
-    acks_close(at.acks);
-    log_close(at.log);
+    bench_close();
     return 0;
-}
-
-/* ---- Shares ---- */
-
-struct part {
-    struct intake_share share;
-    struct log_record record[SHARE];
-    uint64_t offset[SHARE];
-    uint64_t word[SHARE]; /* bodies */
-    pthread_mutex_t lock;
-    pthread_cond_t cond;
-    int done;
-};
-
-static void part_done(struct intake_share *share)
-{
-    struct part *p = share->owner;
-
-    pthread_mutex_lock(&p->lock);
-    p->done++;
-    pthread_cond_signal(&p->cond);
-    pthread_mutex_unlock(&p->lock);
-}
-
-static int part_state(struct part *p)
-{
-    pthread_mutex_lock(&p->lock);
-    int done = p->done;
-    pthread_mutex_unlock(&p->lock);
-    return done;
-}
-
-static int part_wait(struct part *p)
-{
-    pthread_mutex_lock(&p->lock);
-    while (p->done == 0)
-        pthread_cond_wait(&p->cond, &p->lock);
-    assert_int_equal(p->done, 1);
-    pthread_mutex_unlock(&p->lock);
-    return p->share.code;
-}
-
-/* Records with sequences from `sequence` on, in one partition. */
-static struct part *part_new(enum leat_ack ack, uint32_t partition, uint64_t session, uint64_t sequence, uint32_t count)
-{
-    struct part *p = base_alloc(sizeof(*p));
-
-    assert_true(count <= SHARE);
-    p->share = (struct intake_share){.record = p->record, .count = count, .offset = p->offset, .ack = ack,
-                                     .done = part_done, .owner = p};
-    for (uint32_t i = 0; i < count; i++) {
-        p->word[i] = session << 32 | (sequence + i);
-        p->record[i] = (struct log_record){partition, 1000, session, sequence + i, span_of(&p->word[i], 8)};
-    }
-    pthread_mutex_init(&p->lock, NULL);
-    pthread_cond_init(&p->cond, NULL);
-    return p;
-}
-
-static void part_free(struct part *p)
-{
-    buffer_fini(&p->share.wait.returns);
-    pthread_mutex_destroy(&p->lock);
-    pthread_cond_destroy(&p->cond);
-    free(p);
 }
 
 static int append(enum leat_ack ack, uint32_t partition, uint64_t session, uint64_t sequence, uint32_t count,
@@ -180,14 +79,6 @@ static int append(enum leat_ack ack, uint32_t partition, uint64_t session, uint6
     return rv;
 }
 
-static uint64_t log_end(uint32_t partition)
-{
-    uint64_t first, next;
-
-    log_bounds(at.log, partition, &first, &next);
-    return next;
-}
-
 /* ---- One at a time ---- */
 
 static void leads_itself(void **unused)
@@ -201,7 +92,7 @@ static void leads_itself(void **unused)
     for (uint32_t i = 0; i < 3; i++)
         assert_int_equal(p->offset[i], i);
     assert_int_equal(log_end(2), 3);
-    assert_int_equal(at.readable, 1);
+    assert_int_equal(readable, 1);
     assert_int_equal(intake_figures(at.intake)->rows, 3);
     assert_int_equal(intake_figures(at.intake)->syncs, 1);
     assert_int_equal(intake_status(at.intake, NULL), 0);
@@ -269,11 +160,11 @@ static void processed_waits(void **unused)
 static void listeners_hear(void **unused)
 {
     (void)unused;
-    atomic_store(&at.heard, 0);
-    intake_listen(at.intake, count_up, &at.heard);
+    atomic_store(&heard, 0);
+    intake_listen(at.intake, count_up, &heard);
     assert_int_equal(append(LEAT_APPENDED, 0, 0, 0, 1, NULL), 0);
-    assert_int_equal(at.heard, 1);
-    assert_int_equal(at.readable, 1);
+    assert_int_equal(heard, 1);
+    assert_int_equal(readable, 1);
 }
 
 static void of_the_group(void **unused)
@@ -328,7 +219,7 @@ static void a_failed_sync_sticks(void **unused)
     assert_non_null(strstr(err.text, "told to fail"));
     assert_int_equal(intake_submit(at.intake, &p->share, true), LEAT_EIO);
     assert_int_equal(p->done, 0);
-    assert_int_equal(at.readable, 0);
+    assert_int_equal(readable, 0);
     assert_int_equal(log_end(0), 0);
     part_free(p);
 }
@@ -626,149 +517,6 @@ static void stopping_waits_for_a_sync(void **unused)
     assert_int_equal(append(LEAT_APPENDED, 0, 7, 5, 1, NULL), LEAT_EIO);
 }
 
-/* ---- Many threads, on both logs ---- */
-
-enum { THREADS = 6, APPENDS = 150 };
-
-static struct {
-    pthread_mutex_t lock;
-    pthread_cond_t cond;
-    bool wanted, stop;
-} reader;
-
-static void wake_reader(void *context)
-{
-    (void)context;
-    pthread_mutex_lock(&reader.lock);
-    reader.wanted = true;
-    pthread_cond_signal(&reader.cond);
-    pthread_mutex_unlock(&reader.lock);
-}
-
-/* Every session's sequences stand in order, each once. */
-static uint64_t read_on(uint32_t partition, uint64_t offset, uint64_t *last)
-{
-    struct log_slice slice;
-
-    while (log_read(at.log, partition, offset, 64, 1 << 20, &slice, NULL) == 0) {
-        for (uint32_t i = 0; i < slice.count; i++) {
-            const struct log_entry *e = &slice.entry[i];
-
-            leat_assert(e->offset == offset + i && e->sequence == last[e->session] + 1);
-            leat_assert(load_u64(e->body.base) == (e->session << 32 | e->sequence));
-            last[e->session] = e->sequence;
-        }
-        offset = slice.next;
-        log_release(at.log, &slice);
-    }
-    return offset;
-}
-
-/* Stands for the group: reads what it is woken for and acknowledges it. */
-static void *read_thread(void *unused)
-{
-    static uint64_t last[PARTITIONS][THREADS + 1];
-    uint64_t offset[PARTITIONS] = {0};
-
-    memset(last, 0, sizeof(last));
-    pthread_mutex_lock(&reader.lock);
-    while (!reader.stop) {
-        while (!reader.wanted && !reader.stop)
-            pthread_cond_wait(&reader.cond, &reader.lock);
-        reader.wanted = false;
-        pthread_mutex_unlock(&reader.lock);
-        for (uint32_t p = 0; p < PARTITIONS; p++) {
-            offset[p] = read_on(p, offset[p], last[p]);
-            acks_advance(at.acks, p, offset[p]);
-        }
-        pthread_mutex_lock(&reader.lock);
-    }
-    pthread_mutex_unlock(&reader.lock);
-    return unused;
-}
-
-/* One session, in each partition; some appends are sent twice, and some without waiting for the one before. */
-static void *append_thread(void *context)
-{
-    uint64_t session = (uint64_t)(uintptr_t)context, sequence[PARTITIONS] = {0};
-    struct random r;
-
-    random_seed(&r, session);
-    for (uint32_t i = 0; i < APPENDS; i++) {
-        uint32_t p = (uint32_t)random_below(&r, PARTITIONS), count = 1 + (uint32_t)random_below(&r, SHARE);
-        enum leat_ack ack = random_below(&r, 2) == 0 ? LEAT_PROCESSED : LEAT_APPENDED;
-        struct part *part = part_new(ack, p, session, sequence[p] + 1, count);
-        struct part *twice = random_below(&r, 3) == 0 ? part_new(LEAT_PROCESSED, p, session, sequence[p] + 1, count) : NULL;
-
-        leat_assert(intake_submit(at.intake, &part->share, random_below(&r, 2) == 0) == 0);
-        if (twice != NULL)
-            leat_assert(intake_submit(at.intake, &twice->share, random_below(&r, 2) == 0) == 0);
-        leat_assert(part_wait(part) == 0);
-        if (ack == LEAT_PROCESSED)
-            leat_assert(acks_frontier(at.acks, p) > part->offset[count - 1]);
-        if (twice != NULL) {
-            leat_assert(part_wait(twice) == 0);
-            leat_assert(acks_frontier(at.acks, p) > part->offset[count - 1]);
-            for (uint32_t j = 0; j < count; j++)
-                leat_assert(twice->offset[j] == UINT64_MAX);
-            part_free(twice);
-        }
-        for (uint32_t j = 1; j < count; j++)
-            leat_assert(part->offset[j] == part->offset[0] + j);
-        sequence[p] += count;
-        part_free(part);
-    }
-    for (uint32_t p = 0; p < PARTITIONS; p++) {
-        uint64_t high = 0;
-
-        leat_assert(intake_session(at.intake, p, session, &high) == (sequence[p] > 0));
-        leat_assert(high == sequence[p]);
-    }
-    return NULL;
-}
-
-static void crowd(void)
-{
-    pthread_t thread[THREADS], reads;
-
-    pthread_mutex_init(&reader.lock, NULL);
-    pthread_cond_init(&reader.cond, NULL);
-    reader.stop = false;
-    assert_int_equal(pthread_create(&reads, NULL, read_thread, NULL), 0);
-    for (uintptr_t i = 0; i < THREADS; i++)
-        assert_int_equal(pthread_create(&thread[i], NULL, append_thread, (void *)(i + 1)), 0);
-    for (uint32_t i = 0; i < THREADS; i++)
-        pthread_join(thread[i], NULL);
-    pthread_mutex_lock(&reader.lock);
-    reader.stop = true;
-    pthread_cond_signal(&reader.cond);
-    pthread_mutex_unlock(&reader.lock);
-    pthread_join(reads, NULL);
-    uint64_t rows = 0;
-    for (uint32_t p = 0; p < PARTITIONS; p++)
-        rows += log_end(p);
-    assert_int_equal(intake_figures(at.intake)->rows, rows);
-    assert_int_equal(teardown(NULL), 0);
-}
-
-static void many_threads_in_memory(void **unused)
-{
-    (void)unused;
-    open_on(&log_memory, NULL, wake_reader);
-    crowd();
-}
-
-static void many_threads_on_segments(void **unused)
-{
-    char directory[] = "/tmp/leat-intake-XXXXXX";
-
-    (void)unused;
-    assert_non_null(mkdtemp(directory));
-    open_on(&log_segments, directory, wake_reader);
-    crowd();
-    assert_int_equal(file_remove_tree(directory, NULL), 0);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -792,8 +540,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(closing_answers, setup, teardown),
         cmocka_unit_test_setup_teardown(closing_answers_who_waits_for_more, setup, teardown),
         cmocka_unit_test_setup_teardown(stopping_waits_for_a_sync, setup, teardown),
-        cmocka_unit_test(many_threads_in_memory),
-        cmocka_unit_test(many_threads_on_segments),
     };
 
     return cmocka_run_group_tests_name("engine_intake", tests, NULL, NULL);

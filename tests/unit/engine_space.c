@@ -1,33 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "tests/lib/intake.h"
 
 #include "base/file.h"
 #include "base/log.h"
 #include "base/random.h"
-#include "engine/intake.h"
 #include "tests/lib/fault.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 
 /* An intake on a log of files whose disk is full now and then: what is refused is as if it had never come, what is
  * acknowledged is there, once and in order, and nothing has to be opened again. */
 
-enum { PARTITIONS = 4, SEGMENT = 8192, ROWS = 8, BODY = 1024, SESSION = 7 };
+enum { SEGMENT = 8192, ROWS = 8, BODY = 1024, SESSION = 7 };
 
-static struct {
-    char directory[64];
-    struct log *log;
-    struct acks *acks;
-    struct intake *intake;
-} at;
+static char directory[64];
 
 static void readable(void *context)
 {
@@ -37,81 +24,45 @@ static void readable(void *context)
 static int setup(void **unused)
 {
     (void)unused;
-    snprintf(at.directory, sizeof(at.directory), "/tmp/leat-space-XXXXXX");
-    assert_non_null(mkdtemp(at.directory));
-    struct log_config c = {.directory = at.directory, .partitions = PARTITIONS, .segment_size = SEGMENT};
-    assert_int_equal(log_open(&log_segments, &c, &at.log, NULL), 0);
-    at.acks = acks_open(PARTITIONS);
-    struct intake_config config = {.log = at.log, .acks = at.acks, .partitions = PARTITIONS, .depot_partitions = PARTITIONS,
-                                   .clock = clock_real(),
-                                   .sessions = base_alloc(PARTITIONS * sizeof(struct session_table)),
-                                   .readable = readable};
-    assert_int_equal(intake_open(&config, &at.intake), 0);
+    snprintf(directory, sizeof(directory), "/tmp/leat-space-XXXXXX");
+    assert_non_null(mkdtemp(directory));
+    struct log_config c = {.directory = directory, .partitions = PARTITIONS, .segment_size = SEGMENT};
+    bench_open(&log_segments, &c, readable, NULL);
     return 0;
 }
 
 static int teardown(void **unused)
 {
     (void)unused;
-    intake_close(at.intake);
-    acks_close(at.acks);
-    log_close(at.log);
-    file_remove_tree(at.directory, NULL);
+    bench_close();
+    file_remove_tree(directory, NULL);
     return 0;
 }
 
 static void fill_disk(void)
 {
-    fault_begin(at.directory, &(struct fault){.call = FAULT_ALLOCATE, .at = 1, .number = ENOSPC, .lasting = true});
+    fault_begin(directory, &(struct fault){.call = FAULT_ALLOCATE, .at = 1, .number = ENOSPC, .lasting = true});
 }
 
 /* ---- Shares ---- */
 
-struct part {
-    struct intake_share share;
-    struct log_record record[ROWS];
-    uint64_t offset[ROWS];
-    uint64_t first; /* sequence */
-    pthread_mutex_t lock;
-    pthread_cond_t cond;
-    int done;
-};
-
 static const uint8_t body[BODY];
-
-static void part_done(struct intake_share *share)
-{
-    struct part *p = share->owner;
-
-    pthread_mutex_lock(&p->lock);
-    p->done++;
-    pthread_cond_signal(&p->cond);
-    pthread_mutex_unlock(&p->lock);
-}
 
 /* The row of a sequence goes to partition sequence % PARTITIONS. */
 static void part_make(struct part *p, enum leat_ack ack, uint64_t sequence, uint32_t count, size_t size)
 {
-    memset(p, 0, sizeof(*p));
-    p->share = (struct intake_share){.record = p->record, .count = count, .offset = p->offset, .ack = ack,
-                                     .done = part_done, .owner = p};
-    p->first = sequence;
+    part_begin(p, ack, count);
     for (uint32_t i = 0; i < count; i++)
         p->record[i] = (struct log_record){(uint32_t)((sequence + i) % PARTITIONS), 1000, SESSION, sequence + i,
                                            span_of(body, size)};
-    pthread_mutex_init(&p->lock, NULL);
-    pthread_cond_init(&p->cond, NULL);
 }
 
-static int part_wait(struct part *p)
+static int part_answer(struct part *p)
 {
-    pthread_mutex_lock(&p->lock);
-    while (p->done == 0)
-        pthread_cond_wait(&p->cond, &p->lock);
-    assert_int_equal(p->done, 1);
-    pthread_mutex_unlock(&p->lock);
-    buffer_fini(&p->share.wait.returns);
-    return p->share.code;
+    int rv = part_wait(p);
+
+    part_end(p);
+    return rv;
 }
 
 static int append(enum leat_ack ack, uint64_t sequence, uint32_t count, size_t size)
@@ -120,7 +71,7 @@ static int append(enum leat_ack ack, uint64_t sequence, uint32_t count, size_t s
 
     part_make(&p, ack, sequence, count, size);
     int rv = intake_submit(at.intake, &p.share, true);
-    return rv != 0 ? rv : part_wait(&p);
+    return rv != 0 ? rv : part_answer(&p);
 }
 
 /* Sequences in the log: all of 1..count, each once, in order. */
@@ -234,7 +185,7 @@ static void nothing_overtakes_what_found_no_room(void **unused)
             rv[i] = intake_submit(at.intake, &p[i].share, false);
         }
         for (uint32_t i = 0; i < 3; i++)
-            rv[i] = rv[i] == 0 ? part_wait(&p[i]) : rv[i];
+            rv[i] = rv[i] == 0 ? part_answer(&p[i]) : rv[i];
         assert_true(rv[0] == 0 && (rv[1] == 0 || rv[1] == LEAT_EFULL));
         assert_int_equal(rv[2], rv[1] == 0 ? 0 : LEAT_EAGAIN);
         full += rv[1] == LEAT_EFULL;
@@ -276,7 +227,7 @@ static void pipelined(void **unused)
                 fault_end();
         }
         for (uint32_t i = 0; i < WINDOW; i++) {
-            int rv = part_wait(&p[i]);
+            int rv = part_answer(&p[i]);
 
             assert_true(rv == 0 || rv == LEAT_ENOSPACE || rv == LEAT_EAGAIN);
             assert_true(!lost || rv != 0); /* behind a refused one nothing is taken */
