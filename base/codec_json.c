@@ -13,6 +13,9 @@
 
 #define EXACT 9007199254740992.0 /* 2^53: from here on several whole numbers have the same double */
 
+/* The text of a key that is no string: each level of keys in keys doubles it, so that few bytes could ask for much. */
+enum { KEY_TEXT = 64 << 10 };
+
 /* ---- Text ---- */
 
 static void put_text(struct buffer *out, const char *text)
@@ -249,7 +252,7 @@ static void object_to_json(const msgpack_object *o, struct buffer *out);
 static void array_to_json(const msgpack_object *o, struct buffer *out)
 {
     buffer_u8(out, '[');
-    for (uint32_t i = 0; i < o->via.array.size; i++) {
+    for (uint32_t i = 0; i < o->via.array.size && out->error == 0; i++) {
         if (i > 0)
             put_text(out, ", ");
         object_to_json(&o->via.array.ptr[i], out);
@@ -260,7 +263,7 @@ static void array_to_json(const msgpack_object *o, struct buffer *out)
 static void map_to_json(const msgpack_object *o, struct buffer *out)
 {
     buffer_u8(out, '{');
-    for (uint32_t i = 0; i < o->via.map.size; i++) {
+    for (uint32_t i = 0; i < o->via.map.size && out->error == 0; i++) {
         const msgpack_object_kv *kv = &o->via.map.ptr[i];
 
         if (i > 0)
@@ -268,7 +271,7 @@ static void map_to_json(const msgpack_object *o, struct buffer *out)
         if (kv->key.type == MSGPACK_OBJECT_STR) {
             json_escape(span_of(kv->key.via.str.ptr, kv->key.via.str.size), out);
         } else {
-            struct buffer key = {.limit = LIMIT_ROW}; /* each level of keys in keys may double it */
+            struct buffer key = {.limit = KEY_TEXT};
 
             object_to_json(&kv->key, &key);
             json_escape(buffer_bytes(&key), out);

@@ -306,17 +306,31 @@ static void test_depth(void **unused)
     assert_int_equal(json_nested(1000000, "[", "]"), LEAT_ESCHEMA);
 }
 
-/* Keys in keys: the text of each level is quoted once more, so that it doubles. */
+/* Maps whose key is a map, and so on. */
+static int keys_in_keys(int depth, struct buffer *text)
+{
+    uint8_t bytes[2 * LIMIT_ANY_DEPTH + 1];
+
+    memset(bytes, 0x81, (size_t)depth);
+    memset(bytes + depth, 1, (size_t)depth + 1);
+    return msgpack_to_json(span_of(bytes, 2 * (size_t)depth + 1), text, NULL);
+}
+
+/* Each level escapes what the one below has escaped: few bytes must not become megabytes of text. */
 static void test_keys_in_keys(void **unused)
 {
-    uint8_t bytes[2 * LIMIT_ANY_DEPTH + 2];
     struct buffer text = {0};
 
     (void)unused;
-    memset(bytes, 0x81, LIMIT_ANY_DEPTH);
-    memset(bytes + LIMIT_ANY_DEPTH, 0xc0, LIMIT_ANY_DEPTH + 1);
-    assert_int_equal(msgpack_check(span_of(bytes, 2 * LIMIT_ANY_DEPTH + 1), NULL), 0);
-    assert_int_equal(msgpack_to_json(span_of(bytes, 2 * LIMIT_ANY_DEPTH + 1), &text, NULL), LEAT_ELIMIT);
+    assert_int_equal(keys_in_keys(3, &text), 0);
+    buffer_u8(&text, 0);
+    assert_string_equal((const char *)text.base, "{\"{\\\"{\\\\\\\"1\\\\\\\": 1}\\\": 1}\": 1}");
+    for (int depth = 4; depth <= LIMIT_ANY_DEPTH; depth++) {
+        buffer_clear(&text);
+        int rv = keys_in_keys(depth, &text);
+        assert_true(rv == (depth <= 10 ? 0 : depth >= 20 ? LEAT_ELIMIT : rv));
+        assert_true(text.size < 256 << 10);
+    }
     buffer_fini(&text);
 }
 
