@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/crc32c.h"
-#include "base/file.h"
 #include "pstates/pstate.h"
+#include "tests/fuzz/memory.h"
 
-#include <fcntl.h>
+#include <malloc.h>
 #include <stdio.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
@@ -19,9 +17,8 @@ enum { SLOT_0, SLOT_1, METAS, FILES, MOST = 64 << 10, STEP = 5, KEYS = 30, FIRST
 enum { FLIP, SET, CLEAR, FORGE, CUT, REMOVE, KINDS };
 
 static const char *const name[FILES] = {"checkpoint.0", "checkpoint.1", "data.mdb"};
-static char directory[] = "/tmp/leat-fuzz-XXXXXX";
 static struct pstate_schema schema;
-static struct pstate_config config = {.directory = directory, .schema = &schema, .schemas = 1, .map_size = 1 << 20, .durability = LEAT_PROCESS};
+static struct pstate_config config = {.directory = MEMORY_DIRECTORY, .schema = &schema, .schemas = 1, .map_size = 1 << 20, .durability = LEAT_PROCESS};
 static struct arena *schemas;
 
 struct files {
@@ -35,15 +32,6 @@ static struct files whole;
 static void clean_up(void)
 {
     arena_close(schemas);
-    file_remove_tree(directory, NULL);
-}
-
-static const char *path_of(int file)
-{
-    static char path[64];
-
-    snprintf(path, sizeof(path), "%s/%s", directory, name[file]);
-    return path;
 }
 
 static int64_t number_at(uint64_t turn, uint32_t key)
@@ -70,25 +58,34 @@ static void checkpoint(struct pstate_view *v, uint64_t turn)
 
 static void set_up(void)
 {
-    struct buffer state = {0}, read;
+    struct buffer state = {0};
     struct pstate_view *v;
     uint64_t turn;
 
+    mallopt(M_MMAP_THRESHOLD, 1 << 20); /* LMDB's lists are large and little used: no need to clear them */
     schemas = arena_open(1 << 16);
     leat_assert(pstate_schema_parse(schemas, "p", "map<u32, i64>", NULL, NULL, &schema, NULL) == 0);
-    leat_assert(mkdtemp(directory) != NULL);
     atexit(clean_up);
     leat_assert(pstate_view_open(&config, &v, &turn, &state, NULL) == 0);
     checkpoint(v, FIRST);
     checkpoint(v, SECOND);
     pstate_view_close(v);
     for (int i = 0; i < FILES; i++) {
-        buffer_init(&read, MOST);
-        leat_assert(file_read(path_of(i), MOST, &read, NULL) == 0);
-        memcpy(whole.bytes[i], read.base, read.size);
-        whole.size[i] = read.size;
-        buffer_fini(&read);
+        struct leat_span bytes = memory_bytes(name[i]);
+
+        leat_assert(bytes.size <= MOST);
+        memcpy(whole.bytes[i], bytes.base, bytes.size);
+        whole.size[i] = bytes.size;
     }
+}
+
+static void copy_whole(struct files *out)
+{
+    for (int i = 0; i < FILES; i++)
+        memcpy(out->bytes[i], whole.bytes[i], whole.size[i]);
+    memcpy(out->size, whole.size, sizeof(whole.size));
+    memset(out->removed, 0, sizeof(out->removed));
+    out->forged = false;
 }
 
 /* A slot of which the size, the versions or the numbers are others, and the CRC is right. Its pages are LMDB's still. */
@@ -140,15 +137,11 @@ static void damage(struct files *f, const uint8_t *what)
 
 static void write_files(const struct files *f)
 {
-    for (int i = 0; i < FILES; i++) {
-        if (f->removed[i]) {
-            unlink(path_of(i));
-            continue;
-        }
-        int fd = open(path_of(i), O_WRONLY | O_CREAT, 0600);
-        leat_assert(fd >= 0 && file_pwrite(fd, f->bytes[i], f->size[i], 0) == 0 && ftruncate(fd, (off_t)f->size[i]) == 0);
-        close(fd);
-    }
+    for (int i = 0; i < FILES; i++)
+        if (f->removed[i])
+            memory_remove(name[i]);
+        else
+            memory_put(name[i], f->bytes[i], f->size[i]);
 }
 
 static bool is_whole(const struct files *f, int file)
@@ -183,7 +176,7 @@ static void check_told(const struct files *f, const struct leat_error *err)
 {
     leat_assert(f->forged || (!is_whole(f, SLOT_0) && !is_whole(f, SLOT_1)));
     leat_assert(err->code == LEAT_ECORRUPT || (err->code == LEAT_EFORMAT && f->forged));
-    leat_assert(strstr(err->text, directory) != NULL);
+    leat_assert(strstr(err->text, MEMORY_DIRECTORY) != NULL);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
@@ -196,7 +189,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 
     if (schemas == NULL)
         set_up();
-    f = whole;
+    copy_whole(&f);
     for (; size >= STEP; bytes += STEP, size -= STEP)
         damage(&f, bytes);
     write_files(&f);

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "base/file.h"
 #include "base/log.h"
 #include "depots/log.h"
+#include "tests/fuzz/memory.h"
 
-#include <fcntl.h>
 #include <stdio.h>
-#include <unistd.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
@@ -17,8 +15,7 @@ enum { SEGMENTS = 3, SIZE = 8192, PARTITIONS = 3, GROUPS = 22, STEP = 5, UNIT = 
 
 enum { FLIP, SET, CLEAR, COPY, CUT, KINDS };
 
-static char directory[] = "/tmp/leat-fuzz-XXXXXX";
-static struct log_config config = {.directory = directory, .partitions = PARTITIONS, .durability = LEAT_PROCESS, .segment_size = SIZE};
+static struct log_config config = {.directory = MEMORY_DIRECTORY, .partitions = PARTITIONS, .durability = LEAT_PROCESS, .segment_size = SIZE};
 static uint8_t whole[SEGMENTS][SIZE];
 static uint64_t written[PARTITIONS];
 static uint32_t last_begin, last_end; /* of the last group, in the last file */
@@ -28,32 +25,31 @@ struct damaged {
     size_t size[SEGMENTS];
 };
 
-static void clean_up(void)
+static const char *name_of(uint32_t segment)
 {
-    file_remove_tree(directory, NULL);
-}
+    static char name[32];
 
-static void path_of(uint32_t segment, char path[64])
-{
-    snprintf(path, 64, "%s/%016x.seg", directory, segment);
+    snprintf(name, sizeof(name), "%016x.seg", segment);
+    return name;
 }
 
 /* The record at an offset of a partition follows from both. */
-static struct log_record record_at(uint32_t partition, uint64_t offset, char body[128])
+static struct log_record record_at(uint32_t partition, uint64_t offset)
 {
-    int size = snprintf(body, 128, "record %d of %u, %*s", (int)offset, partition, (int)(offset * 7 % 60), "");
+    static char body[PARTITIONS][2 * GROUPS][128];
+    char *text = body[partition][offset];
 
+    if (text[0] == '\0')
+        snprintf(text, sizeof(body[0][0]), "record %d of %u, %*s", (int)offset, partition, (int)(offset * 7 % 60), "");
     return (struct log_record){.partition = partition, .time_us = 1000000 + (int64_t)(offset * 3), .session = offset % 3,
-                               .sequence = offset % 3 != 0 ? offset : 0, .body = span_of(body, (size_t)size)};
+                               .sequence = offset % 3 != 0 ? offset : 0, .body = span_of(text, strlen(text))};
 }
 
 static void write_group(struct log *l)
 {
-    char body[2 * PARTITIONS][128];
-
     for (uint32_t i = 0; i < 2 * PARTITIONS; i++) {
         uint32_t partition = i % PARTITIONS;
-        struct log_record r = record_at(partition, written[partition]++, body[i]);
+        struct log_record r = record_at(partition, written[partition]++);
 
         leat_assert(log_append(l, &r, 1, NULL) == 0);
     }
@@ -63,15 +59,9 @@ static void write_group(struct log *l)
 /* Keep what the files are, and where the last group lies. */
 static void keep_files(void)
 {
-    char path[64];
-
     for (uint32_t i = 0; i < SEGMENTS; i++) {
-        struct buffer b = {0};
-
-        path_of(i, path);
-        leat_assert(file_read(path, SIZE, &b, NULL) == 0 && b.size == SIZE);
-        memcpy(whole[i], b.base, SIZE);
-        buffer_fini(&b);
+        leat_assert(memory_bytes(name_of(i)).size == SIZE);
+        memcpy(whole[i], memory_bytes(name_of(i)).base, SIZE);
     }
     for (last_end = 4096; last_end < SIZE && load_u64(whole[SEGMENTS - 1] + last_end + 8) != 0;) {
         last_begin = last_end;
@@ -84,8 +74,6 @@ static void set_up(void)
 {
     struct log *l;
 
-    leat_assert(mkdtemp(directory) != NULL);
-    atexit(clean_up);
     log_level_set(LOG_ERROR);
     leat_assert(log_open(&log_segments, &config, &l, NULL) == 0);
     for (int i = 0; i < GROUPS; i++)
@@ -121,20 +109,13 @@ static void damage(struct damaged *d, const uint8_t *what)
 
 static void write_files(const struct damaged *d)
 {
-    char path[64];
-
-    for (uint32_t i = 0; i < SEGMENTS; i++) {
-        path_of(i, path);
-        int fd = open(path, O_WRONLY | O_CREAT, 0600);
-        leat_assert(fd >= 0 && file_pwrite(fd, d->bytes[i], d->size[i], 0) == 0 && ftruncate(fd, (off_t)d->size[i]) == 0);
-        close(fd);
-    }
+    for (uint32_t i = 0; i < SEGMENTS; i++)
+        memory_put(name_of(i), d->bytes[i], d->size[i]);
 }
 
 static void check_entry(uint32_t partition, uint64_t offset, const struct log_entry *e)
 {
-    char body[128];
-    struct log_record r = record_at(partition, offset, body);
+    struct log_record r = record_at(partition, offset);
 
     leat_assert(e->offset == offset && e->time_us == r.time_us && e->session == r.session && e->sequence == r.sequence);
     leat_assert(span_equal(e->body, r.body));
@@ -142,7 +123,7 @@ static void check_entry(uint32_t partition, uint64_t offset, const struct log_en
 
 static void check_told(const struct leat_error *err)
 {
-    leat_assert(err->code == LEAT_ECORRUPT && strstr(err->text, directory) != NULL && strstr(err->text, ".seg") != NULL);
+    leat_assert(err->code == LEAT_ECORRUPT && strstr(err->text, MEMORY_DIRECTORY) != NULL && strstr(err->text, ".seg") != NULL);
     leat_assert(strstr(err->text, "byte") != NULL);
 }
 
