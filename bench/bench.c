@@ -19,7 +19,7 @@ const struct bench bench_table[] = {
     {"query", "queries that touch one task, and all", bench_query},
     {"restart", "opening a directory after a clean stop and after a kill", bench_restart},
     {"lsh", "vectors: ingest, recall, candidates, query times (--data=DIR of wordnet-minilm, --setting=14,16,35)", bench_lsh},
-    {"ivf", "vectors: ingest, searches alone and beside ingest, exact, restart (--vectors=200000)", bench_ivf},
+    {"ivf", "vectors: ingest, searches alone and beside ingest, exact, restart (--vectors=200000 --dims=128 --type=u8)", bench_ivf},
     {"kernels", "vector kernels in each variant, against memory bandwidth and arithmetic (--dims=384)", bench_kernels},
     {"scan", "scans of blocks of codes in each variant, in the caches and from memory", bench_scan},
     {"backup", "what backups cost appends, and how fast restore and rebuild are, against a bare copy (--share=0.1)", bench_backup},

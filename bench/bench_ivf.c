@@ -7,16 +7,24 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
-/* ivf over generated vectors: u8, around centres that themselves lie around centres, so that neighbours are near and no list has
- * all of them. Ingest, searches alone, beside ingest and in two threads, exact search, and a restart. */
+/* ivf over generated vectors: whole numbers of u8, around centres that themselves lie around centres, so that neighbours are
+ * near and no list has all of them. Ingest, searches alone, beside ingest and in two threads, exact search, and a restart. */
 
-enum { DIMS = 128, CENTRES = 4096, BATCH = 2000, SEARCHES = 5000, EXACT = 30 };
+enum { DIMS_MOST = 2048, CENTRES = 4096, BATCH = 2000, SEARCHES = 5000, EXACT = 30 };
 
 struct set {
-    uint32_t vectors;
-    uint8_t (*centre)[DIMS];
+    uint32_t vectors, dims;
+    enum leat_type type; /* u8 or f32 */
+    uint8_t *centre;     /* CENTRES of them */
+};
+
+/* A vector, and room for it. */
+struct place {
+    uint8_t u8[DIMS_MOST];
+    float f32[DIMS_MOST];
 };
 
 static uint64_t step(uint64_t *state)
@@ -29,30 +37,32 @@ static uint64_t step(uint64_t *state)
 }
 
 /* Vector i of the set, the same each time. */
-static void vector_at(const struct set *s, uint64_t i, uint8_t *out)
+static struct leat_value vector_at(const struct set *s, uint64_t i, struct place *p)
 {
     uint64_t state = i * 7919 + 1, bits = 0;
-    const uint8_t *centre = s->centre[step(&state) % CENTRES];
+    const uint8_t *centre = s->centre + step(&state) % CENTRES * s->dims;
 
-    for (int d = 0; d < DIMS; d++, bits >>= 8) {
+    for (uint32_t d = 0; d < s->dims; d++, bits >>= 8) {
         if (d % 8 == 0)
             bits = step(&state);
-        out[d] = (uint8_t)(centre[d] + (bits & 15) + (bits >> 4 & 15));
+        p->u8[d] = (uint8_t)(centre[d] + (bits & 15) + (bits >> 4 & 15));
+        p->f32[d] = p->u8[d];
     }
+    return s->type == LEAT_U8_VECTOR ? leat_vector(s->type, p->u8, s->dims) : leat_vector(s->type, p->f32, s->dims);
 }
 
-static void set_init(struct set *s, uint32_t vectors)
+static void set_init(struct set *s)
 {
     uint64_t state = 1;
-    uint8_t around[64][DIMS];
+    static uint8_t around[64][DIMS_MOST];
 
-    *s = (struct set){vectors, calloc(CENTRES, sizeof(*s->centre))};
+    s->centre = malloc((size_t)CENTRES * s->dims);
     for (int c = 0; c < 64; c++)
-        for (int d = 0; d < DIMS; d++)
+        for (uint32_t d = 0; d < s->dims; d++)
             around[c][d] = (uint8_t)(step(&state) % 160);
     for (int c = 0; s->centre != NULL && c < CENTRES; c++)
-        for (int d = 0; d < DIMS; d++)
-            s->centre[c][d] = (uint8_t)(around[c % 64][d] + step(&state) % 64);
+        for (uint32_t d = 0; d < s->dims; d++)
+            s->centre[(size_t)c * s->dims + d] = (uint8_t)(around[c % 64][d] + step(&state) % 64);
 }
 
 /* ---- Appending, at most so many a second ---- */
@@ -77,11 +87,10 @@ static void *feed_run(void *context)
     for (uint64_t i = f->from; i < f->end && !f->stop;) {
         leat_rows_clear(rows);
         for (uint32_t b = 0; b < BATCH && i < f->end; b++, i++) {
-            uint8_t vector[DIMS];
+            struct place p;
+            struct leat_value vector = vector_at(f->set, i, &p);
 
-            vector_at(f->set, i, vector);
-            bench_must(leat_rows_add(rows, LEAT_ROW(leat_u64(i % f->set->vectors), leat_vector(LEAT_U8_VECTOR, vector, DIMS),
-                                                    leat_null()), &err), &err);
+            bench_must(leat_rows_add(rows, LEAT_ROW(leat_u64(i % f->set->vectors), vector, leat_null()), &err), &err);
         }
         bench_must(leat_append(f->depot, rows, NULL, NULL, &err), &err);
         f->appended += BATCH;
@@ -107,12 +116,12 @@ static void ask(struct asker *a, uint32_t i, struct leat_value stats, double *sc
 {
     struct leat_result *r;
     struct leat_error err;
-    uint8_t vector[DIMS];
-
-    vector_at(a->set, (a->seed + i) * 104729 + 1, vector);
+    struct place p;
+    struct leat_value vector = vector_at(a->set, (a->seed + i) * 104729 + 1, &p);
     double start = bench_now();
+
     bench_must(leat_query(a->l, "ivf", a->query,
-                          LEAT_ROW(leat_vector(LEAT_U8_VECTOR, vector, DIMS), leat_u32(10), leat_null(), leat_null(),
+                          LEAT_ROW(vector, leat_u32(10), leat_null(), leat_null(),
                                    leat_null(), leat_null(), stats, leat_null(), leat_null()),
                           NULL, &r, &err), &err);
     a->took[i] = bench_now() - start;
@@ -180,18 +189,29 @@ static double rate_of(struct leat *l, const struct set *s, int threads)
 
 /* ---- Figures ---- */
 
+/* Of all threads, in seconds. */
+static double processor_time(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
 static double fill(struct leat *l, struct leat_depot *d, const struct set *s)
 {
     struct feed f = {.depot = d, .set = s, .end = s->vectors};
     struct leat_error err;
-    double start = bench_now();
+    double start = bench_now(), used = processor_time();
 
     feed_run(&f);
     bench_must(leat_wait(l, 600000, &err), &err);
     double rate = s->vectors / (bench_now() - start);
-    bench_line("ivf_ingest", rate, "1/s", "u8 x %d through the depot until searchable, durability full", DIMS);
+    bench_line("ivf_ingest", rate, "1/s", "%u x %s through the depot until searchable, durability full",
+               s->dims, s->type == LEAT_U8_VECTOR ? "u8" : "f32");
     bench_must(leat_wait_idle(l, 600000, &err), &err);
-    bench_line("ivf_settled", bench_now() - start, "s", "until the background has nothing left to do");
+    bench_line("ivf_settled", bench_now() - start, "s", "until the background has nothing left to do; %.1f us of processor time a vector in all",
+               (processor_time() - used) / s->vectors * 1e6);
     return rate;
 }
 
@@ -240,19 +260,22 @@ static struct quantiles beside_ingest(struct leat *l, struct leat_depot *d, cons
 
 static void exact(struct leat *l, const struct set *s)
 {
-    double bytes = (double)s->vectors * DIMS, memory = bench_bandwidth();
+    double bytes = (double)s->vectors * s->dims * (s->type == LEAT_U8_VECTOR ? 1 : 4), memory = bench_bandwidth();
     struct quantiles q = search_all(l, s, "exact", EXACT, 3);
 
     bench_line("ivf_exact", q.p50 * 1e3, "ms", "every vector; %.1f GB/s, %.2f of what one thread reads", bytes / q.p50 * 1e-9,
                bytes / q.p50 / memory);
 }
 
-static struct leat *open_ivf(const char *directory, struct leat_depot **d)
+static struct leat *open_ivf(const char *directory, const struct set *s, struct leat_depot **d)
 {
-    static const struct leat_option options[] = {{"dims", "128"}, {"type", "u8"}, {"metric", "l2"}, {"ids", "u64"}, {NULL, NULL}};
+    char dims[16];
+    const struct leat_option options[] = {{"dims", dims}, {"type", s->type == LEAT_U8_VECTOR ? "u8" : "f32"}, {"metric", "l2"},
+                                          {"ids", "u64"}, {NULL, NULL}};
     struct leat_error err;
     struct leat *l;
 
+    snprintf(dims, sizeof(dims), "%u", s->dims);
     bench_must(leat_open(directory, NULL, &l, &err), &err);
     bench_must(leat_launch(l, &module_ivf, &(struct leat_launch){.options = options}, &err), &err);
     bench_must(leat_depot_find(l, "ivf", "vectors", d, &err), &err);
@@ -263,26 +286,37 @@ static struct leat *again(struct leat *l, const char *directory, const struct se
 {
     leat_close(l);
     double start = bench_now();
-    l = open_ivf(directory, d);
+    l = open_ivf(directory, s, d);
     bench_line("ivf_restart", bench_now() - start, "s", "ready, after a clean stop");
     bench_line("ivf_first", search_all(l, s, "search", 1, 5).max * 1e3, "ms", "the first search then");
     return l;
 }
 
+static uint32_t number_of(int argc, char **argv, const char *name, uint32_t otherwise)
+{
+    const char *text = bench_option(argc, argv, name);
+
+    return text != NULL ? (uint32_t)strtoul(text, NULL, 10) : otherwise;
+}
+
 int bench_ivf(int argc, char **argv)
 {
-    const char *wanted = bench_option(argc, argv, "vectors");
-    char *directory = bench_directory();
+    const char *type = bench_option(argc, argv, "type");
+    struct set s = {.vectors = number_of(argc, argv, "vectors", 200000), .dims = number_of(argc, argv, "dims", 128),
+                    .type = type != NULL && strcmp(type, "f32") == 0 ? LEAT_F32_VECTOR : LEAT_U8_VECTOR};
     struct leat_depot *d;
-    struct set s;
 
-    set_init(&s, wanted != NULL ? (uint32_t)strtoul(wanted, NULL, 10) : 200000);
-    if (s.centre == NULL || s.vectors == 0) {
-        fprintf(stderr, "--vectors=N: a number above 0\n");
-        bench_remove(directory);
+    if (s.vectors == 0 || s.dims == 0 || s.dims > DIMS_MOST || (type != NULL && strcmp(type, "u8") != 0 && strcmp(type, "f32") != 0)) {
+        fprintf(stderr, "--vectors=N: a number above 0; --dims=N: at most %d; --type: u8 or f32\n", DIMS_MOST);
         return 1;
     }
-    struct leat *l = open_ivf(directory, &d);
+    set_init(&s);
+    if (s.centre == NULL) {
+        fprintf(stderr, "out of memory\n");
+        return 1;
+    }
+    char *directory = bench_directory();
+    struct leat *l = open_ivf(directory, &s, &d);
     double rate = fill(l, d, &s);
     struct quantiles idle = alone(l, &s);
     exact(l, &s);
