@@ -273,7 +273,8 @@ static int measure_directory(struct recall *r, const char *directory, uint32_t f
 {
     const struct leat_module *module = call_module(r->module->name);
     struct leat_launch launch = {.tasks = (uint32_t)call_number(r->call, "tasks", 0, LIMIT_TASKS),
-                                 .groups = (uint32_t)call_number(r->call, "groups", 0, LIMIT_GROUPS), .options = r->option};
+                                 .groups = (uint32_t)call_number(r->call, "groups", 0, LIMIT_GROUPS), .options = r->option,
+                                 .gauge = (uint32_t)call_number(r->call, "gauge", 0, UINT32_MAX)};
     struct plan_config config = {.module = module, .options = r->option, .tasks = 64};
     struct recall_run run = {.module = r->module, .set = &r->set, .threads = r->threads};
     struct recall_built built = {0};

@@ -60,7 +60,7 @@ const struct command commands[] = {
     {"bench recall", "--module M --base FILE --query FILE --truth FILE", "how many of the true neighbours a module finds, and how fast",
      "leat bench recall --module ivf --base base.npy --query query.npy --truth truth.ivecs --metric cosine -k 10\n"
      "leat bench recall --module ivf --base base.npy --query query.npy --truth truth.ivecs --metric cosine --sweep 16,64 --svg recall.svg\n",
-     " module= base= query= truth= metric= k= threads= queries= runs= sweep= set= tasks= groups= data= svg= ", 0, 0, cmd_bench_recall},
+     " module= base= query= truth= metric= k= threads= queries= runs= sweep= set= tasks= groups= data= svg= gauge= ", 0, 0, cmd_bench_recall},
     {"bench", "[NAME] [--option=value ...]", "run a benchmark; without a name, list them", "leat bench\nleat bench query\n", "*", 0, 30,
      cmd_bench},
     {"version", "", "the version", "leat version\n", " ", 0, 0, cmd_version},
@@ -91,6 +91,7 @@ const struct command_option command_options[] = {
     {"runs", " N", "over all settings; medians count (5)"},
     {"sweep", " VALUES", "of the module's knob, with commas between"},
     {"svg", " FILE", "write the curve of queries a second over recall"},
+    {"gauge", " N", "compare one query in so many with an exact one, beside it, as a program would: 'leat stats' has what it found"},
     {"set", " NAME=VALUE", "an option of the module, as often as needed; fixed when the directory is made"},
     {"tasks", " N", "a power of two; fixed when the directory is made (64)"},
     {"groups", " N", "threads that work, a power of two; fixed when the directory is made"},

@@ -202,6 +202,15 @@ static struct text percent_text(double n)
     return t;
 }
 
+static struct text share_text(const struct figure *f)
+{
+    struct text t = {""};
+
+    if (f != NULL)
+        snprintf(t.text, sizeof(t.text), "%.3f", f->value);
+    return t;
+}
+
 /* ---- The screen ---- */
 
 enum look { PLAIN, HEAD, ALARM };
@@ -299,7 +308,7 @@ static void put_query(const struct top_view *v, const char *module, const char *
     const struct figure *f = find(v->now, module, object, "query_seconds");
 
     if (f != NULL && f->value > 0)
-        line(v, out, PLAIN, "%-36.36s %9s %8s %6s %8s %8s", object, count_text(rate_of(v, module, object, "query_seconds", false)).text, "", "",
+        line(v, out, PLAIN, "%-36.36s %9s %8s %6s %8s %8s", object, count_text(rate_of(v, module, object, "query_seconds", false)).text, share_text(find(v->now, module, object, "recall")).text, "",
              time_text(f, false).text, time_text(f, true).text);
 }
 
@@ -341,7 +350,7 @@ void top_frame(const struct top_view *v, struct buffer *out)
         put_objects(v, module, "group ", "             turns/s   rows/s      lag   turn:    p99 commit:    p99  checkp.", put_group, out);
         put_objects(v, module, "depot ", "depot                                      rows     rows/s        lag", put_depot, out);
         put_objects(v, module, "node ", "node                                    rows/s rejected   busy      p50      p99", put_node, out);
-        put_objects(v, module, "query ", "query                                        /s                   p50      p99", put_query, out);
+        put_objects(v, module, "query ", "query                                       /s   recall             p50      p99", put_query, out);
     }
 }
 
@@ -370,7 +379,7 @@ static void put_spread(struct buffer *out, const char *what, const struct figure
 static void json_object(const struct top_view *v, const char *module, const char *object, struct buffer *out)
 {
     static const char *const rates[][2] = {{"rows_total", "rows_per_s"}, {"turns_total", "turns_per_s"}, {"appended_rows_total", "appended_per_s"}};
-    static const char *const values[] = {"rows", "lag_rows", "rejected_total", "free_bytes", "level", "failed", "depot_log_bytes", "view_bytes"};
+    static const char *const values[] = {"rows", "lag_rows", "rejected_total", "free_bytes", "level", "failed", "depot_log_bytes", "view_bytes", "recall"};
     static const char *const spreads[][2] = {{"turn_seconds", "turn"}, {"commit_seconds", "commit"}, {"checkpoint_seconds", "checkpoint"},
                                              {"run_seconds", "run"}, {"query_seconds", "query"}};
 

@@ -5,11 +5,12 @@
 /* A node: one open directory, the modules that run in it, and their threads.
  *   node.c      open, close; node_module.c: launch, threads of groups; node_retain.c
  *   client.c    depots: appends and reads; client_rows.c: rows to append
- *   query.c     query topologies; view.c: reading PStates
+ *   query.c     query topologies; gauge.c: their recall; view.c: reading PStates
  *   stats.c     figures; testing.c: leat/testing.h */
 
 #include "engine/disk.h"
 #include "engine/flow.h"
+#include "engine/gauge.h"
 #include "engine/group.h"
 
 #include <pthread.h>
@@ -38,6 +39,7 @@ struct module {
     struct leat_depot *depot;      /* by depot */
     struct plan_retain *retain;    /* by depot: as it holds now */
     struct query_cache *queries;
+    struct gauge *gauge;           /* NULL: no recall is measured */
     struct histogram *query_ns;    /* by topology */
     _Atomic bool failing;          /* the first to set it says why */
     _Atomic int failed;
@@ -96,6 +98,8 @@ void views_expire(struct module *m);
 
 struct query_cache *query_cache_open(struct module *m);
 void query_cache_close(struct query_cache *c);
+/* Measure the recall of one query in so many; 0: of none. */
+int query_gauge_open(struct module *m, uint32_t every, struct leat_error *err);
 void query_pool_close(struct query_pool *p);
 struct query_pool *query_pool_open(uint32_t threads);
 

@@ -383,8 +383,10 @@ int module_launch(struct leat *l, const struct leat_module *module, const struct
     if (rv == 0) {
         make_depots(m);
         m->queries = query_cache_open(m);
-        rv = start(m, err);
+        rv = query_gauge_open(m, launch->gauge, err);
     }
+    if (rv == 0)
+        rv = start(m, err);
     buffer_fini(&fingerprint);
     arena_close(a);
     if (rv != 0) {
@@ -435,6 +437,8 @@ void module_stop(struct module *m)
     for (uint32_t i = 0; i < m->groups && m->runner != NULL; i++)
         if (m->runner[i].started)
             pthread_join(m->runner[i].thread, NULL);
+    gauge_close(m->gauge);
+    m->gauge = NULL;
     if (m->queries != NULL)
         query_cache_close(m->queries);
     m->queries = NULL;

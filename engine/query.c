@@ -7,6 +7,8 @@
  * readers) is kept in workers that requests of a module share one after another, so that a warm request allocates
  * nothing but its result. */
 
+#define QUERY_MEMORY ((size_t)256 << 20)
+
 struct worker {
     struct worker *next;
     struct module *module;
@@ -15,7 +17,7 @@ struct worker {
     struct pstate_reader **reader; /* by group; paused between requests */
     struct derive_hold *hold;      /* by group, when the module derives something: then it has the reader */
     bool *touched;
-    struct buffer request;
+    struct buffer request;         /* of a request whose recall is measured; else empty */
     struct leat_span *reply;       /* rows of the answer, in the arena */
     uint32_t replies, reply_capacity;
     const struct plan_node *reply_node;
@@ -179,6 +181,7 @@ static void worker_give(struct query_cache *c, struct worker *w)
             pstate_snapshot_pause(w->reader[i]);
     memset(w->touched, 0, w->module->groups * sizeof(*w->touched));
     arena_reset(w->arena);
+    buffer_clear(&w->request);
     pthread_mutex_lock(&c->lock);
     w->next = c->idle;
     c->idle = w;
@@ -200,7 +203,7 @@ static void worker_begin(struct worker *w, uint32_t topology, const struct leat_
     w->timeout_ms = how->timeout_ms > 0 ? how->timeout_ms : 10000;
     w->deadline_ns = asked_ns + (int64_t)w->timeout_ms * 1000000;
     w->cancel = how->cancel;
-    arena_limit(w->arena, how->memory_max > 0 ? how->memory_max : (size_t)256 << 20);
+    arena_limit(w->arena, how->memory_max > 0 ? how->memory_max : QUERY_MEMORY);
     w->flow->topology = topology;
     flow_begin(w->flow, w->arena, clock_real()->wall_us(clock_real()), (uint64_t)now_ns());
 }
@@ -228,20 +231,41 @@ static int make_result(struct worker *w, const struct plan_node *node, struct le
     return 0;
 }
 
+/* A topology over an encoded request. */
+static int flow_over(struct worker *w, uint32_t topology, struct leat_span request)
+{
+    const struct plan_topology *t = &w->module->plan->topology[topology];
+    int rv = row_batch(w->arena, &t->takes, &request, 1, &w->flow->request);
+
+    leat_assert(rv == 0);
+    for (uint32_t i = 0; i < t->edges; i++)
+        flow_deliver(w->flow, t->edge[i], w->flow->origin, request, (struct flow_tag){0});
+    return flow_run(w->flow);
+}
+
+/* Before a request whose recall is measured: both answers are of the snapshots that are taken now. */
+static void keep_request(struct worker *w, struct leat_span request)
+{
+    struct leat_error err;
+
+    buffer_put(&w->request, request.base, request.size);
+    for (uint32_t i = 0; i < w->module->groups && query_reader(w->flow, i, &err) != NULL; i++)
+        ;
+}
+
 /* Run an encoded request; what it waited since it was asked counts. */
 static int run(struct module *m, uint32_t topology, struct leat_span request, const struct leat_query *how,
                int64_t asked_ns, struct leat_result **out, struct leat_error *err)
 {
     const struct plan_topology *t = &m->plan->topology[topology];
+    bool picked = t->yardstick != UINT32_MAX && gauge_picks(m->gauge, topology);
     struct worker *w = worker_take(m->queries);
     int rv;
 
+    if (picked)
+        keep_request(w, request);
     worker_begin(w, topology, how, asked_ns);
-    rv = row_batch(w->arena, &t->takes, &request, 1, &w->flow->request);
-    leat_assert(rv == 0);
-    for (uint32_t i = 0; i < t->edges; i++)
-        flow_deliver(w->flow, t->edge[i], w->flow->origin, request, (struct flow_tag){0});
-    rv = flow_run(w->flow);
+    rv = flow_over(w, topology, request);
     if (rv != 0) {
         const struct plan_node *node = w->flow->failed_node;
 
@@ -253,10 +277,71 @@ static int run(struct module *m, uint32_t topology, struct leat_span request, co
     } else {
         rv = make_result(w, &t->node[t->reply], out, err);
     }
-    worker_give(m->queries, w);
+    if (picked)
+        gauge_give(m->gauge, topology, rv == 0 ? w : NULL);
+    if (!picked || rv != 0)
+        worker_give(m->queries, w);
     histogram_add(&m->query_ns[topology], (uint64_t)(now_ns() - asked_ns));
     return rv;
 }
+
+/* ---- The recall of live queries ---- */
+
+static int64_t busy_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static int reply_batch(struct worker *w, uint32_t topology, struct leat_batch *out)
+{
+    const struct plan_topology *t = &w->module->plan->topology[topology];
+
+    return row_batch(w->arena, &t->node[t->reply].emits, w->reply, w->replies, out);
+}
+
+/* sample: a worker as its request left it. */
+static void measure(void *context, uint32_t topology, void *sample, const bool *cancel, struct gauge_measured *out)
+{
+    struct module *m = context;
+    const struct plan_topology *t = &m->plan->topology[topology];
+    struct worker *w = sample;
+    struct leat_query how = {.cancel = cancel};
+    struct leat_batch answer, truth;
+    int64_t begun = busy_ns();
+
+    how.memory_max = arena_used(w->arena) + QUERY_MEMORY;
+    out->code = reply_batch(w, topology, &answer);
+    worker_begin(w, t->yardstick, &how, now_ns());
+    if (out->code == 0)
+        out->code = flow_over(w, t->yardstick, buffer_bytes(&w->request));
+    if (out->code == 0)
+        out->code = reply_batch(w, t->yardstick, &truth);
+    if (out->code == 0)
+        out->recall = t->recall(&answer, &truth);
+    worker_give(m->queries, w);
+    out->cost_ns = busy_ns() - begun;
+}
+
+int query_gauge_open(struct module *m, uint32_t every, struct leat_error *err)
+{
+    struct gauge_config config = {.topologies = m->plan->topologies, .every = every, .clock = clock_real(), .measure = measure, .context = m};
+    bool measurable = false;
+
+    for (uint32_t i = 0; i < m->plan->topologies; i++)
+        measurable = measurable || m->plan->topology[i].yardstick != UINT32_MAX;
+    if (every == 0)
+        return 0;
+    if (!measurable)
+        return leat_fail(err, LEAT_EINVAL, "module '%s' has no query whose recall can be measured: none has a yardstick", m->plan->module->name);
+    if (gauge_open(&config, &m->gauge) != 0)
+        return leat_fail(err, LEAT_ENOMEM, "a thread that measures the recall of module '%s' cannot be started", m->plan->module->name);
+    return 0;
+}
+
+/* ---- Asking ---- */
 
 static int find_query(struct leat *l, const char *module, const char *query, struct module **m, uint32_t *topology,
                       struct leat_error *err)

@@ -116,6 +116,24 @@ static void depot_figures(struct sink *s, struct module *m, uint32_t depot)
     kept_figures(s, m, depot);
 }
 
+static void recall_figures(struct sink *s, struct module *m, uint32_t topology)
+{
+    struct gauge_figures f;
+
+    if (m->gauge == NULL || m->plan->topology[topology].yardstick == UINT32_MAX)
+        return;
+    gauge_read(m->gauge, topology, &f);
+    number(s, "recall_samples_total", LEAT_COUNTER, (double)f.samples);
+    number(s, "recall_skipped_total", LEAT_COUNTER, (double)f.skipped);
+    number(s, "recall_failed_total", LEAT_COUNTER, (double)f.failed);
+    if (f.samples == 0)
+        return;
+    number(s, "recall", LEAT_GAUGE, f.recent);
+    number(s, "recall_least", LEAT_GAUGE, f.least);
+    number(s, "recall_last", LEAT_GAUGE, f.last);
+    number(s, "recall_mean", LEAT_GAUGE, f.mean);
+}
+
 static void node_figures(struct sink *s, struct module *m)
 {
     uint32_t at = 0;
@@ -126,6 +144,7 @@ static void node_figures(struct sink *s, struct module *m)
         if (t->kind == LEAT_QUERY) {
             snprintf(s->object, sizeof(s->object), "query %s", t->name);
             spread(s, "query_seconds", &m->query_ns[i], 1e-9);
+            recall_figures(s, m, i);
         }
         for (uint32_t j = 0; j < t->nodes; j++, at++) {
             snprintf(s->object, sizeof(s->object), "node %s.%s", t->name, t->node[j].name);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "modules/modules.h"
+#include "modules/neighbours.h"
 
 /* Approximate nearest neighbours by random hyperplanes (Charikar, "Similarity Estimation Techniques from Rounding
  * Algorithms", STOC 2002): the signs of a vector's projections on `bits` planes name a bucket in each of `tables`
@@ -307,7 +308,8 @@ const struct leat_module module_lsh = {
             {"hits", .from = "score", .route = LEAT_TO_ORIGIN, .fold = &leat_top_k, .args = "k=$top by=distance"},
             {"name", .from = "hits", .route = LEAT_DIRECT, .run = lsh_name, .emits = NEIGHBOUR},
             {"best", .from = "name", .route = LEAT_TO_ORIGIN, .fold = &leat_top_k, .args = "k=$top by=distance id=id",
-             .into = "reply"})},
+             .into = "reply"}),
+         .yardstick = "exact", .recall = neighbours_recall},
         {"exact", LEAT_QUERY, .takes = "vec: f32[$dims]", NODES(
             {"scan", .from = "request", .route = LEAT_ALL, .run = lsh_scan, .emits = HIT},
             {"hits", .from = "scan", .route = LEAT_TO_ORIGIN, .fold = &leat_top_k, .args = "k=$top by=distance"},

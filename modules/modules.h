@@ -8,6 +8,7 @@
  *   bank_transfer.c  money between accounts on different tasks: idempotent, refused where there is too little
  *   lsh.c            vectors in, neighbours out: random-hyperplane hashing; lsh_query.c searches
  *   ivf/             vectors in, neighbours out: an inverted file that keeps itself in order; filters on attributes
+ *   neighbours.c     the recall of answers of both
  *   vector/          kernels: dot products, the best rows, probing */
 
 #include "leat/leat.h"

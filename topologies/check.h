@@ -22,6 +22,8 @@ int check_option(const struct plan *p, const struct plan_option *o, const char *
 int check_by(const struct plan *p, const struct leat_depot_declaration *d, struct plan_depot *to,
              struct leat_error *err);
 int check_topology(const struct plan *p, const struct leat_topology *d, struct leat_error *err);
+/* Once all are made; yardstick -1: there is none of this name. */
+int check_yardstick(const struct plan *p, const struct leat_topology *d, uint32_t topology, int yardstick, struct leat_error *err);
 int check_node(const struct plan *p, const struct leat_topology *of, const struct plan_topology *t,
                const struct leat_node *d, struct leat_error *err);
 /* That the columns it reads can be routed. */

@@ -157,7 +157,8 @@ static int make_topology(struct plan *p, const struct leat_topology *d, struct l
 
     if (rv != 0)
         return rv;
-    *t = (struct plan_topology){.name = d->name, .kind = d->kind, .stream = p->streams, .reply = UINT32_MAX};
+    *t = (struct plan_topology){.name = d->name, .kind = d->kind, .stream = p->streams, .reply = UINT32_MAX,
+                               .yardstick = UINT32_MAX, .recall = d->recall};
     if (d->kind == LEAT_STREAM)
         p->stream[p->streams++] = p->topologies;
     t->node = arena_zeroed(p->arena, LIMIT_NODES * sizeof(*t->node), 16);
@@ -417,6 +418,12 @@ static int make_topologies(struct plan *p, const struct plan_config *config, str
         rv = make_topology(p, &d[i], err);
     for (uint32_t i = 0; i < p->topologies && rv == 0; i++)
         rv = resolve_topology(p, config, i, err);
+    for (uint32_t i = 0; i < p->topologies && rv == 0; i++) {
+        int yardstick = d[i].yardstick != NULL ? plan_topology_find(p, d[i].yardstick) : -1;
+
+        rv = check_yardstick(p, &d[i], i, yardstick, err);
+        p->topology[i].yardstick = (uint32_t)yardstick;
+    }
     return rv;
 }
 

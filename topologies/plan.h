@@ -84,6 +84,8 @@ struct plan_topology {
     struct plan_edge *edge;      /* nodes that read "request" */
     uint32_t edges;
     uint32_t reply;              /* the node that is the answer */
+    uint32_t yardstick;          /* the topology; UINT32_MAX: none */
+    double (*recall)(const struct leat_batch *answer, const struct leat_batch *truth);
 };
 
 /* A depot of another module that a node reads. Resolved by the engine at launch. */

@@ -6,6 +6,7 @@
 
 #include "modules/ivf/search.h"
 #include "modules/modules.h"
+#include "modules/neighbours.h"
 #include "modules/vector/vector.h"
 
 /* ---- Options ---- */
@@ -148,7 +149,8 @@ const struct leat_module module_ivf = {
             {"scan", .from = "probe", .route = LEAT_DIRECT, .run = search_scan, .emits = HITS},
             {"nearest", .from = "scan", .route = LEAT_TO_ORIGIN, .fold = &search_nearest},
             {"name", .from = "nearest", .route = LEAT_DIRECT, .run = search_name, .emits = NAMED},
-            {"answer", .from = "name", .route = LEAT_TO_ORIGIN, .fold = &search_answer, .into = "reply"})},
+            {"answer", .from = "name", .route = LEAT_TO_ORIGIN, .fold = &search_answer, .into = "reply"}),
+         .yardstick = "exact", .recall = neighbours_recall},
         {"exact", LEAT_QUERY, .takes = REQUEST, NODES(
             {"scan", .from = "request", .route = LEAT_ALL, .run = search_exact, .emits = HITS},
             {"nearest", .from = "scan", .route = LEAT_TO_ORIGIN, .fold = &search_nearest},

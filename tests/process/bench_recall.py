@@ -52,6 +52,20 @@ class Recall(CommandTest):
         answer = self.rows('query', 'invoke', 'lsh', 'search', '{"vec": %s}' % query, '--data', data)
         return [int(row['id']) for row in answer][:k]
 
+    def test_gauge(self):
+        """What a program sees of its own queries, beside what the benchmark knows from the truth."""
+        for probes in (1, 256):
+            data = self.path(f'gauge-{probes}')
+            _, (point,) = self.lines(self.files(), '--sweep', probes, '--set', 'bits=8', '--set', 'tables=2', '--gauge', 1, '--data', data)
+            figures = {r['name']: r['value'] for r in self.rows('stats', '--data', data) if r.get('object') == 'query search' and 'recall' in r['name']}
+            self.assertGreater(figures['recall_samples_total'], 0)
+            self.assertEqual(figures['recall_failed_total'], 0)
+            self.assertEqual(figures['recall_least'] == 1, point['recall'] == 1)
+            self.assertEqual(figures['recall_mean'] == 1, point['recall'] == 1)
+            self.assertLess(figures['recall_least'], figures['recall_mean'] + 1e-6)
+        self.assertEqual(point['recall'], 1)
+        self.bench(self.files(), '--sweep', '1', '--gauge', 'x', code=2, says="option '--gauge' is 'x'")
+
     def test_recall_is_what_brute_force_says(self):
         for k in (1, 10):
             build, (few, all_of_them) = self.lines(self.files(), '--k', k, '--sweep', '1,256', '--set', 'bits=8', '--set', 'tables=2')

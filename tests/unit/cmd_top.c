@@ -55,6 +55,9 @@ static struct top_sample *sample(int64_t time_us, int pid, int n, int failed)
     add_spread("node t.busy", "run_seconds", n, 0.5 * n);
     add_value("node t.never", "rows_total", 0);
     add_spread("node t.never", "run_seconds", 0, 0);
+    add_spread("query near", "query_seconds", n, n);
+    add_value("query near", "recall", 0.98765);
+    add_spread("query far", "query_seconds", n, n);
     return top_sample_open(span_text(text));
 }
 
@@ -84,6 +87,9 @@ static void test_rates(void **state)
     assert_true(shows(&out, "group 0          10       5k     1.2M  1.2 ms   2.5 s"));
     assert_true(shows(&out, "a_depot_with_a_name_of_forty_eight_c        300        100         77\n"));
     assert_true(shows(&out, "t.busy                                      20        0   50 %   1.2 ms    2.5 s\n"));
+    assert_true(shows(&out, "\nquery                                       /s   recall             p50      p99\n"));
+    assert_true(shows(&out, "query near                                   1    0.988          1.2 ms    2.5 s\n"));
+    assert_true(shows(&out, "query far                                    1                   1.2 ms    2.5 s\n"));
     assert_false(shows(&out, "t.never"));
     assert_false(shows(&out, "STOPPED") || shows(&out, "LOW") || shows(&out, "\x1b") || shows(&out, "no new figures") || shows(&out, "dead letters:"));
     v.wall_us = 63000000;

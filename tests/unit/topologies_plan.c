@@ -288,7 +288,7 @@ static void test_module_rules(void **state)
 
     (void)state;
     m.abi = LEAT_ABI + 1;
-    refuse(&m, NULL, "module 'word_count': it was compiled for interface version 3, this library has 2");
+    refuse(&m, NULL, "module 'word_count': it was compiled for interface version 4, this library has 3");
     m.abi = LEAT_ABI;
     for (uint32_t tasks = 0; tasks < 8192; tasks = tasks * 2 + 3)
         refuse_config(&(struct plan_config){.module = &m, .tasks = tasks}, "the number of tasks is a power of two up to 4096");
