@@ -316,19 +316,19 @@ static uint64_t lag(struct leat *l)
     return sum;
 }
 
-/* Until nothing is left, also of what topologies have appended meanwhile. */
+/* Until nothing is left, also of what topologies have appended meanwhile, and what background nodes do. */
 static int process(struct rebuild *r, struct leat *l, struct leat_error *err)
 {
-    uint64_t all = lag(l), left = all;
-    int rv = 0;
+    uint64_t all = lag(l);
+    int rv;
 
-    while (left > 0 && (rv == 0 || rv == LEAT_ETIMEOUT)) {
-        rv = leat_wait(l, WAIT_MS, err);
-        left = lag(l);
+    do {
+        rv = leat_wait_idle(l, WAIT_MS, err);
+        uint64_t left = lag(l);
         all = left > all ? left : all;
         show(r, "processed", all - left, all);
-    }
-    return rv == LEAT_ETIMEOUT ? 0 : rv;
+    } while (rv == LEAT_ETIMEOUT);
+    return rv;
 }
 
 static int run(struct rebuild *r, const struct leat_module *module, struct leat_error *err)
@@ -350,15 +350,33 @@ static int run(struct rebuild *r, const struct leat_module *module, struct leat_
     return rv;
 }
 
-static int change_places(const struct rebuild *r, struct leat_error *err)
+static int exchange(const struct rebuild *r, struct leat_error *err)
 {
     char rebuilt[PATH];
 
     snprintf(rebuilt, sizeof(rebuilt), "%s/%s", r->beside, r->from->module);
-    int rv = 0;
-    if (renameat2(AT_FDCWD, rebuilt, AT_FDCWD, r->from->directory, RENAME_EXCHANGE) != 0)
-        rv = base_errno(err, errno, "put in place", rebuilt);
-    return rv == 0 ? file_sync_directory(r->directory, err) : rv;
+    return renameat2(AT_FDCWD, rebuilt, AT_FDCWD, r->from->directory, RENAME_EXCHANGE) == 0 ? 0 : base_errno(err, errno, "put in place", rebuilt);
+}
+
+/* Who is told that it failed finds what was there. */
+static int change_places(const struct rebuild *r, struct leat_error *err)
+{
+    int rv = exchange(r, err);
+
+    if (rv != 0)
+        return rv;
+    rv = file_sync_directory(r->directory, err);
+    if (rv != 0)
+        exchange(r, NULL);
+    return rv;
+}
+
+/* Only when it is durable which of the two it is: until then a loss of power may bring either to the other's place. */
+static int remove_beside(const struct rebuild *r, struct leat_error *err)
+{
+    int rv = access(r->beside, F_OK) == 0 ? file_sync_directory(r->directory, err) : 0;
+
+    return rv == 0 ? file_remove_tree(r->beside, err) : rv;
 }
 
 static int check_depots(struct rebuild *r, const struct plan *p, struct leat_error *err)
@@ -412,7 +430,7 @@ static int prepare(struct rebuild *r, const struct leat_module *module, struct l
     if (rv == 0)
         rv = check_consumers(r, err);
     snprintf(r->beside, sizeof(r->beside), "%.1900s/.rebuild-%.64s", r->directory, module->name);
-    return rv == 0 ? file_remove_tree(r->beside, err) : rv;
+    return rv == 0 ? remove_beside(r, err) : rv;
 }
 
 int leat_rebuild(const char *directory, const struct leat_module *module, const struct leat_rebuild *how, struct leat_error *err)
@@ -449,7 +467,7 @@ int leat_rebuild(const char *directory, const struct leat_module *module, const 
     if (rv == 0)
         rv = change_places(r, err);
     if (r->beside[0] != '\0')
-        file_remove_tree(r->beside, NULL);
+        remove_beside(r, NULL);
     close_depots(r);
     if (r->from != NULL)
         layout_close(r->from);
