@@ -13,6 +13,7 @@ enum { STALL_NS = 8000000, BACKUPS_MOST = 3 }; /* of a seed: the simulated disk 
 static struct {
     char name[64];                /* of the newest; empty: none */
     uint32_t taken;
+    uint32_t groups;              /* of the module then */
     uint64_t acked[SIM_STREAMS];  /* when it was begun */
     struct kept_promise kept;
 } backup;
@@ -66,13 +67,17 @@ void sim_backup(uint64_t dice)
     memcpy(backup.acked, acked, sizeof(acked));
     /* Rows that were sent meanwhile may be in it. */
     backup.kept = promise;
+    backup.groups = sim.groups;
 }
 
 /* What was promised at the time of the backup takes the place of what was promised since, and back. */
 static void swap_promises(void)
 {
     struct kept_promise now = kept;
+    uint32_t groups = sim.groups;
 
+    sim.groups = backup.groups;
+    backup.groups = groups;
     for (uint32_t i = 0; i < SIM_STREAMS; i++) {
         uint64_t acked = sim.stream[i].acked;
 

@@ -4,15 +4,18 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/file.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
-/* The calls that backups make beyond those of calls.c: locks between those who have files open, links, and time. */
+/* The calls that backups and rebuilds make beyond those of calls.c: locks between those who have files open, links, entries that
+ * change places, and time. */
 
 int call_flock(int fd, int operation) __asm__("flock");
 int call_link(const char *from, const char *to) __asm__("link");
+int call_renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags) __asm__("renameat2");
 int call_sync_range(int fd, off_t offset, off_t size, unsigned flags) __asm__("sync_file_range64");
 int call_sync_range_32(int fd, off_t offset, off_t size, unsigned flags) __asm__("sync_file_range") __attribute__((alias("sync_file_range64")));
 int call_nanosleep(const struct timespec *time, struct timespec *rest) __asm__("nanosleep");
@@ -57,6 +60,23 @@ int call_link(const char *from, const char *to)
         return -1;
     }
     files_name(parent, name, file);
+    return 0;
+}
+
+int call_renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags)
+{
+    const char *from_name, *to_name;
+    uint32_t from_parent, to_parent;
+
+    leat_assert(from_fd == AT_FDCWD && to_fd == AT_FDCWD && flags == RENAME_EXCHANGE);
+    fiber_step();
+    if (files_find(from, &from_parent, &from_name) == 0 || files_find(to, &to_parent, &to_name) == 0) {
+        errno = ENOENT;
+        return -1;
+    }
+    files_exchange(from_parent, from_name, to_parent, to_name);
+    if (files.exchanged != NULL)
+        files.exchanged();
     return 0;
 }
 

@@ -19,6 +19,7 @@ const char *const files_count_name[FILES_COUNTS] = {
     [FILES_WRITES_TORN] = "writes torn",
     [FILES_SIZES_LOST] = "sizes of files lost",
     [FILES_NAMES_LOST] = "names of files lost",
+    [FILES_EXCHANGED_LOST] = "exchanged names lost",
     [FILES_PARTIAL_WRITES] = "kills inside a write",
     [FILES_SHORT_WRITES] = "short writes",
     [FILES_INTERRUPTED] = "writes interrupted",
@@ -167,6 +168,17 @@ void files_name(uint32_t parent, const char *name, uint32_t child)
     }
 }
 
+void files_exchange(uint32_t parent, const char *name, uint32_t other_parent, const char *other_name)
+{
+    uint32_t one = files_child(parent, name), other = files_child(other_parent, other_name);
+    struct file *d = &files.file[parent], *e = &files.file[other_parent];
+
+    leat_assert(one != 0 && other != 0 && parent != other_parent);
+    files_name(parent, name, other);
+    files_name(other_parent, other_name, one);
+    d->change[d->changes - 1].pair = e->change[e->changes - 1].pair = files.changes;
+}
+
 uint32_t files_make(uint32_t parent, const char *name, bool directory)
 {
     uint32_t number = 2;
@@ -282,6 +294,23 @@ static void entry_synced(struct files_change *c)
     files_release(c->old_child);
 }
 
+/* The other half of an exchange became durable. */
+static void pair_synced(uint64_t pair, uint32_t file)
+{
+    for (uint32_t i = 1; i < FILES_MOST; i++) {
+        struct file *f = &files.file[i];
+
+        for (uint32_t j = 0; f->directory && i != file && j < f->changes; j++) {
+            if (f->change[j].pair != pair)
+                continue;
+            entry_synced(&f->change[j]);
+            change_free(&f->change[j]);
+            memmove(&f->change[j], &f->change[j + 1], (--f->changes - j) * sizeof(f->change[0]));
+            return;
+        }
+    }
+}
+
 void files_synced(uint32_t file, uint64_t number, bool failed)
 {
     struct file *f = &files.file[file];
@@ -299,10 +328,12 @@ void files_synced(uint32_t file, uint64_t number, bool failed)
         struct files_change *c = &f->change[i];
 
         c->lost = c->lost || (failed && c->size > 0 && c->number < number);
-        if (c->number >= number || c->lost) {
+        if (c->number >= number || c->lost || (c->pair != 0 && failed)) {
             f->change[kept++] = *c;
             continue;
         }
+        if (c->pair != 0)
+            pair_synced(c->pair, file);
         if (c->name != NULL)
             entry_synced(c);
         change_free(c);

@@ -7,12 +7,13 @@
  *
  *   files.c       files, names, syncs
  *   files_loss.c  what a loss of power leaves
- *   calls.c       the calls; calls_copy.c: those that copying of files makes
+ *   calls.c       the calls; calls_copy.c: those that copying of files and rebuilding make
  *
  * The model. What a call changed is in the file at once, and on the disk when a sync of that file or directory, begun
  * later, has returned. Before, a loss of power may leave any of it: each sector, the size of each file, and each entry
- * of a directory stands at what it was at some moment since the last sync, each at its own. What a failed sync was to
- * make durable never gets there, however often a sync is asked for again, unless it is written again
+ * of a directory stands at what it was at some moment since the last sync, each at its own; only entries that changed places
+ * did so both or none. What a failed sync was to make durable never gets there, however often a sync is asked for again,
+ * unless it is written again
  * (Rebello et al., "Can Applications Recover from fsync Failures?", ATC 2020). */
 
 #include "base/base.h"
@@ -32,6 +33,7 @@ enum files_count {
     FILES_WRITES_TORN,
     FILES_SIZES_LOST,
     FILES_NAMES_LOST,
+    FILES_EXCHANGED_LOST,
     FILES_PARTIAL_WRITES, /* the process died inside a write */
     FILES_SHORT_WRITES,
     FILES_INTERRUPTED,
@@ -54,6 +56,7 @@ struct files_change {
     char *name;            /* of the entry that changed */
     uint32_t old_child;    /* what it named before; 0: nothing */
     bool lost;             /* a sync of it failed */
+    uint64_t pair;         /* two changes of names that the disk makes both or none; 0: it stands alone */
 };
 
 struct files_entry {
@@ -85,6 +88,7 @@ struct files {
     struct files_descriptor open[FILES_OPEN];
     uint8_t *base;            /* of the bytes of all files */
     uint64_t changes;         /* numbers given out */
+    uint64_t crash;           /* a number of the crash under way: it decides which pairs are lost */
     uint64_t used_bytes;
     uint64_t capacity_bytes;  /* LEAT_ENOSPACE above */
     bool hides_full;          /* statvfs does not tell (a quota) */
@@ -94,6 +98,7 @@ struct files {
     uint32_t write_skip, sync_skip, read_skip;
     uint32_t slow_one_in;     /* syncs that take a hundred times as long */
     uint32_t wait_one_in;     /* writes that take as long as some syncs */
+    void (*exchanged)(void);  /* called when two entries have changed places; NULL: nobody is */
     uint64_t count[FILES_COUNTS];
 };
 extern struct files files;
@@ -110,6 +115,8 @@ uint32_t files_make(uint32_t parent, const char *name, bool directory);
 uint32_t files_child(uint32_t parent, const char *name);
 /* Change an entry; child 0: remove it. */
 void files_name(uint32_t parent, const char *name, uint32_t child);
+/* Two entries change places. */
+void files_exchange(uint32_t parent, const char *name, uint32_t other_parent, const char *other_name);
 void files_release(uint32_t file); /* free it when nobody has it */
 void files_write(uint32_t file, const void *bytes, uint64_t size, uint64_t offset);
 void files_resize(uint32_t file, uint64_t size);

@@ -32,6 +32,12 @@ static bool is_lost(const struct luck *luck, const struct files_change *c)
     return c->number >= luck->from || (luck->lost_of_16 > 0 && random_below(&fiber_world.random, 16) < luck->lost_of_16);
 }
 
+/* Both halves of an exchange have the same luck. */
+static bool pair_lost(const struct files_change *c)
+{
+    return (c->pair * UINT64_C(0x9e3779b97f4a7c15) ^ files.crash) >> 62 & 1;
+}
+
 /* One write: each of its grains that no newer write has settled. */
 static void lose_write(uint32_t file, const struct luck *luck, struct files_change *c, uint8_t *settled)
 {
@@ -129,10 +135,10 @@ static void lose_in_directory(struct file *d)
     for (uint32_t i = d->changes; i > 0; i--) {
         struct files_change *c = &d->change[i - 1];
 
-        stays[i - 1] = name_settled(d, i - 1, stays) || !is_lost(&luck, c);
+        stays[i - 1] = name_settled(d, i - 1, stays) || !(c->pair != 0 ? pair_lost(c) : is_lost(&luck, c));
         if (!stays[i - 1]) {
             set_entry(d, c->name, c->old_child);
-            files.count[FILES_NAMES_LOST]++;
+            files.count[c->pair != 0 ? FILES_EXCHANGED_LOST : FILES_NAMES_LOST]++;
         }
     }
     for (uint32_t i = 0; i < d->changes; i++) {
@@ -173,9 +179,20 @@ void files_exit(void)
     release_all();
 }
 
+static bool any_pair(void)
+{
+    for (uint32_t i = 1; i < FILES_MOST; i++)
+        for (uint32_t j = 0; files.file[i].directory && j < files.file[i].changes; j++)
+            if (files.file[i].change[j].pair != 0)
+                return true;
+    return false;
+}
+
 void files_crash(bool power)
 {
     files.count[power ? FILES_POWER_LOSSES : FILES_KILLS]++;
+    if (any_pair())
+        files.crash = random_u64(&fiber_world.random);
     for (uint32_t i = 1; i < FILES_MOST && power; i++)
         if (files.file[i].used && files.file[i].directory)
             lose_in_directory(&files.file[i]);

@@ -154,6 +154,10 @@ static void print_report(double seconds)
     print_count("journals seen to be trimmed", c->trims_checked);
     print_count("backups", c->backups);
     print_count("backups restored", c->restored);
+    print_count("rebuilds", c->rebuilds);
+    print_count("rebuilds cut off by a crash", c->rebuilds_crashed);
+    print_count("rebuilds that fail", c->rebuilds_failed);
+    print_count("changes of groups", c->rebuilt_groups);
     print_count("moves of consumers", c->consumed);
     print_count("partitions seen trimmed", c->trimmed);
     print_count("switches of threads", c->switches);

@@ -20,7 +20,7 @@ const char *const op_name[OP_KINDS] = {
     [OP_READ_ERROR] = "read error",   [OP_FULL] = "full disk",
     [OP_SLOW] = "slow disk",          [OP_SHORT] = "short writes",
     [OP_JUMP] = "clock jump",         [OP_BACKUP] = "backup",
-    [OP_KEEP] = "keep little",
+    [OP_KEEP] = "keep little",        [OP_REBUILD] = "rebuild",
 };
 
 /* Rows that one row of a client becomes: where it is more, turns are longer and rows fewer. */
@@ -105,6 +105,13 @@ static void draw_plan(struct random *r)
     }
 }
 
+static void insert_op(uint32_t at, struct op op)
+{
+    memmove(&sim.op[at + 1], &sim.op[at], (sim.ops - at) * sizeof(sim.op[0]));
+    sim.op[at] = op;
+    sim.ops++;
+}
+
 /* In half of the seeds somebody takes backups, or has a module whose depots are trimmed. His operations come between the
  * others. */
 static void draw_operator(struct random *r)
@@ -117,9 +124,18 @@ static void draw_operator(struct random *r)
     for (uint32_t i = 0; i < more && sim.ops < SIM_OPS && (sim.copies || sim.keeps); i++) {
         uint32_t at = below(r, sim.ops + 1);
 
-        memmove(&sim.op[at + 1], &sim.op[at], (sim.ops - at) * sizeof(sim.op[0]));
-        sim.op[at] = (struct op){all[first + below(r, count - first)], sim.clients + 1, random_u64(r)};
-        sim.ops++;
+        insert_op(at, (struct op){all[first + below(r, count - first)], sim.clients + 1, random_u64(r)});
+    }
+}
+
+/* In a third of the seeds views are made again, between lives and in the end. */
+static void draw_rebuilds(struct random *r)
+{
+    sim.rebuilds = below(r, 3) == 0;
+    for (uint32_t i = below(r, 3); i > 0 && sim.ops < SIM_OPS && sim.rebuilds; i--) {
+        uint32_t at = below(r, sim.ops + 1);
+
+        insert_op(at, (struct op){OP_REBUILD, 0, random_u64(r)});
     }
 }
 
@@ -138,8 +154,7 @@ static bool stopped(void)
     return sim.stop || sim_failed_module() != NULL;
 }
 
-/* Was something done that explains an error? A disk that fails explains nothing that is said to be damaged. */
-static bool excuse(int code)
+bool sim_excuse(int code)
 {
     return sim.excused && code != LEAT_ECORRUPT && code != LEAT_EFORMAT && code != LEAT_EINTERNAL;
 }
@@ -196,7 +211,7 @@ static bool try_again(int rv, const struct leat_error *err)
     if (sim.stop)
         return false;
     if (stopped() || leat_code_class(rv) == LEAT_CLASS_FATAL || rv == LEAT_ECLOSED) {
-        if (!excuse(rv))
+        if (!sim_excuse(rv))
             sim_fail("an append fails without a reason: %s", err->text);
         stop(err->text);
         return false;
@@ -376,6 +391,10 @@ static void do_op(const struct op *op)
     case OP_KILL:
         do_crash(op);
         break;
+    case OP_REBUILD:
+        sim.rebuild = op->dice | 1;
+        stop("rebuild");
+        break;
     case OP_RESTART:
         stop("restart");
         break;
@@ -413,17 +432,13 @@ static void *actor(void *context)
 
 bool sim_open(const char *directory, struct leat_error *err)
 {
-    struct leat_config config = {.durability = sim.durability, .query_threads = 1, .create = true};
+    struct leat_config config = {.durability = sim.durability, .create = true};
     struct leat_launch launch = {.tasks = sim_module.tasks, .groups = sim.groups};
 
     if (leat_open(directory, &config, &sim.leat, err) != 0) {
         sim.leat = NULL;
         return false;
     }
-    sim.leat->cut_rows = sim.cut_rows;
-    sim.leat->force_hops = sim.force_hops;
-    sim.leat->segment_size = sim.segment_size;
-    sim.leat->checkpoint_bytes = sim.checkpoint_bytes;
     if (leat_launch(sim.leat, &sim_module.module, &launch, err) == 0 &&
         (sim.follower.tasks == 0 || leat_launch(sim.leat, &follower_module, &sim.follower, err) == 0) &&
         (!sim.keeps || kept_launch(sim.leat, sim.segment_size, err) == 0))
@@ -454,7 +469,7 @@ bool sim_settle(void)
 
     for (uint32_t i = 0; i < sim_module.depots + 2 && !stopped(); i++) {
         if (leat_wait_idle(sim.leat, 600000, &err) != 0) {
-            if (!excuse(err.code))
+            if (!sim_excuse(err.code))
                 sim_fail("there is still something to do after 600 s: %s", err.text);
             stop(err.text);
         }
@@ -476,8 +491,10 @@ static void run_end(void)
         check_space();
     if (sim.keeps && sim.seed % 4 == 1 && !stopped())
         kept_check_space();
-    sim.ended = !stopped() && (sim.closed || sim.seed % 3 != 0);
+    sim.ended = !stopped() && (sim.closed || (sim.seed % 3 != 0 && !sim.rebuilds));
     sim.closed = !stopped();
+    if (sim.closed && !sim.ended && sim.rebuilds)
+        sim.rebuild = random_u64(&fiber_world.random) | 1;
 }
 
 static void *life(void *context)
@@ -487,10 +504,10 @@ static void *life(void *context)
     (void)context;
     sim.stop = sim.querying = false;
     memset(sim.frontier, 0, sizeof(sim.frontier));
-    if (!sim_open(FILES_ROOT "/data", &err)) {
+    if (!sim_rebuild_look(&err) || !sim_open(FILES_ROOT "/data", &err)) {
         sim.result->counts.failed_opens++;
         sim_note("does not open: %s", err.text);
-        if (!excuse(err.code))
+        if (!sim_excuse(err.code))
             sim_fail("the directory does not open: %s", err.text);
         return NULL;
     }
@@ -507,7 +524,7 @@ static void *life(void *context)
     if (failed != NULL) {
         sim.result->counts.stops++;
         sim_note("stopped: %s", failed->why.text);
-        if (!excuse(failed->why.code))
+        if (!sim_excuse(failed->why.code))
             sim_fail("a module stops without a reason: %s", failed->why.text);
     }
     leat_close(sim.leat);
@@ -524,11 +541,11 @@ void sim_stalls(void)
 }
 
 /* After some crashes the disk is broken when the directory is opened again. */
-static void break_open(void)
+void sim_break(uint32_t what)
 {
     struct op op = {.dice = random_u64(&fiber_world.random)};
 
-    switch (sim.broken_open) {
+    switch (what) {
     case 1:
         op.kind = OP_SYNC_ERROR;
         break;
@@ -554,8 +571,14 @@ static void one_life(void)
     sim_note("life %u", sim.life);
     sim.result->counts.lives++;
     sim_stalls();
+    if (sim.rebuild != 0) {
+        sim_rebuild(sim.rebuild);
+        sim.rebuild = 0;
+        heal();
+        sim.excused = false;
+    }
     fiber_world.crash_step = sim.crash_again > 0 ? fiber_world.steps + sim.crash_again : 0;
-    break_open();
+    sim_break(sim.broken_open);
     sim.crash_again = sim.broken_open = 0;
     sim.leat = NULL;
     switch (fiber_life(life, NULL)) {
@@ -609,7 +632,9 @@ void sim_run(uint64_t seed, const bool *dropped, bool verbose, struct sim_result
     draw_plan(&plan);
     random_seed(&fiber_world.random, random_u64(&plan));
     draw_operator(&plan);
+    draw_rebuilds(&plan);
     sim_backup_init();
+    sim_rebuild_init();
     memset(&kept, 0, sizeof(kept));
     result->ops = sim.ops;
     log_level_set(verbose ? LOG_WARN : LOG_ERROR + 1);

@@ -8,6 +8,7 @@
  *   run.c     the plan of a seed, its lives, what its actors do
  *   check.c   what must hold; check_space.c: that logs and views do not keep what nobody needs
  *   backup.c  backups, taken meanwhile and looked at in the end; kept.c: depots that keep little
+ *   rebuild.c views made again from the logs between two lives
  *   main.c    command line, seeds in processes of their own, shrinking, the report */
 
 #include "engine/node.h"
@@ -33,6 +34,7 @@ enum op_kind {
     OP_JUMP,
     OP_BACKUP,
     OP_KEEP,
+    OP_REBUILD,
     OP_KINDS
 };
 extern const char *const op_name[OP_KINDS];
@@ -55,7 +57,7 @@ struct sim_counts {
     uint64_t files[FILES_COUNTS];
     uint64_t ops[OP_KINDS];
     uint64_t lives, recoveries_crashed, crashes_at_open, failed_opens, stops, switches, spurious, stalls, rows, repeats, reads, ticks, queries, returns, retries,
-        trims_checked, backups, restored, consumed, trimmed;
+        trims_checked, backups, restored, consumed, trimmed, rebuilds, rebuilds_crashed, rebuilds_failed, rebuilt_groups;
     int64_t virtual_ns;
 };
 
@@ -78,6 +80,7 @@ struct sim {
     uint32_t ops;
     uint32_t next[SIM_CLIENTS + 2]; /* by actor: its next op */
     uint32_t clients, groups;
+    bool rebuilds;                  /* views are made again when all is done */
     uint32_t stall_one_in;          /* this and the next: but while a backup is taken */
     int64_t stall_ns;
     bool copies, keeps;             /* backups are taken; the module that keeps little runs */
@@ -105,6 +108,7 @@ struct sim {
     bool crash_with_power;
     uint32_t broken_open;           /* what does not work when the next life opens */
     uint64_t crash_again;           /* steps into the next life; 0: none */
+    uint64_t rebuild;               /* before the next life: what follows from these dice; 0: none */
     struct sim_result *result;
 };
 extern struct sim sim;
@@ -123,6 +127,17 @@ bool sim_open(const char *directory, struct leat_error *err);
 
 /* Threads stall as the seed says. */
 void sim_stalls(void);
+
+/* Was something done that explains an error? A disk that fails explains nothing that is said to be damaged. */
+bool sim_excuse(int code);
+/* What does not work in the next life. */
+void sim_break(uint32_t what);
+
+void sim_rebuild_init(void);
+/* Between two lives, as a process of its own. */
+void sim_rebuild(uint64_t dice);
+/* In the next life: which groups there are, where a crash decided that. */
+bool sim_rebuild_look(struct leat_error *err);
 
 void sim_backup_init(void);
 void sim_backup(uint64_t dice);
