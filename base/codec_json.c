@@ -501,7 +501,10 @@ static bool put_half(double d, uint8_t *at)
 static bool put_element(const struct leat_column *c, double d, uint8_t *bytes, uint32_t i)
 {
     double low = c->type == LEAT_I8_VECTOR ? -128 : 0;
-    double high = c->type == LEAT_I8_VECTOR ? 127 : c->type == LEAT_U8_VECTOR ? 255 : c->type == LEAT_BITS ? 1 : UINT32_MAX;
+    double high = c->type == LEAT_I8_VECTOR   ? 127
+                  : c->type == LEAT_U8_VECTOR ? 255
+                  : c->type == LEAT_BITS      ? 1
+                                              : UINT32_MAX;
     float f = (float)d;
 
     if (c->type == LEAT_F32_VECTOR) {

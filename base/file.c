@@ -75,7 +75,9 @@ int file_sync_directory(const char *path, struct leat_error *err)
 
 int file_sync(int fd, const char *path, struct leat_error *err)
 {
-    return fdatasync(fd) == 0 ? 0 : leat_fail(err, LEAT_EIO, "fdatasync '%s': %s; close and open again", path, strerror(errno));
+    return fdatasync(fd) == 0
+               ? 0
+               : leat_fail(err, LEAT_EIO, "fdatasync '%s': %s; close and open again", path, strerror(errno));
 }
 
 bool file_disk_full(const char *path)
@@ -187,10 +189,13 @@ static int locked(const char *path, int file, struct leat_error *err)
 
     pid[n > 0 ? n : 0] = '\0';
     if (atoi(pid) <= 0 || (kill(atoi(pid), 0) != 0 && errno == ESRCH))
-        return leat_fail(err, LEAT_EBUSY, "'%s' is locked by a process that looks at this directory (leat doctor), or that cannot be seen from here; wait for it, or use another directory",
+        return leat_fail(err, LEAT_EBUSY,
+                         "'%s' is locked by a process that looks at this directory (leat doctor), or that cannot be "
+                         "seen from here; wait for it, or use another directory",
                          path);
-    return leat_fail(err, LEAT_EBUSY, "'%s' is locked: process %d has this directory open; stop it, or use another directory",
-                     path, atoi(pid));
+    return leat_fail(err, LEAT_EBUSY,
+                     "'%s' is locked: process %d has this directory open; stop it, or use another directory", path,
+                     atoi(pid));
 }
 
 int file_lock(const char *path, int *fd, struct leat_error *err)

@@ -34,7 +34,8 @@ enum {
     LIMIT_PENDING_APPEND = 64 << 20,      /* bytes of appends not yet durable, a group */
     LIMIT_OPEN_TURNS = 1024,              /* source turns not yet processed, a group */
     LIMIT_OPEN_BYTES = 64 << 20,          /* their input */
-    LIMIT_BACKGROUND_RESULT = 16 << 20,   /* bytes that one run of a background node emits; and of those that wait for a turn */
+    /* bytes that one run of a background node emits; and of those that wait for a turn */
+    LIMIT_BACKGROUND_RESULT = 16 << 20,
     LIMIT_BACKGROUND_WAITING = 4096,      /* rows for background nodes, a group: then depots are not read */
     LIMIT_VIEW_MS = 60000,                /* age of a view's oldest snapshot */
     LIMIT_SEGMENT = 64 << 20              /* bytes of one segment file */

@@ -77,8 +77,8 @@ static struct kind {
 } kinds[KINDS];
 static pthread_mutex_t kinds_lock = PTHREAD_MUTEX_INITIALIZER;
 
-/* May this one go out? *left_out: how many of its kind did not before. Kinds that share a place make each other forgotten,
- * which costs lines and no more. */
+/* May this one go out? *left_out: how many of its kind did not before. Kinds that share a place make each other
+ * forgotten, which costs lines and no more. */
 static bool may_go(const char *format, time_t now, unsigned *left_out)
 {
     struct kind *k = &kinds[(uintptr_t)format / 8 % KINDS];
@@ -100,7 +100,8 @@ static void put_json(struct buffer *out, const char *stamp, enum log_level level
 {
     char head[128];
 
-    snprintf(head, sizeof(head), "{\"time\": \"%s\", \"level\": \"%s\", \"pid\": %d, \"where\": \"%s\", \"text\": ", stamp, names[level],
+    snprintf(head, sizeof(head),
+             "{\"time\": \"%s\", \"level\": \"%s\", \"pid\": %d, \"where\": \"%s\", \"text\": ", stamp, names[level],
              (int)getpid(), where);
     buffer_put(out, head, strlen(head));
     json_escape(span_text(text), out);

@@ -9,9 +9,9 @@
  *   text   2026-01-02T03:04:05.678Z warn engine: a sentence
  *   json   {"time": "2026-01-02T03:04:05.678Z", "level": "warn", "pid": 42, "where": "engine", "text": "a sentence"}
  *
- * The environment says which: LEAT_LOG (debug, info, warn, error, off; warn when not set) and LEAT_LOG_FORMAT (text, json).
- * Of one kind (a format) at most LOG_BURST lines go out in LOG_WINDOW_S seconds; the next one says how many did not. Errors
- * all do. */
+ * The environment says which: LEAT_LOG (debug, info, warn, error, off; warn when not set) and LEAT_LOG_FORMAT (text,
+ * json). Of one kind (a format) at most LOG_BURST lines go out in LOG_WINDOW_S seconds; the next one says how many did
+ * not. Errors all do. */
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };
 enum { LOG_BURST = 20, LOG_WINDOW_S = 10 };
 

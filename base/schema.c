@@ -54,7 +54,8 @@ static int parse_number(struct arena *a, const char **text, schema_lookup *looku
             return leat_fail(err, LEAT_ESCHEMA, "'$%s' is no option of the module", name != NULL ? name : "");
         *out = strtoull(digits, &end, 10);
         if (!isdigit((unsigned char)*digits) || *end != '\0')
-            return leat_fail(err, LEAT_ESCHEMA, "option '%s' is '%s', but a number of elements is wanted", name, digits);
+            return leat_fail(err, LEAT_ESCHEMA, "option '%s' is '%s', but a number of elements is wanted", name,
+                             digits);
         return 0;
     }
     if (!isdigit((unsigned char)**text))

@@ -2,8 +2,8 @@
 #ifndef BENCH_BENCH_H
 #define BENCH_BENCH_H
 
-/* Benchmarks: `leat bench NAME`. Each prints one line a figure: name, value, unit, and beside it what it is compared with in
- * the same run. Times are medians of several runs.
+/* Benchmarks: `leat bench NAME`. Each prints one line a figure: name, value, unit, and beside it what it is compared
+ * with in the same run. Times are medians of several runs.
  *
  *   bench.c          all in one run; shared: time, medians, directories, the speed of disk and memory
  *   bench_machine.c  what it runs on

@@ -36,7 +36,8 @@ static int put_here(struct leat_task *t, const struct leat_batch *in)
 
 static const struct leat_module probe = {
     LEAT_ABI, .name = "probe",
-    .depots = DEPOTS({"plain", "body: bytes", .partitioner = LEAT_RANDOM}, {"hops", "number: i64", .partitioner = LEAT_RANDOM},
+    .depots = DEPOTS({"plain", "body: bytes", .partitioner = LEAT_RANDOM},
+                     {"hops", "number: i64", .partitioner = LEAT_RANDOM},
                      {"puts", "number: i64", .partitioner = LEAT_EXPLICIT}),
     .pstates = PSTATES([PUTS] = {"puts", "map<i64, i64>"}),
     .topologies = TOPOLOGIES(
@@ -128,7 +129,8 @@ int bench_append(int argc, char **argv)
         two[i] = appended(2);
     }
     double base = bench_median(bare, 5), single = bench_median(one, 5), pair = bench_median(two, 5);
-    bench_line("bare write and fdatasync loop", base, "records/s", "batches of %d records of %d bytes, preallocated file", BATCH, RECORD);
+    bench_line("bare write and fdatasync loop", base, "records/s",
+               "batches of %d records of %d bytes, preallocated file", BATCH, RECORD);
     bench_line("append, 1 group", single, "records/s", "ratio %.2f; wanted: 0.7", single / base);
     bench_line("append, 2 groups", pair, "records/s", "ratio %.2f; wanted: 0.7", pair / base);
     return 0;
@@ -174,8 +176,10 @@ int bench_processed(int argc, char **argv)
     }
     double sync = bench_median(f, 5);
     bench_line("f, measured between these", sync, "ms", "median of 5");
-    bench_line("PROCESSED over a hop, full, p50", bench_median(full50, 5), "ms", "wanted: 5 f + 0.3 = %.3f", 5 * sync + 0.3);
-    bench_line("PROCESSED over a hop, full, p99", bench_median(full99, 5), "ms", "wanted: 15 f + 1 = %.3f", 15 * sync + 1);
+    bench_line("PROCESSED over a hop, full, p50", bench_median(full50, 5), "ms", "wanted: 5 f + 0.3 = %.3f",
+               5 * sync + 0.3);
+    bench_line("PROCESSED over a hop, full, p99", bench_median(full99, 5), "ms", "wanted: 15 f + 1 = %.3f",
+               15 * sync + 1);
     bench_line("PROCESSED over a hop, process, p50", bench_median(fast50, 5), "ms", "wanted: 0.3");
     return 0;
 }

@@ -54,7 +54,8 @@ static void append_batch(struct load *l, uint32_t body, int key_bits, enum leat_
     for (uint32_t i = 0; i < ROWS; i++) {
         l->seed = l->seed * 6364136223846793005U + 1442695040888963407U;
         memcpy(bytes, &l->seed, sizeof(l->seed));
-        bench_must(leat_rows_add(l->rows, LEAT_ROW(leat_u64(l->seed >> (64 - key_bits)), leat_bytes(bytes, body)), &err), &err);
+        bench_must(leat_rows_add(l->rows, LEAT_ROW(leat_u64(l->seed >> (64 - key_bits)), leat_bytes(bytes, body)),
+                                 &err), &err);
     }
     bench_must(leat_append(l->depot, l->rows, &(struct leat_append){.ack = ack}, NULL, &err), &err);
     l->appended += ROWS;
@@ -96,7 +97,8 @@ static double rate_alone(struct load *l, double seconds)
     return load_end(l, thread);
 }
 
-static double rate_beside(struct load *l, const char *directory, const char *to, uint64_t bytes_per_second, double *took)
+static double rate_beside(struct load *l, const char *directory, const char *to, uint64_t bytes_per_second,
+                          double *took)
 {
     struct leat_backup how = {.bytes_per_second = bytes_per_second};
     pthread_t thread;
@@ -217,7 +219,8 @@ static void beside(struct load *l, const char *base, const char *data, uint64_t 
         bench_remove(strdup(to));
     }
     double a = bench_median(alone, ROUNDS), w = bench_median(with, ROUNDS);
-    bench_line(name, 100 * (1 - w / a), "%", "of %.0f rows/s PROCESSED; %.2f s each; wanted: 20 at most", a, bench_median(took, ROUNDS));
+    bench_line(name, 100 * (1 - w / a), "%", "of %.0f rows/s PROCESSED; %.2f s each; wanted: 20 at most", a,
+               bench_median(took, ROUNDS));
 }
 
 static void restore_all(const char *base, const char *data, double copied)
@@ -228,7 +231,8 @@ static void restore_all(const char *base, const char *data, double copied)
     fresh(to, sizeof(to), base, "backups");
     bench_must(leat_backup(data, to, NULL, NULL, &err), &err);
     double took = bench_now() - start, megabytes = tree_mb(to);
-    bench_line("backup, nothing beside", megabytes / took, "MB/s", "%.0f MB; ratio to a bare copy %.2f", megabytes, megabytes / took / copied);
+    bench_line("backup, nothing beside", megabytes / took, "MB/s", "%.0f MB; ratio to a bare copy %.2f", megabytes,
+               megabytes / took / copied);
     fresh(back, sizeof(back), base, "back");
     start = bench_now();
     bench_must(leat_restore(to, NULL, back, NULL, &err), &err);
@@ -244,8 +248,9 @@ static void rebuild_all(const char *data, double copied, double log_mb, uint64_t
 
     bench_must(leat_rebuild(data, &kept, NULL, &err), &err);
     double took = bench_now() - start;
-    bench_line("rebuild", log_mb / took, "MB/s of log", "%.0f MB, %.0f rows/s, one read and one put a row; ratio %.2f; wanted: 100", log_mb,
-               (double)rows / took, log_mb / took / copied);
+    bench_line("rebuild", log_mb / took, "MB/s of log",
+               "%.0f MB, %.0f rows/s, one read and one put a row; ratio %.2f; wanted: 100", log_mb, (double)rows / took,
+               log_mb / took / copied);
 }
 
 int bench_backup(int argc, char **argv)

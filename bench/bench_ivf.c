@@ -10,8 +10,9 @@
 #include <time.h>
 #include <unistd.h>
 
-/* ivf over generated vectors: whole numbers of u8, around centres that themselves lie around centres, so that neighbours are
- * near and no list has all of them. Ingest, searches alone, beside ingest and in two threads, exact search, and a restart. */
+/* ivf over generated vectors: whole numbers of u8, around centres that themselves lie around centres, so that
+ * neighbours are near and no list has all of them. Ingest, searches alone, beside ingest and in two threads, exact
+ * search, and a restart. */
 
 enum { DIMS_MOST = 2048, CENTRES = 4096, BATCH = 2000, SEARCHES = 5000, EXACT = 30 };
 
@@ -158,7 +159,8 @@ struct quantiles {
     double p50, p99, max;
 };
 
-static struct quantiles search_all(struct leat *l, const struct set *s, const char *query, uint32_t searches, uint64_t seed)
+static struct quantiles search_all(struct leat *l, const struct set *s, const char *query, uint32_t searches,
+                                   uint64_t seed)
 {
     double *took = calloc(searches, sizeof(*took));
     struct asker a = {l, s, query, searches, seed, took};
@@ -210,7 +212,8 @@ static double fill(struct leat *l, struct leat_depot *d, const struct set *s)
     bench_line("ivf_ingest", rate, "1/s", "%u x %s through the depot until searchable, durability full",
                s->dims, s->type == LEAT_U8_VECTOR ? "u8" : "f32");
     bench_must(leat_wait_idle(l, 600000, &err), &err);
-    bench_line("ivf_settled", bench_now() - start, "s", "until the background has nothing left to do; %.1f us of processor time a vector in all",
+    bench_line("ivf_settled", bench_now() - start, "s",
+               "until the background has nothing left to do; %.1f us of processor time a vector in all",
                (processor_time() - used) / s->vectors * 1e6);
     return rate;
 }
@@ -232,7 +235,8 @@ static struct quantiles alone(struct leat *l, const struct set *s)
         ask(&a, 0, leat_bool(true), &own);
         beside[i] = a.took[0] - own;
     }
-    bench_line("ivf_search_engine", bench_median(beside, SEARCHES) * 1e6, "us", "of a search beside its scans: coarse search, table, engine");
+    bench_line("ivf_search_engine", bench_median(beside, SEARCHES) * 1e6, "us",
+               "of a search beside its scans: coarse search, table, engine");
     free(beside);
     one = rate_of(l, s, 1);
     two = rate_of(l, s, 2);
@@ -263,15 +267,15 @@ static void exact(struct leat *l, const struct set *s)
     double bytes = (double)s->vectors * s->dims * (s->type == LEAT_U8_VECTOR ? 1 : 4), memory = bench_bandwidth();
     struct quantiles q = search_all(l, s, "exact", EXACT, 3);
 
-    bench_line("ivf_exact", q.p50 * 1e3, "ms", "every vector; %.1f GB/s, %.2f of what one thread reads", bytes / q.p50 * 1e-9,
-               bytes / q.p50 / memory);
+    bench_line("ivf_exact", q.p50 * 1e3, "ms", "every vector; %.1f GB/s, %.2f of what one thread reads",
+               bytes / q.p50 * 1e-9, bytes / q.p50 / memory);
 }
 
 static struct leat *open_ivf(const char *directory, const struct set *s, struct leat_depot **d)
 {
     char dims[16];
-    const struct leat_option options[] = {{"dims", dims}, {"type", s->type == LEAT_U8_VECTOR ? "u8" : "f32"}, {"metric", "l2"},
-                                          {"ids", "u64"}, {NULL, NULL}};
+    const struct leat_option options[] = {{"dims", dims}, {"type", s->type == LEAT_U8_VECTOR ? "u8" : "f32"},
+                                          {"metric", "l2"}, {"ids", "u64"}, {NULL, NULL}};
     struct leat_error err;
     struct leat *l;
 
@@ -306,7 +310,8 @@ int bench_ivf(int argc, char **argv)
                     .type = type != NULL && strcmp(type, "f32") == 0 ? LEAT_F32_VECTOR : LEAT_U8_VECTOR};
     struct leat_depot *d;
 
-    if (s.vectors == 0 || s.dims == 0 || s.dims > DIMS_MOST || (type != NULL && strcmp(type, "u8") != 0 && strcmp(type, "f32") != 0)) {
+    if (s.vectors == 0 || s.dims == 0 || s.dims > DIMS_MOST ||
+        (type != NULL && strcmp(type, "u8") != 0 && strcmp(type, "f32") != 0)) {
         fprintf(stderr, "--vectors=N: a number above 0; --dims=N: at most %d; --type: u8 or f32\n", DIMS_MOST);
         return 1;
     }
@@ -321,10 +326,11 @@ int bench_ivf(int argc, char **argv)
     struct quantiles idle = alone(l, &s);
     exact(l, &s);
     struct quantiles half = beside_ingest(l, d, &s, rate / 2);
-    bench_line("ivf_search_p99_half", half.p99 * 1e6, "us", "while upserts come at half the rate above; %.1f times idle",
-               half.p99 / idle.p99);
+    bench_line("ivf_search_p99_half", half.p99 * 1e6, "us",
+               "while upserts come at half the rate above; %.1f times idle", half.p99 / idle.p99);
     struct quantiles full = beside_ingest(l, d, &s, 0);
-    bench_line("ivf_search_max_full", full.max * 1e3, "ms", "while they come as fast as they go; p99 %.1f us", full.p99 * 1e6);
+    bench_line("ivf_search_max_full", full.max * 1e3, "ms", "while they come as fast as they go; p99 %.1f us",
+               full.p99 * 1e6);
     l = again(l, directory, &s, &d);
     leat_close(l);
     free(s.centre);

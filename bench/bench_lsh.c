@@ -127,7 +127,8 @@ static double ingest(struct leat *l, const struct set *s, struct leat_error *err
     double start = bench_now();
     for (uint32_t i = 0; i < s->rows; i++) {
         snprintf(id, sizeof(id), "%u", i);
-        bench_must(leat_rows_add(rows, LEAT_ROW(leat_str(id), leat_vector(LEAT_F32_VECTOR, s->base + (size_t)i * DIMS, DIMS), leat_null()), err), err);
+        struct leat_value vector = leat_vector(LEAT_F32_VECTOR, s->base + (size_t)i * DIMS, DIMS);
+        bench_must(leat_rows_add(rows, LEAT_ROW(leat_str(id), vector, leat_null()), err), err);
         if (leat_rows_count(rows) < BATCH && i + 1 < s->rows)
             continue;
         while (__atomic_load_n(&flight.left, __ATOMIC_SEQ_CST) > 16)
@@ -208,9 +209,11 @@ static void one_setting(const struct set *s, const char *bits, const char *table
         exact_ms[i] = exact[i].ms;
     }
     double middle = bench_median(ms, 3), slow = bench_median(exact_ms, 3);
-    snprintf(name, sizeof(name), "bits %s, tables %s, %s%s", bits, tables, strcmp(probes, "0") == 0 ? "radius 2" : "probes ",
-             strcmp(probes, "0") == 0 ? "" : probes);
-    bench_line(name, middle, "ms", "recall@10 %.3f, candidates %.1f %%, exact %.2f ms (recall %.3f, %.2f of memory bandwidth), ratio %.2f; ingest %.0f vectors/s",
+    snprintf(name, sizeof(name), "bits %s, tables %s, %s%s", bits, tables,
+             strcmp(probes, "0") == 0 ? "radius 2" : "probes ", strcmp(probes, "0") == 0 ? "" : probes);
+    bench_line(name, middle, "ms",
+               "recall@10 %.3f, candidates %.1f %%, exact %.2f ms (recall %.3f, %.2f of memory bandwidth), ratio %.2f; "
+               "ingest %.0f vectors/s",
                found[0].recall, 100 * found[0].candidates / s->rows, slow, exact[0].recall,
                (double)s->rows * DIMS * 4 / (slow * 1e-3) / bandwidth, slow / middle, rate);
     leat_close(l);
@@ -219,8 +222,9 @@ static void one_setting(const struct set *s, const char *bits, const char *table
 
 int bench_lsh(int argc, char **argv)
 {
-    static const char *const settings[][3] = {{"8", "4", "0"},    {"12", "8", "32"},  {"12", "16", "32"}, {"14", "8", "64"},
-                                              {"14", "16", "35"}, {"14", "16", "80"}, {"16", "8", "128"}, {"16", "16", "128"}};
+    static const char *const settings[][3] = {{"8", "4", "0"},    {"12", "8", "32"},  {"12", "16", "32"},
+                                              {"14", "8", "64"},  {"14", "16", "35"}, {"14", "16", "80"},
+                                              {"16", "8", "128"}, {"16", "16", "128"}};
     const char *given = bench_option(argc, argv, "setting");
     char own[3][8] = {"", "", "0"};
 
@@ -233,7 +237,8 @@ int bench_lsh(int argc, char **argv)
     struct set s = read_set(data_of(argc, argv));
     double bandwidth = bench_bandwidth();
 
-    bench_line("memory bandwidth, one thread", bandwidth * 1e-9, "GB/s", "sum of 512 MiB, best of 5 in one stream and 5 in four");
+    bench_line("memory bandwidth, one thread", bandwidth * 1e-9, "GB/s",
+               "sum of 512 MiB, best of 5 in one stream and 5 in four");
     if (given != NULL)
         one_setting(&s, own[0], own[1], own[2], bandwidth);
     for (size_t i = 0; given == NULL && i < sizeof(settings) / sizeof(*settings); i++)

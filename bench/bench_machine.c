@@ -35,8 +35,8 @@ static void file_system(const char *directory, char *out, size_t size)
     static const struct {
         unsigned long number;
         const char *name;
-    } known[] = {{0xef53, "ext4"}, {0x58465342, "xfs"}, {0x9123683e, "btrfs"}, {0x01021994, "tmpfs"}, {0x794c7630, "overlay"},
-                 {0x2fc12fc1, "zfs"}, {0x6969, "nfs"}, {0xf2f52010, "f2fs"}};
+    } known[] = {{0xef53, "ext4"},        {0x58465342, "xfs"}, {0x9123683e, "btrfs"}, {0x01021994, "tmpfs"},
+                 {0x794c7630, "overlay"}, {0x2fc12fc1, "zfs"}, {0x6969, "nfs"},       {0xf2f52010, "f2fs"}};
     struct statfs is;
 
     snprintf(out, size, "unknown file system");
@@ -67,8 +67,8 @@ void bench_machine(void)
     bench_processor(name, sizeof(name));
     file_system(directory, disk, sizeof(disk));
     uname(&system);
-    printf("%s, %ld processors, %.0f GiB, %s in %s; %s %s\n", name, sysconf(_SC_NPROCESSORS_ONLN), memory / (1 << 30), disk,
-           getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "the working directory", system.sysname, system.release);
+    printf("%s, %ld processors, %.0f GiB, %s in %s; %s %s\n", name, sysconf(_SC_NPROCESSORS_ONLN), memory / (1 << 30),
+           disk, getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "the working directory", system.sysname, system.release);
 #if defined(__clang__)
     printf("leat %s (%s), %s, ", leat_version(), BENCH_COMMIT, __VERSION__);
 #else

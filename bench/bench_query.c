@@ -129,7 +129,8 @@ static void fill(const char *directory, int megabytes, bool kill_it)
         snprintf(id, sizeof(id), "v%d", i);
         for (int j = 0; j < 384; j++)
             vector[j] = (float)((i * 31 + j * 17) % 101) - 50;
-        bench_must(leat_rows_add(rows, LEAT_ROW(leat_str(id), leat_vector(LEAT_F32_VECTOR, vector, 384), leat_null()), &err), &err);
+        bench_must(leat_rows_add(rows, LEAT_ROW(leat_str(id), leat_vector(LEAT_F32_VECTOR, vector, 384), leat_null()),
+                                 &err), &err);
         if (leat_rows_count(rows) == 1000) {
             bench_must(leat_append(d, rows, NULL, NULL, &err), &err);
             leat_rows_clear(rows);
@@ -166,7 +167,8 @@ static double reopen(const char *directory, double *memory)
 
     bench_must(leat_open(directory, NULL, &l, &err), &err);
     bench_must(leat_launch(l, &module_lsh, NULL, &err), &err);
-    bench_must(leat_query(l, "lsh", "candidates", LEAT_ROW(leat_vector(LEAT_F32_VECTOR, vector, 384)), NULL, &r, &err), &err);
+    bench_must(leat_query(l, "lsh", "candidates", LEAT_ROW(leat_vector(LEAT_F32_VECTOR, vector, 384)), NULL, &r, &err),
+               &err);
     double took = bench_now() - start;
     leat_result_free(r);
     *memory = resident_mb();

@@ -85,7 +85,8 @@ static const struct leat_module scale = {
     LEAT_ABI, .name = "scale",
     .depots = DEPOTS({"keys", "key: u64", .by = "key"}, {"elements", "element: u64", .partitioner = LEAT_RANDOM},
                      {"drops", "set: u32", .partitioner = LEAT_RANDOM}, {"values", "id: u32, body: bytes", .by = "id"},
-                     {"numbers", "task: u32", .partitioner = LEAT_RANDOM}, {"backlog", "body: bytes", .partitioner = LEAT_RANDOM},
+                     {"numbers", "task: u32", .partitioner = LEAT_RANDOM},
+                     {"backlog", "body: bytes", .partitioner = LEAT_RANDOM},
                      {"feed", "body: bytes", .partitioner = LEAT_RANDOM}),
     .pstates = PSTATES([KEYS] = {"keys", "map<u64, u64>"}, [SETS] = {"sets", "map<u32, set<u64>>"},
                        [VALUES] = {"values", "map<u32, bytes>"}, [NUMBERS] = {"numbers", "map<u32, i64>"},
@@ -206,8 +207,8 @@ static void keys(const char *directory, double share)
         append_when(&o, BATCH);
     }
     bench_must(leat_wait(o.leat, WAIT_MS, &err), &err);
-    bench_line("keys in one PState", (double)count / (bench_now() - start), "keys/s", "%llu keys in random order, to the frontier",
-               (unsigned long long)count);
+    bench_line("keys in one PState", (double)count / (bench_now() - start), "keys/s",
+               "%llu keys in random order, to the frontier", (unsigned long long)count);
     is("keys", size_of(o.leat, KEYS, LEAT_KEYS(), 0, 64), count);
     close_scale(&o);
 }
@@ -223,8 +224,8 @@ static void elements(const char *directory, double share)
         append_when(&o, BATCH);
     }
     bench_must(leat_wait(o.leat, WAIT_MS, &err), &err);
-    bench_line("elements of one nested set", (double)count / (bench_now() - start), "elements/s", "%llu elements in random order, one task",
-               (unsigned long long)count);
+    bench_line("elements of one nested set", (double)count / (bench_now() - start), "elements/s",
+               "%llu elements in random order, one task", (unsigned long long)count);
     is("elements", size_of(o.leat, SETS, LEAT_KEYS(leat_u32(0)), 0, 1), count);
     leat_rows_free(o.rows);
     bench_must(leat_depot_find(o.leat, "scale", "drops", &o.depot, &err), &err);
@@ -272,7 +273,8 @@ static void values(const char *directory, double share)
         append_when(&o, 1);
     }
     bench_must(leat_wait(o.leat, WAIT_MS, &err), &err);
-    bench_line("values of 8 MiB", 2.0 * count * VALUE / (bench_now() - start) / 1e6, "MB/s", "%u values, each put twice", count);
+    bench_line("values of 8 MiB", 2.0 * count * VALUE / (bench_now() - start) / 1e6, "MB/s",
+               "%u values, each put twice", count);
     check_values(o.leat, count, value);
     free(value);
     close_scale(&o);
@@ -291,8 +293,8 @@ static void tasks(const char *directory, double share)
         append_when(&o, BATCH);
     }
     bench_must(leat_wait(o.leat, WAIT_MS, &err), &err);
-    bench_line("rows over 4,096 tasks", (double)count / (bench_now() - start), "rows/s", "%llu rows, each over a hop to a task of its own choice",
-               (unsigned long long)count);
+    bench_line("rows over 4,096 tasks", (double)count / (bench_now() - start), "rows/s",
+               "%llu rows, each over a hop to a task of its own choice", (unsigned long long)count);
     start = bench_now();
     bench_must(leat_query(o.leat, "scale", "sum", LEAT_ROW(leat_u32(0)), NULL, &r, &err), &err);
     bench_line("query over 4,096 tasks", (bench_now() - start) * 1e3, "ms", "the first one");
@@ -327,8 +329,8 @@ static void backlog(const char *directory, double share)
 
     held = true;
     uint64_t count = append_bodies(&o, share);
-    bench_line("append, nothing is processed", (double)count * BODY / (bench_now() - start) / 1e6, "MB/s", "%.0f MB, all of it backlog",
-               (double)count * BODY / 1e6);
+    bench_line("append, nothing is processed", (double)count * BODY / (bench_now() - start) / 1e6, "MB/s",
+               "%.0f MB, all of it backlog", (double)count * BODY / 1e6);
     is("processed meanwhile", sum_of(o.leat, "scale", SEEN), 0);
     start = bench_now();
     held = false;
@@ -347,13 +349,14 @@ static void stopped(const char *directory, double share)
     o = open_scale(directory, 64, "feed", false);
     double start = bench_now();
     uint64_t count = append_bodies(&o, share);
-    bench_line("append, the reader is stopped", (double)count * BODY / (bench_now() - start) / 1e6, "MB/s", "%.0f MB, retention 1 MiB",
-               (double)count * BODY / 1e6);
+    bench_line("append, the reader is stopped", (double)count * BODY / (bench_now() - start) / 1e6, "MB/s",
+               "%.0f MB, retention 1 MiB", (double)count * BODY / 1e6);
     close_scale(&o);
     start = bench_now();
     o = open_scale(directory, 64, "feed", true);
     bench_must(leat_wait(o.leat, WAIT_MS, &err), &err);
-    bench_line("the reader makes up for it", (double)count * BODY / (bench_now() - start) / 1e6, "MB/s", "from its launch to the frontier");
+    bench_line("the reader makes up for it", (double)count * BODY / (bench_now() - start) / 1e6, "MB/s",
+               "from its launch to the frontier");
     is("rows", sum_of(o.leat, "scale_reader", READ), count);
     close_scale(&o);
 }

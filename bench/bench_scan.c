@@ -15,7 +15,8 @@
 enum { NEAR = 320 << 10, FAR = 256 << 20, LIST = 8, ROUNDS = 5, VARIANTS = 4, PLACES = 3 };
 
 static const uint32_t shapes[] = {128, 384, 784};
-static const char *const places[PLACES] = {"in the second cache", "lists in memory", "lists in memory, the next fetched"};
+static const char *const places[PLACES] = {"in the second cache", "lists in memory",
+                                           "lists in memory, the next fetched"};
 
 struct data {
     uint8_t *blocks, *table;

@@ -115,7 +115,7 @@ int bench_words(int argc, char **argv)
     for (int i = 0; i < runs; i++)
         rate[i] = (double)sentences * WORDS / count_once(sentences, 2);
     bench_line("word_count", bench_median(rate, runs), "words/s",
-               "%d sentences of %d Zipf words of %d, 64 tasks, 2 groups, durability full; wanted: 1,000,000", sentences, WORDS,
-               VOCABULARY);
+               "%d sentences of %d Zipf words of %d, 64 tasks, 2 groups, durability full; wanted: 1,000,000", sentences,
+               WORDS, VOCABULARY);
     return 0;
 }

@@ -11,7 +11,8 @@
 #include "topologies/plan.h"
 
 static const struct recall_module recall_modules[] = {
-    {"lsh", "vectors", "search", " cosine ", .knob = "probes", .top = "top", .candidates = "candidates", .sweep = "4,8,16,32,64,128"},
+    {"lsh", "vectors", "search", " cosine ", .knob = "probes", .top = "top", .candidates = "candidates",
+     .sweep = "4,8,16,32,64,128"},
     {"ivf", "vectors", "search", " l2 cosine dot hamming ", .knob = "nprobe", .asked = true, .typed = true,
      .sweep = "1,2,3,4,6,8,10,12,16,20,24,32,40,48,64,80,96,128,192,256"},
 };
@@ -50,7 +51,8 @@ static int find_module(struct recall *r)
         return call_usage(r->call, "module '%s' does not search vectors", name);
     snprintf(metric, sizeof(metric), " %s ", r->set.metric);
     if (strstr(r->module->metrics, metric) == NULL)
-        return call_usage(r->call, "module '%s' does not measure by '%s'; it has:%s", name, r->set.metric, r->module->metrics);
+        return call_usage(r->call, "module '%s' does not measure by '%s'; it has:%s", name, r->set.metric,
+                          r->module->metrics);
     return 0;
 }
 
@@ -71,7 +73,9 @@ static int read_sweep(struct recall *r)
     if (r->values == 0)
         return call_usage(r->call, "--sweep has no values");
     if (!r->module->asked && r->values > 1 && call_option(r->call, "data") != NULL)
-        return call_usage(r->call, "'%s' is an option of module '%s', which a directory keeps: give --data with one value of --sweep",
+        return call_usage(r->call,
+                          "'%s' is an option of module '%s', which a directory keeps: give --data with one value of "
+                          "--sweep",
                           r->module->knob, r->module->name);
     return 0;
 }
@@ -89,7 +93,8 @@ static int read_arguments(struct recall *r)
     if (r->set.k == 0 || r->threads == 0 || r->runs == 0)
         return call_usage(c, "--k, --threads and --runs are 1 or more");
     if (call_option(c, "base") == NULL || call_option(c, "query") == NULL || call_option(c, "truth") == NULL)
-        return call_usage(c, "say what is searched, for what, and what is right: --base FILE --query FILE --truth FILE");
+        return call_usage(c,
+                          "say what is searched, for what, and what is right: --base FILE --query FILE --truth FILE");
     if (call_settings(c) == NULL)
         return EXIT_USAGE;
     int rv = find_module(r);
@@ -147,7 +152,8 @@ static int find_request(struct recall *r, const struct plan *plan, struct recall
     leat_assert(out->vec >= 0 && (out->knob >= 0 || !r->module->asked));
     if (r->set.query != NULL)
         return 0;
-    return recall_set_open(&r->set, call_option(r->call, "query"), call_option(r->call, "truth"), &out->takes->column[out->vec], err);
+    return recall_set_open(&r->set, call_option(r->call, "query"), call_option(r->call, "truth"),
+                           &out->takes->column[out->vec], err);
 }
 
 /* ---- Printing ---- */
@@ -157,8 +163,9 @@ static void print_head(const struct recall *r)
     const struct recall_set *s = &r->set;
 
     bench_machine();
-    printf("%s, %s: %llu x %u %s, %s, k = %u, %u queries, %u thread%s, durability full, medians of %u\n", r->module->name, s->base.path,
-           (unsigned long long)s->base.rows, s->dims, recall_type(s), s->metric, s->k, s->queries, r->threads, r->threads > 1 ? "s" : "", r->runs);
+    printf("%s, %s: %llu x %u %s, %s, k = %u, %u queries, %u thread%s, durability full, medians of %u\n",
+           r->module->name, s->base.path, (unsigned long long)s->base.rows, s->dims, recall_type(s), s->metric, s->k,
+           s->queries, r->threads, r->threads > 1 ? "s" : "", r->runs);
 }
 
 /* Numbers as JSON has them; empty cells are null. */
@@ -170,18 +177,23 @@ static const char *cell(char text[32], const char *format, double value, bool kn
 
 static void built_json(const struct recall *r, const struct recall_built *b)
 {
-    static const char *const columns[] = {"kind", "module", "base", "metric", "vectors", "dims", "k", "queries", "threads", "runs", "vectors_per_second",
-                                          "seconds", "settled_seconds", "cpu_seconds", "memory_mib", "mapped_mib", "views_mib", "logs_mib", "version", "commit", "processor"};
+    static const char *const columns[] = {"kind", "module", "base", "metric", "vectors", "dims", "k", "queries",
+                                          "threads", "runs", "vectors_per_second", "seconds", "settled_seconds",
+                                          "cpu_seconds", "memory_mib", "mapped_mib", "views_mib", "logs_mib", "version",
+                                          "commit", "processor"};
     char t[14][32], name[128];
     const struct recall_set *s = &r->set;
 
     bench_processor(name, sizeof(name));
     struct table *table = table_open(r->call, columns, LENGTH_OF(columns), 0x3fff0);
-    table_row(table, (const char *const[]){"build", r->module->name, s->base.path, s->metric, cell(t[0], "%.0f", (double)s->base.rows, true),
-        cell(t[1], "%.0f", s->dims, true), cell(t[2], "%.0f", s->k, true), cell(t[3], "%.0f", s->queries, true), cell(t[4], "%.0f", r->threads, true),
-        cell(t[5], "%.0f", r->runs, true), cell(t[6], "%.0f", (double)s->base.rows / b->seconds, !b->there), cell(t[7], "%.3f", b->seconds, !b->there),
-        cell(t[8], "%.3f", b->settled, !b->there), cell(t[9], "%.3f", b->busy, !b->there), cell(t[10], "%.1f", b->memory, true),
-        cell(t[11], "%.1f", b->mapped, true), cell(t[12], "%.1f", b->views, true), cell(t[13], "%.1f", b->logs, true), leat_version(), BENCH_COMMIT, name});
+    table_row(table, (const char *const[]){
+        "build", r->module->name, s->base.path, s->metric, cell(t[0], "%.0f", (double)s->base.rows, true),
+        cell(t[1], "%.0f", s->dims, true), cell(t[2], "%.0f", s->k, true), cell(t[3], "%.0f", s->queries, true),
+        cell(t[4], "%.0f", r->threads, true), cell(t[5], "%.0f", r->runs, true),
+        cell(t[6], "%.0f", (double)s->base.rows / b->seconds, !b->there), cell(t[7], "%.3f", b->seconds, !b->there),
+        cell(t[8], "%.3f", b->settled, !b->there), cell(t[9], "%.3f", b->busy, !b->there),
+        cell(t[10], "%.1f", b->memory, true), cell(t[11], "%.1f", b->mapped, true), cell(t[12], "%.1f", b->views, true),
+        cell(t[13], "%.1f", b->logs, true), leat_version(), BENCH_COMMIT, name});
     table_close(table);
 }
 
@@ -198,22 +210,27 @@ static void print_built(const struct recall *r, const struct recall_built *b, ui
     if (b->there)
         printf("the vectors are in the directory already\n");
     else
-        bench_line("build", rows / b->seconds, "vectors/s", "%.2f s until all can be searched, %.2f s until all upkeep is done; %.2f s of processors",
+        bench_line("build", rows / b->seconds, "vectors/s",
+                   "%.2f s until all can be searched, %.2f s until all upkeep is done; %.2f s of processors",
                    b->seconds, b->settled, b->busy);
     bench_line("memory", b->memory, "MiB", "anonymous; and %.0f MiB of mapped files", b->mapped);
-    bench_line("disk", b->views, "MiB", "PStates, %.0f bytes a vector; and %.0f MiB of logs, whose files are made ahead", b->views * (1 << 20) / rows, b->logs);
+    bench_line("disk", b->views, "MiB",
+               "PStates, %.0f bytes a vector; and %.0f MiB of logs, whose files are made ahead",
+               b->views * (1 << 20) / rows, b->logs);
 }
 
 static struct table *open_points(const struct recall *r)
 {
-    static const char *const json[] = {"kind", "knob", "value", "recall", "qps", "qps_busy", "p50_us", "p99_us", "candidates", "ranked"};
+    static const char *const json[] = {"kind",     "knob",   "value",  "recall",     "qps",
+                                       "qps_busy", "p50_us", "p99_us", "candidates", "ranked"};
     static const char *names[8];
     static char recall[16];
 
     if (r->call->json)
         return table_open(r->call, json, LENGTH_OF(json), 0x3fc);
     snprintf(recall, sizeof(recall), "recall@%u", r->set.k);
-    memcpy(names, (const char *const[]){r->module->knob, recall, "queries/s", "by processor", "p50 us", "p99 us", "candidates", "ranked"}, sizeof(names));
+    memcpy(names, (const char *const[]){r->module->knob, recall, "queries/s", "by processor", "p50 us", "p99 us",
+                                        "candidates", "ranked"}, sizeof(names));
     return table_open(r->call, names, LENGTH_OF(names), 0);
 }
 
@@ -221,9 +238,11 @@ static void print_point(const struct recall *r, struct table *table, const struc
 {
     char t[8][32];
 
-    const char *const cells[] = {"search", r->module->knob, cell(t[0], "%.0f", p->value, true), cell(t[1], "%.4f", p->recall, true),
-                                 cell(t[2], "%.0f", p->qps, true), cell(t[3], "%.0f", p->busy, true), cell(t[4], "%.1f", p->p50, true),
-                                 cell(t[5], "%.1f", p->p99, true), cell(t[6], "%.0f", p->candidates, p->candidates >= 0),
+    const char *const cells[] = {"search", r->module->knob, cell(t[0], "%.0f", p->value, true),
+                                 cell(t[1], "%.4f", p->recall, true), cell(t[2], "%.0f", p->qps, true),
+                                 cell(t[3], "%.0f", p->busy, true), cell(t[4], "%.1f", p->p50, true),
+                                 cell(t[5], "%.1f", p->p99, true),
+                                 cell(t[6], "%.0f", p->candidates, p->candidates >= 0),
                                  cell(t[7], "%.0f", p->ranked, p->ranked >= 0)};
     for (int i = 6; i < 8 && !r->call->json; i++)
         if (strcmp(t[i], "null") == 0)
@@ -269,11 +288,13 @@ static int measure(struct recall *r, struct recall_run *run, uint32_t first, uin
 }
 
 /* One directory, and the settings from first on in it. */
-static int measure_directory(struct recall *r, const char *directory, uint32_t first, uint32_t count, struct leat_error *err)
+static int measure_directory(struct recall *r, const char *directory, uint32_t first, uint32_t count,
+                             struct leat_error *err)
 {
     const struct leat_module *module = call_module(r->module->name);
     struct leat_launch launch = {.tasks = (uint32_t)call_number(r->call, "tasks", 0, LIMIT_TASKS),
-                                 .groups = (uint32_t)call_number(r->call, "groups", 0, LIMIT_GROUPS), .options = r->option,
+                                 .groups = (uint32_t)call_number(r->call, "groups", 0, LIMIT_GROUPS),
+                                 .options = r->option,
                                  .gauge = (uint32_t)call_number(r->call, "gauge", 0, UINT32_MAX)};
     struct plan_config config = {.module = module, .options = r->option, .tasks = 64};
     struct recall_run run = {.module = r->module, .set = &r->set, .threads = r->threads};
@@ -339,8 +360,9 @@ int cmd_bench_recall(struct call *c)
         for (uint32_t i = 0; i < r.values; i++)
             print_point(&r, table, &r.point[i]);
         table_close(table);
-        snprintf(title, sizeof(title), "%s: %llu x %u, %s, %u thread%s, by %s", r.module->name, (unsigned long long)r.set.base.rows, r.set.dims,
-                 r.set.metric, r.threads, r.threads > 1 ? "s" : "", r.module->knob);
+        snprintf(title, sizeof(title), "%s: %llu x %u, %s, %u thread%s, by %s", r.module->name,
+                 (unsigned long long)r.set.base.rows, r.set.dims, r.set.metric, r.threads, r.threads > 1 ? "s" : "",
+                 r.module->knob);
         if (svg != NULL)
             rv = recall_plot(svg, title, r.set.k, r.point, r.values, &err);
     }

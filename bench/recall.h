@@ -14,15 +14,18 @@
 #include "bench/bench.h"
 #include "cmd/import.h"
 
-/* How a module is fed and asked. The depot has columns id and vec, the query takes vec and answers id, nearest first. */
+/* How a module is fed and asked. The depot has columns id and vec, the query takes
+ * vec and answers id, nearest first. */
 struct recall_module {
     const char *name, *depot, *query;
     const char *metrics;    /* each between spaces */
     const char *knob;       /* what is swept: more of it finds more and takes longer */
-    bool asked;             /* the knob is a column of the request; else an option, and each value gets a directory of its own */
+    /* the knob is a column of the request; else an option, and each value gets a directory of its own */
+    bool asked;
     bool typed;             /* it has the options type, metric and ids */
     const char *top;        /* the option that bounds answers; NULL: the request's k does */
-    const char *candidates; /* a query that counts the vectors that are compared; NULL: the request's stats do, if it has them */
+    /* a query that counts the vectors that are compared; NULL: the request's stats do, if it has them */
+    const char *candidates;
     const char *sweep;      /* values of the knob */
 };
 
@@ -40,7 +43,8 @@ struct recall_set {
 /* Open the base alone: its form decides about the module's options. */
 int recall_set_base(struct recall_set *s, const char *path, struct leat_error *err);
 /* Read at most s->queries queries (0: all) for a column of the request, and their truth. */
-int recall_set_open(struct recall_set *s, const char *query, const char *truth, const struct leat_column *vec, struct leat_error *err);
+int recall_set_open(struct recall_set *s, const char *query, const char *truth, const struct leat_column *vec,
+                    struct leat_error *err);
 /* How many of the k found are as near as the true ones, each once. Numbers of no row count nothing. */
 uint32_t recall_hits(struct recall_set *s, uint32_t query, const uint64_t *found);
 void recall_set_close(struct recall_set *s);
@@ -96,6 +100,7 @@ int recall_run(struct recall_run *r, uint32_t value, bool cost, struct recall_po
 
 /* ---- recall_plot.c ---- */
 
-int recall_plot(const char *path, const char *title, uint32_t k, const struct recall_point *point, uint32_t count, struct leat_error *err);
+int recall_plot(const char *path, const char *title, uint32_t k, const struct recall_point *point, uint32_t count,
+                struct leat_error *err);
 
 #endif

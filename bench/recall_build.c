@@ -88,7 +88,8 @@ static int wait_until(struct flight *f, size_t most)
     return code;
 }
 
-static int send(struct leat_depot *d, struct flight *f, struct leat_rows *rows, size_t bytes, struct leat_append *how, struct leat_error *err)
+static int send(struct leat_depot *d, struct flight *f, struct leat_rows *rows, size_t bytes, struct leat_append *how,
+                struct leat_error *err)
 {
     struct batch *b = base_alloc(sizeof(*b));
     int rv = wait_until(f, MOST_BYTES - bytes);
@@ -143,7 +144,9 @@ static int append_all(struct leat_depot *d, struct recall_set *s, uint64_t sessi
     leat_rows_free(rows);
     if (rv != LEAT_END && rv != 0)
         return rv;
-    return sent != 0 ? sent : code != 0 ? leat_fail(err, code, "vectors were not processed: %s", leat_code_text(code)) : 0;
+    return sent != 0   ? sent
+           : code != 0 ? leat_fail(err, code, "vectors were not processed: %s", leat_code_text(code))
+                       : 0;
 }
 
 /* ---- Upkeep ---- */
@@ -185,7 +188,8 @@ static int settle(struct leat *l, struct leat_error *err)
 /* ---- Building ---- */
 
 /* Is the base in the depot already? LEAT_EEXISTS: something else is, or a part. */
-static int look(struct leat_depot *d, const struct recall_set *s, uint64_t session, const char *directory, bool *there, struct leat_error *err)
+static int look(struct leat_depot *d, const struct recall_set *s, uint64_t session, const char *directory, bool *there,
+                struct leat_error *err)
 {
     uint64_t rows = 0, high = 0;
 
@@ -198,8 +202,8 @@ static int look(struct leat_depot *d, const struct recall_set *s, uint64_t sessi
     *there = leat_depot_session(d, session, &high) == 0 && high == s->base.rows && rows == s->base.rows;
     if (rows == 0 || *there)
         return 0;
-    return leat_fail(err, LEAT_EEXISTS, "'%s' holds %llu vectors that are not those of '%s': name another directory", directory,
-                     (unsigned long long)rows, s->base.path);
+    return leat_fail(err, LEAT_EEXISTS, "'%s' holds %llu vectors that are not those of '%s': name another directory",
+                     directory, (unsigned long long)rows, s->base.path);
 }
 
 int recall_build(struct leat *l, const struct recall_module *m, struct recall_set *s, const char *directory,

@@ -58,11 +58,14 @@ static void put_axes(FILE *to, const struct frame *f, uint32_t k)
         for (int digit = 1; digit <= 5 && (power < f->most_power || digit == 1); digit += digit == 1 ? 1 : 3) {
             double qps = digit * pow(10, power), y = y_of(f, qps);
 
-            fprintf(to, "<line class=\"grid\" x1=\"%d\" y1=\"%.1f\" x2=\"%d\" y2=\"%.1f\"/>\n", LEFT, y, WIDTH - RIGHT, y);
+            fprintf(to, "<line class=\"grid\" x1=\"%d\" y1=\"%.1f\" x2=\"%d\" y2=\"%.1f\"/>\n", LEFT, y, WIDTH - RIGHT,
+                    y);
             fprintf(to, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.0f</text>\n", LEFT - 8, y + 4, qps);
         }
-    fprintf(to, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">recall@%u</text>\n", (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 12, k);
-    fprintf(to, "<text transform=\"translate(18 %d) rotate(-90)\" text-anchor=\"middle\">queries a second</text>\n", (TOP + HEIGHT - BOTTOM) / 2);
+    fprintf(to, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">recall@%u</text>\n", (LEFT + WIDTH - RIGHT) / 2,
+            HEIGHT - 12, k);
+    fprintf(to, "<text transform=\"translate(18 %d) rotate(-90)\" text-anchor=\"middle\">queries a second</text>\n",
+            (TOP + HEIGHT - BOTTOM) / 2);
 }
 
 static void put_curve(FILE *to, const struct frame *f, const struct recall_point *point, uint32_t count)
@@ -74,22 +77,28 @@ static void put_curve(FILE *to, const struct frame *f, const struct recall_point
     for (uint32_t i = 0; i < count; i++) {
         double x = x_of(f, point[i].recall), y = y_of(f, point[i].qps);
 
-        fprintf(to, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"4\"><title>%u: recall %.4f, %.0f queries a second</title></circle>\n", x, y, point[i].value,
-                point[i].recall, point[i].qps);
+        fprintf(to,
+                "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"4\"><title>%u: recall %.4f, %.0f queries a "
+                "second</title></circle>\n",
+                x, y, point[i].value, point[i].recall, point[i].qps);
         fprintf(to, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">%u</text>\n", x - 7, y + 14, point[i].value);
     }
 }
 
-int recall_plot(const char *path, const char *title, uint32_t k, const struct recall_point *point, uint32_t count, struct leat_error *err)
+int recall_plot(const char *path, const char *title, uint32_t k, const struct recall_point *point, uint32_t count,
+                struct leat_error *err)
 {
     struct frame f = frame_of(point, count);
     FILE *to = fopen(path, "w");
 
     if (to == NULL)
         return base_errno(err, errno, "write", path);
-    fprintf(to, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" font-family=\"sans-serif\" font-size=\"12\">\n"
-                "<style>.grid{stroke:#ddd}polyline{fill:none;stroke:#1565c0;stroke-width:2}circle{fill:#1565c0}</style>\n"
-                "<rect width=\"100%%\" height=\"100%%\" fill=\"#fff\"/>\n<text x=\"%d\" y=\"28\" font-size=\"15\">", WIDTH, HEIGHT, LEFT);
+    fprintf(to, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" "
+                "font-family=\"sans-serif\" font-size=\"12\">\n"
+                "<style>.grid{stroke:#ddd}polyline{fill:none;stroke:#1565c0;stroke-width:2}"
+                "circle{fill:#1565c0}</style>\n"
+                "<rect width=\"100%%\" height=\"100%%\" fill=\"#fff\"/>\n<text x=\"%d\" y=\"28\" font-size=\"15\">",
+                WIDTH, HEIGHT, LEFT);
     put_text(to, title);
     fprintf(to, "</text>\n");
     put_axes(to, &f, k);

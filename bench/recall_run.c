@@ -38,7 +38,8 @@ static void keep(const struct leat_batch *rows, uint32_t k, uint64_t *found)
         found[i] = i < rows->rows && id < rows->columns ? number_of(leat_at(rows, i, id)) : UINT64_MAX;
 }
 
-static struct leat_row request_of(const struct recall_run *run, uint32_t query, uint32_t knob, bool stats, struct leat_value value[LIMIT_COLUMNS])
+static struct leat_row request_of(const struct recall_run *run, uint32_t query, uint32_t knob, bool stats,
+                                  struct leat_value value[LIMIT_COLUMNS])
 {
     const struct recall_request *r = &run->request;
 
@@ -81,8 +82,8 @@ static void *ask_all(void *context)
 }
 
 /* All threads; *wall: seconds until the last was done; *busy: those of processors, the engine's threads among them. */
-static int ask_with(struct recall_run *run, uint32_t value, uint32_t queries, double *took, uint64_t *found, double *wall, double *busy,
-                    struct leat_error *err)
+static int ask_with(struct recall_run *run, uint32_t value, uint32_t queries, double *took, uint64_t *found,
+                    double *wall, double *busy, struct leat_error *err)
 {
     struct runner *r = base_alloc(run->threads * sizeof(*r));
     double start = bench_now();
@@ -90,7 +91,8 @@ static int ask_with(struct recall_run *run, uint32_t value, uint32_t queries, do
 
     *busy = recall_processors();
     for (uint32_t i = 0; i < run->threads; i++) {
-        r[i] = (struct runner){.run = run, .first = i, .step = run->threads, .value = value, .queries = queries, .took = took, .found = found};
+        r[i] = (struct runner){.run = run, .first = i, .step = run->threads, .value = value, .queries = queries,
+                               .took = took, .found = found};
         leat_assert(pthread_create(&r[i].thread, NULL, ask_all, &r[i]) == 0);
     }
     for (uint32_t i = 0; i < run->threads; i++) {
@@ -119,13 +121,15 @@ static double number_in(struct leat_value map, const char *name)
     for (uint32_t i = 0; i < item.count; i++) {
         if (leat_any_read(&item.elements, &key) != 0 || leat_any_read(&item.elements, &value) != 0)
             return 0;
-        if (key.value.type == LEAT_STR && span_equal(key.value.as.bytes, span_text(name)) && value.value.type == LEAT_I64)
+        if (key.value.type == LEAT_STR && span_equal(key.value.as.bytes, span_text(name)) &&
+            value.value.type == LEAT_I64)
             return (double)value.value.as.i;
     }
     return 0;
 }
 
-/* Of the first row's stats, where a module gives them; else of its own query that counts, which takes the vector alone. */
+/* Of the first row's stats, where a module gives them; else of its own query that
+ * counts, which takes the vector alone. */
 static void add_cost(const struct recall_run *run, const struct leat_batch *rows, struct recall_point *to)
 {
     uint32_t stats = 0;
@@ -152,9 +156,11 @@ static int count_cost(const struct recall_run *run, uint32_t knob, struct recall
     to->candidates = 0;
     to->ranked = m->candidates != NULL ? -1 : 0;
     for (uint32_t i = 0; i < run->set->queries && rv == 0; i++) {
-        struct leat_row request = m->candidates != NULL ? LEAT_ROW(run->set->query[i]) : request_of(run, i, knob, true, value);
+        struct leat_row request = m->candidates != NULL ? LEAT_ROW(run->set->query[i])
+                                                        : request_of(run, i, knob, true, value);
 
-        rv = leat_query(run->leat, m->name, m->candidates != NULL ? m->candidates : m->query, request, NULL, &result, err);
+        rv = leat_query(run->leat, m->name, m->candidates != NULL ? m->candidates : m->query, request, NULL, &result,
+                        err);
         if (rv != 0)
             break;
         add_cost(run, leat_result_rows(result), to);

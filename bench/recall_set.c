@@ -87,9 +87,10 @@ static double distance_of(const struct recall_set *s, const float *a, const floa
 
 /* ---- Truth ---- */
 
-/* Distances of the true neighbours in the order of the file: they never become smaller, or it is the truth of something else.
- * Whoever made it may have rounded otherwise. */
-static int read_limit(struct recall_set *s, uint32_t query, const float *from, const struct leat_value *truth, const char *path, struct leat_error *err)
+/* Distances of the true neighbours in the order of the file: they never become smaller, or it is the truth of something
+ * else. Whoever made it may have rounded otherwise. */
+static int read_limit(struct recall_set *s, uint32_t query, const float *from, const struct leat_value *truth,
+                      const char *path, struct leat_error *err)
 {
     double last = -INFINITY, slack = 0;
     const float *row;
@@ -97,15 +98,17 @@ static int read_limit(struct recall_set *s, uint32_t query, const float *from, c
     for (uint32_t i = 0; i < s->k; i++) {
         uint32_t id = load_u32((const uint8_t *)truth->as.bytes.base + 4 * (size_t)i);
         int rv = id < s->base.rows ? read_floats(&s->base, s->room, id, &row, err)
-                                   : leat_fail(err, LEAT_ESCHEMA, "'%s', row %u: neighbour %u, but '%s' has %llu rows", path, query, id, s->base.path,
-                                               (unsigned long long)s->base.rows);
+                                   : leat_fail(err, LEAT_ESCHEMA, "'%s', row %u: neighbour %u, but '%s' has %llu rows",
+                                               path, query, id, s->base.path, (unsigned long long)s->base.rows);
         if (rv != 0)
             return rv;
         double distance = distance_of(s, from, row);
         slack = 1e-6 * (1 + fabs(distance));
         if (!(distance >= last - (s->metric[0] == 'c' ? 1e-3 : 1e-3 * fabs(distance))))
-            return leat_fail(err, LEAT_ESCHEMA, "'%s', row %u: neighbour %u is nearer than the one before it: is this the truth of these files by %s?", path,
-                             query, id, s->metric);
+            return leat_fail(err, LEAT_ESCHEMA,
+                             "'%s', row %u: neighbour %u is nearer than the one before it: is this the truth of these "
+                             "files by %s?",
+                             path, query, id, s->metric);
         last = distance > last ? distance : last;
     }
     s->limit[query] = last + slack;
@@ -115,10 +118,11 @@ static int read_limit(struct recall_set *s, uint32_t query, const float *from, c
 static int check_truth(const struct recall_set *s, const struct import_file *f, struct leat_error *err)
 {
     if (f->form != IMPORT_IVECS)
-        return leat_fail(err, LEAT_ESCHEMA, "'%s' is no truth: .ivecs is wanted, a row of neighbours for each query", f->path);
+        return leat_fail(err, LEAT_ESCHEMA, "'%s' is no truth: .ivecs is wanted, a row of neighbours for each query",
+                         f->path);
     if (f->dims < s->k || f->rows < s->queries)
-        return leat_fail(err, LEAT_ESCHEMA, "'%s' has %u neighbours of %llu queries; %u of %u are wanted", f->path, f->dims,
-                         (unsigned long long)f->rows, s->k, s->queries);
+        return leat_fail(err, LEAT_ESCHEMA, "'%s' has %u neighbours of %llu queries; %u of %u are wanted", f->path,
+                         f->dims, (unsigned long long)f->rows, s->k, s->queries);
     return 0;
 }
 
@@ -148,7 +152,8 @@ static int read_truth(struct recall_set *s, struct import_file *queries, const c
 
 /* ---- Queries ---- */
 
-int recall_set_open(struct recall_set *s, const char *query, const char *truth, const struct leat_column *vec, struct leat_error *err)
+int recall_set_open(struct recall_set *s, const char *query, const char *truth, const struct leat_column *vec,
+                    struct leat_error *err)
 {
     struct import_file *f = &s->asked;
     int rv = import_open(query, NULL, f, err);
@@ -156,7 +161,8 @@ int recall_set_open(struct recall_set *s, const char *query, const char *truth, 
     if (rv != 0)
         return rv;
     if (f->form == IMPORT_JSONL || f->form == IMPORT_IVECS || f->dims != s->base.dims)
-        return leat_fail(err, LEAT_ESCHEMA, "'%s' has no vectors of %u elements, as '%s' has", query, s->base.dims, s->base.path);
+        return leat_fail(err, LEAT_ESCHEMA, "'%s' has no vectors of %u elements, as '%s' has", query, s->base.dims,
+                         s->base.path);
     if (s->queries == 0 || s->queries > f->rows)
         s->queries = (uint32_t)f->rows;
     if (s->queries == 0)

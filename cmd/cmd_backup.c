@@ -74,7 +74,8 @@ static int verify(struct call *c, const struct leat_backup *how)
     if (rv != 0)
         return call_error(&err);
     if (!c->quiet)
-        fprintf(stderr, "every byte is as it was copied: %.1f MB in %.2f s\n", (double)p->all * 1e-6, call_now() - p->started);
+        fprintf(stderr, "every byte is as it was copied: %.1f MB in %.2f s\n", (double)p->all * 1e-6,
+                call_now() - p->started);
     return 0;
 }
 
@@ -111,7 +112,8 @@ int cmd_restore(struct call *c)
 {
     const char *data = call_option(c, "data");
     struct progress p = progress_of(c);
-    struct leat_backup how = {.progress = show, .context = &p, .bytes_per_second = call_number(c, "rate", 0, UINT32_MAX) * 1000000};
+    struct leat_backup how = {
+        .progress = show, .context = &p, .bytes_per_second = call_number(c, "rate", 0, UINT32_MAX) * 1000000};
     struct leat_error err = {0};
 
     if (data == NULL)
@@ -139,16 +141,18 @@ static void show_rebuilt(void *context, const char *doing, uint64_t done, uint64
     if (!p->shown || at - p->printed < 0.2)
         return;
     p->printed = at;
-    fprintf(stderr, "\r\033[K%llu of %llu records %s, %.0f records/s ", (unsigned long long)done, (unsigned long long)all, doing,
-            (double)done / (at - p->since));
+    fprintf(stderr, "\r\033[K%llu of %llu records %s, %.0f records/s ", (unsigned long long)done,
+            (unsigned long long)all, doing, (double)done / (at - p->since));
 }
 
 int cmd_rebuild(struct call *c)
 {
     const struct leat_module *module = call_module(c->argument[0]);
     struct progress p = progress_of(c);
-    struct leat_rebuild how = {.groups = (uint32_t)call_number(c, "groups", 0, LIMIT_GROUPS), .partial = call_option(c, "partial") != NULL,
-                               .progress = show_rebuilt, .context = &p};
+    struct leat_rebuild how = {.groups = (uint32_t)call_number(c, "groups", 0, LIMIT_GROUPS),
+                               .partial = call_option(c, "partial") != NULL,
+                               .progress = show_rebuilt,
+                               .context = &p};
     struct leat_error err = {0};
 
     if (module == NULL)

@@ -9,8 +9,8 @@
 #include "engine/layout.h"
 #include "engine/node.h"
 
-/* leat depot consumer: who holds records of a depot; and exports that go on where they stopped. Only files are looked at
- * and written, so it works beside a process that has the directory open. */
+/* leat depot consumer: who holds records of a depot; and exports that go on where they stopped. Only files are looked
+ * at and written, so it works beside a process that has the directory open. */
 
 struct target {
     struct layout *layout;
@@ -51,7 +51,8 @@ static int add(struct call *c, struct target *t, struct leat_error *err)
     int rv = consumer_read(t->directory, name, &t->consumer, err);
 
     if (!consumer_name_fits(name))
-        return leat_fail(err, LEAT_EINVAL, "'%s' is no name of a consumer: a-z, then a-z 0-9 - _, at most %d", name, LIMIT_NAME);
+        return leat_fail(err, LEAT_EINVAL, "'%s' is no name of a consumer: a-z, then a-z 0-9 - _, at most %d", name,
+                         LIMIT_NAME);
     if (rv == 0)
         return leat_fail(err, LEAT_EEXISTS, "depot '%s' has a consumer '%s' already", c->argument[2], name);
     if (rv != LEAT_ENOTFOUND)
@@ -154,7 +155,8 @@ int cmd_depot_consumer(struct call *c)
     if (i == LENGTH_OF(does))
         return call_usage(c, "add, remove or list, not '%s'", c->argument[0]);
     if (c->arguments != does[i].arguments)
-        return call_usage(c, "'%s' wants %s", c->argument[0], does[i].arguments == 4 ? "M, DEPOT and NAME" : "M and DEPOT");
+        return call_usage(c, "'%s' wants %s", c->argument[0],
+                          does[i].arguments == 4 ? "M, DEPOT and NAME" : "M and DEPOT");
     int rv = target_open(c, &t, &err);
     if (rv == 0 && does[i].run(c, &t, &err) != 0)
         rv = call_error(&err);
@@ -179,8 +181,10 @@ int export_begin(const struct call *c, struct consumer *at, struct leat_error *e
 
     export_path(c, path, sizeof(path));
     int rv = consumer_name_fits(name) ? consumer_read(path, name, at, err) : LEAT_ENOTFOUND;
-    return rv != LEAT_ENOTFOUND ? rv : leat_fail(err, rv, "depot '%s' has no consumer '%s'; 'leat depot consumer add' makes one",
-                                                 call_option(c, "depot"), name);
+    return rv != LEAT_ENOTFOUND
+               ? rv
+               : leat_fail(err, rv, "depot '%s' has no consumer '%s'; 'leat depot consumer add' makes one",
+                           call_option(c, "depot"), name);
 }
 
 int export_end(const struct call *c, const struct consumer *at, struct leat_error *err)

@@ -53,7 +53,9 @@ static int read_input(struct buffer *text, struct leat_error *err)
     while (text->error == 0 && (size = fread(chunk, 1, sizeof(chunk), stdin)) > 0)
         buffer_put(text, chunk, size);
     if (text->error != 0)
-        return leat_fail(err, text->error, "more than %d MiB of rows to append as one; 'leat import' takes files of any size", LIMIT_BATCH >> 20);
+        return leat_fail(err, text->error,
+                         "more than %d MiB of rows to append as one; 'leat import' takes files of any size",
+                         LIMIT_BATCH >> 20);
     return ferror(stdin) ? base_errno(err, errno, "read", "standard input") : 0;
 }
 
@@ -77,7 +79,8 @@ static int read_given(struct call *c, struct given *g, struct leat_error *err)
 }
 
 /* Each line as a row of the schema, checked; into rows unless that is NULL. Blank lines are none. */
-static int add_given(const struct given *g, const struct row_schema *schema, struct leat_rows *rows, struct leat_error *err)
+static int add_given(const struct given *g, const struct row_schema *schema, struct leat_rows *rows,
+                     struct leat_error *err)
 {
     struct arena *a = arena_open(SIZE_MAX / 8);
     struct leat_value value[LIMIT_COLUMNS];
@@ -105,7 +108,8 @@ static int add_given(const struct given *g, const struct row_schema *schema, str
     return rv;
 }
 
-static int append_given(struct call *c, struct leat *l, const struct given *g, const struct leat_append *how, struct leat_error *err)
+static int append_given(struct call *c, struct leat *l, const struct given *g, const struct leat_append *how,
+                        struct leat_error *err)
 {
     struct leat_receipt receipt = {0};
     struct leat_depot *d;
@@ -169,12 +173,13 @@ out:
     return code != 0 ? call_error(&err) : rv;
 }
 
-static int find_depot(const struct call *c, struct leat *l, const char *name, struct leat_depot **d, struct leat_error *err)
+static int find_depot(const struct call *c, struct leat *l, const char *name, struct leat_depot **d,
+                      struct leat_error *err)
 {
     if (leat_depot_find(l, c->argument[0], name, d, err) == 0)
         return 0;
-    return leat_fail(err, LEAT_ENOTFOUND, "module '%s' has no depot '%s'; 'leat module show %s' shows them", c->argument[0], name,
-                     c->argument[0]);
+    return leat_fail(err, LEAT_ENOTFOUND, "module '%s' has no depot '%s'; 'leat module show %s' shows them",
+                     c->argument[0], name, c->argument[0]);
 }
 
 struct tail {
@@ -228,7 +233,8 @@ int cmd_depot_tail(struct call *c)
     t.table = table_open(c, columns, LENGTH_OF(columns), 0xf);
     uint32_t partitions = rv == 0 ? leat_depot_partitions(d) : 0;
     if (rv == 0 && only != UINT32_MAX && only >= partitions)
-        rv = leat_fail(&err, LEAT_ENOTFOUND, "depot '%s' has no partition %u; they are 0 to %u", c->argument[1], only, partitions - 1);
+        rv = leat_fail(&err, LEAT_ENOTFOUND, "depot '%s' has no partition %u; they are 0 to %u", c->argument[1], only,
+                       partitions - 1);
     for (t.partition = 0; t.partition < partitions && rv == 0; t.partition++) {
         struct leat_bounds b;
 
@@ -316,13 +322,17 @@ static int parse_key(const struct leat_column *type, const char *text, struct le
         return 0;
     case LEAT_BOOL:
         *out = leat_bool(strcmp(text, "true") == 0);
-        return out->as.b || strcmp(text, "false") == 0 ? 0 : leat_fail(err, LEAT_EINVAL, "key '%s': true or false is wanted", text);
+        return out->as.b || strcmp(text, "false") == 0
+                   ? 0
+                   : leat_fail(err, LEAT_EINVAL, "key '%s': true or false is wanted", text);
     case LEAT_F64:
         *out = leat_f64(strtod(text, &end));
         return end != text && *end == '\0' ? 0 : leat_fail(err, LEAT_EINVAL, "key '%s': a number is wanted", text);
     default:
-        return parse_whole(type->type, text, out) ? 0 : leat_fail(err, LEAT_EINVAL, "key '%s': a whole number is wanted that fits %s", text,
-                                                                  type->type == LEAT_I64 ? "i64" : type->type == LEAT_U32 ? "u32" : "u64");
+        return parse_whole(type->type, text, out)
+                   ? 0
+                   : leat_fail(err, LEAT_EINVAL, "key '%s': a whole number is wanted that fits %s", text,
+                               type->type == LEAT_I64 ? "i64" : type->type == LEAT_U32 ? "u32" : "u64");
     }
 }
 
@@ -340,13 +350,14 @@ static int parse_keys(struct call *c, const struct plan *p, uint32_t *pstate, st
     int at = plan_pstate_find(p, c->argument[1]);
 
     if (at < 0)
-        return leat_fail(err, LEAT_ENOTFOUND, "module '%s' has no PState '%s'; 'leat module show %s' shows them", c->argument[0],
-                         c->argument[1], c->argument[0]);
+        return leat_fail(err, LEAT_ENOTFOUND, "module '%s' has no PState '%s'; 'leat module show %s' shows them",
+                         c->argument[0], c->argument[1], c->argument[0]);
     *pstate = (uint32_t)at;
     *level = p->pstate[at].top;
     *keys = 0;
     for (int i = 2; i < c->arguments; i++) {
-        if (*level == NULL || (*level)->shape == PSTATE_LEAF || (*level)->shape == PSTATE_STRUCT || (*level)->shape == PSTATE_ROWS)
+        if (*level == NULL || (*level)->shape == PSTATE_LEAF || (*level)->shape == PSTATE_STRUCT ||
+            (*level)->shape == PSTATE_ROWS)
             return leat_fail(err, LEAT_EINVAL, "PState '%s' has fewer levels than keys were given", c->argument[1]);
         int rv = parse_key(key_column(*level), c->argument[i], &key[(*keys)++], err);
         if (rv != 0)
@@ -358,13 +369,14 @@ static int parse_keys(struct call *c, const struct plan *p, uint32_t *pstate, st
 
 /* Which tasks hold what keys lead to: the one of --task (a topology may keep things where it runs), else the owner of
  * the first key, else all: *from up to *to. */
-static int pick_tasks(const struct call *c, struct leat_view *v, uint32_t only, struct leat_row keys, uint32_t *from, uint32_t *to,
-                      struct leat_error *err)
+static int pick_tasks(const struct call *c, struct leat_view *v, uint32_t only, struct leat_row keys, uint32_t *from,
+                      uint32_t *to, struct leat_error *err)
 {
     uint32_t tasks = leat_view_tasks(v);
 
     if (only != UINT32_MAX && only >= tasks)
-        return leat_fail(err, LEAT_ENOTFOUND, "module '%s' has no task %u; they are 0 to %u", c->argument[0], only, tasks - 1);
+        return leat_fail(err, LEAT_ENOTFOUND, "module '%s' has no task %u; they are 0 to %u", c->argument[0], only,
+                         tasks - 1);
     if (only == UINT32_MAX && keys.count > 0)
         only = leat_task_number(leat_view_owner(v, &keys.value[0]));
     *from = only != UINT32_MAX ? only : 0;
@@ -379,7 +391,9 @@ static uint32_t level_columns(const struct pstate_level *level, const char *firs
 
     if (first != NULL)
         name[count++] = first;
-    for (uint32_t i = 0; level != NULL && (level->shape == PSTATE_LEAF || level->shape == PSTATE_STRUCT) && i < level->fields.columns; i++)
+    for (uint32_t i = 0;
+         level != NULL && (level->shape == PSTATE_LEAF || level->shape == PSTATE_STRUCT) && i < level->fields.columns;
+         i++)
         name[count++] = level->fields.column[i].name;
     return count;
 }
@@ -476,8 +490,8 @@ struct scan {
 };
 
 /* Elements of one task. */
-static int scan_task(struct scan *s, struct leat_task *t, uint32_t pstate, struct leat_row keys, struct leat_range *range,
-                     struct leat_error *err)
+static int scan_task(struct scan *s, struct leat_task *t, uint32_t pstate, struct leat_row keys,
+                     struct leat_range *range, struct leat_error *err)
 {
     struct leat_value value[LIMIT_COLUMNS + 1];
     struct leat_scan *scan;
@@ -500,7 +514,8 @@ static int scan_rows(struct scan *s, struct leat_task *t, uint32_t pstate, struc
     struct leat_block block;
     char row[24], at[24];
 
-    for (uint64_t number = 0; s->left > 0 && leat_rows_block(t, pstate, keys, number, &block) == 0; number += block.rows)
+    for (uint64_t number = 0; s->left > 0 && leat_rows_block(t, pstate, keys, number, &block) == 0;
+         number += block.rows)
         for (uint32_t i = 0; i < block.rows && s->left > 0; i++, s->left--) {
             snprintf(at, sizeof(at), "%u", leat_task_number(t));
             snprintf(row, sizeof(row), "%llu", (unsigned long long)(block.first + i));
@@ -520,9 +535,11 @@ static int scan(struct call *c, struct leat *l, struct leat_view *v, uint32_t on
 
     if (rv == 0 && (s.level == NULL || s.level->shape == PSTATE_LEAF || s.level->shape == PSTATE_STRUCT))
         rv = leat_fail(err, LEAT_EINVAL, "the keys lead to a value, not a collection: use 'leat pstate get'");
-    if (rv == 0 && call_option(c, "from") != NULL && (rv = parse_key(key_column(s.level), call_option(c, "from"), &from, err)) == 0)
+    if (rv == 0 && call_option(c, "from") != NULL &&
+        (rv = parse_key(key_column(s.level), call_option(c, "from"), &from, err)) == 0)
         range.from = &from;
-    if (rv == 0 && call_option(c, "to") != NULL && (rv = parse_key(key_column(s.level), call_option(c, "to"), &to, err)) == 0)
+    if (rv == 0 && call_option(c, "to") != NULL &&
+        (rv = parse_key(key_column(s.level), call_option(c, "to"), &to, err)) == 0)
         range.to = &to;
     if (rv == 0)
         rv = pick_tasks(c, v, only, (struct leat_row){key, keys}, &task, &end, err);
@@ -623,13 +640,13 @@ int cmd_query(struct call *c)
     const struct plan *p = node_module(l, c->argument[0])->plan;
     int topology = plan_topology_find(p, c->argument[1]);
     if (topology < 0 || p->topology[topology].kind != LEAT_QUERY)
-        rv = leat_fail(&err, LEAT_ENOTFOUND, "module '%s' has no query '%s'; 'leat module show %s' shows them", c->argument[0],
-                       c->argument[1], c->argument[0]);
+        rv = leat_fail(&err, LEAT_ENOTFOUND, "module '%s' has no query '%s'; 'leat module show %s' shows them",
+                       c->argument[0], c->argument[1], c->argument[0]);
     if (rv == 0)
         rv = read_request(c, a, &p->topology[topology].takes, value, &err);
     if (rv == 0)
-        rv = leat_query(l, c->argument[0], c->argument[1], (struct leat_row){value, p->topology[topology].takes.columns}, &how,
-                        &result, &err);
+        rv = leat_query(l, c->argument[0], c->argument[1],
+                        (struct leat_row){value, p->topology[topology].takes.columns}, &how, &result, &err);
     if (rv == 0) {
         print_batch(c, leat_result_rows(result));
         leat_result_free(result);

@@ -83,7 +83,8 @@ static int load_sample(struct demo *d, struct leat_error *err)
     char directory[4096], path[4200], *rest = NULL;
 
     if (!find_sample(directory, sizeof(directory)))
-        return leat_fail(err, LEAT_ENOTFOUND, "the sample data is not there; say where by LEAT_DATA=DIR (the folder data/ of the sources)");
+        return leat_fail(err, LEAT_ENOTFOUND,
+                         "the sample data is not there; say where by LEAT_DATA=DIR (the folder data/ of the sources)");
     snprintf(path, sizeof(path), "%s/definitions.tsv", directory);
     buffer_init(&d->text, 16 << 20);
     int rv = file_read(path, 16 << 20, &d->text, err);
@@ -139,7 +140,8 @@ static int ingest(struct demo *d, struct leat_error *err)
         return rv;
     leat_rows_new(depot, &rows);
     for (uint32_t i = 0; i < d->entries && rv == 0; i++) {
-        rv = leat_rows_add(rows, LEAT_ROW(leat_str(d->entry[i].id), leat_vector(LEAT_F32_VECTOR, d->vector[i], 384), body_of(d, &d->entry[i])), err);
+        rv = leat_rows_add(rows, LEAT_ROW(leat_str(d->entry[i].id), leat_vector(LEAT_F32_VECTOR, d->vector[i], 384),
+                                          body_of(d, &d->entry[i])), err);
         if (rv == 0 && (leat_rows_count(rows) == 1000 || i + 1 == d->entries)) {
             rv = leat_append(depot, rows, &how, NULL, err);
             leat_rows_clear(rows);
@@ -148,7 +150,8 @@ static int ingest(struct demo *d, struct leat_error *err)
     leat_rows_free(rows);
     double took = call_now() - start;
     if (rv == 0)
-        printf("%u definitions with 384-dimensional embeddings appended and indexed in %.2f s: %.0f a second, all of them durable\n\n",
+        printf("%u definitions with 384-dimensional embeddings appended and indexed in %.2f s: %.0f a second, all of "
+               "them durable\n\n",
                d->entries, took, d->entries / took);
     return rv;
 }
@@ -165,7 +168,8 @@ static const struct entry *find_entry(const struct demo *d, struct leat_span id)
 
 static int query(struct demo *d, const char *name, uint32_t row, struct leat_result **out, struct leat_error *err)
 {
-    return leat_query(d->leat, "lsh", name, LEAT_ROW(leat_vector(LEAT_F32_VECTOR, d->vector[row], 384)), NULL, out, err);
+    return leat_query(d->leat, "lsh", name, LEAT_ROW(leat_vector(LEAT_F32_VECTOR, d->vector[row], 384)), NULL, out,
+                      err);
 }
 
 static int show(struct demo *d, uint32_t row, struct leat_error *err)
@@ -245,9 +249,12 @@ static int check(struct demo *d, struct leat_error *err)
     qsort(fast, CHECKED, sizeof(double), compare_doubles);
     qsort(slow, CHECKED, sizeof(double), compare_doubles);
     printf("recall@%d over %d queries: %.3f, looking at %.0f of %u vectors (%.0f %%)\n", NEAR, CHECKED,
-           (double)found / (CHECKED * NEAR), (double)candidates / CHECKED, d->entries, 100.0 * (double)candidates / CHECKED / d->entries);
-    printf("time a query: %.2f ms by hashing, %.2f ms exact (medians)\n", fast[CHECKED / 2] * 1e3, slow[CHECKED / 2] * 1e3);
-    printf("(So few vectors are scanned faster than they are looked up, and the default settings favour recall: docs/BENCHMARKS.md\n"
+           (double)found / (CHECKED * NEAR), (double)candidates / CHECKED, d->entries,
+           100.0 * (double)candidates / CHECKED / d->entries);
+    printf("time a query: %.2f ms by hashing, %.2f ms exact (medians)\n", fast[CHECKED / 2] * 1e3,
+           slow[CHECKED / 2] * 1e3);
+    printf("(So few vectors are scanned faster than they are looked up, and the default settings favour recall: "
+           "docs/BENCHMARKS.md\n"
            "has settings with which hashing is twice as fast as exact, and faster.)\n");
     return 0;
 }

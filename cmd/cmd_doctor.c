@@ -75,7 +75,8 @@ static void send_message(int to, const struct message *m)
     }
 }
 
-static void send_finding(void *context, enum checkup_weight weight, const char *where, const char *what, const char *advice)
+static void send_finding(void *context, enum checkup_weight weight, const char *where, const char *what,
+                         const char *advice)
 {
     struct message m = {.weight = (int)weight};
 
@@ -163,7 +164,8 @@ static void check_module(struct doctor *d, const char *data, const char *module)
 
     snprintf(path, sizeof(path), "%s/%s", data, module);
     if (layout_open(data, module, &l, &err) != 0) {
-        found(d, CHECKUP_DAMAGE, path, err.text, "put module.ini, module.fingerprint and module.streams back from a backup; they never change");
+        found(d, CHECKUP_DAMAGE, path, err.text,
+              "put module.ini, module.fingerprint and module.streams back from a backup; they never change");
         return;
     }
     d->checkup.segments = d->checkup.records = d->checkup.batches = d->checkup.bytes = d->checkup.elements = 0;
@@ -173,12 +175,14 @@ static void check_module(struct doctor *d, const char *data, const char *module)
     d->compared = 0;
     if (call_option(d->call, "rebuild") != NULL && d->checkup.settled && d->worst < CHECKUP_DAMAGE && !stopped)
         check_view(d, l, REBUILD);
-    int size = snprintf(what, sizeof(what), "%u groups, %llu segments with %llu MiB, %llu records, %llu turns, %llu elements of views",
+    int size = snprintf(what, sizeof(what),
+                        "%u groups, %llu segments with %llu MiB, %llu records, %llu turns, %llu elements of views",
                         l->groups, (unsigned long long)d->checkup.segments, (unsigned long long)d->checkup.bytes >> 20,
                         (unsigned long long)d->checkup.records, (unsigned long long)d->checkup.batches,
                         (unsigned long long)d->checkup.elements);
     if (d->compared > 0)
-        snprintf(what + size, sizeof(what) - (size_t)size, "; %llu elements were made again and compared", (unsigned long long)d->compared);
+        snprintf(what + size, sizeof(what) - (size_t)size, "; %llu elements were made again and compared",
+                 (unsigned long long)d->compared);
     tell(d, "checked", path, what, "");
     layout_close(l);
 }
@@ -258,7 +262,8 @@ static int verdict(const struct doctor *d)
     }
     if (d->worst == CHECKUP_NOTE)
         return EXIT_FINE;
-    fprintf(stderr, "leat: %u findings, the worst is %s\n", d->findings, d->worst == CHECKUP_DAMAGE ? "damage" : "a warning");
+    fprintf(stderr, "leat: %u findings, the worst is %s\n", d->findings,
+            d->worst == CHECKUP_DAMAGE ? "damage" : "a warning");
     return d->worst == CHECKUP_DAMAGE ? EXIT_FAILED : EXIT_NO;
 }
 

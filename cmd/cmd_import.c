@@ -12,8 +12,9 @@
 
 /* Importing a file. The session is derived from its bytes, the sequence is the row's number + 1: rows that were
  * appended by an earlier run are dropped as repeats. No row is sent before all those WINDOW rows earlier are appended,
- * so a run that goes on begins that many before the highest row that any partition has. A file of which nothing is there yet is checked whole
- * first: mended, it would be another session, which appended again what came before the mistake. */
+ * so a run that goes on begins that many before the highest row that any partition has. A file of which nothing is
+ * there yet is checked whole first: mended, it would be another session, which appended
+ * again what came before the mistake. */
 
 enum { WINDOW = 65536, BATCH_ROWS = 1024, BATCH_BYTES = 1 << 20 };
 
@@ -98,7 +99,8 @@ static void appended(void *context, int code, const struct leat_receipt *receipt
 static int wait_for(struct import *im, uint64_t row, size_t bytes)
 {
     pthread_mutex_lock(&im->lock);
-    while (im->oldest != NULL && (im->oldest->first < row || (im->bytes > 0 && im->bytes + bytes > MOST_BYTES)) && im->code == 0)
+    while (im->oldest != NULL && (im->oldest->first < row || (im->bytes > 0 && im->bytes + bytes > MOST_BYTES)) &&
+           im->code == 0)
         pthread_cond_wait(&im->cond, &im->lock);
     int code = im->code;
     pthread_mutex_unlock(&im->lock);
@@ -113,11 +115,13 @@ static void print_progress(struct import *im, const struct import_file *f, const
     if (im->call->quiet || !isatty(STDERR_FILENO) || (!last && t - im->printed < 0.5))
         return;
     im->printed = t;
-    fprintf(stderr, "\r%llu rows%s, %.0f/s, %.0f %%, %.0f s left   %s", (unsigned long long)f->row, doing, took > 0 ? done / took : 0,
-            100.0 * (double)f->at / (double)f->size, share > 0 ? took / share * (1 - share) : 0, last ? "\n" : "");
+    fprintf(stderr, "\r%llu rows%s, %.0f/s, %.0f %%, %.0f s left   %s", (unsigned long long)f->row, doing,
+            took > 0 ? done / took : 0, 100.0 * (double)f->at / (double)f->size,
+            share > 0 ? took / share * (1 - share) : 0, last ? "\n" : "");
 }
 
-static int next_row(struct import *im, struct import_file *f, struct arena *a, struct leat_value *value, struct leat_error *err)
+static int next_row(struct import *im, struct import_file *f, struct arena *a, struct leat_value *value,
+                    struct leat_error *err)
 {
     const char *prefix = call_option(im->call, "id-prefix");
 
@@ -214,7 +218,9 @@ static int import_rows(struct import *im, struct leat_error *err)
     leat_rows_free(rows);
     arena_close(a);
     if (code != 0)
-        return err->code != 0 ? err->code : leat_fail(err, code, "rows were not appended: %s; run the same command again", leat_code_text(code));
+        return err->code != 0 ? err->code
+                              : leat_fail(err, code, "rows were not appended: %s; run the same command again",
+                                          leat_code_text(code));
     im->whole = rv == LEAT_END;
     return rv == LEAT_END ? 0 : rv;
 }
@@ -254,8 +260,9 @@ static int run_import(struct import *im, struct leat *l, struct leat_error *err)
     if (rv == 0 && !c->quiet) {
         double took = call_now() - im->started;
 
-        fprintf(stderr, "%s%llu rows, %llu of them new, in %.2f s: %.0f rows/s\n", !im->whole ? "stopped; run the same command again to go on: " : "",
-                (unsigned long long)im->file.row, (unsigned long long)im->new_rows, took, (double)(im->file.row - im->first) / took);
+        fprintf(stderr, "%s%llu rows, %llu of them new, in %.2f s: %.0f rows/s\n",
+                !im->whole ? "stopped; run the same command again to go on: " : "", (unsigned long long)im->file.row,
+                (unsigned long long)im->new_rows, took, (double)(im->file.row - im->first) / took);
     }
     /* They run only as long as a process has the directory open. */
     while (rv == 0 && im->idle && !interrupted && (rv = leat_wait_idle(l, 1000, err)) == LEAT_ETIMEOUT)

@@ -131,8 +131,9 @@ static void stat_row(struct table *t, const char *module, const char *object, co
 
 enum { NAME, MODULE, OBJECT, KIND, VALUE, COUNT, SUM, P50, P90, P99, MAX, TIME, PID, FIELDS };
 
-static const char line_schema[] = "name: str?, module: str?, object: str?, kind: str?, value: f64?, count: f64?, sum: f64?, "
-                                  "p50: f64?, p90: f64?, p99: f64?, max: f64?, time_us: f64?, pid: f64?";
+static const char line_schema[] =
+    "name: str?, module: str?, object: str?, kind: str?, value: f64?, count: f64?, sum: f64?, "
+    "p50: f64?, p90: f64?, p99: f64?, max: f64?, time_us: f64?, pid: f64?";
 
 static const char *text_of(struct arena *a, const struct leat_value *v)
 {

@@ -130,8 +130,10 @@ static void man_page(void)
     man_line(".\\\" made by 'leat help --man'\n.TH LEAT 1 \"\" \"Leat ", leat_version(), "\" \"User Commands\"\n");
     printf(".SH NAME\nleat \\- partitioned logs, indexed views and the streams between them\n"
            ".SH SYNOPSIS\n\\fBleat\\fR \\fICOMMAND\\fR [\\fIARGUMENT\\fR ...] [\\fIOPTION\\fR ...]\n"
-           ".SH DESCRIPTION\nLeat keeps records in depots, which are partitioned logs, runs topologies over them, and keeps what these make in\n"
-           "PStates, which are indexed. A module has depots, PStates and topologies; a directory holds the data of modules.\n"
+           ".SH DESCRIPTION\nLeat keeps records in depots, which are partitioned logs, runs topologies over them, and "
+           "keeps what these make in\n"
+           "PStates, which are indexed. A module has depots, PStates and topologies; a directory holds the data of "
+           "modules.\n"
            "On a terminal tables are printed, in a pipe one JSON object a line.\n.SH COMMANDS\n");
     for (const struct command *k = commands; k->name != NULL; k++)
         man_command(k);
@@ -196,7 +198,8 @@ static void bash_command(const struct command *k)
 static void bash_values(void)
 {
     for (size_t i = 0; i < LENGTH_OF(choices); i++)
-        printf("        --%s) COMPREPLY=($(compgen -W '%s' -- \"$current\")); return ;;\n", choices[i].name, choices[i].words);
+        printf("        --%s) COMPREPLY=($(compgen -W '%s' -- \"$current\")); return ;;\n", choices[i].name,
+               choices[i].words);
     for (const struct command_option *o = command_options; o->name != NULL; o++) {
         const char *value = o->value + (o->value[0] == ' ');
 
@@ -221,7 +224,8 @@ static void bash_groups(void)
 
 static void bash_head(void)
 {
-    printf("# bash completion of leat; made by 'leat completion bash'\n\n_leat_argument() {\n    case $1 in\n        M) COMPREPLY=($(compgen -W '");
+    printf("# bash completion of leat; made by 'leat completion bash'\n\n_leat_argument() {\n    case $1 in\n        "
+           "M) COMPREPLY=($(compgen -W '");
     module_words();
     printf("' -- \"$current\")) ;;\n        COMMAND) COMPREPLY=($(compgen -W '");
     first_words();
@@ -234,18 +238,21 @@ static void bash_head(void)
 
 static void bash_main(void)
 {
-    printf("_leat() {\n    local current=${COMP_WORDS[COMP_CWORD]} previous= words= options= arguments= command=${COMP_WORDS[1]} at=2 i place=0\n"
+    printf("_leat() {\n    local current=${COMP_WORDS[COMP_CWORD]} previous= words= options= arguments= "
+           "command=${COMP_WORDS[1]} at=2 i place=0\n"
            "    COMPREPLY=()\n    if [ \"$COMP_CWORD\" -gt 1 ]; then previous=${COMP_WORDS[COMP_CWORD-1]}; fi\n"
            "    if [ \"$COMP_CWORD\" -eq 1 ]; then _leat_argument COMMAND; return; fi\n    case $command in\n");
     bash_groups();
     printf("    esac\n    if [ \"$COMP_CWORD\" -eq 2 ] && [ -n \"$words\" ] && [[ $current != -* ]]; then\n"
            "        COMPREPLY=($(compgen -W \"$words\" -- \"$current\")); return\n    fi\n"
-           "    if [ -n \"$words\" ] && [[ \" $words \" == *\" ${COMP_WORDS[2]} \"* ]]; then command=\"$command ${COMP_WORDS[2]}\" at=3; fi\n    case $command in\n");
+           "    if [ -n \"$words\" ] && [[ \" $words \" == *\" ${COMP_WORDS[2]} \"* ]]; then command=\"$command "
+           "${COMP_WORDS[2]}\" at=3; fi\n    case $command in\n");
     for (const struct command *k = commands; k->name != NULL; k++)
         bash_command(k);
     printf("        *) return ;;\n    esac\n    case $previous in\n");
     bash_values();
-    printf("    esac\n    if [[ $current == -* ]]; then COMPREPLY=($(compgen -W \"$options\" -- \"$current\")); return; fi\n"
+    printf("    esac\n    if [[ $current == -* ]]; then COMPREPLY=($(compgen -W \"$options\" -- \"$current\")); "
+           "return; fi\n"
            "    for ((i = at; i < COMP_CWORD; i++)); do\n        case ${COMP_WORDS[i]} in\n            ");
     for (const struct command_option *o = command_options, *first = o; o->name != NULL; o++)
         if (o->value[0] != '\0')
@@ -303,7 +310,8 @@ static void zsh_command(const struct command *k)
     for (const struct command_option *o = command_options; o->name != NULL && strcmp(k->options, "*") != 0; o++) {
         if (!command_takes(k, o->name, &value) || is_repeated(o))
             continue;
-        printf(" \\\n                '%s%s%s[", strcmp(o->name, "set") == 0 || strcmp(o->name, "retain") == 0 ? "*" : "", dashes(o->name), o->name);
+        printf(" \\\n                '%s%s%s[",
+               strcmp(o->name, "set") == 0 || strcmp(o->name, "retain") == 0 ? "*" : "", dashes(o->name), o->name);
         zsh_text(o->about);
         printf("]");
         if (value) {
@@ -329,7 +337,8 @@ static void zsh_groups(void)
         int size = (int)strcspn(k->name, " ");
 
         printf("        %.*s)\n            words_of=(", size, k->name);
-        for (const struct command *of = k; of->name != NULL && strncmp(of->name, k->name, (size_t)size + 1) == 0; of++) {
+        for (const struct command *of = k; of->name != NULL && strncmp(of->name, k->name, (size_t)size + 1) == 0;
+             of++) {
             printf("'%s:", second_word(of));
             zsh_text(of->about);
             printf("' ");
@@ -340,7 +349,8 @@ static void zsh_groups(void)
 
 static void zsh(void)
 {
-    printf("#compdef leat\n# zsh completion of leat; made by 'leat completion zsh'\n\n_leat() {\n    local -a words_of\n    local command=$words[2]\n"
+    printf("#compdef leat\n# zsh completion of leat; made by 'leat completion zsh'\n\n_leat() {\n    local -a "
+           "words_of\n    local command=$words[2]\n"
            "    if ((CURRENT == 2)); then\n        words_of=(");
     for (const struct command *k = commands; k->name != NULL; k++) {
         if (!is_first(k))
@@ -351,7 +361,8 @@ static void zsh(void)
     }
     printf(")\n        _describe command words_of\n        return\n    fi\n    case $command in\n");
     zsh_groups();
-    printf("    esac\n    if (($#words_of > 0)); then\n        if ((CURRENT == 3)); then\n            _describe command words_of\n            return\n"
+    printf("    esac\n    if (($#words_of > 0)); then\n        if ((CURRENT == 3)); then\n            _describe "
+           "command words_of\n            return\n"
            "        fi\n        command=\"$words[2] $words[3]\"\n        shift words\n        ((CURRENT--))\n    fi\n"
            "    shift words\n    ((CURRENT--))\n    case $command in\n");
     for (const struct command *k = commands; k->name != NULL; k++)

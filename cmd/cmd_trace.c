@@ -24,8 +24,8 @@ static void tell_json(const struct tracing *t, const struct trace_event *e)
     snprintf(depth, sizeof(depth), "%u", e->depth);
     snprintf(group, sizeof(group), "%u", e->group);
     snprintf(turn, sizeof(turn), "%llu", (unsigned long long)e->turn);
-    table_row(t->table, (const char *const[]){trace_kinds[e->kind], depth, group, turn, e->shared ? "true" : "false", e->what,
-                                              (const char *)value.base});
+    table_row(t->table, (const char *const[]){trace_kinds[e->kind], depth, group, turn, e->shared ? "true" : "false",
+                                              e->what, (const char *)value.base});
     buffer_fini(&value);
 }
 
@@ -89,12 +89,13 @@ static int trace(struct call *c, const struct layout *l, uint64_t partition, uin
     if (depot < 0)
         return call_depot_missing(c->argument[0], c->argument[1]);
     if (partition >= l->tasks) {
-        fprintf(stderr, "leat: there is no partition %llu; the last one is %u\n", (unsigned long long)partition, l->tasks - 1);
+        fprintf(stderr, "leat: there is no partition %llu; the last one is %u\n", (unsigned long long)partition,
+                l->tasks - 1);
         return EXIT_NO;
     }
     t.table = c->json ? table_open(c, columns, LENGTH_OF(columns), 0x5e) : NULL;
-    int rv = trace_record(l, (uint32_t)depot, (uint32_t)partition, offset, (uint32_t)call_number(c, "limit", 20, UINT32_MAX), each_event,
-                          &t, &err);
+    int rv = trace_record(l, (uint32_t)depot, (uint32_t)partition, offset,
+                          (uint32_t)call_number(c, "limit", 20, UINT32_MAX), each_event, &t, &err);
     if (t.table != NULL)
         table_close(t.table);
     if (rv == LEAT_ETRIMMED) {

@@ -5,8 +5,8 @@
 #include "base/base.h"
 #include "base/schema.h"
 
-/* Files of rows, read one row after another. The file is mapped, or unpacked into memory when its name ends in .gz; headers
- * and sizes are checked before anything of it is believed; errors name the byte. */
+/* Files of rows, read one row after another. The file is mapped, or unpacked into memory when its name ends in .gz;
+ * headers and sizes are checked before anything of it is believed; errors name the byte. */
 
 enum import_form { IMPORT_JSONL, IMPORT_NPY, IMPORT_FVECS, IMPORT_BVECS, IMPORT_IVECS, IMPORT_IDX };
 
@@ -37,7 +37,8 @@ uint64_t import_hash(const struct import_file *f); /* of all its bytes */
 int import_next(struct import_file *f, struct arena *a, const struct row_schema *schema, const char *id_prefix,
                 struct leat_value *out, struct leat_error *err);
 /* The next vector alone, as a column has it. */
-int import_vector(struct import_file *f, struct arena *a, const struct leat_column *column, struct leat_value *out, struct leat_error *err);
+int import_vector(struct import_file *f, struct arena *a, const struct leat_column *column, struct leat_value *out,
+                  struct leat_error *err);
 /* Go to a row by number. */
 int import_seek(struct import_file *f, uint64_t row, struct leat_error *err);
 

@@ -43,7 +43,8 @@ static int find_form(const char *path, const char *form, enum import_form *out, 
             return 0;
         }
     }
-    return leat_fail(err, LEAT_EINVAL, "'%s': of what form is it? Name it .jsonl, .npy, .fvecs, .bvecs, .ivecs or .idx, or say --input FORM", path);
+    return leat_fail(err, LEAT_EINVAL, "'%s': of what form is it? Name it .jsonl, .npy, .fvecs, .bvecs, .ivecs or "
+                                       ".idx, or say --input FORM", path);
 }
 
 /* ---- Headers ---- */
@@ -73,20 +74,24 @@ static int read_npy(struct import_file *f, struct leat_error *err)
     header[size] = '\0';
     const char *type = header_field(header, "'descr'"), *order = header_field(header, "'fortran_order'"),
                *shape = header_field(header, "'shape'");
-    if (type == NULL || (strncmp(type, "'<f4'", 5) != 0 && strncmp(type, "'<f2'", 5) != 0 && strncmp(type, "'|u1'", 5) != 0 &&
-                         strncmp(type, "'|i1'", 5) != 0))
-        return leat_fail(err, LEAT_ESCHEMA, "'%s', byte %zu: its numbers are not f32 or f16, little-endian, nor u8 or i8", f->path, at);
+    if (type == NULL || (strncmp(type, "'<f4'", 5) != 0 && strncmp(type, "'<f2'", 5) != 0 &&
+                         strncmp(type, "'|u1'", 5) != 0 && strncmp(type, "'|i1'", 5) != 0))
+        return leat_fail(err, LEAT_ESCHEMA,
+                         "'%s', byte %zu: its numbers are not f32 or f16, little-endian, nor u8 or i8", f->path, at);
     if (order == NULL || strncmp(order, "False", 5) != 0)
         return leat_fail(err, LEAT_ESCHEMA, "'%s', byte %zu: it is in Fortran order; save it in C order", f->path, at);
-    if (shape == NULL || sscanf(shape, "(%llu, %llu%c", &rows, &dims, &end) != 3 || end != ')' || dims == 0 || dims > LIMIT_VECTOR)
-        return leat_fail(err, LEAT_ESCHEMA, "'%s', byte %zu: its shape is not (rows, 1 to %d)", f->path, at, LIMIT_VECTOR);
+    if (shape == NULL || sscanf(shape, "(%llu, %llu%c", &rows, &dims, &end) != 3 || end != ')' || dims == 0 ||
+        dims > LIMIT_VECTOR)
+        return leat_fail(err, LEAT_ESCHEMA, "'%s', byte %zu: its shape is not (rows, 1 to %d)", f->path, at,
+                         LIMIT_VECTOR);
     f->element = (uint32_t)type[3] - '0';
     f->is_signed = type[2] == 'i';
     f->dims = (uint32_t)dims;
     f->rows = rows;
     f->at = at + size;
     if (rows > (f->size - f->at) / (dims * f->element))
-        return leat_fail(err, LEAT_ESCHEMA, "'%s', byte %zu: %llu rows are said, the file holds fewer", f->path, f->size, rows);
+        return leat_fail(err, LEAT_ESCHEMA, "'%s', byte %zu: %llu rows are said, the file holds fewer", f->path,
+                         f->size, rows);
     return 0;
 }
 
@@ -95,10 +100,12 @@ static int read_vecs(struct import_file *f, struct leat_error *err)
     f->element = f->form == IMPORT_BVECS ? 1 : 4;
     f->dims = f->size >= 4 ? load_u32(f->base) : 0;
     if (f->dims == 0 || f->dims > LIMIT_VECTOR)
-        return leat_fail(err, LEAT_ESCHEMA, "'%s', byte 0: a vector of %u elements; 1 to %d are possible", f->path, f->dims, LIMIT_VECTOR);
+        return leat_fail(err, LEAT_ESCHEMA, "'%s', byte 0: a vector of %u elements; 1 to %d are possible", f->path,
+                         f->dims, LIMIT_VECTOR);
     size_t row = 4 + (size_t)f->dims * f->element;
     if (f->size % row != 0)
-        return leat_fail(err, LEAT_ESCHEMA, "'%s', byte %zu: the file ends inside a row of %zu bytes", f->path, f->size / row * row, row);
+        return leat_fail(err, LEAT_ESCHEMA, "'%s', byte %zu: the file ends inside a row of %zu bytes", f->path,
+                         f->size / row * row, row);
     f->rows = f->size / row;
     return 0;
 }
@@ -121,14 +128,14 @@ static int read_idx(struct import_file *f, struct leat_error *err)
     for (uint32_t i = 1; i < dimensions && dims <= LIMIT_VECTOR; i++)
         dims *= load_big(f->base + 4 + 4 * (size_t)i);
     if (dims == 0 || dims > LIMIT_VECTOR)
-        return leat_fail(err, LEAT_ESCHEMA, "'%s', byte 8: a vector of %llu elements or more; 1 to %d are possible", f->path,
-                         (unsigned long long)dims, LIMIT_VECTOR);
+        return leat_fail(err, LEAT_ESCHEMA, "'%s', byte 8: a vector of %llu elements or more; 1 to %d are possible",
+                         f->path, (unsigned long long)dims, LIMIT_VECTOR);
     f->element = 1;
     f->dims = (uint32_t)dims;
     f->rows = load_big(f->base + 4);
     if (f->rows > (f->size - f->at) / dims)
-        return leat_fail(err, LEAT_ESCHEMA, "'%s', byte %zu: %llu rows are said, the file holds fewer", f->path, f->size,
-                         (unsigned long long)f->rows);
+        return leat_fail(err, LEAT_ESCHEMA, "'%s', byte %zu: %llu rows are said, the file holds fewer", f->path,
+                         f->size, (unsigned long long)f->rows);
     return 0;
 }
 
@@ -180,9 +187,12 @@ static int unpack_file(int fd, const char *path, size_t *size, void **out, struc
     }
     bool whole = gzclose(f) == Z_OK && got == 0;
     if (base == MAP_FAILED || room > MOST_UNPACKED)
-        rv = leat_fail(err, LEAT_ELIMIT, "'%s' holds more than %zu bytes, or more than there is memory for: unpack it first", path, room / 2);
+        rv = leat_fail(err, LEAT_ELIMIT,
+                       "'%s' holds more than %zu bytes, or more than there is memory for: unpack it first", path,
+                       room / 2);
     else if (!whole)
-        rv = leat_fail(err, LEAT_ESCHEMA, "'%s', byte %zu of what it holds: it was not packed by gzip, or is damaged", path, used);
+        rv = leat_fail(err, LEAT_ESCHEMA, "'%s', byte %zu of what it holds: it was not packed by gzip, or is damaged",
+                       path, used);
     if (rv != 0 && base != MAP_FAILED)
         munmap(base, room);
     *out = rv == 0 && used > 0 ? mremap(base, room, used, 0) : NULL;
@@ -249,11 +259,13 @@ static int convert(const struct import_file *f, struct arena *a, const struct le
         return 0;
     }
     if (c->count != f->dims)
-        return leat_fail(err, LEAT_ESCHEMA, "'%s' has vectors of %u elements, column '%s' of %u; is --set dims=%u missing?", f->path,
+        return leat_fail(err, LEAT_ESCHEMA,
+                         "'%s' has vectors of %u elements, column '%s' of %u; is --set dims=%u missing?", f->path,
                          f->dims, c->name, c->count, f->dims);
     bool whole = f->form == IMPORT_IVECS;
     bool same = whole ? c->type == LEAT_U32_VECTOR
-                      : (c->type == LEAT_F32_VECTOR && f->element == 4) || (c->type == LEAT_F16_VECTOR && f->element == 2) ||
+                      : (c->type == LEAT_F32_VECTOR && f->element == 4) ||
+                            (c->type == LEAT_F16_VECTOR && f->element == 2) ||
                             (f->element == 1 && c->type == (f->is_signed ? LEAT_I8_VECTOR : LEAT_U8_VECTOR));
     if (same) {
         *out = leat_vector(c->type, from, f->dims);
@@ -263,7 +275,9 @@ static int convert(const struct import_file *f, struct arena *a, const struct le
         return leat_fail(err, LEAT_ESCHEMA, "the elements of '%s' do not fit column '%s'", f->path, c->name);
     float *to = arena_alloc(a, f->dims * sizeof(float), 64);
     for (uint32_t i = 0; i < f->dims; i++)
-        to[i] = f->element == 2 ? half_to_float(load_u16(from + 2 * (size_t)i)) : f->is_signed ? (float)(int8_t)from[i] : (float)from[i];
+        to[i] = f->element == 2 ? half_to_float(load_u16(from + 2 * (size_t)i))
+                : f->is_signed  ? (float)(int8_t)from[i]
+                                : (float)from[i];
     *out = leat_vector(LEAT_F32_VECTOR, to, f->dims);
     return 0;
 }
@@ -274,7 +288,8 @@ static size_t row_head(const struct import_file *f)
     return f->form == IMPORT_NPY || f->form == IMPORT_IDX ? 0 : 4;
 }
 
-int import_vector(struct import_file *f, struct arena *a, const struct leat_column *column, struct leat_value *out, struct leat_error *err)
+int import_vector(struct import_file *f, struct arena *a, const struct leat_column *column, struct leat_value *out,
+                  struct leat_error *err)
 {
     size_t head = row_head(f);
 
@@ -301,11 +316,14 @@ static int vector_row(struct import_file *f, struct arena *a, const struct row_s
     for (uint32_t i = 0; i < schema->columns; i++)
         out[i] = leat_null();
     if (vector < 0 || id < 0)
-        return leat_fail(err, LEAT_ESCHEMA, "a file of vectors needs a depot with a column 'id' and a vector; this one has {%s}",
+        return leat_fail(err, LEAT_ESCHEMA,
+                         "a file of vectors needs a depot with a column 'id' and a vector; this one has {%s}",
                          row_schema_text(a, schema));
     int rv = import_vector(f, a, &schema->column[vector], &out[vector], err);
     if (rv == 0)
-        out[id] = schema->column[id].type == LEAT_STR ? leat_str(arena_format(a, "%s%llu", prefix, (unsigned long long)row)) : leat_u64(row);
+        out[id] = schema->column[id].type == LEAT_STR
+                      ? leat_str(arena_format(a, "%s%llu", prefix, (unsigned long long)row))
+                      : leat_u64(row);
     return rv;
 }
 

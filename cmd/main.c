@@ -10,64 +10,83 @@ const struct command commands[] = {
     {"demo", "[--data DIR] [--keep]", "real vectors in, true neighbours out, in a few seconds",
      "leat demo\nleat demo --data ./data\n", " data= keep ", 0, 0, cmd_demo},
     {"import", "FILE --module M --depot D --data DIR",
-     "append a file (jsonl, .npy, .fvecs, .bvecs, .idx; also with .gz); killed and run again, it goes on where it stopped",
+     "append a file (jsonl, .npy, .fvecs, .bvecs, .idx; also with .gz); killed and run again, it goes on where it "
+     "stopped",
      "leat import base.fvecs --module ivf --depot vectors --data ./data --set dims=128 --set metric=l2 --ack idle\n"
      "leat import words.jsonl --module word_count --depot sentences --data ./data --ack processed\n",
      " module= depot= data= ack= input= id-prefix= set= tasks= groups= retain= disk-full= ", 1, 1, cmd_import},
-    {"depot append", "M DEPOT [JSON ...] --data DIR", "append rows, or the lines of standard input: all of them or none",
+    {"depot append", "M DEPOT [JSON ...] --data DIR",
+     "append rows, or the lines of standard input: all of them or none",
      "leat depot append word_count sentences '{\"text\": \"a leat\"}' --data ./data\n"
-     "leat depot append word_count sentences --data ./data <words.jsonl\n", " data= ack= set= tasks= groups= retain= disk-full= ", 2, 60,
-     cmd_depot_append},
+     "leat depot append word_count sentences --data ./data <words.jsonl\n",
+     " data= ack= set= tasks= groups= retain= disk-full= ", 2, 60, cmd_depot_append},
     {"depot tail", "M DEPOT --data DIR", "the last records of each partition, or those from an offset on",
-     "leat depot tail word_count sentences --data ./data -n 5\n", " data= partition= offset= n= ", 2, 2, cmd_depot_tail},
-    {"depot info", "M [DEPOT] --data DIR", "offsets of each partition that holds records", "leat depot info word_count --data ./data\n",
-     " data= ", 1, 2, cmd_depot_info},
-    {"depot consumer", "add|remove|list M DEPOT [NAME] --data DIR", "who else reads a depot: what they have not read is kept",
-     "leat depot consumer add word_count sentences backup --data ./data\nleat depot consumer list word_count sentences --data ./data\n", " data= ",
+     "leat depot tail word_count sentences --data ./data -n 5\n", " data= partition= offset= n= ", 2, 2,
+     cmd_depot_tail},
+    {"depot info", "M [DEPOT] --data DIR", "offsets of each partition that holds records",
+     "leat depot info word_count --data ./data\n", " data= ", 1, 2, cmd_depot_info},
+    {"depot consumer", "add|remove|list M DEPOT [NAME] --data DIR",
+     "who else reads a depot: what they have not read is kept",
+     "leat depot consumer add word_count sentences backup --data ./data\n"
+     "leat depot consumer list word_count sentences --data ./data\n", " data= ",
      1, 4, cmd_depot_consumer},
-    {"pstate get", "M PSTATE KEY ... --data DIR", "what keys lead to", "leat pstate get word_count counts leat --data ./data\n",
-     " data= task= ", 3, 12, cmd_pstate_get},
+    {"pstate get", "M PSTATE KEY ... --data DIR", "what keys lead to",
+     "leat pstate get word_count counts leat --data ./data\n", " data= task= ", 3, 12, cmd_pstate_get},
     {"pstate scan", "M PSTATE [KEY ...] --data DIR", "elements of a collection, task by task",
-     "leat pstate scan word_count counts --data ./data --limit 20\n", " data= task= from= to= limit= reverse ", 2, 12, cmd_pstate_scan},
-    {"pstate info", "M --data DIR", "PStates with schemas and sizes", "leat pstate info word_count --data ./data\n", " data= ", 1, 1,
-     cmd_pstate_info},
+     "leat pstate scan word_count counts --data ./data --limit 20\n", " data= task= from= to= limit= reverse ", 2, 12,
+     cmd_pstate_scan},
+    {"pstate info", "M --data DIR", "PStates with schemas and sizes", "leat pstate info word_count --data ./data\n",
+     " data= ", 1, 1, cmd_pstate_info},
     {"query invoke", "M QUERY [JSON] --data DIR", "run a query topology",
      "leat query invoke word_count count '{\"word\": \"leat\"}' --data ./data\n"
-     "leat query invoke ivf search '{\"vec\": [1, 2, 3, 4], \"k\": 5}' --data ./data\n", " data= timeout= ", 2, 3, cmd_query},
+     "leat query invoke ivf search '{\"vec\": [1, 2, 3, 4], \"k\": 5}' --data ./data\n", " data= timeout= ", 2, 3,
+     cmd_query},
     {"export", "M (--depot D | --pstate P) --data DIR", "all of a depot or PState as JSON lines",
      "leat export word_count --pstate counts --data ./data >counts.jsonl\n"
-     "leat export word_count --depot sentences --consumer backup --data ./data >>sentences.jsonl\n", " data= depot= pstate= consumer= ", 1, 1,
-     cmd_export},
+     "leat export word_count --depot sentences --consumer backup --data ./data >>sentences.jsonl\n",
+     " data= depot= pstate= consumer= ", 1, 1, cmd_export},
     {"module list", "", "the modules that come with Leat", "leat module list\n", " ", 0, 0, cmd_module_list},
-    {"module show", "M", "depots, PStates and topologies of a module", "leat module show ivf\nleat module show lsh --dot >lsh.dot\n",
-     " set= dot ", 1, 1, cmd_module_show},
-    {"module check", "M", "check a module with these options", "leat module check lsh --set bits=14\n", " set= ", 1, 1, cmd_module_check},
-    {"stats", "--data DIR", "figures of a directory, also while another process has it open", "leat stats --data ./data\n", " data= ",
-     0, 0, cmd_stats},
-    {"top", "--data DIR [--once]", "a live view: rows a second, lag, times of turns, commits and nodes, disk; q ends it",
+    {"module show", "M", "depots, PStates and topologies of a module",
+     "leat module show ivf\nleat module show lsh --dot >lsh.dot\n", " set= dot ", 1, 1, cmd_module_show},
+    {"module check", "M", "check a module with these options", "leat module check lsh --set bits=14\n", " set= ", 1, 1,
+     cmd_module_check},
+    {"stats", "--data DIR", "figures of a directory, also while another process has it open",
+     "leat stats --data ./data\n", " data= ", 0, 0, cmd_stats},
+    {"top", "--data DIR [--once]",
+     "a live view: rows a second, lag, times of turns, commits and nodes, disk; q ends it",
      "leat top --data ./data\nleat top --data ./data --once\n", " data= once ", 0, 0, cmd_top},
     {"doctor", "[M] --data DIR", "look for damage in every file of a directory, and change nothing",
-     "leat doctor --data ./data\nleat doctor word_count --data ./data --rebuild --scratch /var/tmp\n", " data= scratch= rebuild ", 0, 1, cmd_doctor},
+     "leat doctor --data ./data\nleat doctor word_count --data ./data --rebuild --scratch /var/tmp\n",
+     " data= scratch= rebuild ", 0, 1, cmd_doctor},
     {"backup", "TO --data DIR", "copy a directory into a new folder of TO, also while another process works in it",
-     "leat backup /backups/leat --data ./data --most 7\nleat backup /backups/leat --list\nleat backup /backups/leat --verify\n",
+     "leat backup /backups/leat --data ./data --most 7\nleat backup /backups/leat --list\n"
+     "leat backup /backups/leat --verify\n",
      " data= most= rate= list verify name= ", 1, 1, cmd_backup},
-    {"restore", "BACKUPS --data DIR [--name NAME]", "make a directory from a backup, the newest or a named one, and check every byte",
+    {"restore", "BACKUPS --data DIR [--name NAME]",
+     "make a directory from a backup, the newest or a named one, and check every byte",
      "leat restore /backups/leat --data ./data\n", " data= name= rate= ", 1, 1, cmd_restore},
-    {"rebuild", "M --data DIR [--set NAME=VALUE ...]", "make the PStates again from the depots, also with other options or groups",
-     "leat rebuild lsh --data ./data --set bits=14 --set tables=16 --set probes=40\n", " data= set= groups= partial ", 1, 1, cmd_rebuild},
-    {"trace", "M DEPOT PARTITION OFFSET --data DIR", "what one record caused, turn by turn; ~ marks what may be due to others too",
+    {"rebuild", "M --data DIR [--set NAME=VALUE ...]",
+     "make the PStates again from the depots, also with other options or groups",
+     "leat rebuild lsh --data ./data --set bits=14 --set tables=16 --set probes=40\n", " data= set= groups= partial ",
+     1, 1, cmd_rebuild},
+    {"trace", "M DEPOT PARTITION OFFSET --data DIR",
+     "what one record caused, turn by turn; ~ marks what may be due to others too",
      "leat trace word_count sentences 3 0 --data ./data\n", " data= limit= ", 4, 4, cmd_trace},
-    {"bench recall", "--module M --base FILE --query FILE --truth FILE", "how many of the true neighbours a module finds, and how fast",
+    {"bench recall", "--module M --base FILE --query FILE --truth FILE",
+     "how many of the true neighbours a module finds, and how fast",
      "leat bench recall --module ivf --base base.npy --query query.npy --truth truth.ivecs --metric cosine -k 10\n"
-     "leat bench recall --module ivf --base base.npy --query query.npy --truth truth.ivecs --metric cosine --sweep 16,64 --svg recall.svg\n",
-     " module= base= query= truth= metric= k= threads= queries= runs= sweep= set= tasks= groups= data= svg= gauge= ", 0, 0, cmd_bench_recall},
-    {"bench", "[NAME] [--option=value ...]", "run a benchmark; without a name, list them", "leat bench\nleat bench query\n", "*", 0, 30,
-     cmd_bench},
+     "leat bench recall --module ivf --base base.npy --query query.npy --truth truth.ivecs --metric cosine --sweep "
+     "16,64 --svg recall.svg\n",
+     " module= base= query= truth= metric= k= threads= queries= runs= sweep= set= tasks= groups= data= svg= gauge= ", 0,
+     0, cmd_bench_recall},
+    {"bench", "[NAME] [--option=value ...]", "run a benchmark; without a name, list them",
+     "leat bench\nleat bench query\n", "*", 0, 30, cmd_bench},
     {"version", "", "the version", "leat version\n", " ", 0, 0, cmd_version},
     {"completion", "bash|zsh", "what a shell needs to complete commands, for its start-up file",
-     "leat completion bash >~/.local/share/bash-completion/completions/leat\nleat completion zsh >~/.zfunc/_leat\n", " ", 1, 1, cmd_completion},
-    {"help", "[COMMAND]", "this, or one command's page; 'leat help exit-codes'", "leat help import\nleat help exit-codes\nleat help --man >leat.1\n",
-     " man ", 0, 2, cmd_help},
+     "leat completion bash >~/.local/share/bash-completion/completions/leat\nleat completion zsh >~/.zfunc/_leat\n",
+     " ", 1, 1, cmd_completion},
+    {"help", "[COMMAND]", "this, or one command's page; 'leat help exit-codes'",
+     "leat help import\nleat help exit-codes\nleat help --man >leat.1\n", " man ", 0, 2, cmd_help},
     {NULL, NULL, NULL, NULL, NULL, 0, 0, NULL},
 };
 
@@ -77,7 +96,9 @@ const struct command_option command_options[] = {
     {"depot", " D", "'leat module show M' shows them"},
     {"pstate", " P", "'leat module show M' shows them"},
     {"ack", " LEVEL", "return when rows are 'appended' (stored; the default), 'processed' (and all their effects),"},
-    {"ack", "", "or, for 'import', 'idle' (and nothing is left to do in the background), or, for 'depot append', 'none' (taken into"},
+    {"ack", "",
+     "or, for 'import', 'idle' (and nothing is left to do in the background), or, for 'depot append', "
+     "'none' (taken into"},
     {"ack", "", "memory)"},
     {"input", " FORM", "jsonl, npy, fvecs, bvecs, ivecs or idx, when the name of the file does not say so"},
     {"id-prefix", " P", "files of vectors: put before the number of the row to make its id"},
@@ -91,11 +112,13 @@ const struct command_option command_options[] = {
     {"runs", " N", "over all settings; medians count (5)"},
     {"sweep", " VALUES", "of the module's knob, with commas between"},
     {"svg", " FILE", "write the curve of queries a second over recall"},
-    {"gauge", " N", "compare one query in so many with an exact one, beside it, as a program would: 'leat stats' has what it found"},
+    {"gauge", " N",
+     "compare one query in so many with an exact one, beside it, as a program would: 'leat stats' has what it found"},
     {"set", " NAME=VALUE", "an option of the module, as often as needed; fixed when the directory is made"},
     {"tasks", " N", "a power of two; fixed when the directory is made (64)"},
     {"groups", " N", "threads that work, a power of two; fixed when the directory is made"},
-    {"retain", " DEPOT=FOR", "keep records for so long, or so many: 7d, 10GiB, 7d,10GiB or forever; DEPOT '*' is all; holds on"},
+    {"retain", " DEPOT=FOR",
+     "keep records for so long, or so many: 7d, 10GiB, 7d,10GiB or forever; DEPOT '*' is all; holds on"},
     {"consumer", " NAME", "only what is new for it since the last time ('leat depot consumer')"},
     {"disk-full", " MIB", "append nothing when less is free on the disk (a fiftieth of it, at most 1024)"},
     {"partition", " P", "only this one"},
@@ -260,7 +283,8 @@ static int parse(struct call *c, int argc, char **argv, int from)
             return rv;
     }
     if (c->arguments < c->command->least || c->arguments > c->command->most)
-        return call_usage(c, "'%s' wants %s arguments", c->command->name, c->arguments < c->command->least ? "more" : "fewer");
+        return call_usage(c, "'%s' wants %s arguments", c->command->name,
+                          c->arguments < c->command->least ? "more" : "fewer");
     return 0;
 }
 
@@ -279,7 +303,8 @@ uint64_t call_number(const struct call *c, const char *name, uint64_t fallback, 
     unsigned long long value = text != NULL ? strtoull(text, &end, 10) : fallback;
 
     if (text != NULL && (*text < '0' || *text > '9' || *end != '\0' || value > most))
-        exit(call_usage(c, "option '--%s' is '%s', but a whole number up to %llu is wanted", name, text, (unsigned long long)most));
+        exit(call_usage(c, "option '--%s' is '%s', but a whole number up to %llu is wanted", name, text,
+                        (unsigned long long)most));
     return value;
 }
 
@@ -326,7 +351,8 @@ int cmd_help(struct call *c)
         return pages_man();
     if (c->arguments == 0)
         return help_all(stdout);
-    snprintf(name, sizeof(name), "%s%s%s", c->argument[0], c->arguments > 1 ? " " : "", c->arguments > 1 ? c->argument[1] : "");
+    snprintf(name, sizeof(name), "%s%s%s", c->argument[0], c->arguments > 1 ? " " : "",
+             c->arguments > 1 ? c->argument[1] : "");
     if (strcmp(name, "exit-codes") == 0) {
         for (int i = 0; exit_texts[i] != NULL; i++)
             printf("%d %s\n", i, exit_texts[i]);
@@ -370,7 +396,8 @@ int main(int argc, char **argv)
     c.quiet = call_option(&c, "quiet") != NULL;
     rv = c.command->run(&c);
     if (fflush(stdout) != 0 || ferror(stdout)) {
-        fprintf(stderr, "leat: standard output could not be written: %s; what is there is not complete\n", strerror(errno));
+        fprintf(stderr, "leat: standard output could not be written: %s; what is there is not complete\n",
+                strerror(errno));
         return EXIT_FAILED;
     }
     return rv;

@@ -19,7 +19,8 @@ const struct leat_module *call_module(const char *name)
 }
 
 /* name=value of an option that may be given often. */
-static const struct leat_option *pairs(const struct call *c, const char *option, struct leat_option settings[ARGUMENTS + 1])
+static const struct leat_option *pairs(const struct call *c, const char *option,
+                                       struct leat_option settings[ARGUMENTS + 1])
 {
     int count = 0;
 
@@ -135,7 +136,9 @@ static int check_present(const char *data, const char *module)
     else if (!S_ISDIR(st.st_mode))
         fprintf(stderr, "leat: '%s' is not a directory\n", data);
     else if (!has_module(data, module))
-        fprintf(stderr, "leat: there is no data of module '%s' in '%s'; 'leat import' or 'leat depot append' makes some\n", module, data);
+        fprintf(stderr,
+                "leat: there is no data of module '%s' in '%s'; 'leat import' or 'leat depot append' makes some\n",
+                module, data);
     else
         return 0;
     return EXIT_OPEN;
@@ -145,8 +148,11 @@ int call_open(const struct call *c, const char *module, bool create, struct leat
 {
     const char *data = call_option(c, "data");
     const struct leat_module *m = call_module(module);
-    /* A view may be written into a pager that somebody reads at leisure: nothing else runs here that would want its pages. */
-    struct leat_config config = {.create = create, .view_limit_ms = UINT32_MAX, .disk_full = call_number(c, "disk-full", 0, UINT64_MAX >> 20) << 20};
+    /* A view may be written into a pager that somebody reads at leisure: nothing else
+     * runs here that would want its pages. */
+    struct leat_config config = {.create = create,
+                                 .view_limit_ms = UINT32_MAX,
+                                 .disk_full = call_number(c, "disk-full", 0, UINT64_MAX >> 20) << 20};
     struct leat_error err = {0};
 
     if (m == NULL)

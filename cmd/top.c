@@ -28,8 +28,9 @@ struct top_sample {
 
 enum { NAME, MODULE, OBJECT, KIND, VALUE, COUNT, SUM, P50, P90, P99, MAX, TIME, PID, FIELDS };
 
-static const char line_schema[] = "name: str?, module: str?, object: str?, kind: str?, value: f64?, count: f64?, sum: f64?, "
-                                  "p50: f64?, p90: f64?, p99: f64?, max: f64?, time_us: f64?, pid: f64?";
+static const char line_schema[] =
+    "name: str?, module: str?, object: str?, kind: str?, value: f64?, count: f64?, sum: f64?, "
+    "p50: f64?, p90: f64?, p99: f64?, max: f64?, time_us: f64?, pid: f64?";
 
 static const char *text_of(struct arena *a, const struct leat_value *v)
 {
@@ -58,9 +59,11 @@ static void read_line(struct top_sample *s, const struct row_schema *schema, str
         s->figure = base_realloc(s->figure, s->capacity * sizeof(*s->figure));
     }
     bool histogram = v[COUNT].type != LEAT_NULL;
-    s->figure[s->figures++] = (struct figure){.module = text_of(s->arena, &v[MODULE]), .object = text_of(s->arena, &v[OBJECT]),
+    s->figure[s->figures++] = (struct figure){.module = text_of(s->arena, &v[MODULE]),
+                                              .object = text_of(s->arena, &v[OBJECT]),
                                               .name = text_of(s->arena, &v[NAME]), .histogram = histogram,
-                                              .value = number_of(&v[histogram ? COUNT : VALUE]), .sum = number_of(&v[SUM]),
+                                              .value = number_of(&v[histogram ? COUNT : VALUE]),
+                                              .sum = number_of(&v[SUM]),
                                               .p50 = number_of(&v[P50]), .p99 = number_of(&v[P99])};
 }
 
@@ -115,7 +118,8 @@ static const struct figure *find(const struct top_sample *s, const char *module,
 
 static double seconds(const struct top_view *v)
 {
-    return v->before != NULL && v->before->pid == v->now->pid ? (double)(v->now->time_us - v->before->time_us) * 1e-6 : 0;
+    return v->before != NULL && v->before->pid == v->now->pid ? (double)(v->now->time_us - v->before->time_us) * 1e-6
+                                                              : 0;
 }
 
 static double value_of(const struct top_view *v, const char *module, const char *object, const char *name)
@@ -143,7 +147,8 @@ static double total(const struct top_view *v, const char *module, const char *be
     for (uint32_t i = 0; i < v->now->figures; i++) {
         const struct figure *f = &v->now->figure[i];
 
-        if (strcmp(f->module, module) != 0 || strcmp(f->name, name) != 0 || strncmp(f->object, begins, strlen(begins)) != 0)
+        if (strcmp(f->module, module) != 0 || strcmp(f->name, name) != 0 ||
+            strncmp(f->object, begins, strlen(begins)) != 0)
             continue;
         sum += rate ? rate_of(v, module, f->object, name, false) : f->value;
     }
@@ -216,7 +221,8 @@ static struct text share_text(const struct figure *f)
 enum look { PLAIN, HEAD, ALARM };
 
 /* One line, cut to the width; what others stored must not steer the terminal. */
-static void line(const struct top_view *v, struct buffer *out, enum look look, const char *format, ...) LEAT_PRINTF(4, 5);
+static void line(const struct top_view *v, struct buffer *out, enum look look, const char *format, ...)
+    LEAT_PRINTF(4, 5);
 
 static void line(const struct top_view *v, struct buffer *out, enum look look, const char *format, ...)
 {
@@ -251,7 +257,8 @@ static void put_head(const struct top_view *v, struct buffer *out)
     double age = (double)(v->wall_us - v->now->time_us) * 1e-6;
     int level = (int)value_of(v, "", "disk", "level");
 
-    line(v, out, HEAD, "leat top %s: process %lld%s", v->directory, (long long)v->now->pid, v->colour ? ", q ends" : "");
+    line(v, out, HEAD, "leat top %s: process %lld%s", v->directory, (long long)v->now->pid,
+         v->colour ? ", q ends" : "");
     if (is_stale(v))
         line(v, out, ALARM, "no new figures for %.0f s: the process has ended, or does not get on", age);
     line(v, out, level > 0 ? ALARM : PLAIN, "disk: %s of %s free%s", bytes_text((double)v->disk_free).text,
@@ -260,7 +267,8 @@ static void put_head(const struct top_view *v, struct buffer *out)
 
 static void put_module_head(const struct top_view *v, const char *module, struct buffer *out)
 {
-    double letters = value_of(v, module, "depot dead_letters", "rows"), failed = value_of(v, module, "module", "failed");
+    double letters = value_of(v, module, "depot dead_letters", "rows"),
+           failed = value_of(v, module, "module", "failed");
 
     line(v, out, PLAIN, "%s", "");
     line(v, out, failed > 0 ? ALARM : HEAD, "%s%s", module, failed > 0 ? ": STOPPED, see its log" : "");
@@ -276,20 +284,24 @@ static void put_module_head(const struct top_view *v, const char *module, struct
 
 static void put_group(const struct top_view *v, const char *module, const char *object, struct buffer *out)
 {
-    const struct figure *turn = find(v->now, module, object, "turn_seconds"), *commit = find(v->now, module, object, "commit_seconds");
+    const struct figure *turn = find(v->now, module, object, "turn_seconds"),
+                        *commit = find(v->now, module, object, "commit_seconds");
     bool waits = value_of(v, module, object, "waits_for_space") > 0;
 
     line(v, out, waits ? ALARM : PLAIN, "%-10.10s %8s %8s %8s %7s %7s %7s %7s %8s", object,
          count_text(rate_of(v, module, object, "turns_total", false)).text,
-         count_text(rate_of(v, module, object, "rows_total", false)).text, count_text(value_of(v, module, object, "lag_rows")).text,
-         time_text(turn, false).text, time_text(turn, true).text, time_text(commit, false).text, time_text(commit, true).text,
+         count_text(rate_of(v, module, object, "rows_total", false)).text,
+         count_text(value_of(v, module, object, "lag_rows")).text, time_text(turn, false).text,
+         time_text(turn, true).text, time_text(commit, false).text, time_text(commit, true).text,
          waits ? "no space" : time_text(find(v->now, module, object, "checkpoint_seconds"), true).text);
 }
 
 static void put_depot(const struct top_view *v, const char *module, const char *object, struct buffer *out)
 {
-    line(v, out, PLAIN, "%-36.36s %10s %10s %10s", object + strlen("depot "), count_text(value_of(v, module, object, "rows")).text,
-         count_text(rate_of(v, module, object, "rows", false)).text, count_text(value_of(v, module, object, "lag_rows")).text);
+    line(v, out, PLAIN, "%-36.36s %10s %10s %10s", object + strlen("depot "),
+         count_text(value_of(v, module, object, "rows")).text,
+         count_text(rate_of(v, module, object, "rows", false)).text,
+         count_text(value_of(v, module, object, "lag_rows")).text);
 }
 
 static void put_node(const struct top_view *v, const char *module, const char *object, struct buffer *out)
@@ -300,7 +312,8 @@ static void put_node(const struct top_view *v, const char *module, const char *o
         line(v, out, PLAIN, "%-36.36s %9s %8s %6s %8s %8s", object + strlen("node "),
              count_text(rate_of(v, module, object, "rows_total", false)).text,
              count_text(value_of(v, module, object, "rejected_total")).text,
-             percent_text(rate_of(v, module, object, "run_seconds", true)).text, time_text(run, false).text, time_text(run, true).text);
+             percent_text(rate_of(v, module, object, "run_seconds", true)).text, time_text(run, false).text,
+             time_text(run, true).text);
 }
 
 static void put_query(const struct top_view *v, const char *module, const char *object, struct buffer *out)
@@ -308,15 +321,17 @@ static void put_query(const struct top_view *v, const char *module, const char *
     const struct figure *f = find(v->now, module, object, "query_seconds");
 
     if (f != NULL && f->value > 0)
-        line(v, out, PLAIN, "%-36.36s %9s %8s %6s %8s %8s", object, count_text(rate_of(v, module, object, "query_seconds", false)).text, share_text(find(v->now, module, object, "recall")).text, "",
-             time_text(f, false).text, time_text(f, true).text);
+        line(v, out, PLAIN, "%-36.36s %9s %8s %6s %8s %8s", object,
+             count_text(rate_of(v, module, object, "query_seconds", false)).text,
+             share_text(find(v->now, module, object, "recall")).text, "", time_text(f, false).text,
+             time_text(f, true).text);
 }
 
 typedef void put_object(const struct top_view *v, const char *module, const char *object, struct buffer *out);
 
 /* Each object of a module whose name begins so, once, with a heading. */
-static void put_objects(const struct top_view *v, const char *module, const char *begins, const char *heading, put_object *put,
-                        struct buffer *out)
+static void put_objects(const struct top_view *v, const char *module, const char *begins, const char *heading,
+                        put_object *put, struct buffer *out)
 {
     const char *last = "";
     struct buffer lines = {0};
@@ -324,7 +339,8 @@ static void put_objects(const struct top_view *v, const char *module, const char
     for (uint32_t i = 0; i < v->now->figures; i++) {
         const struct figure *f = &v->now->figure[i];
 
-        if (strcmp(f->module, module) != 0 || strncmp(f->object, begins, strlen(begins)) != 0 || strcmp(f->object, last) == 0)
+        if (strcmp(f->module, module) != 0 || strncmp(f->object, begins, strlen(begins)) != 0 ||
+            strcmp(f->object, last) == 0)
             continue;
         last = f->object;
         put(v, module, f->object, &lines);
@@ -347,10 +363,14 @@ void top_frame(const struct top_view *v, struct buffer *out)
             continue;
         last = module;
         put_module_head(v, module, out);
-        put_objects(v, module, "group ", "             turns/s   rows/s      lag   turn:    p99 commit:    p99  checkp.", put_group, out);
-        put_objects(v, module, "depot ", "depot                                      rows     rows/s        lag", put_depot, out);
-        put_objects(v, module, "node ", "node                                    rows/s rejected   busy      p50      p99", put_node, out);
-        put_objects(v, module, "query ", "query                                       /s   recall             p50      p99", put_query, out);
+        put_objects(v, module, "group ",
+                    "             turns/s   rows/s      lag   turn:    p99 commit:    p99  checkp.", put_group, out);
+        put_objects(v, module, "depot ", "depot                                      rows     rows/s        lag",
+                    put_depot, out);
+        put_objects(v, module, "node ",
+                    "node                                    rows/s rejected   busy      p50      p99", put_node, out);
+        put_objects(v, module, "query ",
+                    "query                                       /s   recall             p50      p99", put_query, out);
     }
 }
 
@@ -359,7 +379,8 @@ void top_frame(const struct top_view *v, struct buffer *out)
 static void put_number(struct buffer *out, const char *name, double value)
 {
     char text[64];
-    int size = value != value ? snprintf(text, sizeof(text), ", \"%s\": null", name) : snprintf(text, sizeof(text), ", \"%s\": %.9g", name, value);
+    int size = value != value ? snprintf(text, sizeof(text), ", \"%s\": null", name)
+                              : snprintf(text, sizeof(text), ", \"%s\": %.9g", name, value);
 
     buffer_put(out, text, (size_t)size);
 }
@@ -378,10 +399,13 @@ static void put_spread(struct buffer *out, const char *what, const struct figure
 
 static void json_object(const struct top_view *v, const char *module, const char *object, struct buffer *out)
 {
-    static const char *const rates[][2] = {{"rows_total", "rows_per_s"}, {"turns_total", "turns_per_s"}, {"appended_rows_total", "appended_per_s"}};
-    static const char *const values[] = {"rows", "lag_rows", "rejected_total", "free_bytes", "level", "failed", "depot_log_bytes", "view_bytes", "recall"};
-    static const char *const spreads[][2] = {{"turn_seconds", "turn"}, {"commit_seconds", "commit"}, {"checkpoint_seconds", "checkpoint"},
-                                             {"run_seconds", "run"}, {"query_seconds", "query"}};
+    static const char *const rates[][2] = {
+        {"rows_total", "rows_per_s"}, {"turns_total", "turns_per_s"}, {"appended_rows_total", "appended_per_s"}};
+    static const char *const values[] = {"rows",   "lag_rows",        "rejected_total", "free_bytes", "level",
+                                         "failed", "depot_log_bytes", "view_bytes",     "recall"};
+    static const char *const spreads[][2] = {{"turn_seconds", "turn"}, {"commit_seconds", "commit"},
+                                             {"checkpoint_seconds", "checkpoint"}, {"run_seconds", "run"},
+                                             {"query_seconds", "query"}};
 
     buffer_put(out, "{\"module\": ", 11);
     json_escape(span_text(module), out);

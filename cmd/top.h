@@ -2,8 +2,8 @@
 #ifndef CMD_TOP_H
 #define CMD_TOP_H
 
-/* What `leat top` shows: from the figures of a process (DIR/stats.jsonl) at two moments, one screen. Nothing here reads a
- * clock, a file or a terminal. */
+/* What `leat top` shows: from the figures of a process (DIR/stats.jsonl) at two moments, one screen. Nothing here reads
+ * a clock, a file or a terminal. */
 
 #include "base/span.h"
 

@@ -30,10 +30,12 @@ struct log_config {
     uint32_t partitions;             /* the highest partition + 1; may grow from one open to the next */
     enum leat_durability durability;
     uint64_t segment_size;           /* 0: LIMIT_SEGMENT */
-    uint16_t owner;                  /* segments: whose log it is, so that directories mixed up are noticed; 0: anyone's */
+    /* segments: whose log it is, so that directories mixed up are noticed; 0: anyone's */
+    uint16_t owner;
     bool read_only;                  /* segments: as the files are now, while another process may write them; nothing is
                                         changed, appends are refused, `partitions` comes from the files */
-    bool settled;                    /* with read_only: nobody writes, so the end is looked at too: damage there is LEAT_ECORRUPT */
+    /* with read_only: nobody writes, so the end is looked at too: damage there is LEAT_ECORRUPT */
+    bool settled;
 };
 
 /* One record to append. */
@@ -65,8 +67,9 @@ struct log_slice {
 /* The part of a log that goes next, as a whole or not at all: of some partitions, how young it is and how much there is
  * behind it. */
 struct log_chunk {
-    int64_t newest_us;  /* no record in it or before is younger, as far as times go up in each partition and in what one sync wrote;
-                           INT64_MIN: it has none of theirs */
+    /* no record in it or before is younger, as far as times go up in each partition and in what one sync wrote;
+     * INT64_MIN: it has none of theirs */
+    int64_t newest_us;
     uint64_t behind;    /* bytes of their records behind it */
 };
 
@@ -105,8 +108,8 @@ extern const struct log_ops log_segments;
 int log_open(const struct log_ops *ops, const struct log_config *config, struct log **out, struct leat_error *err);
 /* Free. Does not sync: what was not synced may be lost. No slice may be out. */
 void log_close(struct log *l);
-/* Append records; what their bodies point at must stay until they are synced. offsets (may be NULL) gets one for each. All or nothing.
- * LEAT_EFULL: sync first. LEAT_ELIMIT: more than LIMIT_BATCH bytes or LIMIT_RECORDS records. */
+/* Append records; what their bodies point at must stay until they are synced. offsets (may be NULL) gets one for each.
+ * All or nothing. LEAT_EFULL: sync first. LEAT_ELIMIT: more than LIMIT_BATCH bytes or LIMIT_RECORDS records. */
 int log_append(struct log *l, const struct log_record *records, uint32_t count, uint64_t *offsets);
 /* Make all that was appended durable and readable. Blocks. */
 int log_sync(struct log *l, struct leat_error *err);
@@ -122,8 +125,8 @@ void log_bounds(struct log *l, uint32_t partition, uint64_t *first, uint64_t *ne
 int log_trim(struct log *l, uint32_t partition, uint64_t before, struct leat_error *err);
 /* Bytes on disk or in memory. */
 uint64_t log_bytes(struct log *l);
-/* The index-th chunk from the oldest on, as `count` partitions from `first` on see it; end: by partition, the offset behind
- * it. false: there are fewer. What is appended to is none: it never goes. */
+/* The index-th chunk from the oldest on, as `count` partitions from `first` on see it; end: by partition, the offset
+ * behind it. false: there are fewer. What is appended to is none: it never goes. */
 bool log_chunk(struct log *l, uint32_t index, uint32_t first, uint32_t count, struct log_chunk *out, uint64_t *end);
 void log_usage(struct log *l, uint32_t first, uint32_t count, struct log_usage *out);
 

@@ -357,7 +357,9 @@ static const uint8_t *read_record(const uint8_t *at, const uint8_t *end, int64_t
 
 static int damaged(const struct run *r, struct leat_error *err)
 {
-    return leat_fail(err, LEAT_ECORRUPT, "'%s' is damaged at byte %llu: the records there do not check out; put the file back from a backup",
+    return leat_fail(err, LEAT_ECORRUPT,
+                     "'%s' is damaged at byte %llu: the records there do not check out; put the file back from a "
+                     "backup",
                      r->segment->path, (unsigned long long)r->position);
 }
 
@@ -381,7 +383,8 @@ static int read_run(struct segment_partition *p, struct run *r, uint64_t offset,
         at = p->hint_at;
         from = offset;
     }
-    struct held *held = base_alloc(sizeof(*held) + (left < records_max ? left : records_max) * sizeof(struct log_entry));
+    struct held *held = base_alloc(sizeof(*held) +
+                                   (left < records_max ? left : records_max) * sizeof(struct log_entry));
     struct log_entry *entry = held->entry;
     while (count < left && count < records_max && (count == 0 || bytes < bytes_max)) {
         entry[count].offset = from;
@@ -411,7 +414,8 @@ static void segment_release(struct segments *s, struct segment *g)
         forget_trimmed(s);
 }
 
-/* Is a run as it was written? Without the lock, so that appends go on: meanwhile runs may move, but the segment stays. */
+/* Is a run as it was written? Without the lock, so that appends go on: meanwhile runs
+ * may move, but the segment stays. */
 static int check_run(struct segments *s, struct run r, struct leat_error *err)
 {
     const uint8_t *header = r.segment->map + r.position;
@@ -425,7 +429,8 @@ static int check_run(struct segments *s, struct run r, struct leat_error *err)
 }
 
 /* The run that holds an offset, or the first behind it, checked. Under the lock. */
-static int checked_run(struct segments *s, struct segment_partition *p, uint64_t offset, uint32_t *out, struct leat_error *err)
+static int checked_run(struct segments *s, struct segment_partition *p, uint64_t offset, uint32_t *out,
+                       struct leat_error *err)
 {
     int rv = 0;
 

@@ -20,9 +20,11 @@
 
 enum {
     SEGMENT_VERSION = 1,
-    SEGMENT_HEADER = 32, /* magic, crc, version u16, owner u16, partitions, number u64, first group u64; then next offsets u64 */
+    /* magic, crc, version u16, owner u16, partitions, number u64, first group u64; then next offsets u64 */
+    SEGMENT_HEADER = 32,
     SEGMENT_ALIGN = 4096,
-    GROUP_HEADER = 32,   /* magic, crc (of the rest of it and of all run headers), length u64, number u64, runs u32, 0 u32 */
+    /* magic, crc (of the rest of it and of all run headers), length u64, number u64, runs u32, 0 u32 */
+    GROUP_HEADER = 32,
     GROUP_ALIGN = 64,
     RECORD_HEAD = 40,    /* the most that goes before a record's body */
     RUN_HEADER = 32,     /* partition u32, records u32, first u64, length u32, crc u32 (of the bytes), time u64 */
@@ -98,8 +100,8 @@ struct segments {
 
 /* Make, preallocate and map a new segment behind the last. LEAT_ENOSPACE leaves nothing. */
 int segment_create(struct segments *s, uint64_t size_min, struct leat_error *err);
-/* Open and map an existing file; checks the header. LEAT_EAGAIN: it was never written whole, or is damaged; *out is given
- * all the same. */
+/* Open and map an existing file; checks the header. LEAT_EAGAIN: it was never written whole, or is damaged; *out is
+ * given all the same. */
 int segment_open(struct segments *s, uint64_t number, struct segment **out, struct leat_error *err);
 /* It is read through its map from now on: only the last segment of a log holds a file open. */
 void segment_end_writing(struct segment *g);
@@ -118,8 +120,8 @@ uint32_t group_crc(const uint8_t *group);
 /* Add the runs of a group at a position to the index. group: its bytes, in the map or wherever they are at hand. */
 void segments_index(struct segments *s, struct segment *g, uint64_t position, const uint8_t *group);
 
-/* ---- segments_files.c: a log as files, for copies of it; `log` must be of this backend, and nobody appends to it (it is
- * read-only, or the caller is who appends) ---- */
+/* ---- segments_files.c: a log as files, for copies of it; `log` must be of this backend, and nobody appends to it (it
+ * is read-only, or the caller is who appends) ---- */
 
 struct segment_file {
     char name[32];

@@ -134,9 +134,12 @@ static int check_header(const struct segments *s, struct segment *g, struct leat
         return leat_fail(err, LEAT_EAGAIN, "'%s': the header does not check out", g->path);
     uint32_t version = load_u32(g->map + 8) & UINT16_MAX, owner = load_u32(g->map + 8) >> 16;
     if (version != SEGMENT_VERSION)
-        return leat_fail(err, LEAT_EFORMAT, "'%s' has format version %u, this program reads version %d", g->path, version, SEGMENT_VERSION);
+        return leat_fail(err, LEAT_EFORMAT, "'%s' has format version %u, this program reads version %d", g->path,
+                         version, SEGMENT_VERSION);
     if (owner != s->owner && owner != 0 && s->owner != 0)
-        return leat_fail(err, LEAT_ECORRUPT, "'%s' is a file of another log (of owner %u, but this one's is %u): put the files back where they were",
+        return leat_fail(err, LEAT_ECORRUPT,
+                         "'%s' is a file of another log (of owner %u, but this one's is %u): put the files back where "
+                         "they were",
                          g->path, owner, s->owner);
     g->first_group = load_u64(g->map + 24);
     return 0;

@@ -166,7 +166,8 @@ static bool later_group(const struct segments *s, const struct segment *g, uint6
 static int damaged(const struct segment *g, uint64_t position, struct leat_error *err)
 {
     return leat_fail(err, LEAT_ECORRUPT,
-                     "'%s' is damaged at byte %llu: a group there does not check out, but later ones exist. Put the file back "
+                     "'%s' is damaged at byte %llu: a group there does not check out, but later ones exist. Put the "
+                     "file back "
                      "from a backup; nothing was changed",
                      g->path, (unsigned long long)position);
 }
@@ -254,27 +255,31 @@ static void start_offsets(struct segments *s, const struct segment *g)
 
 /* The group that the last process wrote and could not, or did not, sync is read like the others now, so it must be as
  * durable; so must the name of its file be. Where a sync failed the kernel takes the pages for clean, and another sync
- * writes nothing (Rebello, ATC 2020): they are written again first. Groups before the last one were synced before it. */
+ * writes nothing (Rebello, ATC 2020): they are written again first. Groups before
+ * the last one were synced before it. */
 static int settle(struct segments *s, uint64_t tail, struct leat_error *err)
 {
     struct segment *last = s->segments > 0 ? s->segment[s->segments - 1] : NULL;
 
     if (s->durability != LEAT_FULL || s->read_only)
         return 0;
-    if (last != NULL && (file_pwrite(last->fd, last->map, segment_data(last), 0) != 0 ||
-                         file_pwrite(last->fd, last->map + tail, last->end - tail, tail) != 0 || fdatasync(last->fd) != 0))
+    if (last != NULL &&
+        (file_pwrite(last->fd, last->map, segment_data(last), 0) != 0 ||
+         file_pwrite(last->fd, last->map + tail, last->end - tail, tail) != 0 || fdatasync(last->fd) != 0))
         return base_errno(err, errno, "sync", last->path);
     return file_sync_directory(s->directory, err);
 }
 
-/* A file whose header does not check out. If it is the last one and no group is in it, it was being made when the process
- * died: nothing in it was acknowledged. */
+/* A file whose header does not check out. If it is the last one and no group is in it, it was being made when the
+ * process died: nothing in it was acknowledged. */
 static int drop_unborn(const struct segments *s, struct segment *g, bool last, struct leat_error *err)
 {
     int rv;
 
     if (!last || (s->settled && later_group(s, g, 0, 0)))
-        rv = leat_fail(err, LEAT_ECORRUPT, "'%s' is damaged at byte 0: its header does not check out. Put the file back from a backup; nothing was changed",
+        rv = leat_fail(err, LEAT_ECORRUPT,
+                       "'%s' is damaged at byte 0: its header does not check out. Put the file back from a backup; "
+                       "nothing was changed",
                        g->path);
     else
         rv = s->read_only || unlink(g->path) == 0 ? 0 : base_errno(err, errno, "remove", g->path);

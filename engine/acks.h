@@ -39,7 +39,8 @@ bool acks_cancel(struct acks *a, struct ack_wait *w);
 /* The frontier of a partition is now `frontier` (never falls). */
 void acks_advance(struct acks *a, uint32_t partition, uint64_t frontier);
 uint64_t acks_frontier(struct acks *a, uint32_t partition);
-/* A value that came back for a record. Dropped when nobody waits; counted when they are too much. value: type, then bytes (copied). */
+/* A value that came back for a record. Dropped when nobody waits; counted when they are too much.
+ * value: type, then bytes (copied). */
 void acks_return(struct acks *a, uint32_t partition, uint64_t offset, uint8_t type, struct leat_span value);
 
 #endif

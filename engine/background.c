@@ -8,11 +8,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* Requests pass through a ring: picked >= ran >= taken count them. A job is the background thread's from when it is picked
- * until it ran, and the group's thread's before and afterwards. */
+/* Requests pass through a ring: picked >= ran >= taken count them. A job is the background thread's from when it is
+ * picked until it ran, and the group's thread's before and afterwards. */
 
-/* JOBS: picked and not taken, so at most as many results as a turn takes. KEPT: bytes that a job keeps for the next. FULL_MS: the
- * pause when there is no reader to be had. */
+/* JOBS: picked and not taken, so at most as many results as a turn takes. KEPT: bytes that a job keeps for the next.
+ * FULL_MS: the pause when there is no reader to be had. */
 enum { JOBS = 64, KEPT = 1 << 16, NICE = 5, FULL_MS = 10 };
 #define JOB_MEMORY ((size_t)256 << 20)
 
@@ -257,7 +257,8 @@ void background_close(struct background *b)
 
 /* ---- Picking ---- */
 
-static bool find_node(const struct plan *p, const struct leat_value *topology, const struct leat_value *node, struct plan_edge *out)
+static bool find_node(const struct plan *p, const struct leat_value *topology, const struct leat_value *node,
+                      struct plan_edge *out)
 {
     for (uint32_t i = 0; i < p->topologies; i++)
         for (uint32_t j = 0; j < p->topology[i].nodes; j++)
@@ -270,14 +271,18 @@ static bool find_node(const struct plan *p, const struct leat_value *topology, c
 }
 
 /* field: topology, node, task, row. */
-static int fill_job(struct background *b, struct background_job *j, uint64_t key, const struct leat_value *field, struct leat_error *err)
+static int fill_job(struct background *b, struct background_job *j, uint64_t key, const struct leat_value *field,
+                    struct leat_error *err)
 {
     struct group *g = b->group;
 
-    if (!find_node(g->plan, &field[0], &field[1], &j->at) || field[2].as.u >= g->plan->tasks || GROUP_OF(g, (uint32_t)field[2].as.u) != g->config.number)
-        return leat_fail(err, LEAT_ECORRUPT, "group %u: row %llu of PState 'background' is for '%.*s.%.*s' on task %llu, which is not here",
-                         g->config.number, (unsigned long long)key, (int)field[0].as.bytes.size, (const char *)field[0].as.bytes.base,
-                         (int)field[1].as.bytes.size, (const char *)field[1].as.bytes.base, (unsigned long long)field[2].as.u);
+    if (!find_node(g->plan, &field[0], &field[1], &j->at) || field[2].as.u >= g->plan->tasks ||
+        GROUP_OF(g, (uint32_t)field[2].as.u) != g->config.number)
+        return leat_fail(err, LEAT_ECORRUPT,
+                         "group %u: row %llu of PState 'background' is for '%.*s.%.*s' on task %llu, which is not here",
+                         g->config.number, (unsigned long long)key, (int)field[0].as.bytes.size,
+                         (const char *)field[0].as.bytes.base, (int)field[1].as.bytes.size,
+                         (const char *)field[1].as.bytes.base, (unsigned long long)field[2].as.u);
     j->key = key;
     j->task = (uint32_t)field[2].as.u;
     j->now_us = g->now_us;
@@ -359,7 +364,8 @@ int background_step(struct background *b, struct leat_error *err)
     if (j != NULL && j->code != 0 && !j->refused) {
         if (err != NULL)
             *err = j->why;
-        return base_wrap(err, j->code, "group %u runs node '%s'", b->group->config.number, plan_node_at(b->group->plan, j->at)->name);
+        return base_wrap(err, j->code, "group %u runs node '%s'", b->group->config.number,
+                         plan_node_at(b->group->plan, j->at)->name);
     }
     bool picks = may_pick(b);
     int rv = picks ? pick(b, err) : 0;
@@ -370,14 +376,15 @@ int background_step(struct background *b, struct leat_error *err)
 
 /* ---- Turns ---- */
 
-void background_request(struct group *g, struct flow *f, struct plan_edge at, uint32_t task, uint32_t item, struct leat_span row)
+void background_request(struct group *g, struct flow *f, struct plan_edge at, uint32_t task, uint32_t item,
+                        struct leat_span row)
 {
     uint64_t key = (g->turn + 1) << BACKGROUND_ITEM_BITS | item;
 
     leat_assert(item >> BACKGROUND_ITEM_BITS == 0);
     pstate_put(g->view, g->config.number, g->plan->background, LEAT_KEYS(leat_u64(key)),
-               LEAT_ROW(leat_str(g->plan->topology[at.topology].name), leat_str(plan_node_at(g->plan, at)->name), leat_u32(task),
-                        leat_bytes(row.base, row.size)),
+               LEAT_ROW(leat_str(g->plan->topology[at.topology].name), leat_str(plan_node_at(g->plan, at)->name),
+                        leat_u32(task), leat_bytes(row.base, row.size)),
                &f->err);
 }
 
@@ -401,7 +408,8 @@ int background_consume(struct background *b, uint32_t results, struct leat_error
     int rv = 0;
 
     for (uint32_t i = 0; i < results && rv == 0; i++)
-        rv = pstate_delete(b->group->view, b->group->config.number, b->group->plan->background, LEAT_KEYS(leat_u64(job_at(b, b->taken + i)->key)), err);
+        rv = pstate_delete(b->group->view, b->group->config.number, b->group->plan->background,
+                           LEAT_KEYS(leat_u64(job_at(b, b->taken + i)->key)), err);
     return rv;
 }
 
@@ -455,7 +463,8 @@ void background_taken(struct group *g, uint32_t results)
 bool background_behind(const struct group *g)
 {
     for (uint32_t i = 0; i < g->config.groups && g->background != NULL; i++)
-        if (g->peer[i].group != NULL && atomic_load(&g->peer[i].group->stats.background_waiting) >= LIMIT_BACKGROUND_WAITING)
+        if (g->peer[i].group != NULL &&
+            atomic_load(&g->peer[i].group->stats.background_waiting) >= LIMIT_BACKGROUND_WAITING)
             return true;
     return false;
 }

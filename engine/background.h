@@ -2,12 +2,14 @@
 #ifndef ENGINE_BACKGROUND_H
 #define ENGINE_BACKGROUND_H
 
-/* Background nodes of a group. A row for one is a *request*: the turn that sends it puts it into the PState "background" in
- * its own commit, and the turn that takes what its run emitted deletes it in its own. Between the two it is picked, run on a
- * thread of the group over a snapshot, and held until a turn takes it; all of that is memory, and made again after a crash.
+/* Background nodes of a group. A row for one is a *request*: the turn that sends it puts it into the PState
+ * "background" in its own commit, and the turn that takes what its run emitted deletes it in its own. Between the two
+ * it is picked, run on a thread of the group over a snapshot, and held until a turn takes it; all of that is memory,
+ * and made again after a crash.
  *
- * The group's thread decides what is picked and taken, both in order of the requests; the background thread only runs what
- * is picked. In tests (step_background) the steps of the group run it as well, so that one thread can try every order. */
+ * The group's thread decides what is picked and taken, both in order of the requests; the background thread only runs
+ * what is picked. In tests (step_background) the steps of the group run it as well, so
+ * that one thread can try every order. */
 
 #include "engine/flow.h"
 
@@ -43,7 +45,8 @@ int background_step(struct background *b, struct leat_error *err);
 /* ---- For the group's turns ---- */
 
 /* A row for a background node, as number `item` of the turn; errors stick to f. */
-void background_request(struct group *g, struct flow *f, struct plan_edge at, uint32_t task, uint32_t item, struct leat_span row);
+void background_request(struct group *g, struct flow *f, struct plan_edge at, uint32_t task, uint32_t item,
+                        struct leat_span row);
 /* Number n of those that ran and were not taken; NULL: there is none. */
 const struct background_job *background_result(struct background *b, uint32_t n);
 /* Is it the results' turn, not the depots'? */

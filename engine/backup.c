@@ -18,10 +18,11 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-/* What was appended up to a moment, and what had followed from it. All groups are held first, so checkpoints stay; then the
- * moment is taken; then journals are looked at, then depots, so that what journals speak of is there. Each depots' log is
- * cut before the first group of records that has a later one: none of that group was acknowledged at the moment. What
- * needs something that is cut is cut as well; what had happened before the moment needs nothing later, so it stays. */
+/* What was appended up to a moment, and what had followed from it. All groups are held first, so checkpoints stay; then
+ * the moment is taken; then journals are looked at, then depots, so that what journals speak of is there. Each depots'
+ * log is cut before the first group of records that has a later one: none of that group was acknowledged at the moment.
+ * What needs something that is cut is cut as well; what had happened before the moment
+ * needs nothing later, so it stays. */
 
 enum { TIMEOUT_MS = 60000 };
 
@@ -153,7 +154,8 @@ static int hold_directory(struct copy *c, uint32_t timeout_ms, struct leat_error
     if (rv == 0)
         rv = hold_copy(&c->hold, timeout_ms, err);
     if (rv == LEAT_ETIMEOUT)
-        return leat_fail(err, rv, "a module in it is being rebuilt, which has not ended within %u ms; try again then", timeout_ms);
+        return leat_fail(err, rv, "a module in it is being rebuilt, which has not ended within %u ms; try again then",
+                         timeout_ms);
     return rv == 0 ? find_modules(c, err) : rv;
 }
 
@@ -185,7 +187,8 @@ static int read_checkpoint(struct copied_group *g, struct leat_error *err)
     g->has_view = slot[0].newest || slot[1].newest;
     g->slot = slot[1].newest;
     if (g->has_view && group_state_position(buffer_bytes(&state), &g->turn, &g->position) != 0)
-        rv = leat_fail(err, LEAT_EFORMAT, "the checkpoint in '%s' is of a version that this program does not know", path);
+        rv = leat_fail(err, LEAT_EFORMAT, "the checkpoint in '%s' is of a version that this program does not know",
+                       path);
     /* Never a whole one: then the journal has everything. Two that do not check out are damage. */
     for (int i = 0; i < 2 && rv == 0 && !g->has_view; i++)
         if (slot[0].code != LEAT_ENOTFOUND && slot[i].code != 0)
@@ -225,7 +228,8 @@ static void hop_needs(struct copy *c, const struct copied_group *g, const struct
         uint64_t turn = h->turn > h->progress_turn ? h->turn : h->progress_turn;
 
         add_need(c, journal_of(at), b->turn - 1, journal_of(peer), turn);
-        uint64_t part_of = h->item > 0 && h->position >= c->group[peer].position ? turn_at(&c->group[peer], h->position) : 0;
+        uint64_t part_of = h->item > 0 && h->position >= c->group[peer].position ? turn_at(&c->group[peer], h->position)
+                                                                                 : 0;
         add_need(c, journal_of(at), b->turn - 1, journal_of(peer), part_of);
         if (c->consumptions == c->consumed_capacity) {
             c->consumed_capacity = c->consumed_capacity * 2 + 256;
@@ -248,9 +252,10 @@ static const struct copied_module *find_module(const struct copy *c, const char 
     return NULL;
 }
 
-/* The group and partition of its depots' log that a partition of another module's depot is in. Partitions are counted through
- * all such depots, so each of these modules must be there. */
-static bool find_foreign(const struct copy *c, const struct copied_group *g, uint32_t partition, uint32_t *group, uint32_t *log_partition)
+/* The group and partition of its depots' log that a partition of another module's depot is in. Partitions are counted
+ * through all such depots, so each of these modules must be there. */
+static bool find_foreign(const struct copy *c, const struct copied_group *g, uint32_t partition, uint32_t *group,
+                         uint32_t *log_partition)
 {
     const struct layout *l = g->module->layout;
     uint32_t first = layout_partitions(l);
@@ -279,7 +284,8 @@ static bool find_foreign(const struct copy *c, const struct copied_group *g, uin
     return false;
 }
 
-static int range_needs(struct copy *c, const struct copied_group *g, const struct batch *b, uint32_t at, struct leat_error *err)
+static int range_needs(struct copy *c, const struct copied_group *g, const struct batch *b, uint32_t at,
+                       struct leat_error *err)
 {
     for (uint32_t i = 0; i < b->ranges; i++) {
         uint32_t group = at, partition = b->range[i].partition;
@@ -287,7 +293,8 @@ static int range_needs(struct copy *c, const struct copied_group *g, const struc
         if (b->range[i].next == b->range[i].first)
             continue;
         if (partition >= layout_partitions(g->module->layout) && !find_foreign(c, g, partition, &group, &partition))
-            return leat_fail(err, LEAT_ECORRUPT, "module '%s' reads a depot whose module is not in '%s'", g->module->layout->module, c->directory);
+            return leat_fail(err, LEAT_ECORRUPT, "module '%s' reads a depot whose module is not in '%s'",
+                             g->module->layout->module, c->directory);
         struct copied_group *owner = &c->group[group];
 
         if (partition >= owner->depots->partitions || b->range[i].next <= owner->next_before[partition])
@@ -318,8 +325,10 @@ static int read_journal(struct copy *c, uint32_t at, struct leat_error *err)
 
     log_bounds(g->journal, 0, &first, &next);
     if (position < first || position > next)
-        rv = leat_fail(err, LEAT_ECORRUPT, "module '%s', group %u: the journal has %llu to %llu, the checkpoint goes on at %llu",
-                       g->module->layout->module, g->number, (unsigned long long)first, (unsigned long long)next, (unsigned long long)position);
+        rv = leat_fail(err, LEAT_ECORRUPT,
+                       "module '%s', group %u: the journal has %llu to %llu, the checkpoint goes on at %llu",
+                       g->module->layout->module, g->number, (unsigned long long)first, (unsigned long long)next,
+                       (unsigned long long)position);
     while (rv == 0 && position < next) {
         rv = log_read(g->journal, 0, position, 64, 4 << 20, &slice, err);
         if (rv != 0)
@@ -328,8 +337,9 @@ static int read_journal(struct copy *c, uint32_t at, struct leat_error *err)
             arena_reset(a);
             rv = batch_decode(slice.entry[i].body, a, &b, err);
             if (rv == 0 && b.turn != turn_at(g, slice.entry[i].offset))
-                rv = leat_fail(err, LEAT_ECORRUPT, "module '%s', group %u: turn %llu is at offset %llu of the journal", g->module->layout->module,
-                               g->number, (unsigned long long)b.turn, (unsigned long long)slice.entry[i].offset);
+                rv = leat_fail(err, LEAT_ECORRUPT, "module '%s', group %u: turn %llu is at offset %llu of the journal",
+                               g->module->layout->module, g->number, (unsigned long long)b.turn,
+                               (unsigned long long)slice.entry[i].offset);
             if (rv == 0)
                 rv = range_needs(c, g, &b, at, err);
             if (rv == 0)
@@ -354,8 +364,8 @@ static int compare_consumed(const void *a, const void *b)
     return x->element < y->element ? -1 : x->element > y->element;
 }
 
-/* The first batch of a group that has taken in an item of a peer's output. They are sorted by group, peer and batch, and what a
- * batch has taken in all behind it have too. */
+/* The first batch of a group that has taken in an item of a peer's output. They are sorted by group, peer and batch,
+ * and what a batch has taken in all behind it have too. */
 static const struct consumed *find_taker(const struct copy *c, uint32_t at, uint32_t peer, uint64_t turn, uint64_t item)
 {
     size_t low = 0, high = c->consumptions;
@@ -370,11 +380,12 @@ static const struct consumed *find_taker(const struct copy *c, uint32_t at, uint
         else
             high = middle;
     }
-    return low < c->consumptions && c->consumed[low].at == at && c->consumed[low].peer == peer ? &c->consumed[low] : NULL;
+    return low < c->consumptions && c->consumed[low].at == at && c->consumed[low].peer == peer ? &c->consumed[low]
+                                                                                               : NULL;
 }
 
-/* A record that a topology appended needs the turn that sent it; the batch that took it in, which was committed behind, needs
- * the record. */
+/* A record that a topology appended needs the turn that sent it; the batch that took it in, which was
+ * committed behind, needs the record. */
 static void sent_needs(struct copy *c, uint32_t at, const struct log_entry *e, uint64_t in)
 {
     uint32_t peer = c->group[at].module->first + (uint32_t)(e->session - SESSION_GROUPS);
@@ -440,7 +451,9 @@ static int find_cut(struct copy *c, struct leat_error *err)
     cut_consistent(c->length, c->need, c->needs);
     for (uint32_t i = 0; i < c->groups; i++)
         if (c->length[journal_of(i)] < c->group[i].turn || c->length[depots_of(i)] < c->group[i].depots_before)
-            return leat_fail(err, LEAT_ECORRUPT, "module '%s', group %u: its files and those of the others are not of one time; 'leat doctor' looks closer",
+            return leat_fail(err, LEAT_ECORRUPT,
+                             "module '%s', group %u: its files and those of the others are not of one time; 'leat "
+                             "doctor' looks closer",
                              c->group[i].module->layout->module, c->group[i].number);
     return 0;
 }
@@ -456,8 +469,8 @@ static char *join(const char *a, const char *b, const char *c)
     return path;
 }
 
-/* Files that say something of the module, read now: others replace them whenever they like. What is exported up to now was
- * there before the moment. */
+/* Files that say something of the module, read now: others replace them whenever they like. What is exported up to now
+ * was there before the moment. */
 static int read_module(struct copy *c, const char *module, struct leat_error *err)
 {
     static const char *const names[] = {"module.ini", "module.fingerprint", "module.streams", "module.retain"};
@@ -536,7 +549,8 @@ static int list_group(struct copy *c, uint32_t at, struct leat_error *err)
     int rv = 0;
 
     snprintf(group, sizeof(group), "group-%03u", g->number);
-    char *journal = join(g->module->layout->module, group, "journal"), *depots = join(g->module->layout->module, group, "depots"),
+    char *journal = join(g->module->layout->module, group, "journal"),
+         *depots = join(g->module->layout->module, group, "depots"),
          *view = join(g->module->layout->module, group, "view");
     uint64_t end = segments_group_of(g->journal, 0, g->position + (c->length[journal_of(at)] - g->turn));
     list_log(c, journal, g->journal, end);
@@ -576,7 +590,8 @@ static void copy_fini(struct copy *c)
     free(c->length);
 }
 
-int leat_backup(const char *directory, const char *to, const struct leat_backup *how, char name[64], struct leat_error *err)
+int leat_backup(const char *directory, const char *to, const struct leat_backup *how, char name[64],
+                struct leat_error *err)
 {
     static const struct leat_backup defaults = {0};
     struct copy c = {.directory = directory, .hold = {.fd = -1}};

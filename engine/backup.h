@@ -39,7 +39,8 @@ void backup_list_add(struct backup_list *l, char *path, uint64_t size, uint64_t 
 int backup_list_read(struct backup_list *l, const char *directory, char *path, struct leat_error *err);
 void backup_list_free(struct backup_list *l);
 
-/* Copy, or link from the newest whole backup in `to`; then the manifest, and only then the folder's name. name: of it. */
+/* Copy, or link from the newest whole backup in `to`; then the manifest, and only
+ * then the folder's name. name: of it. */
 int backup_write(const char *from, const char *to, struct backup_list *l, const struct leat_backup *how, char name[64],
                  struct leat_error *err);
 

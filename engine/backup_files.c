@@ -16,13 +16,14 @@
 #include <time.h>
 #include <unistd.h>
 
-/* A backup is whole when its folder has its name: until then it is called NAME.partial. The manifest is text: a line for
- * each file {crc, size, used bytes, sealed, inode and change time of the source, path}, at its end their number and the CRC of
- * all before. */
+/* A backup is whole when its folder has its name: until then it is called NAME.partial. The manifest is text: a line
+ * for each file {crc, size, used bytes, sealed, inode and change time of the source, path}, at its end their number and
+ * the CRC of all before. */
 
 static const char magic[] = "leat-backup 1\n", partial[] = ".partial", manifest[] = "MANIFEST";
 
-enum { PIECE = 1 << 20, BEHIND = 2 * PIECE, PATH = 4096, JOINED = 3 * PATH, MANIFEST_MOST = 64 << 20, SMALL_MOST = 16 << 20 };
+enum { PIECE = 1 << 20, BEHIND = 2 * PIECE, PATH = 4096, JOINED = 3 * PATH, MANIFEST_MOST = 64 << 20,
+       SMALL_MOST = 16 << 20 };
 
 void backup_list_add(struct backup_list *l, char *path, uint64_t size, uint64_t used, bool sealed)
 {
@@ -71,7 +72,8 @@ static void manifest_encode(const struct backup_list *l, struct buffer *out)
     for (size_t i = 0; i < l->files; i++) {
         const struct backup_file *f = &l->file[i];
         int n = snprintf(line, sizeof(line), "%08x %llu %llu %d %llu %lld %s\n", f->crc, (unsigned long long)f->size,
-                         (unsigned long long)f->used, f->sealed, (unsigned long long)f->inode, (long long)f->changed_ns, f->path);
+                         (unsigned long long)f->used, f->sealed, (unsigned long long)f->inode, (long long)f->changed_ns,
+                         f->path);
 
         leat_assert(n > 0 && n < (int)sizeof(line));
         buffer_put(out, line, (size_t)n);
@@ -87,7 +89,8 @@ static bool parse_line(const char *line, struct backup_list *out)
     int sealed, at = 0;
     unsigned crc;
 
-    if (sscanf(line, "%8x %llu %llu %d %llu %lld %n", &crc, &size, &used, &sealed, &inode, &changed, &at) != 6 || at == 0)
+    if (sscanf(line, "%8x %llu %llu %d %llu %lld %n", &crc, &size, &used, &sealed, &inode, &changed, &at) != 6 ||
+        at == 0)
         return false;
     /* Paths stay below the directory. */
     if (line[at] == '/' || line[at] == '\0' || strncmp(line + at, "../", 3) == 0 || strstr(line + at, "/../") != NULL)
@@ -302,7 +305,8 @@ static int write_out(int fd, uint64_t at, uint64_t size)
     return failed && (errno == EIO || errno == ENOSPC || errno == EDQUOT) ? -1 : 0;
 }
 
-static int copy_bytes(int in, int out, uint64_t size, uint32_t *crc, struct work *w, const char *path, struct leat_error *err)
+static int copy_bytes(int in, int out, uint64_t size, uint32_t *crc, struct work *w, const char *path,
+                      struct leat_error *err)
 {
     uint8_t *piece = base_alloc(PIECE);
     uint64_t at = 0;
@@ -315,7 +319,8 @@ static int copy_bytes(int in, int out, uint64_t size, uint32_t *crc, struct work
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0) {
-            rv = n < 0 ? base_errno(err, errno, "read", path) : leat_fail(err, LEAT_EIO, "'%s' is shorter than it was", path);
+            rv = n < 0 ? base_errno(err, errno, "read", path)
+                       : leat_fail(err, LEAT_EIO, "'%s' is shorter than it was", path);
             break;
         }
         if (file_pwrite(out, piece, (size_t)n, at) != 0 || write_out(out, at, (uint64_t)n) != 0)
@@ -338,8 +343,8 @@ static int make_parent(const char *path, struct leat_error *err)
 }
 
 /* full: as large as the source, so that a log can write on in it. */
-static int copy_file(const char *from, const char *to, const struct backup_file *f, bool full, uint32_t *crc, struct work *w,
-                     struct leat_error *err)
+static int copy_file(const char *from, const char *to, const struct backup_file *f, bool full, uint32_t *crc,
+                     struct work *w, struct leat_error *err)
 {
     int in = open(from, O_RDONLY | O_CLOEXEC), out = -1, rv = make_parent(to, err);
 
@@ -377,7 +382,8 @@ static void sort(struct backup_list *l)
 /* Link what the backup before has, if it is the same file. */
 static bool link_file(const char *before, const struct backup_list *had, const char *folder, struct backup_file *f)
 {
-    const struct backup_file *old = had->files > 0 ? bsearch(f, had->file, had->files, sizeof(*f), compare_files) : NULL;
+    const struct backup_file *old = had->files > 0 ? bsearch(f, had->file, had->files, sizeof(*f), compare_files)
+                                                   : NULL;
     char from[JOINED], to[JOINED];
 
     if (!f->sealed || old == NULL || !old->sealed || old->inode != f->inode || old->changed_ns != f->changed_ns ||
@@ -404,8 +410,8 @@ static int write_small(const char *folder, struct backup_file *f, struct work *w
     return rv;
 }
 
-static int write_file(const char *from, const char *before, const struct backup_list *had, const char *folder, struct backup_file *f,
-                      struct work *w, struct leat_error *err)
+static int write_file(const char *from, const char *before, const struct backup_list *had, const char *folder,
+                      struct backup_file *f, struct work *w, struct leat_error *err)
 {
     char source[JOINED], to[JOINED];
     struct stat st;
@@ -437,10 +443,13 @@ static int sync_folder(const char *path, const struct stat *st, int type, struct
 /* The names of all that was made or linked. */
 static int sync_folders(const char *folder, struct leat_error *err)
 {
-    return nftw(folder, sync_folder, 16, FTW_DEPTH | FTW_PHYS) == 0 ? 0 : leat_fail(err, LEAT_EIO, "the folders of '%s' cannot be synced", folder);
+    return nftw(folder, sync_folder, 16, FTW_DEPTH | FTW_PHYS) == 0
+               ? 0
+               : leat_fail(err, LEAT_EIO, "the folders of '%s' cannot be synced", folder);
 }
 
-static int finish(const char *to, const char *folder, const char *name, const struct backup_list *l, struct leat_error *err)
+static int finish(const char *to, const char *folder, const char *name, const struct backup_list *l,
+                  struct leat_error *err)
 {
     struct buffer text;
     char path[JOINED];
@@ -448,7 +457,8 @@ static int finish(const char *to, const char *folder, const char *name, const st
     buffer_init(&text, MANIFEST_MOST);
     manifest_encode(l, &text);
     snprintf(path, sizeof(path), "%s/%s", folder, manifest);
-    int rv = text.error != 0 ? leat_fail(err, LEAT_ELIMIT, "a backup of %zu files", l->files) : file_replace(path, buffer_bytes(&text), err);
+    int rv = text.error != 0 ? leat_fail(err, LEAT_ELIMIT, "a backup of %zu files", l->files)
+                             : file_replace(path, buffer_bytes(&text), err);
     buffer_fini(&text);
     snprintf(path, sizeof(path), "%s/%s", to, name);
     if (rv == 0)
@@ -479,8 +489,8 @@ static int remove_oldest(const char *to, uint32_t keep, const char *made, struct
     return rv;
 }
 
-static int write_all(const char *from, const char *to, const char *folder, struct backup_list *l, const struct leat_backup *how,
-                     struct leat_error *err)
+static int write_all(const char *from, const char *to, const char *folder, struct backup_list *l,
+                     const struct leat_backup *how, struct leat_error *err)
 {
     struct backup_list had = {0};
     char before[PATH] = "", **name;
@@ -559,7 +569,8 @@ static int check_file(const char *path, const struct backup_file *f, struct leat
     return (uint64_t)st.st_size == f->size ? 0 : not_as_copied(path, "has another size", err);
 }
 
-static int restore_file(const char *backup, const char *folder, const struct backup_file *f, struct work *w, struct leat_error *err)
+static int restore_file(const char *backup, const char *folder, const struct backup_file *f, struct work *w,
+                        struct leat_error *err)
 {
     char from[JOINED], to[2 * JOINED];
     uint32_t crc;
@@ -603,11 +614,13 @@ static int check_target(const char *directory, char *out, size_t size, struct le
         e = readdir(d);
     while (e != NULL && (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0));
     closedir(d);
-    return e == NULL ? 0 : leat_fail(err, LEAT_EEXISTS, "'%s' is not empty: restore into a new directory, then put it in its place", out);
+    return e == NULL ? 0
+                     : leat_fail(err, LEAT_EEXISTS,
+                                 "'%s' is not empty: restore into a new directory, then put it in its place", out);
 }
 
-static int restore_all(const char *backup, const char *folder, const struct backup_list *l, const struct leat_backup *how,
-                       struct leat_error *err)
+static int restore_all(const char *backup, const char *folder, const struct backup_list *l,
+                       const struct leat_backup *how, struct leat_error *err)
 {
     struct work w = work_of(l, how);
     int rv = file_remove_tree(folder, err);
@@ -648,7 +661,8 @@ int leat_restore(const char *backups, const char *name, const char *directory, c
 /* ---- Verifying ---- */
 
 /* LEAT_ECORRUPT: not as the manifest says. */
-static int verify_file(const char *path, const struct backup_file *f, uint8_t *piece, struct work *w, struct leat_error *err)
+static int verify_file(const char *path, const struct backup_file *f, uint8_t *piece, struct work *w,
+                       struct leat_error *err)
 {
     uint32_t crc = 0;
     int rv = check_file(path, f, err), fd = rv == 0 ? open(path, O_RDONLY | O_CLOEXEC) : -1;
@@ -674,7 +688,8 @@ static int verify_file(const char *path, const struct backup_file *f, uint8_t *p
 }
 
 /* One that is damaged does not hide the others; one that cannot be read ends it. */
-static int verify_all(const char *backup, const struct backup_list *l, const struct leat_backup *how, struct leat_error *err)
+static int verify_all(const char *backup, const struct backup_list *l, const struct leat_backup *how,
+                      struct leat_error *err)
 {
     struct work w = work_of(l, how);
     struct leat_error why, first = {0};
@@ -693,7 +708,8 @@ static int verify_all(const char *backup, const struct backup_list *l, const str
     free(piece);
     if (rv != 0 && rv != LEAT_ECORRUPT)
         return leat_fail(err, rv, "%s", why.text);
-    return damaged == 0 ? 0 : leat_fail(err, LEAT_ECORRUPT, "%s; files damaged: %zu of %zu", first.text, damaged, l->files);
+    return damaged == 0 ? 0
+                        : leat_fail(err, LEAT_ECORRUPT, "%s; files damaged: %zu of %zu", first.text, damaged, l->files);
 }
 
 int leat_verify(const char *backups, const char *name, const struct leat_backup *how, struct leat_error *err)

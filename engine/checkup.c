@@ -11,7 +11,8 @@
 #include <stdio.h>
 
 static const char put_back[] = "put the module's directory back from a backup (leat restore)";
-static const char put_all_back[] = "make the views again (leat rebuild) when the depots are whole; else put the module's directory back from one backup (leat restore)";
+static const char put_all_back[] = "make the views again (leat rebuild) when the depots are whole; else put the "
+                                   "module's directory back from one backup (leat restore)";
 
 /* What is known of a group from its files. */
 struct look {
@@ -26,10 +27,11 @@ struct look {
     uint64_t *cursor, *first, *next; /* by partition of its depot log */
 };
 
-static void found(struct checkup *c, enum checkup_weight weight, const char *where, const char *advice, const char *format, ...)
-    LEAT_PRINTF(5, 6);
+static void found(struct checkup *c, enum checkup_weight weight, const char *where, const char *advice,
+                  const char *format, ...) LEAT_PRINTF(5, 6);
 
-static void found(struct checkup *c, enum checkup_weight weight, const char *where, const char *advice, const char *format, ...)
+static void found(struct checkup *c, enum checkup_weight weight, const char *where, const char *advice,
+                  const char *format, ...)
 {
     char what[1200];
     va_list args;
@@ -73,7 +75,8 @@ static void read_partition(struct log_walk *w, uint32_t partition, log_each *eac
         int rv = log_read(w->log, partition, at, 4096, 8 << 20, &slice, &err);
 
         if (rv != 0) {
-            found(w->checkup, CHECKUP_DAMAGE, w->path, put_back, "%s", err.text[0] != '\0' ? err.text : leat_code_text(rv));
+            found(w->checkup, CHECKUP_DAMAGE, w->path, put_back, "%s",
+                  err.text[0] != '\0' ? err.text : leat_code_text(rv));
             w->look->whole = false;
             return;
         }
@@ -179,7 +182,8 @@ static void tell_slots(const struct pstate_slot slot[2], const char *path, struc
 {
     for (int i = 0; i < 2; i++)
         if (slot[i].code != 0 && slot[i].code != LEAT_ENOTFOUND)
-            found(c, CHECKUP_WARNING, path, "nothing, when it was killed while it wrote: a start takes the other one. Else look at the disk",
+            found(c, CHECKUP_WARNING, path,
+                  "nothing, when it was killed while it wrote: a start takes the other one. Else look at the disk",
                   "%s", slot[i].why.text);
 }
 
@@ -196,18 +200,22 @@ static void look_at_slots(const struct layout *l, struct look *k, struct checkup
     pstate_slots(path, slot, &state);
     const struct pstate_slot *newest = slot[0].newest ? &slot[0] : slot[1].newest ? &slot[1] : NULL;
     /* The first one ever goes into slot 1. */
-    bool none = newest == NULL && slot[0].code == LEAT_ENOTFOUND && (slot[1].code == LEAT_ENOTFOUND || slot[1].code == LEAT_ECORRUPT);
+    bool none = newest == NULL && slot[0].code == LEAT_ENOTFOUND &&
+                (slot[1].code == LEAT_ENOTFOUND || slot[1].code == LEAT_ECORRUPT);
     k->stands = none;
     if (newest != NULL) {
         tell_slots(slot, path, c);
         k->stands = read_state(l, k, buffer_bytes(&state), &turn) && turn == newest->turn;
         if (!k->stands && state.size > 0 && state.base[0] != GROUP_STATE_VERSION)
-            found(c, CHECKUP_DAMAGE, path, "use the version of Leat that wrote it", "checkpoint.%d is of another version of Leat: its state has version %u, this program reads %d",
+            found(c, CHECKUP_DAMAGE, path, "use the version of Leat that wrote it",
+                  "checkpoint.%d is of another version of Leat: its state has version %u, this program reads %d",
                   newest == &slot[1], state.base[0], GROUP_STATE_VERSION);
         else if (!k->stands)
-            found(c, CHECKUP_DAMAGE, path, put_all_back, "the state in checkpoint.%d does not check out", newest == &slot[1]);
+            found(c, CHECKUP_DAMAGE, path, put_all_back, "the state in checkpoint.%d does not check out",
+                  newest == &slot[1]);
     } else if (!none) {
-        found(c, CHECKUP_DAMAGE, path, "make the views again (leat rebuild), or put the module's directory back from a backup (leat restore)",
+        found(c, CHECKUP_DAMAGE, path,
+              "make the views again (leat rebuild), or put the module's directory back from a backup (leat restore)",
               "no checkpoint is whole: %s", slot[slot[0].code == LEAT_ENOTFOUND].why.text);
     }
     buffer_fini(&state);
@@ -215,7 +223,9 @@ static void look_at_slots(const struct layout *l, struct look *k, struct checkup
 
 bool checkup_cursor(const struct layout *l, uint32_t group, uint32_t log_partition, uint64_t *cursor)
 {
-    struct look k = {.group = group, .hop = base_alloc(l->groups * sizeof(*k.hop)), .sent = base_alloc(l->groups * sizeof(*k.sent)),
+    struct look k = {.group = group,
+                     .hop = base_alloc(l->groups * sizeof(*k.hop)),
+                     .sent = base_alloc(l->groups * sizeof(*k.sent)),
                      .cursor = base_alloc((layout_partitions(l) + 1) * sizeof(*k.cursor))};
     struct pstate_slot slot[2];
     struct buffer state;
@@ -239,7 +249,8 @@ bool checkup_cursor(const struct layout *l, uint32_t group, uint32_t log_partiti
 static void misfit(struct log_walk *w, const struct log_entry *e, const char *what)
 {
     w->broken = true;
-    found(w->checkup, CHECKUP_DAMAGE, w->path, put_all_back, "the batch at offset %llu %s", (unsigned long long)e->offset, what);
+    found(w->checkup, CHECKUP_DAMAGE, w->path, put_all_back, "the batch at offset %llu %s",
+          (unsigned long long)e->offset, what);
 }
 
 /* What a batch behind the checkpoint does to the cursors. */
@@ -304,8 +315,9 @@ static void read_journal(struct log_walk *w)
     if (!w->checkup->settled || !k->stands || w->broken || !k->whole)
         return;
     if (k->journal_next != next) {
-        found(w->checkup, CHECKUP_DAMAGE, w->path, put_all_back, "it ends at offset %llu, but the checkpoint has seen %llu",
-              (unsigned long long)next, (unsigned long long)k->journal_next);
+        found(w->checkup, CHECKUP_DAMAGE, w->path, put_all_back,
+              "it ends at offset %llu, but the checkpoint has seen %llu", (unsigned long long)next,
+              (unsigned long long)k->journal_next);
         k->whole = false;
     }
 }
@@ -341,10 +353,12 @@ static void check_cursors(const struct layout *l, const struct look *k, struct c
 
         layout_partition_of(l, k->group, i, &depot, &number);
         if (k->cursor[i] > k->next[i])
-            found(c, CHECKUP_DAMAGE, path, put_all_back, "depot %s, partition %u: %llu records were processed, but it ends at %llu: records were lost",
+            found(c, CHECKUP_DAMAGE, path, put_all_back,
+                  "depot %s, partition %u: %llu records were processed, but it ends at %llu: records were lost",
                   l->depot[depot].name, number, (unsigned long long)k->cursor[i], (unsigned long long)k->next[i]);
         else if (k->cursor[i] != 0 && k->cursor[i] < k->first[i])
-            found(c, CHECKUP_DAMAGE, path, put_all_back, "depot %s, partition %u: it begins at %llu, but only those before %llu were processed",
+            found(c, CHECKUP_DAMAGE, path, put_all_back,
+                  "depot %s, partition %u: it begins at %llu, but only those before %llu were processed",
                   l->depot[depot].name, number, (unsigned long long)k->first[i], (unsigned long long)k->cursor[i]);
     }
 }
@@ -361,10 +375,12 @@ static void check_hops(const struct layout *l, const struct look *all, const str
             continue;
         layout_path(l, i, "journal", path, sizeof(path));
         if (h->turn > peer->turn || h->progress_turn > peer->turn || h->position > peer->journal_next)
-            found(c, CHECKUP_DAMAGE, path, put_all_back, "group %u has taken its outputs up to turn %llu, but it ends at turn %llu",
-                  k->group, (unsigned long long)h->turn, (unsigned long long)peer->turn);
+            found(c, CHECKUP_DAMAGE, path, put_all_back,
+                  "group %u has taken its outputs up to turn %llu, but it ends at turn %llu", k->group,
+                  (unsigned long long)h->turn, (unsigned long long)peer->turn);
         else if (peer->sent[k->group] > h->turn && h->position < peer->journal_first)
-            found(c, CHECKUP_DAMAGE, path, put_all_back, "it begins at offset %llu, but group %u has taken its outputs only up to %llu",
+            found(c, CHECKUP_DAMAGE, path, put_all_back,
+                  "it begins at offset %llu, but group %u has taken its outputs only up to %llu",
                   (unsigned long long)peer->journal_first, k->group, (unsigned long long)h->position);
     }
 }
@@ -406,15 +422,18 @@ static int check_consumer(void *context, const char *name, struct leat_error *er
 
     snprintf(path, sizeof(path), "%s/%s", w->directory, name);
     if (rv != 0)
-        found(w->checkup, CHECKUP_DAMAGE, path, "remove the consumer and add it again, or put the file back from a backup", "%s", err->text);
+        found(w->checkup, CHECKUP_DAMAGE, path,
+              "remove the consumer and add it again, or put the file back from a backup", "%s", err->text);
     for (uint32_t p = 0; p < l->tasks && rv == 0; p++) {
         const struct look *k = &w->look[p & (l->groups - 1)];
         uint64_t at = consumer.position[p], next = k->next[layout_partition(l, w->depot, p)];
 
         if (at == CONSUMER_NONE || at <= next || !k->whole || !w->checkup->settled)
             continue;
-        found(w->checkup, CHECKUP_WARNING, path, "look whether it belongs to these depots; what is appended up to there is not kept for it",
-              "it reads partition %u on at offset %llu, but that ends at %llu", p, (unsigned long long)at, (unsigned long long)next);
+        found(w->checkup, CHECKUP_WARNING, path,
+              "look whether it belongs to these depots; what is appended up to there is not kept for it",
+              "it reads partition %u on at offset %llu, but that ends at %llu", p, (unsigned long long)at,
+              (unsigned long long)next);
         break;
     }
     free(consumer.position);

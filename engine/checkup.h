@@ -29,12 +29,13 @@ void checkup_logs(const struct layout *l, struct checkup *c);
 void checkup_view(const struct layout *l, uint32_t group, struct checkup *c);
 /* Up to where the newest checkpoint of a group has consumed a partition of its depot log. false: there is none. */
 bool checkup_cursor(const struct layout *l, uint32_t group, uint32_t log_partition, uint64_t *cursor);
-/* PStates once more from the depots, in a directory beside (names that begin with c->scratch), and compared with those that are there; module NULL: it is not
- * known. Notes say why it cannot be done. */
+/* PStates once more from the depots, in a directory beside (names that begin with c->scratch), and compared with those
+ * that are there; module NULL: it is not known. Notes say why it cannot be done. */
 void checkup_rebuild(const struct layout *l, const struct leat_module *module, struct checkup *c);
 /* Is nothing unread in the depots that are read (by depot), and nothing under way between groups? */
 bool checkup_processed(const struct layout *l, const bool *read);
 /* The view that checkup_view looks at; close it with pstate_view_close. */
-int checkup_view_open(const struct layout *l, uint32_t group, const char *scratch, struct pstate_view **out, struct leat_error *err);
+int checkup_view_open(const struct layout *l, uint32_t group, const char *scratch, struct pstate_view **out,
+                      struct leat_error *err);
 
 #endif

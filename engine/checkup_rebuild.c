@@ -8,8 +8,8 @@
 
 /* PStates follow from the depots: made again from them, beside, they must be what they are. What clients appended is
  * given to the same module anew, in the order of time, as far as it is known. Records of different partitions have no
- * other order, so where a PState comes out otherwise, the module is run again with one partition after the other, up and
- * down: if that makes a difference too, it says nothing about the disk. */
+ * other order, so where a PState comes out otherwise, the module is run again with one partition after the other, up
+ * and down: if that makes a difference too, it says nothing about the disk. */
 
 enum { FEED_RECORDS = 256, STEP_RECORDS = 4096, TOLD = 3 };
 enum order { BY_TIME, UP, DOWN, ORDERS };
@@ -46,7 +46,8 @@ static int flush(struct feeds *all, struct leat_error *err)
 
     for (uint32_t g = 0; g < all->layout->groups && rv == 0; g++) {
         if (all->givens[g] > 0)
-            rv = intake_append(group_intake(all->module->group[g]), &all->given[(size_t)g * STEP_RECORDS], all->givens[g], err);
+            rv = intake_append(group_intake(all->module->group[g]), &all->given[(size_t)g * STEP_RECORDS],
+                               all->givens[g], err);
         all->givens[g] = 0;
     }
     return rv;
@@ -122,13 +123,15 @@ static int add_feed(struct feeds *all, uint32_t group, uint32_t log_partition, s
     return rv == LEAT_EAGAIN ? 0 : rv;
 }
 
-static int feeds_open(struct feeds *all, const struct layout *l, struct module *m, enum order order, struct leat_error *err)
+static int feeds_open(struct feeds *all, const struct layout *l, struct module *m, enum order order,
+                      struct leat_error *err)
 {
     uint32_t each = layout_partitions(l);
     int rv = 0;
 
     *all = (struct feeds){.layout = l, .order = order, .module = m, .givens = base_alloc(l->groups * sizeof(uint32_t)),
-                          .given = base_alloc((size_t)l->groups * STEP_RECORDS * sizeof(struct log_record)), .log = base_alloc(l->groups * sizeof(struct log *)),
+                          .given = base_alloc((size_t)l->groups * STEP_RECORDS * sizeof(struct log_record)),
+                          .log = base_alloc(l->groups * sizeof(struct log *)),
                           .feed = base_alloc((size_t)l->groups * each * sizeof(struct feed)),
                           .heap = base_alloc((size_t)l->groups * each * sizeof(struct feed *))};
     for (uint32_t g = 0; g < l->groups && rv == 0; g++) {
@@ -180,7 +183,8 @@ static int give_one(struct feeds *all, struct leat_error *err)
     const struct log_entry *e = head_of(f);
 
     all->given[(size_t)f->group * STEP_RECORDS + all->givens[f->group]++] =
-        (struct log_record){.partition = f->log_partition, .time_us = e->time_us, .session = e->session, .sequence = e->sequence, .body = e->body};
+        (struct log_record){.partition = f->log_partition, .time_us = e->time_us, .session = e->session,
+                            .sequence = e->sequence, .body = e->body};
     int rv = advance(all, f, err);
     if (rv == LEAT_EAGAIN)
         all->heap[0] = all->heap[--all->heaped];
@@ -209,7 +213,8 @@ static int process(const struct layout *l, struct module *m, enum order order, s
     feeds_close(&all);
     for (uint32_t i = 0; i < m->groups && rv == 0; i++)
         if (group_lag(m->group[i]) > 0)
-            rv = leat_fail(err, LEAT_EINTERNAL, "group %u did not come to its end: is there space for all that is made again?", i);
+            rv = leat_fail(err, LEAT_EINTERNAL,
+                           "group %u did not come to its end: is there space for all that is made again?", i);
     return rv;
 }
 
@@ -254,7 +259,8 @@ static void tell(void *context, const char *where, const char *a, const char *b)
     struct told *t = context;
     size_t size = strlen(t->text);
 
-    snprintf(t->text + size, sizeof(t->text) - size, "%s%s: %.100s, made again %.100s", size > 0 ? "; " : "", where, a, b);
+    snprintf(t->text + size, sizeof(t->text) - size, "%s%s: %.100s, made again %.100s", size > 0 ? "; " : "", where, a,
+             b);
 }
 
 /* Readers of all groups on one side. */
@@ -274,11 +280,13 @@ static void side_close(struct side *s)
     free(s->view);
 }
 
-static int side_open(struct side *s, const struct layout *l, struct leat *made, const char *scratch, struct leat_error *err)
+static int side_open(struct side *s, const struct layout *l, struct leat *made, const char *scratch,
+                     struct leat_error *err)
 {
     int rv = 0;
 
-    *s = (struct side){base_alloc(l->groups * sizeof(struct pstate_reader *)), base_alloc(l->groups * sizeof(struct pstate_view *)), l->groups};
+    *s = (struct side){base_alloc(l->groups * sizeof(struct pstate_reader *)),
+                       base_alloc(l->groups * sizeof(struct pstate_view *)), l->groups};
     for (uint32_t i = 0; i < l->groups && rv == 0; i++) {
         struct pstate_view *view = made != NULL ? group_view(made->module[0]->group[i]) : NULL;
         char path[4096];
@@ -295,8 +303,8 @@ static int side_open(struct side *s, const struct layout *l, struct leat *made, 
 }
 
 /* How much differs in a PState. */
-static int compare(const struct layout *l, const struct side *a, const struct side *b, uint32_t pstate, struct pstate_comparison *c,
-                   struct leat_error *err)
+static int compare(const struct layout *l, const struct side *a, const struct side *b, uint32_t pstate,
+                   struct pstate_comparison *c, struct leat_error *err)
 {
     int rv = 0;
 
@@ -331,11 +339,12 @@ static int open_others(const struct layout *l, struct others *o, struct checkup 
     return rv;
 }
 
-static int judge(const struct layout *l, uint32_t pstate, const struct side *live, const struct side *made, struct others *o,
-                 struct checkup *c, struct leat_error *err)
+static int judge(const struct layout *l, uint32_t pstate, const struct side *live, const struct side *made,
+                 struct others *o, struct checkup *c, struct leat_error *err)
 {
     struct told told = {.text = ""}, ignored = {.text = ""};
-    struct pstate_comparison first = {.differs = tell, .context = &told, .most = TOLD}, other = {.differs = tell, .context = &ignored};
+    struct pstate_comparison first = {.differs = tell, .context = &told, .most = TOLD},
+                             other = {.differs = tell, .context = &ignored};
     char where[4096], what[1200];
     int rv = compare(l, live, made, pstate, &first, err);
 
@@ -348,19 +357,23 @@ static int judge(const struct layout *l, uint32_t pstate, const struct side *liv
     if (rv != 0)
         return rv;
     snprintf(where, sizeof(where), "%s: PState %s", l->directory, l->pstate[pstate].name);
-    int size = snprintf(what, sizeof(what), "%llu of %llu elements differ from what the depots make", (unsigned long long)first.differences,
-                        (unsigned long long)first.elements);
+    int size = snprintf(what, sizeof(what), "%llu of %llu elements differ from what the depots make",
+                        (unsigned long long)first.differences, (unsigned long long)first.elements);
     if (other.differences > 0)
-        snprintf(what + size, sizeof(what) - (size_t)size, ", but that is not the same each time: the module depends on the order of partitions, on time or on chance there");
+        snprintf(what + size, sizeof(what) - (size_t)size,
+                 ", but that is not the same each time: the module depends on the order of partitions, on time or on "
+                 "chance there");
     else
         snprintf(what + size, sizeof(what) - (size_t)size, ": %s", told.text);
     c->found(c->context, other.differences > 0 ? CHECKUP_NOTE : CHECKUP_WARNING, where, what,
              other.differences > 0 ? "nothing: there is nothing to compare with"
-                                   : "unless the module was changed, or depends on an order that is not known: make the views again (leat rebuild)");
+                                   : "unless the module was changed, or depends on an order that is not known: make "
+                                     "the views again (leat rebuild)");
     return 0;
 }
 
-static int compare_all(const struct layout *l, const struct leat_module *module, struct checkup *c, struct leat_error *err)
+static int compare_all(const struct layout *l, const struct leat_module *module, struct checkup *c,
+                       struct leat_error *err)
 {
     struct others others = {.module = module};
     struct side live = {0}, made = {0};
@@ -404,7 +417,9 @@ static bool is_trimmed(const struct layout *l, char *what, size_t size)
             layout_partition_of(l, g, p, &depot, &partition);
             trimmed = first > 0;
             if (trimmed)
-                snprintf(what, size, "PStates were not made again: depot %s, partition %u begins at offset %llu, what came before was trimmed",
+                snprintf(what, size,
+                         "PStates were not made again: depot %s, partition %u begins at offset %llu, what came before "
+                         "was trimmed",
                          l->depot[depot].name, partition, (unsigned long long)first);
         }
         log_close(log);
@@ -437,7 +452,9 @@ void checkup_rebuild(const struct layout *l, const struct leat_module *module, s
     else if (l->foreigns > 0)
         snprintf(what, sizeof(what), "PStates were not made again: the module reads depots of others");
     else if (!is_processed(l, module))
-        snprintf(what, sizeof(what), "PStates were not made again: not all that was appended is processed; start the module, wait until its lag is 0, and stop it");
+        snprintf(what, sizeof(what),
+                 "PStates were not made again: not all that was appended is processed; start the module, wait until "
+                 "its lag is 0, and stop it");
     else if (!is_trimmed(l, what, sizeof(what)) && compare_all(l, module, c, &err) != 0)
         snprintf(what, sizeof(what), "PStates could not be made again: %s", err.text);
     if (what[0] != '\0')

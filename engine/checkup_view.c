@@ -88,7 +88,8 @@ static int replay(struct log *journal, struct pstate_view *v, uint64_t turn, str
 static int open_copy(const struct layout *l, const char *directory, const char *scratch, struct log *journal,
                      struct pstate_view **out, struct leat_error *err)
 {
-    struct pstate_config config = {.directory = scratch, .schema = l->pstate, .schemas = l->pstates, .durability = LEAT_PROCESS};
+    struct pstate_config config = {
+        .directory = scratch, .schema = l->pstate, .schemas = l->pstates, .durability = LEAT_PROCESS};
     struct buffer state;
     uint64_t turn;
     int rv = file_make_directory(scratch, false, err);
@@ -131,7 +132,8 @@ static int last_turn(struct log *journal, uint64_t *out, struct leat_error *err)
     return rv;
 }
 
-int checkup_view_open(const struct layout *l, uint32_t group, const char *scratch, struct pstate_view **out, struct leat_error *err)
+int checkup_view_open(const struct layout *l, uint32_t group, const char *scratch, struct pstate_view **out,
+                      struct leat_error *err)
 {
     struct pstate_slot slot[2];
     struct buffer state;
@@ -168,8 +170,9 @@ static void found(void *context, const char *where, const char *what)
     char path[4608];
 
     snprintf(path, sizeof(path), "%s: %s", f->path, where);
-    f->checkup->found(f->checkup->context, CHECKUP_DAMAGE, path, what,
-                      "make the views again (leat rebuild), or put the module's directory back from a backup (leat restore)");
+    f->checkup
+        ->found(f->checkup->context, CHECKUP_DAMAGE, path, what,
+                "make the views again (leat rebuild), or put the module's directory back from a backup (leat restore)");
 }
 
 void checkup_view(const struct layout *l, uint32_t group, struct checkup *c)
@@ -190,7 +193,8 @@ void checkup_view(const struct layout *l, uint32_t group, struct checkup *c)
     if (rv != 0 && leat_code_class(rv) == LEAT_CLASS_FATAL && rv != LEAT_EIO)
         found(&f, "the file", err.text);
     else if (rv != 0)
-        c->found(c->context, CHECKUP_WARNING, path, err.text, "not checked: give --scratch a directory with space for a copy");
+        c->found(c->context, CHECKUP_WARNING, path, err.text,
+                 "not checked: give --scratch a directory with space for a copy");
     snprintf(more, sizeof(more), "%llu more of the kind", (unsigned long long)check.findings - 20);
     if (check.findings > 20)
         found(&f, "further on", more);

@@ -336,7 +336,8 @@ static int check_append(struct leat_depot *d, const struct leat_rows *rows, cons
     if (rv != 0)
         return rv;
     if (rows->depot != d)
-        return leat_fail(err, LEAT_EINVAL, "the rows were made for depot '%s', not '%s'", rows->depot->plan->name, d->plan->name);
+        return leat_fail(err, LEAT_EINVAL, "the rows were made for depot '%s', not '%s'", rows->depot->plan->name,
+                         d->plan->name);
     if (rows->count == 0)
         return leat_fail(err, LEAT_EINVAL, "there are no rows to append");
     if (d->plan->partitioner == LEAT_NO_CLIENT)
@@ -434,7 +435,8 @@ int leat_append(struct leat_depot *d, const struct leat_rows *rows, const struct
         if (how->ack == LEAT_NONE)
             return 0;
         return leat_fail(err, LEAT_ETIMEOUT,
-                         "depot '%s': no acknowledgement within %u ms; the rows may or may not be there: append them again with the same session and sequence",
+                         "depot '%s': no acknowledgement within %u ms; the rows may or may not be there: append them "
+                         "again with the same session and sequence",
                          d->plan->name, timeout_ms);
     }
     rv = atomic_load(&a->code);
@@ -508,7 +510,8 @@ static int give_each(struct leat_depot *d, struct arena *a, const struct log_sli
 
         arena_reset(a);
         if (row_batch(a, &d->plan->schema, &e->body, 1, &row) != 0)
-            return leat_fail(err, LEAT_ECORRUPT, "the record at offset %llu does not fit the schema", (unsigned long long)e->offset);
+            return leat_fail(err, LEAT_ECORRUPT, "the record at offset %llu does not fit the schema",
+                             (unsigned long long)e->offset);
         int rv = each(context, &record, &row);
         *next = e->offset + 1;
         if (rv != 0)

@@ -49,7 +49,8 @@ static bool parse(const char *at, struct consumer *c)
         return false;
     at += strlen(first_line);
     while (strcmp(at, last_line) != 0) {
-        if (!take_number(&at, c->partitions - 1, ' ', &partition) || !take_number(&at, CONSUMER_NONE - 1, '\n', &offset))
+        if (!take_number(&at, c->partitions - 1, ' ', &partition) ||
+            !take_number(&at, CONSUMER_NONE - 1, '\n', &offset))
             return false;
         c->position[partition] = offset;
     }
@@ -68,12 +69,14 @@ int consumer_read(const char *directory, const char *name, struct consumer *c, s
     int rv = file_read(path, FILE_MAX_SIZE, &text, err);
     buffer_u8(&text, 0);
     if (rv == 0 && !parse((const char *)text.base, c))
-        rv = leat_fail(err, LEAT_ECORRUPT, "'%s' does not check out: put it back from a backup, or remove and add the consumer", path);
+        rv = leat_fail(err, LEAT_ECORRUPT,
+                       "'%s' does not check out: put it back from a backup, or remove and add the consumer", path);
     buffer_fini(&text);
     return rv;
 }
 
-int consumer_write(const char *directory, const char *name, const struct consumer *c, bool durable, struct leat_error *err)
+int consumer_write(const char *directory, const char *name, const struct consumer *c, bool durable,
+                   struct leat_error *err)
 {
     struct buffer text = {0};
     char path[4096], line[64];
@@ -156,8 +159,8 @@ int consumer_floor(const char *directory, uint64_t *floor, uint32_t partitions, 
     return rv;
 }
 
-/* Whoever comes, moves or goes replaces or removes a file, which changes the directory. Times of files are those of the last
- * tick: what changed less than a second ago may change again without a sign. */
+/* Whoever comes, moves or goes replaces or removes a file, which changes the directory. Times of files are those of the
+ * last tick: what changed less than a second ago may change again without a sign. */
 int consumer_floor_again(struct consumer_floors *c, const char *directory, uint64_t *floor, uint32_t partitions,
                          struct leat_error *err)
 {

@@ -2,8 +2,8 @@
 #ifndef ENGINE_CONSUMER_H
 #define ENGINE_CONSUMER_H
 
-/* Who still wants records of a depot, besides the streams of its module: modules that read it, and exports and backups by
- * a name. Each is a file, MODULE/consumers/DEPOT/NAME, so that it counts also while nobody of them runs. Retention
+/* Who still wants records of a depot, besides the streams of its module: modules that read it, and exports and backups
+ * by a name. Each is a file, MODULE/consumers/DEPOT/NAME, so that it counts also while nobody of them runs. Retention
  * trims nothing that a consumer has not read. */
 
 #include "base/base.h"
@@ -25,7 +25,8 @@ bool consumer_name_fits(const char *name);
 /* Read positions into c->position, which has c->partitions elements. LEAT_ENOTFOUND, LEAT_ECORRUPT. */
 int consumer_read(const char *directory, const char *name, struct consumer *c, struct leat_error *err);
 /* Register or move; durable unless told otherwise. Makes the directory. */
-int consumer_write(const char *directory, const char *name, const struct consumer *c, bool durable, struct leat_error *err);
+int consumer_write(const char *directory, const char *name, const struct consumer *c, bool durable,
+                   struct leat_error *err);
 int consumer_remove(const char *directory, const char *name, struct leat_error *err);
 /* Every registered name, in no order; a non-zero return stops and is returned. No directory: no consumers. */
 typedef int consumer_each(void *context, const char *name, struct leat_error *err);

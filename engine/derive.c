@@ -72,7 +72,8 @@ static void slot_close(struct derive_slot *s)
 static int slot_open(struct derive *d, struct derive_slot *used, struct derive_slot **out, struct leat_error *err)
 {
     struct derive_slot *s = used != NULL ? used : base_alloc(sizeof(*s));
-    int rv = used != NULL ? pstate_snapshot_renew(s->reader, err) : pstate_snapshot_open(d->config.view, &s->reader, err);
+    int rv = used != NULL ? pstate_snapshot_renew(s->reader, err)
+                          : pstate_snapshot_open(d->config.view, &s->reader, err);
 
     if (rv != 0 && used != NULL)
         slot_close(s);
@@ -112,7 +113,8 @@ static int seen_open(struct derive *d, struct leat_error *err)
 }
 
 /* Whatever the module calls its trouble: the disk is not full, and nothing can be tried again. */
-static int ended(struct derive *d, int rv, const char *what, void *state, const struct leat_error *why, struct leat_error *err)
+static int ended(struct derive *d, int rv, const char *what, void *state, const struct leat_error *why,
+                 struct leat_error *err)
 {
     const struct leat_error *said = d->seen.err.code != 0 ? &d->seen.err : why;
     int code = d->seen.err.code != 0 ? d->seen.err.code : rv;
@@ -125,8 +127,9 @@ static int ended(struct derive *d, int rv, const char *what, void *state, const 
     }
     if (rv == 0 && (d->newest == NULL || state != d->newest->state))
         d->calls->drop(state);
-    return leat_fail(err, leat_code_class(code) == LEAT_CLASS_FATAL ? code : LEAT_EINTERNAL, "%s of what is derived from %s: %.700s",
-                     what, d->calls->from, said->text[0] != '\0' ? said->text : leat_code_text(code));
+    return leat_fail(err, leat_code_class(code) == LEAT_CLASS_FATAL ? code : LEAT_EINTERNAL,
+                     "%s of what is derived from %s: %.700s", what, d->calls->from,
+                     said->text[0] != '\0' ? said->text : leat_code_text(code));
 }
 
 /* ---- Making versions ---- */

@@ -2,15 +2,15 @@
 #ifndef ENGINE_DERIVE_H
 #define ENGINE_DERIVE_H
 
-/* What a module derives from the PStates of a group (struct leat_derive): versions that never change once they are shown,
- * and readers of the snapshot that the newest belongs to.
+/* What a module derives from the PStates of a group (struct leat_derive): versions that never change once they are
+ * shown, and readers of the snapshot that the newest belongs to.
  *
  * A version and a snapshot always go together. LMDB opens snapshots only of the last commit, so some readers are set to
- * each commit before its version is shown (derive_publish): whoever takes one gets a pair, and waits neither for a turn nor
- * for a version. When all are in use, one is opened, and given once the version of its commit is there.
+ * each commit before its version is shown (derive_publish): whoever takes one gets a pair, and waits neither for a turn
+ * nor for a version. When all are in use, one is opened, and given once the version of its commit is there.
  *
- * Only readers hold pages. One that comes back when its snapshot is the newest no more lets go of it at once. Versions are
- * freed on the group's thread, the oldest first: a newer one may have parts of it. */
+ * Only readers hold pages. One that comes back when its snapshot is the newest no more lets go of it at once. Versions
+ * are freed on the group's thread, the oldest first: a newer one may have parts of it. */
 
 #include "topologies/plan.h"
 
@@ -36,7 +36,8 @@ void derive_close(struct derive *d);
 
 /* ---- The group's thread ---- */
 
-/* After a commit: make the version of the view as it is now. ops: all that the commit changed. Any error is the group's end. */
+/* After a commit: make the version of the view as it is now. ops: all that the commit
+ * changed. Any error is the group's end. */
 int derive_apply(struct derive *d, struct leat_span ops, struct leat_error *err);
 /* Show it. */
 void derive_publish(struct derive *d, uint64_t turn);
@@ -56,7 +57,8 @@ struct derive_hold {
     struct derive_slot *slot;
     struct derive_version *version;
 };
-/* The newest version with a reader, for the caller alone. LEAT_EFULL: no reader is to be had; LEAT_ECLOSED: the group has stopped. */
+/* The newest version with a reader, for the caller alone. LEAT_EFULL: no reader is to be had;
+ * LEAT_ECLOSED: the group has stopped. */
 int derive_take(struct derive *d, struct derive_hold *out, struct leat_error *err);
 void derive_give(struct derive *d, struct derive_hold *hold);
 

@@ -28,7 +28,8 @@ enum disk_level disk_judge(uint64_t free_bytes, const struct disk_marks *marks)
 
 void disk_look(struct disk_watch *w)
 {
-    static const char *const says[] = {"is enough again", "is little: free some", "is too little: appends are refused until there is more"};
+    static const char *const says[] = {"is enough again", "is little: free some",
+                                       "is too little: appends are refused until there is more"};
     struct statvfs v;
 
     if (statvfs(w->directory, &v) != 0)

@@ -256,7 +256,8 @@ void flow_deliver(struct flow *f, struct plan_edge to, uint32_t at, struct leat_
 
 /* ---- Rows out of nodes ---- */
 
-static bool too_many_hops(struct flow *f, const struct flow_node *from, const struct plan_node *to, struct flow_tag *tag)
+static bool too_many_hops(struct flow *f, const struct flow_node *from, const struct plan_node *to,
+                          struct flow_tag *tag)
 {
     if (to->rank > from->plan->rank)
         return false;
@@ -457,7 +458,8 @@ static struct flow_node *next_unfinished(struct flow *f)
 
     for (uint32_t place = 0; place < f->nodes; place++) {
         struct flow_node *n = &f->node[f->by_rank[place]];
-        bool ours = f->topology == UINT32_MAX || n->at.topology == f->topology; /* others may hold what a failed query left */
+        /* others may hold what a failed query left */
+        bool ours = f->topology == UINT32_MAX || n->at.topology == f->topology;
         bool alone = n->plan->work == PLAN_FOLD && !n->plan->keyed && n->at.topology == f->topology;
 
         if (ours && !n->table.finished && (n->table.count > 0 || alone) &&

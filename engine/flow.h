@@ -85,7 +85,8 @@ struct flow {
     uint32_t *by_rank;           /* place in rank order -> node number */
     uint64_t *pending;           /* bit set over places: nodes with rows waiting */
     const struct plan_node *failed_node; /* where err came from, when a node did */
-    bool node_failed;                    /* the node itself said so, whatever the code: the row is at fault, not a disk */
+    /* the node itself said so, whatever the code: the row is at fault, not a disk */
+    bool node_failed;
     uint32_t failed_task;
     uint64_t rows;               /* rows run, for limits and statistics */
     struct leat_error err;       /* the first error; sticks */

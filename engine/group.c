@@ -94,7 +94,8 @@ static int start_checkpoint(struct group *g, int64_t now, struct leat_error *err
 
     buffer_init(&state, LIMIT_BATCH);
     group_state_save(g, &state);
-    int rv = state.error != 0 ? leat_fail(err, LEAT_ELIMIT, "the state of group %u is larger than a checkpoint holds", g->config.number)
+    int rv = state.error != 0 ? leat_fail(err, LEAT_ELIMIT, "the state of group %u is larger than a checkpoint holds",
+                                          g->config.number)
                               : pstate_checkpoint_start(g->view, buffer_bytes(&state), err);
     buffer_fini(&state);
     if (rv != 0)
@@ -143,8 +144,9 @@ static int checkpoint_step(struct group *g, struct leat_error *err)
     g->checkpointing = false;
     retain_hurry(g);
     histogram_add(&g->stats.checkpoint_ns, (uint64_t)(now - g->checkpoint_started_ns));
-    log_print(LOG_DEBUG, "engine", "module %s, group %u has a checkpoint of turn %llu after %lld ms", g->plan->module->name,
-              g->config.number, (unsigned long long)turn, (long long)(now - g->checkpoint_started_ns) / 1000000);
+    log_print(LOG_DEBUG, "engine", "module %s, group %u has a checkpoint of turn %llu after %lld ms",
+              g->plan->module->name, g->config.number, (unsigned long long)turn,
+              (long long)(now - g->checkpoint_started_ns) / 1000000);
     return trim_journal(g, previous, err);
 }
 
@@ -351,10 +353,12 @@ uint64_t group_foreign_frontier(struct group *g, uint32_t foreign, uint32_t part
     return acks_frontier(g->acks, g->foreign[foreign].first + partition / g->config.groups);
 }
 
-/* A turn counts before others see what it does, and what it opens shows before what it ends: read in the other order. */
+/* A turn counts before others see what it does, and what it opens shows before what
+ * it ends: read in the other order. */
 bool group_idle(struct group *g, uint64_t *turns)
 {
-    bool idle = atomic_load(&g->stats.background_waiting) == 0 && group_lag(g) == 0 && atomic_load(&g->stats.open_turns) == 0;
+    bool idle = atomic_load(&g->stats.background_waiting) == 0 && group_lag(g) == 0 &&
+                atomic_load(&g->stats.open_turns) == 0;
 
     *turns = atomic_load(&g->stats.turns);
     return idle;

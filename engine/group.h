@@ -72,8 +72,8 @@ int64_t group_due(const struct group *g);
 
 /* Background nodes begin no more runs. */
 void group_stop(struct group *g);
-/* Before a clean close, on all groups while none is closed: take in the progress that has come, but no more rows. So what
- * was processed is under way no more when the module starts again. */
+/* Before a clean close, on all groups while none is closed: take in the progress that has come, but no more rows. So
+ * what was processed is under way no more when the module starts again. */
 int group_settle(struct group *g, struct leat_error *err);
 /* Turn and journal position in the state of a checkpoint. LEAT_EFORMAT. */
 int group_state_position(struct leat_span state, uint64_t *turn, uint64_t *position);
@@ -87,8 +87,8 @@ struct intake *group_intake(struct group *g);
 struct acks *group_acks(struct group *g);
 struct log *group_depots(struct group *g);
 const struct stats_group *group_stats(const struct group *g);
-/* What is committed, for the caller alone, any thread: a reader, and what is derived of the same snapshot (state NULL where
- * the module derives nothing). Give it back soon, on any thread. */
+/* What is committed, for the caller alone, any thread: a reader, and what is derived of the same snapshot (state NULL
+ * where the module derives nothing). Give it back soon, on any thread. */
 struct derive_hold;
 int group_take(struct group *g, struct derive_hold *out, struct leat_error *err);
 void group_give(struct group *g, struct derive_hold *hold);
@@ -96,8 +96,8 @@ void group_give(struct group *g, struct derive_hold *hold);
 uint32_t group_partition(const struct group *g, uint32_t depot, uint32_t partition);
 /* Up to where foreign reads of a depot partition are processed; for leat_wait. UINT64_MAX: not read here. */
 uint64_t group_foreign_frontier(struct group *g, uint32_t foreign, uint32_t partition);
-/* Nothing is under way from here, and nothing waits. *turns: taken so far, so that who looks at several groups twice knows
- * whether one gave another something to do meanwhile. */
+/* Nothing is under way from here, and nothing waits. *turns: taken so far, so that who looks at several groups twice
+ * knows whether one gave another something to do meanwhile. */
 bool group_idle(struct group *g, uint64_t *turns);
 /* Rows not yet processed, over all partitions: for statistics. */
 uint64_t group_lag(struct group *g);

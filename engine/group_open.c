@@ -9,8 +9,8 @@
 
 #include <stdio.h>
 
-/* Opening a group. The state that follows from the journal goes into each checkpoint of the view as bytes: restore both,
- * replay what the journal has behind, and the group is where it was. Then it is connected with its peers. */
+/* Opening a group. The state that follows from the journal goes into each checkpoint of the view as bytes: restore
+ * both, replay what the journal has behind, and the group is where it was. Then it is connected with its peers. */
 
 enum { REPLAY_BATCHES = 1024 };
 
@@ -51,7 +51,8 @@ static int state_load(struct group *g, struct leat_span bytes, struct leat_error
                          g->config.number, version, GROUP_STATE_VERSION);
     uint64_t number = reader_varint(&r);
     if (r.error == 0 && number != g->config.number)
-        return leat_fail(err, LEAT_ECORRUPT, "group %u: its view is that of group %llu: put the directories back where they were",
+        return leat_fail(err, LEAT_ECORRUPT,
+                         "group %u: its view is that of group %llu: put the directories back where they were",
                          g->config.number, (unsigned long long)number);
     g->epoch = reader_varint(&r);
     g->turn = reader_varint(&r);
@@ -77,7 +78,8 @@ static int state_load(struct group *g, struct leat_span bytes, struct leat_error
     if (rv == 0)
         rv = unread_load(g, &r);
     if (rv != 0 || r.error != 0)
-        return leat_fail(err, LEAT_ECORRUPT, "group %u: the state in its checkpoint does not check out", g->config.number);
+        return leat_fail(err, LEAT_ECORRUPT, "group %u: the state in its checkpoint does not check out",
+                         g->config.number);
     return 0;
 }
 
@@ -120,7 +122,9 @@ static bool batch_fits(const struct group *g, const struct batch *b)
 
 static int misfit(const struct group *g, const struct log_entry *e, const struct batch *b, struct leat_error *err)
 {
-    return leat_fail(err, LEAT_ECORRUPT, "the batch at offset %llu is of turn %llu and does not follow on turn %llu: the journal is another one's, put the right one back",
+    return leat_fail(err, LEAT_ECORRUPT,
+                     "the batch at offset %llu is of turn %llu and does not follow on turn %llu: the journal is "
+                     "another one's, put the right one back",
                      (unsigned long long)e->offset, (unsigned long long)b->turn, (unsigned long long)g->turn);
 }
 
@@ -157,7 +161,8 @@ static int replay(struct group *g, struct leat_error *err)
     log_bounds(g->journal, 0, &first, &next);
     if (g->journal_next > next)
         return leat_fail(err, LEAT_ECORRUPT,
-                         "group %u: its journal ends at offset %llu, but the view has seen %llu; the journal was cut or "
+                         "group %u: its journal ends at offset %llu, but the view has seen %llu; the journal was cut "
+                         "or "
                          "is another one's: put the right one back",
                          g->config.number, (unsigned long long)next, (unsigned long long)g->journal_next);
     uint64_t from = g->journal_next;
@@ -169,8 +174,10 @@ static int replay(struct group *g, struct leat_error *err)
         log_release(g->journal, &slice);
     }
     if (rv == 0)
-        log_print(LOG_INFO, "engine", "module %s, group %u stands at turn %llu; %llu batches of its journal were replayed",
-                  g->plan->module->name, g->config.number, (unsigned long long)g->turn, (unsigned long long)(next - from));
+        log_print(LOG_INFO, "engine",
+                  "module %s, group %u stands at turn %llu; %llu batches of its journal were replayed",
+                  g->plan->module->name, g->config.number, (unsigned long long)g->turn,
+                  (unsigned long long)(next - from));
     return rv == 0 ? 0 : base_wrap(err, rv, "group %u replays its journal", g->config.number);
 }
 
@@ -303,10 +310,11 @@ static int check_cursors(struct group *g, struct leat_error *err)
 
         log_bounds(g->depots, i, &first, &next);
         if (cursor > next)
-            return leat_fail(err, LEAT_ECORRUPT,
-                             "group %u: %llu records of a depot (partition %u of its log) were there, but the log ends at %llu: "
-                             "records were lost. Restore the depots directory, or remove the module's directory and append anew",
-                             g->config.number, (unsigned long long)cursor, i, (unsigned long long)next);
+            return leat_fail(
+                err, LEAT_ECORRUPT,
+                "group %u: %llu records of a depot (partition %u of its log) were there, but the log ends at %llu: "
+                "records were lost. Restore the depots directory, or remove the module's directory and append anew",
+                g->config.number, (unsigned long long)cursor, i, (unsigned long long)next);
     }
     return 0;
 }
@@ -461,7 +469,8 @@ void group_disconnect(struct group *g)
  * back from another time than ours. Going on would pass over what takes the place of the lost part. */
 int group_check_sources(const struct group *g, struct leat_error *err)
 {
-    static const char advice[] = "put all groups back from one backup, or remove the module's directory and append anew";
+    static const char advice[] =
+        "put all groups back from one backup, or remove the module's directory and append anew";
 
     leat_assert(g->connected);
     for (uint32_t i = 0; i < g->config.groups; i++) {
@@ -469,7 +478,9 @@ int group_check_sources(const struct group *g, struct leat_error *err)
         const struct group *peer = g->peer[i].group;
 
         if (c->turn > peer->turn || c->progress_turn > peer->turn || c->position > peer->journal_next)
-            return leat_fail(err, LEAT_ECORRUPT, "group %u has consumed the outputs of group %u up to turn %llu, but that one ends at turn %llu: %s",
+            return leat_fail(err, LEAT_ECORRUPT,
+                             "group %u has consumed the outputs of group %u up to turn %llu, but that one ends at turn "
+                             "%llu: %s",
                              g->config.number, i, (unsigned long long)c->turn, (unsigned long long)peer->turn, advice);
     }
     for (uint32_t i = g->own_partitions; i < g->partitions; i++) {
@@ -479,7 +490,8 @@ int group_check_sources(const struct group *g, struct leat_error *err)
         group_input(g, i, &in);
         log_bounds(in.log, in.log_partition, &first, &next);
         if (cursor > next)
-            return leat_fail(err, LEAT_ECORRUPT, "group %u has read %llu records of a depot of another module, but it ends at %llu: %s",
+            return leat_fail(err, LEAT_ECORRUPT,
+                             "group %u has read %llu records of a depot of another module, but it ends at %llu: %s",
                              g->config.number, (unsigned long long)cursor, (unsigned long long)next, advice);
     }
     return 0;

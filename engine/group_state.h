@@ -230,7 +230,8 @@ struct turn {
     uint32_t slices;
     struct log_record *append;               /* for our own depot log */
     uint32_t appends, append_capacity;
-    struct batch_session *undo;              /* entries of session tables before the turn; sequence 0, time INT64_MIN: none */
+    /* entries of session tables before the turn; sequence 0, time INT64_MIN: none */
+    struct batch_session *undo;
     uint32_t undos, undo_capacity;
     struct batch_tick *tick;
     uint32_t ticks;

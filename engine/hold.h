@@ -2,10 +2,10 @@
 #ifndef ENGINE_HOLD_H
 #define ENGINE_HOLD_H
 
-/* Holding a group's files still. Who copies them (a backup, in this process or another one) holds; as long as he does, the
- * group begins no checkpoint. So the pages of its last checkpoint stay as they are, in whatever else is written, and
- * nothing is trimmed: copied in the right order, the files are what a crash could have left. A lock of the file `hold`,
- * which the system gives back when a holder dies. */
+/* Holding a group's files still. Who copies them (a backup, in this process or another one) holds; as long as he does,
+ * the group begins no checkpoint. So the pages of its last checkpoint stay as they are, in whatever else is written,
+ * and nothing is trimmed: copied in the right order, the files are what a crash could have left. A lock of the file
+ * `hold`, which the system gives back when a holder dies. */
 
 #include "base/base.h"
 

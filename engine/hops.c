@@ -9,7 +9,8 @@ static struct hop_message *message_new(uint32_t from, uint64_t previous, uint64_
 {
     struct hop_message *m = base_alloc(sizeof(*m) + body.size);
 
-    *m = (struct hop_message){.from = from, .previous = previous, .turn = turn, .position = position, .size = body.size};
+    *m = (struct hop_message){
+        .from = from, .previous = previous, .turn = turn, .position = position, .size = body.size};
     memcpy(m->body, body.base, body.size);
     return m;
 }
@@ -79,7 +80,9 @@ static int see_progress(struct group *g, struct hop_peer *peer, const struct hop
     }
     for (uint32_t i = 0; i < o.progresses; i++) {
         if (!progress_xor(g->progress, o.progress[i].turn, o.progress[i].xor))
-            return leat_fail(err, LEAT_ECORRUPT, "group %u: progress for turn %llu, which is not open: the journal of group %u does not belong to it",
+            return leat_fail(err, LEAT_ECORRUPT,
+                             "group %u: progress for turn %llu, which is not open: the journal of group %u does not "
+                             "belong to it",
                              g->config.number, (unsigned long long)o.progress[i].turn, m->from);
         buffer_put(&g->seen_progress, &o.progress[i], sizeof(o.progress[i]));
     }
@@ -120,8 +123,10 @@ static int read_batches(struct group *g, uint32_t from, const struct log_slice *
                 found = &b.output[j];
         if (found != NULL && b.turn > peer->seen) {
             if (found->previous != peer->seen)
-                return leat_fail(err, LEAT_ECORRUPT, "group %u: outputs of group %u from turn %llu to %llu are missing in its journal",
-                                 g->config.number, from, (unsigned long long)peer->seen + 1, (unsigned long long)found->previous);
+                return leat_fail(err, LEAT_ECORRUPT,
+                                 "group %u: outputs of group %u from turn %llu to %llu are missing in its journal",
+                                 g->config.number, from, (unsigned long long)peer->seen + 1,
+                                 (unsigned long long)found->previous);
             rv = accept(g, message_new(from, found->previous, b.turn, slice->entry[i].offset, found->body), err);
             if (rv != 0)
                 return rv;

@@ -113,7 +113,8 @@ static uint32_t drop_repeats(struct intake *in, struct intake_share *share, uint
 
 /* ---- Refusing ----
  * A session's appends are under way several at a time. When one is refused that may be sent again, those behind it must
- * not be taken before it: its rows would look like repeats then, and be lost. Rows of groups come one append at a time. */
+ * not be taken before it: its rows would look like repeats then, and be lost. Rows of
+ * groups come one append at a time. */
 
 static bool is_pipelined(const struct intake_share *share)
 {
@@ -166,8 +167,8 @@ static void reserve(struct intake *in, uint32_t count)
     in->target = base_realloc(in->target, (in->fresh_capacity + in->config.partitions) * sizeof(*in->target));
 }
 
-/* What a share waits for: in each partition its last record; for a repeat, whatever was appended there by now. Where the
- * frontier is above that already (a depot that nobody reads: above all there will be), only the sync is waited for.
+/* What a share waits for: in each partition its last record; for a repeat, whatever was appended there by now. Where
+ * the frontier is above that already (a depot that nobody reads: above all there will be), only the sync is waited for.
  * depends: some of it is not synced yet. */
 static uint32_t share_targets(struct intake *in, const struct intake_share *share, bool *depends)
 {

@@ -34,7 +34,8 @@ struct intake_share {
 struct intake_config {
     struct log *log;
     struct acks *acks;
-    struct session_table *sessions; /* by partition: what was appended; taken over, also when the intake does not open */
+    /* by partition: what was appended; taken over, also when the intake does not open */
+    struct session_table *sessions;
     uint32_t partitions;
     uint32_t depot_partitions; /* of each depot, one behind another */
     const _Atomic bool *no_space;   /* clients are answered LEAT_ENOSPACE while it is set; NULL: it never is */

@@ -169,7 +169,8 @@ int batch_decode(struct leat_span bytes, struct arena *a, struct batch *out, str
     struct reader r = reader_of(span_of((const uint8_t *)bytes.base + 4, bytes.size - 8));
     uint8_t version = reader_u8(&r);
     if (version != JOURNAL_VERSION)
-        return leat_fail(err, LEAT_EFORMAT, "a journal batch has version %u, this program reads version %d: use the program that wrote it",
+        return leat_fail(err, LEAT_EFORMAT,
+                         "a journal batch has version %u, this program reads version %d: use the program that wrote it",
                          version, JOURNAL_VERSION);
     out->epoch = reader_varint(&r);
     out->turn = reader_varint(&r);
@@ -323,6 +324,7 @@ int output_decode(struct leat_span bytes, struct arena *a, struct output *out, s
     for (uint32_t i = 0; i < out->items; i++)
         decode_item(&r, &out->item[i], out->sources);
     if (r.error != 0 || reader_left(&r) != 0)
-        return leat_fail(err, LEAT_ECORRUPT, "an output of %zu bytes in a journal batch does not check out", bytes.size);
+        return leat_fail(err, LEAT_ECORRUPT, "an output of %zu bytes in a journal batch does not check out",
+                         bytes.size);
     return 0;
 }

@@ -18,10 +18,12 @@ static int read_ini(struct layout *l, struct leat_error *err)
     int rv = kept_read(l->directory, l->arena, &l->kept, err);
 
     if (rv == LEAT_ENOTFOUND)
-        return leat_fail(err, LEAT_ENOTFOUND, "there is no data of module '%s': '%s/module.ini' is missing", l->module, l->directory);
+        return leat_fail(err, LEAT_ENOTFOUND, "there is no data of module '%s': '%s/module.ini' is missing", l->module,
+                         l->directory);
     if (rv != 0)
         return rv;
-    if (!is_power(k->tasks) || k->tasks > LIMIT_TASKS || !is_power(k->groups) || k->groups > LIMIT_GROUPS || k->groups > k->tasks)
+    if (!is_power(k->tasks) || k->tasks > LIMIT_TASKS || !is_power(k->groups) || k->groups > LIMIT_GROUPS ||
+        k->groups > k->tasks)
         return leat_fail(err, LEAT_ECORRUPT, "'%s/module.ini' does not check out", l->directory);
     l->tasks = k->tasks;
     l->groups = k->groups;
@@ -88,8 +90,9 @@ static int on_fingerprint(struct layout *l, char *line, struct leat_error *err)
 
     cut(line, &word, &rest);
     if (strcmp(word, "tasks") == 0)
-        return strtoul(rest, NULL, 10) == l->tasks ? 0
-                                                   : leat_fail(err, LEAT_ECORRUPT, "%s tasks here, but %u in module.ini", rest, l->tasks);
+        return strtoul(rest, NULL, 10) == l->tasks
+                   ? 0
+                   : leat_fail(err, LEAT_ECORRUPT, "%s tasks here, but %u in module.ini", rest, l->tasks);
     if (strcmp(word, "option") == 0)
         return check_option(l, rest, err);
     if (strcmp(word, "depot") == 0)
@@ -227,7 +230,8 @@ uint32_t layout_partition(const struct layout *l, uint32_t depot, uint32_t parti
     return depot * (l->tasks / l->groups) + partition / l->groups;
 }
 
-void layout_partition_of(const struct layout *l, uint32_t group, uint32_t log_partition, uint32_t *depot, uint32_t *partition)
+void layout_partition_of(const struct layout *l, uint32_t group, uint32_t log_partition, uint32_t *depot,
+                         uint32_t *partition)
 {
     uint32_t each = l->tasks / l->groups;
 
@@ -247,7 +251,8 @@ uint16_t layout_owner(uint32_t group, const char *name)
 }
 
 /* While its owner works, a file may go between its listing and its opening. */
-int layout_log(const struct layout *l, uint32_t group, const char *name, bool settled, struct log **out, struct leat_error *err)
+int layout_log(const struct layout *l, uint32_t group, const char *name, bool settled, struct log **out,
+               struct leat_error *err)
 {
     char path[4096];
 

@@ -49,12 +49,14 @@ int layout_depot_find(const struct layout *l, const char *name); /* -1: none */
 /* Partitions of a group's depot log, the one that holds a depot's partition, and the other way. */
 uint32_t layout_partitions(const struct layout *l);
 uint32_t layout_partition(const struct layout *l, uint32_t depot, uint32_t partition);
-void layout_partition_of(const struct layout *l, uint32_t group, uint32_t log_partition, uint32_t *depot, uint32_t *partition);
+void layout_partition_of(const struct layout *l, uint32_t group, uint32_t log_partition, uint32_t *depot,
+                         uint32_t *partition);
 void layout_path(const struct layout *l, uint32_t group, const char *name, char *out, size_t size);
 /* A log of a group, as its files are now. settled: nobody has the directory open. */
 /* What the headers of that log's segments say of whose it is. */
 uint16_t layout_owner(uint32_t group, const char *name);
-int layout_log(const struct layout *l, uint32_t group, const char *name, bool settled, struct log **out, struct leat_error *err);
+int layout_log(const struct layout *l, uint32_t group, const char *name, bool settled, struct log **out,
+               struct leat_error *err);
 /* "topology.node" of what an output names by numbers; NULL: there is none. */
 const struct layout_node *layout_node_at(const struct layout *l, uint32_t stream, uint32_t node);
 

@@ -32,13 +32,15 @@ static int open_directory(struct leat *l, const char *directory, struct leat_err
     char path[4096];
 
     if (l->config.memory) {
-        snprintf(l->directory, sizeof(l->directory), "%s/leat-XXXXXX", getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/tmp");
+        snprintf(l->directory, sizeof(l->directory), "%s/leat-XXXXXX",
+                 getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/tmp");
         if (mkdtemp(l->directory) == NULL)
             return leat_fail(err, LEAT_EIO, "a temporary directory cannot be made at '%s'", l->directory);
         l->temporary = true;
         return 0;
     }
-    if (directory == NULL || snprintf(l->directory, sizeof(l->directory), "%s", directory) >= (int)sizeof(l->directory) ||
+    if (directory == NULL ||
+        snprintf(l->directory, sizeof(l->directory), "%s", directory) >= (int)sizeof(l->directory) ||
         directory[0] == '\0')
         return leat_fail(err, LEAT_EINVAL, "the directory's path is empty or too long");
     if (!l->config.create && access(l->directory, F_OK) != 0)

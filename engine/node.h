@@ -84,7 +84,8 @@ static inline struct group *module_group(const struct module *m, uint32_t task)
 
 int module_launch(struct leat *l, const struct leat_module *module, const struct leat_launch *launch,
                   struct leat_error *err);
-/* testing.c: drop one group as a crash would, and open it again beside the others, which keep what they have in memory. */
+/* testing.c: drop one group as a crash would, and open it again beside the others,
+ * which keep what they have in memory. */
 int module_reopen_group(struct module *m, uint32_t number, struct leat_error *err);
 /* How long depots keep their records: what is declared, said before, or given now. */
 int module_retain(struct module *m, const struct leat_option *given, struct leat_error *err);

@@ -108,7 +108,8 @@ int module_status(struct module *m, struct leat_error *err)
 
 /* ---- module.ini: what may not change from one launch to the next ---- */
 
-static int read_kept(const char *directory, struct arena *a, struct kept *k, struct buffer *fingerprint, struct leat_error *err)
+static int read_kept(const char *directory, struct arena *a, struct kept *k, struct buffer *fingerprint,
+                     struct leat_error *err)
 {
     char path[4096];
 
@@ -127,7 +128,9 @@ static int write_kept(const struct module *m, const struct buffer *fingerprint, 
     struct buffer text = {0};
     char path[4096], line[512];
 
-    snprintf(line, sizeof(line), "; made at the first launch of the module; do not change\n[module]\ntasks = %u\ngroups = %u\n\n[options]\n",
+    snprintf(line, sizeof(line),
+             "; made at the first launch of the module; do not change\n[module]\ntasks = %u\ngroups = "
+             "%u\n\n[options]\n",
              m->plan->tasks, m->groups);
     buffer_put(&text, line, strlen(line));
     for (uint32_t i = 0; i < m->plan->options; i++) {
@@ -157,7 +160,8 @@ static int differs(const struct module *m, struct buffer *was, struct buffer *is
         b = strtok_r(NULL, "\n", &b_rest);
     }
     return leat_fail(err, LEAT_EEXISTS,
-                     "module '%s' was launched here otherwise: '%s' then, '%s' now; launch it as it was, or in another directory",
+                     "module '%s' was launched here otherwise: '%s' then, '%s' now; launch it as it was, or in another "
+                     "directory",
                      m->plan->module->name, a != NULL ? a : "nothing", b != NULL ? b : "nothing");
 }
 
@@ -190,7 +194,9 @@ static int check_streams(struct module *m, struct leat_error *err)
     for (uint32_t i = 0; i < m->groups; i++)
         drained = drained && group_drained(m->group[i]);
     if (rv == 0 && !span_equal(buffer_bytes(&now), buffer_bytes(&was)) && !drained)
-        rv = leat_fail(err, LEAT_EEXISTS, "the streams of module '%s' have changed, and rows of the earlier ones are under way: start the earlier module once more, wait until all is processed, and close it",
+        rv = leat_fail(err, LEAT_EEXISTS,
+                       "the streams of module '%s' have changed, and rows of the earlier ones are under way: start the "
+                       "earlier module once more, wait until all is processed, and close it",
                        m->plan->module->name);
     else if (rv == LEAT_ENOTFOUND || (rv == 0 && !span_equal(buffer_bytes(&now), buffer_bytes(&was))))
         rv = file_replace(path, buffer_bytes(&now), err);
@@ -237,11 +243,13 @@ static int make_plan(struct leat *l, struct module *m, const struct leat_module 
     if (rv != 0)
         return rv;
     if (groups > tasks || groups > LIMIT_GROUPS || (groups & (groups - 1)) != 0)
-        return leat_fail(err, LEAT_EMODULE, "%u groups: the number of groups is a power of two up to the %u tasks and %d",
-                         groups, tasks, LIMIT_GROUPS);
+        return leat_fail(err, LEAT_EMODULE,
+                         "%u groups: the number of groups is a power of two up to the %u tasks and %d", groups, tasks,
+                         LIMIT_GROUPS);
     if (k->groups > 0 && groups != k->groups)
-        return leat_fail(err, LEAT_EEXISTS, "module '%s' was launched here with %u groups, not %u; the number cannot change",
-                         module->name, k->groups, groups);
+        return leat_fail(err, LEAT_EEXISTS,
+                         "module '%s' was launched here with %u groups, not %u; the number cannot change", module->name,
+                         k->groups, groups);
     m->groups = groups;
     return 0;
 }
@@ -270,14 +278,16 @@ static int open_group(struct module *m, uint32_t number, struct leat_error *err)
                                   .clock = clock_real(), .no_space = &l->disk.refuses,
                                   .seed = l->manual ? l->seed + number : random_entropy(),
                                   .cut_rows = l->cut_rows, .force_hops = l->force_hops,
-                                  .step_checkpoints = l->manual, .step_background = l->manual, .wake = runner_wake, .context = &m->runner[number],
+                                  .step_checkpoints = l->manual, .step_background = l->manual, .wake = runner_wake,
+                                  .context = &m->runner[number],
                                   .nodes = m->nodes, .foreign_tasks = m->foreign_tasks,
                                   .retain = m->retain, .module_directory = m->directory,
                                   .segment_size = l->segment_size, .checkpoint_bytes = l->checkpoint_bytes};
 
     snprintf(path, sizeof(path), "%s/group-%03u", m->directory, number);
     if (has_streams(m) && access(path, F_OK) != 0)
-        return leat_fail(err, LEAT_ECORRUPT, "the directory '%s' is missing: put it back, with all others from one backup", path);
+        return leat_fail(err, LEAT_ECORRUPT,
+                         "the directory '%s' is missing: put it back, with all others from one backup", path);
     int rv = group_open(&config, &m->group[number], err);
     m->runner[number].group = m->group[number];
     return rv;

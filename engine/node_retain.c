@@ -7,8 +7,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
-/* How long the depots of a module keep their records: as declared, or as a launch said, which then holds for those after it:
- * MODULE/module.retain. */
+/* How long the depots of a module keep their records: as declared, or as a launch said, which then holds for those
+ * after it: MODULE/module.retain. */
 
 struct said {
     struct leat_option option[LIMIT_DEPOTS + 2];
@@ -63,8 +63,8 @@ static int apply(struct module *m, const struct said *s, struct leat_error *err)
 
         rv = plan_retain_parse(s->option[i].value, &retain, err);
         if (rv == 0 && !all && plan_depot_find(m->plan, s->option[i].name) < 0)
-            rv = leat_fail(err, LEAT_ENOTFOUND, "retention for depot '%s', which module '%s' does not have", s->option[i].name,
-                           m->plan->module->name);
+            rv = leat_fail(err, LEAT_ENOTFOUND, "retention for depot '%s', which module '%s' does not have",
+                           s->option[i].name, m->plan->module->name);
         for (uint32_t d = 0; d < m->plan->depots && rv == 0; d++)
             if (all || strcmp(m->plan->depot[d].name, s->option[i].name) == 0)
                 m->retain[d] = retain;

@@ -493,7 +493,8 @@ static int enqueue(struct query_pool *p, struct job *j, struct leat_error *err)
     if (p->closed)
         rv = leat_fail(err, LEAT_ECLOSED, "no query can begin: the directory is closing");
     else if (p->threads == 0)
-        rv = leat_fail(err, LEAT_ENOMEM, "no query can begin: there was no thread to be had when the directory was opened");
+        rv = leat_fail(err, LEAT_ENOMEM,
+                       "no query can begin: there was no thread to be had when the directory was opened");
     else if (p->waiting >= WAITING_MOST)
         rv = leat_fail(err, LEAT_EFULL, "%d queries wait already; ask again later", WAITING_MOST);
     if (rv == 0) {

@@ -12,8 +12,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
-/* Views from logs. What clients appended is copied into the depots of a new directory beside, with sessions, sequences and
- * times; the module runs there from offset 0 until all is processed; then both directories change places at once.
+/* Views from logs. What clients appended is copied into the depots of a new directory beside, with sessions, sequences
+ * and times; the module runs there from offset 0 until all is processed; then both directories change places at once.
  * What topologies appended is left out: they append it again. */
 
 enum { HELD_MOST = 4096, HELD_BYTES = 16 << 20, WAIT_MS = 1000, PATH = 4096, SMALL_MOST = 16 << 20 };
@@ -51,8 +51,8 @@ static int settle(struct rebuild *r, struct leat_error *err)
     return rv;
 }
 
-static int copy_slice(struct rebuild *r, const struct log_slice *slice, uint32_t depot, uint32_t partition, uint32_t to_partition,
-                      struct leat_error *err)
+static int copy_slice(struct rebuild *r, const struct log_slice *slice, uint32_t depot, uint32_t partition,
+                      uint32_t to_partition, struct leat_error *err)
 {
     struct log *to = r->to[partition & (r->groups - 1)];
     int rv = 0;
@@ -158,7 +158,9 @@ static int refuse(void *context, const char *name, struct leat_error *err)
 {
     const struct depot_user *user = context;
 
-    return leat_fail(err, LEAT_EBUSY, "'%s' reads depot '%s', whose offsets change; remove that consumer first, or rebuild into a directory of its own",
+    return leat_fail(err, LEAT_EBUSY,
+                     "'%s' reads depot '%s', whose offsets change; remove that consumer first, or rebuild into a "
+                     "directory of its own",
                      name, user->depot);
 }
 
@@ -247,7 +249,9 @@ static int look_at_depots(struct rebuild *r, struct leat_error *err)
             r->all += next - first;
         }
     if (rv == 0 && trimmed > 0 && !r->how->partial)
-        rv = leat_fail(err, LEAT_ETRIMMED, "%llu records were trimmed: what is rebuilt would lack them; say that this is fine, or restore a backup",
+        rv = leat_fail(err, LEAT_ETRIMMED,
+                       "%llu records were trimmed: what is rebuilt would lack them; say that this is fine, or restore "
+                       "a backup",
                        (unsigned long long)trimmed);
     return rv == 0 ? look_at_read(r, err) : rv;
 }
@@ -335,7 +339,8 @@ static int run(struct rebuild *r, const struct leat_module *module, struct leat_
 {
     static const struct leat_config config = {.create = true};
     struct kept kept = r->from->kept;
-    struct leat_launch launch = {.tasks = kept.tasks, .groups = r->groups, .options = kept_merge(&kept, r->how->options)};
+    struct leat_launch launch = {
+        .tasks = kept.tasks, .groups = r->groups, .options = kept_merge(&kept, r->how->options)};
     struct leat *l;
     int rv = leat_open(r->beside, &config, &l, err);
 
@@ -389,7 +394,9 @@ static int check_depots(struct rebuild *r, const struct plan *p, struct leat_err
 
         if (p->depots != r->from->depots || strcmp(p->depot[i].name, r->from->depot[i].name) != 0 ||
             strcmp(is, row_schema_text(a, &r->from->depot[i].schema)) != 0)
-            rv = leat_fail(err, LEAT_ESCHEMA, "depot '%s' has rows of another form with these options or this module: {%s}", p->depot[i].name, is);
+            rv = leat_fail(err, LEAT_ESCHEMA,
+                           "depot '%s' has rows of another form with these options or this module: {%s}",
+                           p->depot[i].name, is);
         r->anew[i] = p->depot[i].dead_letters || p->depot[i].tick_ms > 0 || p->depot[i].partitioner == LEAT_NO_CLIENT;
     }
     arena_close(a);
@@ -419,10 +426,13 @@ static int prepare(struct rebuild *r, const struct leat_module *module, struct l
         return rv;
     r->groups = r->how->groups > 0 ? r->how->groups : r->from->groups;
     if (r->groups > r->from->tasks || r->groups > LIMIT_GROUPS || (r->groups & (r->groups - 1)) != 0)
-        return leat_fail(err, LEAT_EINVAL, "%u groups: the number of groups is a power of two up to the %u tasks and %d", r->groups,
+        return leat_fail(err, LEAT_EINVAL,
+                         "%u groups: the number of groups is a power of two up to the %u tasks and %d", r->groups,
                          r->from->tasks, LIMIT_GROUPS);
     if (r->from->foreigns > 0)
-        return leat_fail(err, LEAT_EINVAL, "module '%s' reads depot '%s' of another module: only a module that reads its own depots can be rebuilt alone",
+        return leat_fail(err, LEAT_EINVAL,
+                         "module '%s' reads depot '%s' of another module: only a module that reads its own depots can "
+                         "be rebuilt alone",
                          module->name, r->from->foreign[0]);
     rv = check_module(r, module, err);
     if (rv == 0)
@@ -433,7 +443,8 @@ static int prepare(struct rebuild *r, const struct leat_module *module, struct l
     return rv == 0 ? remove_beside(r, err) : rv;
 }
 
-int leat_rebuild(const char *directory, const struct leat_module *module, const struct leat_rebuild *how, struct leat_error *err)
+int leat_rebuild(const char *directory, const struct leat_module *module, const struct leat_rebuild *how,
+                 struct leat_error *err)
 {
     static const struct leat_rebuild defaults = {0};
     struct rebuild *r = base_alloc(sizeof(*r));
@@ -446,7 +457,8 @@ int leat_rebuild(const char *directory, const struct leat_module *module, const 
     r->hold.fd = -1;
     r->how = how != NULL ? how : &defaults;
     snprintf(path, sizeof(path), "%s/leat.lock", directory);
-    int rv = access(directory, F_OK) == 0 ? file_lock(path, &lock, err) : leat_fail(err, LEAT_ENOTFOUND, "there is no directory '%s'", directory);
+    int rv = access(directory, F_OK) == 0 ? file_lock(path, &lock, err)
+                                          : leat_fail(err, LEAT_ENOTFOUND, "there is no directory '%s'", directory);
     if (rv == 0)
         rv = hold_open(&r->hold, directory, err);
     if (rv == 0 && !hold_checkpoint(&r->hold, 0))

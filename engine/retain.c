@@ -113,7 +113,8 @@ int retain_connect(struct group *g, struct leat_error *err)
         return 0;
     for (uint32_t i = 0; i < g->plan->foreigns && rv == 0; i++)
         rv = tell(g, i, true, err);
-    return rv == 0 ? 0 : base_wrap(err, rv, "group %u registers as a reader of another module's depot", g->config.number);
+    return rv == 0 ? 0
+                   : base_wrap(err, rv, "group %u registers as a reader of another module's depot", g->config.number);
 }
 
 void retain_passed(struct group *g, uint32_t partition)
@@ -124,7 +125,9 @@ void retain_passed(struct group *g, uint32_t partition)
     leat_assert(partition >= g->own_partitions);
     group_input(g, partition, &in);
     log_bounds(in.log, in.log_partition, &first, &next);
-    log_print(cursor > 0 ? LOG_ERROR : LOG_INFO, "engine", "module %s, group %u: records %llu to %llu of a depot of another module were trimmed before they were read",
+    log_print(cursor > 0 ? LOG_ERROR : LOG_INFO, "engine",
+              "module %s, group %u: records %llu to %llu of a depot of another module were trimmed before they were "
+              "read",
               g->plan->module->name, g->config.number, (unsigned long long)cursor, (unsigned long long)first);
     progress_skip(g->progress, partition, first);
 }
@@ -135,7 +138,8 @@ void retain_passed(struct group *g, uint32_t partition)
 static void warn(struct group *g, const struct leat_error *err)
 {
     if (!g->retain->warned)
-        log_print(LOG_WARN, "engine", "module %s, group %u trims no depots for now: %s", g->plan->module->name, g->config.number, err->text);
+        log_print(LOG_WARN, "engine", "module %s, group %u trims no depots for now: %s", g->plan->module->name,
+                  g->config.number, err->text);
     g->retain->warned = true;
 }
 
@@ -168,8 +172,8 @@ static bool find_cuts(struct group *g, uint32_t first, uint32_t count, const str
     return chunks > 0;
 }
 
-/* What nobody reads is gone through once before it goes: a session's repeats are known after it, too. The cursor then says
- * how far, so that a stream which comes to read the depot later begins there. */
+/* What nobody reads is gone through once before it goes: a session's repeats are known after it, too. The cursor then
+ * says how far, so that a stream which comes to read the depot later begins there. */
 static int absorb(struct group *g, uint32_t partition, uint64_t cut, struct leat_error *err)
 {
     uint64_t first, next, at = progress_cursor(g->progress, partition);
@@ -186,7 +190,8 @@ static int absorb(struct group *g, uint32_t partition, uint64_t cut, struct leat
         if (rv != 0)
             break;
         for (uint32_t j = 0; j < slice.count && slice.entry[j].offset < cut; j++) {
-            session_accept(&g->session[partition], slice.entry[j].session, slice.entry[j].sequence, slice.entry[j].time_us);
+            session_accept(&g->session[partition], slice.entry[j].session, slice.entry[j].sequence,
+                           slice.entry[j].time_us);
             bytes += slice.entry[j].body.size;
         }
         records += slice.count;

@@ -72,7 +72,8 @@ int leat_test_open(const struct leat_test_config *config, struct leat_test **out
                                      .groups = config->groups > 0 ? config->groups : 2, .options = config->options};
     random_seed(&t->random, config->seed);
     t->temporary = config->directory == NULL;
-    snprintf(t->directory, sizeof(t->directory), "%s/leat-test-XXXXXX", getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/tmp");
+    snprintf(t->directory, sizeof(t->directory), "%s/leat-test-XXXXXX",
+             getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/tmp");
     if (!t->temporary)
         snprintf(t->directory, sizeof(t->directory), "%s", config->directory);
     else if (mkdtemp(t->directory) == NULL) {
@@ -172,7 +173,8 @@ int leat_test_run(struct leat_test *t, struct leat_error *err)
         idle = rv > 0 ? 0 : idle + 1;
     }
     if (lag(m) > 0)
-        return leat_fail(err, LEAT_EINTERNAL, "all groups are idle, but %llu rows are not processed", (unsigned long long)lag(m));
+        return leat_fail(err, LEAT_EINTERNAL, "all groups are idle, but %llu rows are not processed",
+                         (unsigned long long)lag(m));
     return 0;
 }
 

@@ -5,7 +5,8 @@
 
 enum { SLICE_RECORDS = 4096, SLICE_BYTES = 4 << 20 };
 
-/* A partition of depots in pieces: where each begins, and by group the highest sequence of its appends up to the piece's end. */
+/* A partition of depots in pieces: where each begins, and by group the highest sequence of
+ * its appends up to the piece's end. */
 struct trace_pieces {
     bool known;
     uint64_t *first;
@@ -45,7 +46,8 @@ int trace_logs_each(struct trace_logs *t, uint32_t group, trace_batch *each, voi
     return rv;
 }
 
-/* ---- Rows for background nodes: the turn that sends one puts it into a PState, the turn that takes its result deletes it ---- */
+/* ---- Rows for background nodes: the turn that sends one puts it into a PState, the turn that
+ * takes its result deletes it ---- */
 
 static uint64_t background_of(const struct layout *l)
 {
@@ -199,8 +201,8 @@ static void index_partition(struct trace_logs *t, struct log *depots, uint32_t p
 }
 
 /* Sequences of a session rise in a partition: it is in the first piece that goes up to it, or not there. */
-static bool find_append(struct trace_logs *t, struct log *depots, uint32_t partition, struct trace_pieces *p, uint32_t from, uint64_t sequence,
-                        uint64_t *offset)
+static bool find_append(struct trace_logs *t, struct log *depots, uint32_t partition, struct trace_pieces *p,
+                        uint32_t from, uint64_t sequence, uint64_t *offset)
 {
     uint32_t low = 0, high;
     struct log_slice slice;
@@ -226,7 +228,8 @@ static bool find_append(struct trace_logs *t, struct log *depots, uint32_t parti
     return found;
 }
 
-bool trace_logs_append(struct trace_logs *t, uint32_t group, uint32_t partition, uint32_t from, uint64_t sequence, uint64_t *offset)
+bool trace_logs_append(struct trace_logs *t, uint32_t group, uint32_t partition, uint32_t from, uint64_t sequence,
+                       uint64_t *offset)
 {
     struct trace_group *g = &t->group[group];
 
@@ -235,7 +238,8 @@ bool trace_logs_append(struct trace_logs *t, uint32_t group, uint32_t partition,
             return false;
         g->piece = base_alloc((g->depots->partitions + 1) * sizeof(*g->piece));
     }
-    return partition < g->depots->partitions && find_append(t, g->depots, partition, &g->piece[partition], from, sequence, offset);
+    return partition < g->depots->partitions &&
+           find_append(t, g->depots, partition, &g->piece[partition], from, sequence, offset);
 }
 
 /* ---- Opening and closing ---- */

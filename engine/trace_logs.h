@@ -2,8 +2,9 @@
 #ifndef ENGINE_TRACE_LOGS_H
 #define ENGINE_TRACE_LOGS_H
 
-/* The logs of a module's groups, as a trace looks things up in them. Each journal, and each partition of depots that appends
- * went to, is gone through once, however much a record caused: what is looked for is then found by binary search. */
+/* The logs of a module's groups, as a trace looks things up in them. Each journal, and each partition of depots that
+ * appends went to, is gone through once, however much a record caused: what is looked
+ * for is then found by binary search. */
 
 #include "engine/journal.h"
 #include "engine/layout.h"
@@ -61,6 +62,7 @@ int trace_logs_index(struct trace_logs *t, uint32_t group, struct leat_error *er
 uint32_t trace_logs_requests(struct trace_logs *t, const struct batch *b, bool taken);
 
 /* Where the append of a group with this sequence stands in a partition of another group's depot log. */
-bool trace_logs_append(struct trace_logs *t, uint32_t group, uint32_t partition, uint32_t from, uint64_t sequence, uint64_t *offset);
+bool trace_logs_append(struct trace_logs *t, uint32_t group, uint32_t partition, uint32_t from, uint64_t sequence,
+                       uint64_t *offset);
 
 #endif

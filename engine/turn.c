@@ -107,8 +107,8 @@ static int journal_batch(struct group *g, struct leat_error *err)
     return 0;
 }
 
-/* XORs that came from peers were applied when they were seen; in a replay, and for this turn's own, they are now. What a
- * turn sends on of results of background nodes stems from it, too, though it read no record. */
+/* XORs that came from peers were applied when they were seen; in a replay, and for this turn's own, they are now. What
+ * a turn sends on of results of background nodes stems from it, too, though it read no record. */
 static bool apply_progress(struct group *g, const struct batch *b, uint32_t from)
 {
     for (uint32_t i = from; i < b->progresses; i++)
@@ -158,7 +158,8 @@ static void give_returns(struct turn *t)
         struct leat_span value = span_of((const uint8_t *)ret->value.base + 1, ret->value.size - 1);
         uint32_t partition;
         uint64_t offset;
-        bool found = ret->turn != g->turn + 1 && progress_record(g->progress, ret->turn, ret->index, &partition, &offset);
+        bool found = ret->turn != g->turn + 1 &&
+                     progress_record(g->progress, ret->turn, ret->index, &partition, &offset);
 
         for (uint32_t j = 0; j < t->ranges && ret->turn == g->turn + 1 && !found; j++) {
             const struct progress_range *r = &t->range[j];
@@ -265,7 +266,8 @@ static void release_slices(struct turn *t)
     t->slices = 0;
 }
 
-/* It stays in the arena, and nothing else may happen in the group before it is in the view. The logs it read from may go. */
+/* It stays in the arena, and nothing else may happen in the group before it is in the
+ * view. The logs it read from may go. */
 static void hold(struct turn *t)
 {
     struct group *g = t->group;
@@ -293,7 +295,8 @@ static int apply_held(struct group *g, struct leat_error *err)
 
     if (rv == 0)
         rv = pstate_view_apply(g->view, b->ops, err);
-    rv = rv == 0 ? apply(g, b, err) : base_wrap(err, rv, "group %u applies turn %llu", g->config.number, (unsigned long long)b->turn);
+    rv = rv == 0 ? apply(g, b, err)
+                 : base_wrap(err, rv, "group %u applies turn %llu", g->config.number, (unsigned long long)b->turn);
     pstate_view_abort(g->view);
     if (rv != 0)
         return rv;
@@ -445,8 +448,8 @@ static int run_and_commit(struct turn *t, struct leat_error *err)
     return rv != 0 ? rv : commit(t, err);
 }
 
-/* Progress alone makes no turn, as the next one takes it along. But when none comes, the peers' journals must not wait for
- * ever to be trimmed, nor our checkpoint; and what is queued must not keep out what comes behind it. */
+/* Progress alone makes no turn, as the next one takes it along. But when none comes, the peers' journals must not wait
+ * for ever to be trimmed, nor our checkpoint; and what is queued must not keep out what comes behind it. */
 static bool settles(struct group *g, const struct turn *t, int64_t now)
 {
     bool waits = g->seen_progress.size > 0;

@@ -6,9 +6,9 @@
 
 #include <stdio.h>
 
-/* What a turn takes in: outputs of peers first, which others wait for, then results of background nodes or records of depots,
- * by turns, then ticks; as much as its budget and its bytes allow. Results and records never come together: who waits for a
- * record's effects does not wait for those of the results. */
+/* What a turn takes in: outputs of peers first, which others wait for, then results of background nodes or records of
+ * depots, by turns, then ticks; as much as its budget and its bytes allow. Results and records never come together: who
+ * waits for a record's effects does not wait for those of the results. */
 
 /* The place of a source in this turn's table; sources beyond FLOW_SOURCES cannot occur (room_for_sources). */
 static uint32_t source_slot(struct turn *t, uint32_t group, uint64_t turn)
@@ -34,8 +34,9 @@ static void set_aside(struct turn *t, const struct turn_input *in, uint32_t task
     char input[128];
 
     t->set_aside = true;
-    snprintf(input, sizeof(input), in->kind == INPUT_HOP ? "output of group %u, turn %llu, item %u" : "partition %u, offset %llu",
-             in->from, (unsigned long long)in->at, in->item);
+    snprintf(input, sizeof(input),
+             in->kind == INPUT_HOP ? "output of group %u, turn %llu, item %u" : "partition %u, offset %llu", in->from,
+             (unsigned long long)in->at, in->item);
     const struct plan_topology *of = g->poison_node != NULL ? &g->plan->topology[g->poison_topology] : NULL;
     turn_dead_letter(t, of, g->poison_node, task, g->poison_reason, input, row);
 }
@@ -115,7 +116,8 @@ static int take_output(struct turn *t, const struct hop_message *m, uint32_t fro
         struct turn_input in = {INPUT_HOP, m->from, m->turn, i};
 
         if (!item_fits(g, &o.item[i]))
-            return leat_fail(err, LEAT_ECORRUPT, "group %u: turn %llu of group %u addresses what this module does not have",
+            return leat_fail(err, LEAT_ECORRUPT,
+                             "group %u: turn %llu of group %u addresses what this module does not have",
                              g->config.number, (unsigned long long)m->turn, m->from);
         if (!take_input(t, &in, o.item[i].row))
             break;
@@ -192,12 +194,14 @@ void group_input(const struct group *g, uint32_t partition, struct group_input *
     const struct group_foreign *from = &g->foreign[f].from;
     uint32_t number = (partition - g->foreign[f].first) * g->config.groups + g->config.number;
     struct group *owner = from->group[number & (from->groups - 1)];
-    *in = (struct group_input){owner->depots, group_partition(owner, from->depot, number), number & (g->plan->tasks - 1),
+    *in = (struct group_input){owner->depots, group_partition(owner, from->depot, number),
+                               number & (g->plan->tasks - 1),
                          g->plan->foreign[f].edge, g->plan->foreign[f].edges, false};
 }
 
 /* Records of a slice to the nodes that read the depot; says how many were taken. */
-static uint32_t take_records(struct turn *t, uint32_t partition, const struct group_input *in, const struct log_slice *slice)
+static uint32_t take_records(struct turn *t, uint32_t partition, const struct group_input *in,
+                             const struct log_slice *slice)
 {
     struct group *g = t->group;
     uint32_t i;
@@ -327,7 +331,8 @@ static void refuse_request(struct turn *t, const struct background_job *j, const
     const struct plan_node *node = plan_node_at(g->plan, j->at);
     char input[128], text[1200];
 
-    snprintf(input, sizeof(input), "turn %llu, row %u for background nodes", (unsigned long long)(j->key >> BACKGROUND_ITEM_BITS),
+    snprintf(input, sizeof(input), "turn %llu, row %u for background nodes",
+             (unsigned long long)(j->key >> BACKGROUND_ITEM_BITS),
              (uint32_t)j->key & ((1U << BACKGROUND_ITEM_BITS) - 1));
     snprintf(text, sizeof(text), "%s%s", why, reason);
     turn_dead_letter(t, &g->plan->topology[j->at.topology], node, j->task, text, input, buffer_bytes(&j->row));
@@ -344,13 +349,14 @@ static void take_result(struct turn *t, const struct turn_input *in, const struc
         char where[128];
 
         t->set_aside = true;
-        snprintf(where, sizeof(where), "what it emitted fails at node '%s': ", g->poison_node != NULL ? g->poison_node->name : node->name);
+        snprintf(where, sizeof(where),
+                 "what it emitted fails at node '%s': ", g->poison_node != NULL ? g->poison_node->name : node->name);
         refuse_request(t, j, where, g->poison_reason);
         return;
     }
     if (j->code != 0) {
-        log_print(LOG_WARN, "engine", "module %s, group %u, node %s: a row goes to the dead letters: %s", g->plan->module->name,
-                  g->config.number, node->name, j->why.text);
+        log_print(LOG_WARN, "engine", "module %s, group %u, node %s: a row goes to the dead letters: %s",
+                  g->plan->module->name, g->config.number, node->name, j->why.text);
         refuse_request(t, j, "", j->why.text);
     }
     for (uint64_t i = 0; i < j->rows; i++) {
@@ -366,7 +372,8 @@ static void gather_results(struct turn *t)
     struct group *g = t->group;
     const struct background_job *j;
 
-    while (!g->closing && !crowded(g) && t->bytes < LIMIT_TURN_BYTES && (j = background_result(g->background, t->results)) != NULL) {
+    while (!g->closing && !crowded(g) && t->bytes < LIMIT_TURN_BYTES &&
+           (j = background_result(g->background, t->results)) != NULL) {
         struct turn_input in = {INPUT_RESULT, 0, j->key, 0};
 
         if ((j->code != 0 && !j->refused) || !take_input(t, &in, buffer_bytes(&j->row)))

@@ -70,7 +70,8 @@ static void turn_remote_state(struct flow *f, struct plan_edge to, uint32_t task
 {
     struct turn *t = turn_of(f);
     struct output_item item = {.kind = OUTPUT_STATE, .stream = f->plan->topology[to.topology].stream, .node = to.node,
-                               .sources = sources, .key = arena_copy(f->arena, key), .row = arena_copy(f->arena, state)};
+                               .sources = sources, .key = arena_copy(f->arena, key),
+                               .row = arena_copy(f->arena, state)};
 
     output_add_item(output_to(t, GROUP_OF(t->group, task), sources), f->arena, &item);
 }

@@ -3,8 +3,8 @@
 
 /* Sessions in depots that nobody reads: dead letters, logs for other modules. No cursor moves there, so what their
  * sessions sent is followed apart and kept in checkpoints: else each start would have to read these depots whole. A
- * depot that is read from some launch on begins at its first record: what was followed is of no use then. (What was trimmed
- * by then is in the group's own tables: retain.c.) */
+ * depot that is read from some launch on begins at its first record: what was followed is of no use then. (What was
+ * trimmed by then is in the group's own tables: retain.c.) */
 
 enum {
     FOLLOW_LAG = 4096,      /* records that a partition may be ahead before they are followed */

@@ -5,11 +5,11 @@
 #include <stddef.h>
 
 /* Reading committed state: one snapshot for each group, taken at first touch, until the view closes, or is too old: its
- * pages cannot be used again as long as they are held, and the file would grow. Threads of groups end old views, between
- * two calls of the view's own thread.
+ * pages cannot be used again as long as they are held, and the file would grow. Threads of groups end old views,
+ * between two calls of the view's own thread.
  *
- * Snapshots are those that queries get: a commit is not seen here before it is there. Otherwise a query that comes after a
- * view could be behind it, as long as what is derived of the commit is not made. */
+ * Snapshots are those that queries get: a commit is not seen here before it is there. Otherwise a query that comes
+ * after a view could be behind it, as long as what is derived of the commit is not made. */
 
 struct leat_view {
     struct leat_view *next;        /* of the module's */
@@ -165,7 +165,8 @@ struct leat_task *leat_view_task(struct leat_view *v, uint32_t task)
 {
     leat_assert(task < v->module->plan->tasks);
     v->err.code = 0;
-    v->task = (struct leat_task){.in_view = true, .number = task, .groups = v->module->groups, .err = &v->err, .plan = v->module->plan, .arena = v->arena};
+    v->task = (struct leat_task){.in_view = true, .number = task, .groups = v->module->groups, .err = &v->err,
+                                 .plan = v->module->plan, .arena = v->arena};
     return &v->task;
 }
 

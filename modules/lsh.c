@@ -184,8 +184,8 @@ static uint32_t take_row(struct leat_task *t, struct leat_row vector)
     if (!found) {
         leat_rows_append(t, VECTORS, LEAT_KEYS(), vector, &number);
         if (number >= 1U << LSH_ROW_BITS)
-            leat_task_fail(t, LEAT_ELIMIT, "task %u has %u vectors: more go into a directory with more tasks", leat_task_number(t),
-                           1U << LSH_ROW_BITS);
+            leat_task_fail(t, LEAT_ELIMIT, "task %u has %u vectors: more go into a directory with more tasks",
+                           leat_task_number(t), 1U << LSH_ROW_BITS);
         return (uint32_t)number;
     }
     leat_delete(t, FREE, LEAT_KEYS(row));

@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-const struct leat_module *const modules_builtin[] = {&module_word_count, &module_bank_transfer, &module_lsh, &module_ivf, NULL};
+const struct leat_module *const modules_builtin[] = {&module_word_count, &module_bank_transfer, &module_lsh,
+                                                     &module_ivf, NULL};
 
 const struct leat_module *modules_find(const char *name)
 {

@@ -55,7 +55,8 @@ static int look(struct pstate_reader *r, struct place *p, struct leat_error *err
     p->reference = load_u64(value.base);
     p->count = is_counted(p->level) ? load_u64((const uint8_t *)value.base + 8) : 0;
     if ((p->reference == 0) != root)
-        return leat_fail(err, LEAT_ECORRUPT, "a collection's header with reference %llu", (unsigned long long)p->reference);
+        return leat_fail(err, LEAT_ECORRUPT, "a collection's header with reference %llu",
+                         (unsigned long long)p->reference);
     return 0;
 }
 
@@ -554,7 +555,8 @@ int pstate_size(struct pstate_reader *r, uint32_t task, uint32_t pstate, struct 
     if (rv != 0 || !p.found)
         return rv;
     if (p.level == NULL || !level_is_collection(p.level))
-        return leat_fail(err, LEAT_ESCHEMA, "PState '%s': the keys do not lead to a collection", r->view->config.schema[pstate].name);
+        return leat_fail(err, LEAT_ESCHEMA, "PState '%s': the keys do not lead to a collection",
+                         r->view->config.schema[pstate].name);
     if (is_counted(p.level)) {
         *out = p.count;
         return 0;

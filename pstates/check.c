@@ -65,7 +65,8 @@ static void end_collection(struct walk *w, const struct reference *r)
 
     if (r->partial || !is_counted(r->level) || r->next == r->count)
         return;
-    snprintf(where, sizeof(where), "task %u, PState %s, collection %llu", w->task, r->pstate->name, (unsigned long long)r->reference);
+    snprintf(where, sizeof(where), "task %u, PState %s, collection %llu", w->task, r->pstate->name,
+             (unsigned long long)r->reference);
     found(w, where, "its header counts %llu elements, but %s%llu are there", (unsigned long long)r->count,
           r->next < r->count ? "only the first " : "", (unsigned long long)r->next);
 }
@@ -121,7 +122,8 @@ static void look_at_system(struct walk *w, struct leat_span key, struct leat_spa
             w->bound = load_u64(v);
         return;
     }
-    if (key.size != 13 || k[2] != 'u' || value.size != 2 || v[0] >= w->schemas || level_at(w->schema[v[0]].top, v[1]) == NULL) {
+    if (key.size != 13 || k[2] != 'u' || value.size != 2 || v[0] >= w->schemas ||
+        level_at(w->schema[v[0]].top, v[1]) == NULL) {
         found(w, "the view's own figures", "an entry of %zu and %zu bytes is none of them", key.size, value.size);
         return;
     }
@@ -179,7 +181,8 @@ static void begin_root(struct walk *w, const struct element *e, struct leat_span
 {
     end_root(w);
     w->rooted = e->in == NULL && is_counted(e->level) && value.size == 16;
-    w->root = (struct reference){0, e->pstate, e->level, w->rooted ? load_u64((const uint8_t *)value.base + 8) : 0, 0, false};
+    w->root = (struct reference){0, e->pstate, e->level, w->rooted ? load_u64((const uint8_t *)value.base + 8) : 0,
+                                 0, false};
 }
 
 static void look_at_element(struct walk *w, const struct element *e, struct leat_span value)
@@ -247,7 +250,8 @@ static int walk_elements(struct walk *w, MDB_cursor *c)
 
 int pstate_view_check(struct pstate_reader *r, struct pstate_check *check, struct leat_error *err)
 {
-    struct walk w = {.reader = r, .check = check, .schema = r->view->config.schema, .schemas = r->view->config.schemas, .task = 0xffff};
+    struct walk w = {.reader = r, .check = check, .schema = r->view->config.schema, .schemas = r->view->config.schemas,
+                     .task = 0xffff};
     MDB_cursor *c;
     int rc = mdb_cursor_open(r->txn, r->view->dbi, &c);
 

@@ -19,7 +19,7 @@
  * whatever else in it was lost, kept or torn. Then S is pinned before the first write, and the journal replayed.
  *
  *   start    pin S, copy the metas (both on the writer's thread: no commit comes between)
- *   helper   fdatasync the file; write {metas, turn, state} durably into the older of two slots: on a thread of its own,
+ *   helper fdatasync the file; write {metas, turn, state} durably into the older of two slots: on a thread of its own,
  *            or in two steps of poll
  *   poll     drop the pin before it; S stays pinned until the next checkpoint is whole
  *
@@ -156,7 +156,9 @@ static int newest_slot(const char *directory, struct buffer *out, struct leat_er
     if (first == LEAT_ENOTFOUND && (second == LEAT_ENOTFOUND || second == LEAT_ECORRUPT))
         return LEAT_ENOTFOUND;
     *err = first != LEAT_ENOTFOUND ? why[0] : why[1];
-    return base_wrap(err, err->code, "no checkpoint in '%s' is whole; remove this directory to build the view again from the journal", directory);
+    return base_wrap(err, err->code,
+                     "no checkpoint in '%s' is whole; remove this directory to build the view again from the journal",
+                     directory);
 }
 
 /* A process may have died between writing a slot and syncing it, or its sync failed, and the kernel takes the pages for
@@ -234,7 +236,8 @@ static bool stands_at(const char *directory, const struct buffer *slot)
 
     snprintf(path, sizeof(path), "%s/data.mdb", directory);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    bool same = fd >= 0 && pread(fd, have, size, 0) == (ssize_t)size && memcmp(have, slot->base + SLOT_HEADER, size) == 0;
+    bool same = fd >= 0 && pread(fd, have, size, 0) == (ssize_t)size &&
+                memcmp(have, slot->base + SLOT_HEADER, size) == 0;
     if (fd >= 0)
         close(fd);
     free(have);
@@ -406,8 +409,8 @@ static uint64_t page_bytes(const struct pstate_figures *figures)
     return figures->file_bytes / (figures->used_pages + figures->free_pages);
 }
 
-/* Pages that went out of use since the last checkpoint are not used again before the next, so of the file that much is waste: at
- * most about half of what is in use, but for small ones. */
+/* Pages that went out of use since the last checkpoint are not used again before the next, so of the file that much is
+ * waste: at most about half of what is in use, but for small ones. */
 static uint64_t bytes_between(const struct pstate_view *v)
 {
     struct pstate_figures figures;

@@ -73,7 +73,8 @@ static void differs(struct comparing *c, const struct pstate_level *level, uint3
                 put_values(level, value[i], &what[i]);
             buffer_u8(&what[i], 0);
         }
-        c->out->differs(c->out->context, (const char *)where.base, (const char *)what[0].base, (const char *)what[1].base);
+        c->out->differs(c->out->context, (const char *)where.base, (const char *)what[0].base,
+                        (const char *)what[1].base);
     }
     buffer_fini(&where);
     buffer_fini(&what[0]);
@@ -97,7 +98,8 @@ static void differs_in(struct comparing *c, uint32_t depth, const char *format, 
 
 /* ---- Comparing ---- */
 
-static bool same_values(struct comparing *c, const struct pstate_level *level, const struct leat_value *a, const struct leat_value *b)
+static bool same_values(struct comparing *c, const struct pstate_level *level, const struct leat_value *a,
+                        const struct leat_value *b)
 {
     const struct leat_value *value[2] = {a, b};
 
@@ -136,8 +138,8 @@ static int order_of(const struct pstate_level *level, const struct side *a, cons
 }
 
 /* Elements of a map, set or list that both, or one of them, have. */
-static int compare_pair(struct comparing *c, const struct pstate_level *level, uint32_t depth, int order, const struct side *a,
-                        const struct side *b)
+static int compare_pair(struct comparing *c, const struct pstate_level *level, uint32_t depth, int order,
+                        const struct side *a, const struct side *b)
 {
     c->path[depth] = order <= 0 ? a->key : b->key;
     c->out->elements++;
@@ -241,8 +243,8 @@ static int compare_at(struct comparing *c, const struct pstate_level *level, uin
     return level_is_collection(level) ? compare_elements(c, level, depth) : compare_leaf(c, level);
 }
 
-int pstate_compare(struct pstate_reader *a, struct pstate_reader *b, uint32_t task, uint32_t pstate, struct pstate_comparison *out,
-                   struct leat_error *err)
+int pstate_compare(struct pstate_reader *a, struct pstate_reader *b, uint32_t task, uint32_t pstate,
+                   struct pstate_comparison *out, struct leat_error *err)
 {
     struct comparing c = {.reader = {a, b}, .task = task, .pstate = pstate, .out = out, .err = err};
 

@@ -138,7 +138,9 @@ int element_check(const struct element *e, struct leat_span value, struct leat_e
     if (e->in != NULL && e->in->shape == PSTATE_ROWS)
         return 0;
     if (e->level == NULL)
-        return value.size == 0 ? 0 : leat_fail(err, LEAT_ECORRUPT, "an element of a set has a value of %zu bytes", value.size);
+        return value.size == 0
+                   ? 0
+                   : leat_fail(err, LEAT_ECORRUPT, "an element of a set has a value of %zu bytes", value.size);
     if (level_is_collection(e->level))
         return check_header(e, value, err);
     if (row_decode(&e->level->fields, value, field) != 0)
@@ -148,7 +150,8 @@ int element_check(const struct element *e, struct leat_span value, struct leat_e
 
 struct reference *element_meet(const struct element *e, struct leat_span value, struct references *met)
 {
-    if (e->system || e->in == NULL || e->level == NULL || !level_is_collection(e->level) || check_header(e, value, NULL) != 0)
+    if (e->system || e->in == NULL || e->level == NULL || !level_is_collection(e->level) ||
+        check_header(e, value, NULL) != 0)
         return NULL;
     struct reference *r = references_add(met, load_u64(value.base));
     r->pstate = e->pstate;
@@ -265,7 +268,8 @@ static void explain_row(const struct element *e, enum view_op op, struct leat_sp
     put_format(out, "}");
 }
 
-static void explain_value(const struct element *e, bool known, enum view_op op, struct leat_span value, struct buffer *out)
+static void explain_value(const struct element *e, bool known, enum view_op op, struct leat_span value,
+                          struct buffer *out)
 {
     if (op >= OP_ROW_APPEND)
         explain_row(e, op, value, out);

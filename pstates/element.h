@@ -39,7 +39,8 @@ struct element {
     struct leat_value value;            /* of the key; LEAT_NULL: none, or of packed rows */
 };
 
-/* LEAT_ENOTFOUND: of a collection that was not met; task and reference are set. LEAT_ECORRUPT: no entry has such a key. */
+/* LEAT_ENOTFOUND: of a collection that was not met; task and reference are set.
+ * LEAT_ECORRUPT: no entry has such a key. */
 int element_of(const struct pstate_schema *schema, uint32_t schemas, const struct references *met, struct leat_span key,
                struct element *out);
 /* Does a value have the form that the schema says? Packed rows only as far as their size is their own. */
@@ -61,7 +62,8 @@ struct pstate_explained {
 };
 
 typedef void pstate_explain_each(void *context, const struct pstate_explained *e);
-/* Call each (may be NULL) for the operations of one turn. Collections that they make are met. LEAT_ECORRUPT: the bytes are none. */
+/* Call each (may be NULL) for the operations of one turn. Collections that they make are met.
+ * LEAT_ECORRUPT: the bytes are none. */
 int pstate_explain(const struct pstate_schema *schema, uint32_t schemas, struct references *met, struct leat_span ops,
                    pstate_explain_each *each, void *context);
 

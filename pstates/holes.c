@@ -8,9 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Free pages go back to the file system as holes in the file. LMDB keeps a list of them, by the transaction that freed them,
- * and writes to those that no reader sees any more, without reading them first: a hole there is as good as what was there.
- * On the writer's thread between turns, so that none comes into use meanwhile. */
+/* Free pages go back to the file system as holes in the file. LMDB keeps a list of them, by the transaction that freed
+ * them, and writes to those that no reader sees any more, without reading them first: a hole there is as good as what
+ * was there. On the writer's thread between turns, so that none comes into use meanwhile. */
 
 enum { FREE_LIST = 0, LEAST_RUN = 2 }; /* pages: single ones are a third of the calls and a thirtieth of the space */
 

@@ -86,7 +86,9 @@ static double f64_value(uint64_t order)
 
 static double number_of(const struct leat_value *v)
 {
-    return v->type == LEAT_I64 ? (double)v->as.i : v->type == LEAT_F64 || v->type == LEAT_F32 ? v->as.f : (double)v->as.u;
+    return v->type == LEAT_I64                          ? (double)v->as.i
+           : v->type == LEAT_F64 || v->type == LEAT_F32 ? v->as.f
+                                                        : (double)v->as.u;
 }
 
 int key_value(struct key *k, const struct leat_column *type, const struct leat_value *value, struct leat_error *err)
@@ -100,7 +102,8 @@ int key_value(struct key *k, const struct leat_column *type, const struct leat_v
             return rv;
     }
     if (spanned && value->as.bytes.size > LIMIT_KEY)
-        return leat_fail(err, LEAT_ELIMIT, "a key of %zu bytes; at most %d are possible", value->as.bytes.size, LIMIT_KEY);
+        return leat_fail(err, LEAT_ELIMIT, "a key of %zu bytes; at most %d are possible", value->as.bytes.size,
+                         LIMIT_KEY);
     switch (type->type) {
     case LEAT_BOOL:
         key_u8(k, value->as.b);

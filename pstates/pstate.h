@@ -7,7 +7,8 @@
  *
  *   schema.c      "map<str, struct{vec: f32[384], norm: f32}>" into a tree of levels
  *   key.c         order-preserving key codec: task, PState or reference, key
- *   view.c        the LMDB environment: turns (write transactions), snapshots; LMDB is used here, in checkpoint.c and in holes.c only
+ *   view.c the LMDB environment: turns (write transactions), snapshots; LMDB is used here, in checkpoint.c and in
+ * holes.c only
  *   checkpoint.c  the pinned checkpoint: what makes LMDB without sync safe (side file, two slots)
  *   access.c      get, put, delete, scan, count over nested collections
  *   rows.c        packed rows: blocks that fill LMDB overflow pages, 64-byte aligned, for SIMD in place
@@ -73,8 +74,8 @@ struct pstate_config {
     enum leat_durability durability; /* process: checkpoints without fdatasync */
     bool volatile_view;             /* no checkpoints at all: memory mode */
     bool step_checkpoints;          /* tests: no thread writes a checkpoint, each poll does a part of it */
-    uint64_t checkpoint_bytes;      /* written since the last checkpoint, or grown: the next is due; 0: a quarter of what is
-                                       in use, 64 to 128 MiB */
+    /* written since the last checkpoint, or grown: the next is due; 0: a quarter of what is in use, 64 to 128 MiB */
+    uint64_t checkpoint_bytes;
 };
 
 /* Open. After a clean close the view is as it was; after anything else it is put back to its last checkpoint.
@@ -104,7 +105,8 @@ int pstate_view_sweep(struct pstate_view *v, uint32_t max, uint32_t *deleted, st
 /* Is it time? (Something was committed, and since the last one so many bytes were put, or the file has grown by as
  * much, or 10 s have passed.) */
 bool pstate_checkpoint_due(const struct pstate_view *v, int64_t monotonic_ns);
-/* Start one of the last commit, on a helper thread; state (copied) is kept with it. At most one at a time: LEAT_EBUSY. */
+/* Start one of the last commit, on a helper thread; state (copied) is kept with it.
+ * At most one at a time: LEAT_EBUSY. */
 int pstate_checkpoint_start(struct pstate_view *v, struct leat_span state, struct leat_error *err);
 /* 0: none is running (the last one's turn in *turn), LEAT_EAGAIN: running, LEAT_ENOSPACE: poll again later
  * and it is written again, else why it failed (fatal).
@@ -112,8 +114,8 @@ int pstate_checkpoint_start(struct pstate_view *v, struct leat_span state, struc
 int pstate_checkpoint_poll(struct pstate_view *v, uint64_t *turn, uint64_t *previous, struct leat_error *err);
 int pstate_checkpoint_wait(struct pstate_view *v, struct leat_error *err);
 
-/* Named points where tests make the process or the test cluster crash; the hook is called on the thread that passes them.
- * true: what is under way ends there with LEAT_ECANCELED, and the view can only be closed. */
+/* Named points where tests make the process or the test cluster crash; the hook is called on the thread that passes
+ * them. true: what is under way ends there with LEAT_ECANCELED, and the view can only be closed. */
 typedef bool pstate_crash(void *context, const char *point);
 void pstate_crash_hook(pstate_crash *hook, void *context);
 extern const char *const pstate_crash_points[]; /* ended by NULL */
@@ -143,10 +145,11 @@ struct pstate_change {
     uint32_t number;        /* of the operation */
     bool removed;
 };
-/* Append a struct pstate_change for each element that operations wrote in PStates of the set `of` (bit by number), in order of
- * task, PState and key. Of nested collections only those that came or went are known, not what is in them. */
+/* Append a struct pstate_change for each element that operations wrote in PStates of the set `of` (bit by number), in
+ * order of task, PState and key. Of nested collections only those that came or went are known, not what is in them. */
 int pstate_changes(struct leat_span ops, uint64_t of, struct buffer *out);
-/* Its names; key null where the PState has none, else borrowed as bytes. false: it is no element, but a list's header. */
+/* Its names; key null where the PState has none, else borrowed as bytes. false: it is
+ * no element, but a list's header. */
 bool pstate_change_read(const struct pstate_schema *schema, const struct pstate_change *change, uint32_t *task,
                         uint32_t *pstate, struct leat_value *key);
 
@@ -172,8 +175,8 @@ struct pstate_check {
     uint64_t elements, bytes;       /* out: seen */
     uint64_t findings;
 };
-/* Walk over all of it: keys, values, counts, references. What does not fit is found, of many only the first. LEAT_ECORRUPT
- * and LEAT_EIO: the walk could not go on. */
+/* Walk over all of it: keys, values, counts, references. What does not fit is found, of many only the first.
+ * LEAT_ECORRUPT and LEAT_EIO: the walk could not go on. */
 int pstate_view_check(struct pstate_reader *r, struct pstate_check *check, struct leat_error *err);
 
 struct pstate_comparison {
@@ -183,8 +186,8 @@ struct pstate_comparison {
     uint64_t elements, differences;  /* added to */
 };
 /* What one task holds of a PState in two views of the same schemas. */
-int pstate_compare(struct pstate_reader *a, struct pstate_reader *b, uint32_t task, uint32_t pstate, struct pstate_comparison *out,
-                   struct leat_error *err);
+int pstate_compare(struct pstate_reader *a, struct pstate_reader *b, uint32_t task, uint32_t pstate,
+                   struct pstate_comparison *out, struct leat_error *err);
 
 /* ---- Access: as the leat_ functions of the same names; task and PState by number ----
  * Values returned are borrowed until the next write of the turn, or until the snapshot is paused or closed.

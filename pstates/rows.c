@@ -156,7 +156,8 @@ static int do_append(struct pstate_view *v, struct rows *r, struct leat_span row
 }
 
 /* An entry's value to change. Free it. */
-static int entry_copy(struct pstate_view *v, const struct rows *r, struct entry e, uint8_t **out, struct leat_error *err)
+static int entry_copy(struct pstate_view *v, const struct rows *r, struct entry e, uint8_t **out,
+                      struct leat_error *err)
 {
     struct leat_span have;
     int rv = entry_get(&v->writer, r, e, &have, err);
@@ -263,8 +264,8 @@ int rows_apply(struct pstate_view *v, enum view_op op, struct leat_span key, str
     r.g.per_piece = (uint32_t)reader_varint(&in);
     uint64_t number = reader_varint(&in);
     struct leat_span row = span_of(in.at, reader_left(&in));
-    if (in.error != 0 || r.g.per_block == 0 || r.g.per_piece < 2 || r.g.stride > LIMIT_VALUE || r.g.block_size > LIMIT_VALUE ||
-        (uint64_t)r.g.per_block * r.g.stride + BLOCK_PAD > r.g.block_size ||
+    if (in.error != 0 || r.g.per_block == 0 || r.g.per_piece < 2 || r.g.stride > LIMIT_VALUE ||
+        r.g.block_size > LIMIT_VALUE || (uint64_t)r.g.per_block * r.g.stride + BLOCK_PAD > r.g.block_size ||
         (op != OP_ROW_REMOVE && row.size != r.g.stride))
         return leat_fail(err, LEAT_ECORRUPT, "a row operation does not check out");
     int rv = load_rows(v, key, &r, err);

@@ -52,7 +52,8 @@ static int parse_key(struct parser *p, struct leat_column *key)
     case LEAT_BYTES:
         break;
     default:
-        return leat_fail(p->err, LEAT_ESCHEMA, "a key or element must be bool, i64, u32, u64, f64, str or bytes, not %s",
+        return leat_fail(p->err, LEAT_ESCHEMA,
+                         "a key or element must be bool, i64, u32, u64, f64, str or bytes, not %s",
                          schema_type_text(p->arena, key));
     }
     key->name = "key";

@@ -8,10 +8,10 @@
 #include <stdio.h>
 #include <unistd.h>
 
-/* Address space a view may grow into, and all views of a module. The map is made once and never moves: what is in it stays
- * at its address, whatever the file's size, so that others may point to large values of a snapshot and of later ones that
- * have not changed them. Sanitizers keep shadows of it, so it is smaller there. A
- * process of 64 bits has 128 TiB, often of several modules. */
+/* Address space a view may grow into, and all views of a module. The map is made once and never moves: what is in it
+ * stays at its address, whatever the file's size, so that others may point to large values of a snapshot and of later
+ * ones that have not changed them. Sanitizers keep shadows of it, so it is smaller there. A process of 64 bits has 128
+ * TiB, often of several modules. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define PSTATE_MAP_SIZE (UINT64_C(16) << 30)
 #elif defined(__has_feature)
@@ -24,8 +24,8 @@
 #endif
 #define PSTATE_MAP_LEAST (UINT64_C(1) << 30)
 
-/* PINS: of checkpoints, the last whole one and the one under way. Snapshots never take their slots: a checkpoint that finds
- * none could not go on. */
+/* PINS: of checkpoints, the last whole one and the one under way. Snapshots never take their slots: a checkpoint that
+ * finds none could not go on. */
 enum { MAPS_WHOLE = 16, PINS = 2, REFERENCE_STEP = 1024 };
 
 static const uint8_t key_turn[] = {KEY_SYSTEM, KEY_SYSTEM, 't'};
@@ -35,15 +35,18 @@ int view_error(struct leat_error *err, int rc, const char *doing, const struct p
 {
     switch (rc) {
     case MDB_MAP_FULL:
-        return leat_fail(err, LEAT_EFULL, "%s '%s': the view is at its largest size (%llu MiB); open it with a larger map_size",
-                         doing, v->directory, (unsigned long long)v->config.map_size >> 20);
+        return leat_fail(err, LEAT_EFULL,
+                         "%s '%s': the view is at its largest size (%llu MiB); open it with a larger map_size", doing,
+                         v->directory, (unsigned long long)v->config.map_size >> 20);
     case MDB_READERS_FULL:
         return leat_fail(err, LEAT_EFULL, "%s '%s': all reader slots are in use; close views and queries", doing,
                          v->directory);
     case MDB_CORRUPTED:
     case MDB_PAGE_NOTFOUND:
     case MDB_INVALID:
-        return leat_fail(err, LEAT_ECORRUPT, "%s '%s': %s; remove the view's directory and it is built again from the journal, if that is whole",
+        return leat_fail(err, LEAT_ECORRUPT,
+                         "%s '%s': %s; remove the view's directory and it is built again from the journal, if that is "
+                         "whole",
                          doing, v->directory, mdb_strerror(rc));
     case MDB_VERSION_MISMATCH:
         return leat_fail(err, LEAT_EFORMAT, "%s '%s': the file is of another LMDB format", doing, v->directory);
@@ -162,7 +165,8 @@ static int set_up_env(struct pstate_view *v, struct leat_error *err)
     if (rv != 0)
         return rv;
     if (v->config.map_size == 0)
-        v->config.map_size = v->config.views > MAPS_WHOLE ? PSTATE_MAP_SIZE / (v->config.views / MAPS_WHOLE) : PSTATE_MAP_SIZE;
+        v->config.map_size = v->config.views > MAPS_WHOLE ? PSTATE_MAP_SIZE / (v->config.views / MAPS_WHOLE)
+                                                          : PSTATE_MAP_SIZE;
     /* Valgrind answers EINVAL where a kernel says ENOMEM. */
     while (((rc = open_env(v, readers)) == ENOMEM || rc == EINVAL) && v->config.map_size / 2 >= least) {
         mdb_env_close(v->env);
@@ -194,7 +198,9 @@ static int read_state(struct pstate_view *v, uint64_t turn, struct leat_error *e
     if (rc != 0)
         return view_error(err, rc, "open", v);
     if (v->turn != turn)
-        return leat_fail(err, LEAT_ECORRUPT, "'%s' stands at turn %llu, its checkpoint says %llu; remove this directory to build it again from the journal",
+        return leat_fail(err, LEAT_ECORRUPT,
+                         "'%s' stands at turn %llu, its checkpoint says %llu; remove this directory to build it again "
+                         "from the journal",
                          v->directory, (unsigned long long)v->turn, (unsigned long long)turn);
     return 0;
 }

@@ -2,8 +2,8 @@
 #ifndef PSTATES_VIEW_H
 #define PSTATES_VIEW_H
 
-/* The inside of a view: what access.c, rows.c and sweep.c may ask of LMDB. Only view.c, checkpoint.c and holes.c call LMDB
- * for environments and transactions; the raw_ functions here are the only way to its keys. */
+/* The inside of a view: what access.c, rows.c and sweep.c may ask of LMDB. Only view.c, checkpoint.c and holes.c call
+ * LMDB for environments and transactions; the raw_ functions here are the only way to its keys. */
 
 #include "pstates/key.h"
 
@@ -113,7 +113,8 @@ void walk_end(struct pstate_reader *r, bool free_cursor);
 
 int rows_apply(struct pstate_view *v, enum view_op op, struct leat_span key, struct leat_span value,
                struct leat_error *err);
-/* Of packed rows of so many, the entry that holds a row: key behind the prefix, rows from `first` on, bytes of the value. */
+/* Of packed rows of so many, the entry that holds a row: key behind the prefix, rows
+ * from `first` on, bytes of the value. */
 struct rows_place {
     struct key key;
     uint64_t first;
@@ -129,16 +130,16 @@ int unlink_place(struct pstate_view *v, uint32_t pstate, const struct place *p, 
 
 /* 0, or LEAT_ECANCELED: crash here. */
 int crash_point(const char *point);
-/* Put the saved meta pages back; *turn 0 when there was no checkpoint and the view begins empty. durable: the checkpoint
- * outlasts a loss of power from then on. */
+/* Put the saved meta pages back; *turn 0 when there was no checkpoint and the view begins empty. durable: the
+ * checkpoint outlasts a loss of power from then on. */
 int checkpoint_restore(const char *directory, bool durable, uint64_t *turn, struct buffer *state, uint64_t *sequence,
                        struct leat_error *err);
 int checkpointer_open(struct pstate_view *v, uint64_t sequence, uint64_t turn, struct leat_error *err);
 void checkpointer_close(struct pstate_view *v);
 int checkpoint_now(struct pstate_view *v, struct leat_span state, struct leat_error *err);
 
-/* ---- holes.c: free pages that nobody reads take no space any more. Between turns. Where the file system has no holes, nothing
- * happens. ---- */
+/* ---- holes.c: free pages that nobody reads take no space any more. Between turns. Where the file system has no holes,
+ * nothing happens. ---- */
 
 void holes_make(const struct pstate_view *v);
 

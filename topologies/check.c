@@ -159,7 +159,9 @@ int check_option(const struct plan *p, const struct plan_option *o, const char *
     char *end;
 
     if (value == NULL || !can_be_kept(value))
-        return check_fail(p, err, "option '%s': its value is missing, longer than 128 bytes, or has blanks at its ends, control characters, or a ';' behind a blank",
+        return check_fail(p, err,
+                          "option '%s': its value is missing, longer than 128 bytes, or has blanks at its ends, "
+                          "control characters, or a ';' behind a blank",
                           o->name);
     strtoll(o->value, &end, 10);
     bool whole = *o->value != '\0' && *end == '\0';
@@ -188,16 +190,19 @@ int check_by(const struct plan *p, const struct leat_depot_declaration *d, struc
 {
     if (to->partitioner != LEAT_BY_FIELD)
         return d->by == NULL ? 0
-                             : check_fail(p, err, "depot '%s': .by = \"%s\" goes only with partitioning by field", d->name,
-                                          d->by);
+                             : check_fail(p, err, "depot '%s': .by = \"%s\" goes only with partitioning by field",
+                                          d->name, d->by);
     if (d->by == NULL)
-        return check_fail(p, err, "depot '%s': say by which column it is partitioned (.by), or another .partitioner", d->name);
+        return check_fail(p, err, "depot '%s': say by which column it is partitioned (.by), or another .partitioner",
+                          d->name);
     int by = row_schema_find(&to->schema, d->by);
     if (by < 0)
         return check_fail(p, err, "depot '%s': .by = \"%s\" is no column of {%s}", d->name, d->by,
                           row_schema_text(p->arena, &to->schema));
     if (!is_scalar(&to->schema.column[by]) || to->schema.column[by].nullable)
-        return check_fail(p, err, "depot '%s': column '%s' cannot partition: it is %s, but a scalar that is never null is wanted",
+        return check_fail(p, err,
+                          "depot '%s': column '%s' cannot partition: it is %s, but a scalar that is never null is "
+                          "wanted",
                           d->name, d->by, schema_type_text(p->arena, &to->schema.column[by]));
     to->by = (uint32_t)by;
     return 0;
@@ -287,7 +292,8 @@ static int into_depot(struct plan *p, struct plan_edge at, const char *into, str
     if (p->depot[depot].tick_ms > 0 || p->depot[depot].dead_letters)
         return check_node_fail(p, at, err, "depot '%s' cannot be appended to", into);
     if (!row_schema_equal(&n->in, &p->depot[depot].schema))
-        return check_node_fail(p, at, err, "appends {%s} to depot '%s', which has {%s}", row_schema_text(p->arena, &n->in), into,
+        return check_node_fail(p, at, err, "appends {%s} to depot '%s', which has {%s}",
+                               row_schema_text(p->arena, &n->in), into,
                                row_schema_text(p->arena, &p->depot[depot].schema));
     n->depot = (uint32_t)depot;
     return 0;
@@ -304,7 +310,8 @@ static int into_pstate(struct plan *p, struct plan_edge at, const char *into, st
         return check_node_fail(p, at, err, "folds into '%s', which is no PState of the module", into);
     const struct pstate_level *top = p->pstate[pstate].top;
     if (n->route != LEAT_BY_KEY)
-        return check_node_fail(p, at, err, "folds into a PState, so its route must be LEAT_BY_KEY: state is where its key lives");
+        return check_node_fail(p, at, err,
+                               "folds into a PState, so its route must be LEAT_BY_KEY: state is where its key lives");
     if (n->in.columns == 0 || top->shape != PSTATE_MAP || top->key.type != n->in.column[0].type)
         return check_node_fail(p, at, err, "PState '%s' is %s, but a map by the first column {%s} is wanted", into,
                                pstate_schema_text(p->arena, &p->pstate[pstate]), row_schema_text(p->arena, &n->in));
@@ -389,15 +396,17 @@ static int check_kept(const struct plan *p, struct plan_edge at, struct leat_err
     if (n->fold == &leat_average)
         rows = (struct row_schema){2, average};
     if (n->fold->keep == LEAT_KEEP_VALUE)
-        fits = (level->shape == PSTATE_LEAF || level->shape == PSTATE_STRUCT) && check_same_columns(&rows, &level->fields);
+        fits = (level->shape == PSTATE_LEAF || level->shape == PSTATE_STRUCT) &&
+               check_same_columns(&rows, &level->fields);
     else if (n->fold->keep == LEAT_KEEP_ROWS)
         fits = level->shape == PSTATE_LIST && check_same_columns(&rows, &level->below->fields);
     else
         fits = elements_fit(level, &rows);
     return fits ? 0
-                : check_node_fail(p, at, err, "fold %s keeps {%s}%s by key, which does not fit PState '%s', %s", n->fold->name,
-                                  row_schema_text(p->arena, &rows), n->fold->keep == LEAT_KEEP_VALUE ? "" : " row by row",
-                                  p->pstate[n->pstate].name, pstate_schema_text(p->arena, &p->pstate[n->pstate]));
+                : check_node_fail(p, at, err, "fold %s keeps {%s}%s by key, which does not fit PState '%s', %s",
+                                  n->fold->name, row_schema_text(p->arena, &rows),
+                                  n->fold->keep == LEAT_KEEP_VALUE ? "" : " row by row", p->pstate[n->pstate].name,
+                                  pstate_schema_text(p->arena, &p->pstate[n->pstate]));
 }
 
 int check_route(const struct plan *p, struct plan_edge at, struct leat_error *err)
@@ -406,7 +415,8 @@ int check_route(const struct plan *p, struct plan_edge at, struct leat_error *er
     const struct leat_column *first = n->in.columns > 0 ? &n->in.column[0] : NULL;
 
     if (n->route == LEAT_BY_KEY && (first == NULL || !is_scalar(first) || first->nullable))
-        return check_node_fail(p, at, err, "routes by key, so its first column must be a scalar that is never null; it reads {%s}",
+        return check_node_fail(p, at, err,
+                               "routes by key, so its first column must be a scalar that is never null; it reads {%s}",
                                row_schema_text(p->arena, &n->in));
     if (n->route == LEAT_DIRECT && (first == NULL || first->type != LEAT_U32 || first->nullable))
         return check_node_fail(p, at, err, "routes to a task, so its first column must be u32; it reads {%s}",
@@ -497,11 +507,14 @@ static bool says_first_key(const struct pstate_level *top)
 int check_derived_from(const struct plan *p, const char *name, int pstate, struct leat_error *err)
 {
     if (pstate < 0)
-        return check_fail(p, err, "derive: .from names '%s', which is no PState of the module%s", name, suggest_pstate(p, name));
+        return check_fail(p, err, "derive: .from names '%s', which is no PState of the module%s", name,
+                          suggest_pstate(p, name));
     if (p->derived_from >> pstate & 1)
         return check_fail(p, err, "derive: .from names '%s' twice", name);
     if (!says_first_key(p->pstate[pstate].top))
-        return check_fail(p, err, "derive: PState '%s' is %s, but a map or list of collections cannot be followed; put leaves or rows<..> in it",
+        return check_fail(p, err,
+                          "derive: PState '%s' is %s, but a map or list of collections cannot be followed; put leaves "
+                          "or rows<..> in it",
                           name, pstate_schema_text(p->arena, &p->pstate[pstate]));
     return 0;
 }
@@ -572,8 +585,9 @@ static bool leads_to(const struct plan_topology *t, uint32_t from, uint32_t to, 
     return false;
 }
 
-/* Ranks do not order folds: a node of a loop may be fed by a fold of higher rank than the folds the loop feeds. Whatever
- * leads to a fold leads to the folds behind it as well, and none leads to itself: so those behind have more before. */
+/* Ranks do not order folds: a node of a loop may be fed by a fold of higher rank than the folds the loop feeds.
+ * Whatever leads to a fold leads to the folds behind it as well, and none leads to itself:
+ * so those behind have more before. */
 static void count_folds_before(struct plan_topology *t)
 {
     for (uint32_t i = 0; i < t->nodes; i++)
@@ -595,7 +609,8 @@ static int check_reads(const struct plan *p, uint32_t topology, const struct wal
         bool been[LIMIT_NODES] = {false};
 
         if (w->state[i] == UNSEEN)
-            return check_node_fail(p, at, err, "nothing leads to it from a %s", t->kind == LEAT_QUERY ? "request" : "depot");
+            return check_node_fail(p, at, err, "nothing leads to it from a %s",
+                                   t->kind == LEAT_QUERY ? "request" : "depot");
         if (n->work == PLAN_RUN && n->emits.columns > 0 && n->edges == 0 && !n->reply)
             return check_node_fail(p, at, err, "nobody reads what it emits");
         if (n->work == PLAN_FOLD && t->kind == LEAT_QUERY && n->edges == 0 && !n->reply)

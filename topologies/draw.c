@@ -4,8 +4,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-static const char *const routes[] = {"local", "by key", "to all tasks", "to task 0", "to the origin", "to a random task",
-                                     "to the task named"};
+static const char *const routes[] = {"local",         "by key",           "to all tasks",     "to task 0",
+                                     "to the origin", "to a random task", "to the task named"};
 
 static void line(struct buffer *out, const char *format, ...) LEAT_PRINTF(2, 3);
 
@@ -39,7 +39,8 @@ static void draw_node(const struct plan *p, struct arena *a, uint32_t topology, 
     if (n->work == PLAN_FOLD)
         line(out, "    %-12s    fold %s%s%s", "", n->fold->name, n->use->args[0] != '\0' ? " " : "", n->use->args);
     else
-        line(out, "    %-12s    %s%s", "", n->work == PLAN_RUN ? "run" : "append", n->background ? " in the background" : "");
+        line(out, "    %-12s    %s%s", "", n->work == PLAN_RUN ? "run" : "append",
+             n->background ? " in the background" : "");
     if (n->pstate != UINT32_MAX)
         line(out, " => PState %s\n", p->pstate[n->pstate].name);
     else if (n->depot != UINT32_MAX)

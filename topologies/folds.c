@@ -41,7 +41,8 @@ const char *leat_fold_argument(const struct leat_fold_use *use, const char *name
         note_asked(use, name);
     for (const char *next = use->args; next != NULL && fold_argument_next(&next, &word, &have);)
         if (have.size < word.size && span_equal(have, wanted))
-            return arena_format(arena, "%.*s", (int)(word.size - have.size - 1), (const char *)have.base + have.size + 1);
+            return arena_format(arena, "%.*s", (int)(word.size - have.size - 1),
+                                (const char *)have.base + have.size + 1);
     return NULL;
 }
 

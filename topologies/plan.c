@@ -75,7 +75,8 @@ static int make_options(struct plan *p, const struct leat_option *given, struct 
             if (strcmp(p->option[j].name, given[i].name) == 0)
                 o = &p->option[j];
         if (o == NULL)
-            return check_fail(p, err, "there is no option '%s'%s", given[i].name, check_suggest_option(p, given[i].name));
+            return check_fail(p, err, "there is no option '%s'%s", given[i].name,
+                              check_suggest_option(p, given[i].name));
         rv = check_option(p, o, given[i].value, err);
         if (rv == 0)
             o->value = arena_format(p->arena, "%s", given[i].value);
@@ -216,8 +217,8 @@ static int foreign_source(struct plan *p, const struct plan_config *config, cons
     const char *module = arena_format(p->arena, "%.*s", (int)(slash - source), source), *depot = slash + 1;
 
     if (config->find == NULL || config->find(config->context, module, depot, schema) != 0)
-        return check_node_fail(p, to, err, "reads '%s', but there is no such module with that depot here: launch it first",
-                               source);
+        return check_node_fail(p, to, err,
+                               "reads '%s', but there is no such module with that depot here: launch it first", source);
     struct plan_foreign *f = foreign_of(p, module, depot);
     f->schema = **schema;
     return add_edge(p, &f->edge, &f->edges, to, source, err);
@@ -249,7 +250,8 @@ static int resolve_source(struct plan *p, const struct plan_config *config, cons
         return add_edge(p, &p->depot[depot].edge, &p->depot[depot].edges, to, source, err);
     }
     return check_node_fail(p, to, err, "reads '%s', which is no %s%s", source,
-                           t->kind == LEAT_QUERY ? "node of this query, nor \"request\"" : "depot or node of this topology",
+                           t->kind == LEAT_QUERY ? "node of this query, nor \"request\""
+                                                 : "depot or node of this topology",
                            check_suggest_source(p, to, source));
 }
 
@@ -365,7 +367,8 @@ static bool sources_known(const struct plan *p, struct plan_edge at, const bool 
         size_t size = strlen(t->node[i].name);
 
         for (const char *c = strstr(from, t->node[i].name); c != NULL; c = strstr(c + 1, t->node[i].name)) {
-            bool whole = (c == from || strchr(", ", c[-1]) != NULL) && (c[size] == '\0' || strchr(", ", c[size]) != NULL);
+            bool whole = (c == from || strchr(", ", c[-1]) != NULL) &&
+                         (c[size] == '\0' || strchr(", ", c[size]) != NULL);
 
             if (whole && t->node[i].work == PLAN_FOLD && !known[i])
                 return false;
@@ -445,8 +448,8 @@ static int make_derive(struct plan *p, struct leat_error *err)
     return rv;
 }
 
-/* Where rows of background nodes wait: by the turn that sent them and their place in it, all of a group's at its first task.
- * Made last, so that no topology can name it. */
+/* Where rows of background nodes wait: by the turn that sent them and their place in it, all of a group's at its first
+ * task. Made last, so that no topology can name it. */
 static int make_background(struct plan *p, struct leat_error *err)
 {
     bool wanted = false;
@@ -457,11 +460,15 @@ static int make_background(struct plan *p, struct leat_error *err)
     if (!wanted)
         return 0;
     if (plan_pstate_find(p, "background") >= 0)
-        return check_fail(p, err, "PState 'background' is made by Leat, for the rows of background nodes: give yours another name");
+        return check_fail(p, err,
+                          "PState 'background' is made by Leat, for the rows of background nodes: give yours another "
+                          "name");
     if (p->pstates == LIMIT_PSTATES)
-        return check_fail(p, err, "more than %d PStates, with the one that Leat makes for the rows of background nodes", LIMIT_PSTATES);
+        return check_fail(p, err, "more than %d PStates, with the one that Leat makes for the rows of background nodes",
+                          LIMIT_PSTATES);
     p->background = p->pstates++;
-    return pstate_schema_parse(p->arena, "background", "map<u64, struct{topology: str, node: str, task: u32, row: bytes}>", NULL, NULL,
+    return pstate_schema_parse(p->arena, "background",
+                               "map<u64, struct{topology: str, node: str, task: u32, row: bytes}>", NULL, NULL,
                                &p->pstate[p->background], err);
 }
 

@@ -108,7 +108,8 @@ struct plan {
     struct pstate_schema *pstate;
     uint32_t pstates;
     uint64_t derived_from;       /* bits by PState: what the module derives something from; 0: nothing is derived */
-    uint32_t background;         /* the built-in PState "background", the last one of plans with such nodes; UINT32_MAX: none */
+    /* the built-in PState "background", the last one of plans with such nodes; UINT32_MAX: none */
+    uint32_t background;
     struct plan_topology *topology;
     uint32_t topologies;
     uint32_t *stream;            /* topologies that are streams, in order */
@@ -142,8 +143,8 @@ int plan_depot_find(const struct plan *p, const char *name);    /* -1: none */
 int plan_pstate_find(const struct plan *p, const char *name);
 int plan_topology_find(const struct plan *p, const char *name);
 
-/* Canonical text of what may not change between launches (tasks, options, depots, PStates, depots read), one line each: kept in the
- * data directory and compared. */
+/* Canonical text of what may not change between launches (tasks, options, depots, PStates, depots read), one line each:
+ * kept in the data directory and compared. */
 void plan_fingerprint(const struct plan *p, struct buffer *out);
 /* The same of what may change only while no rows are under way between groups: the nodes of the streams. */
 void plan_streams(const struct plan *p, struct buffer *out);

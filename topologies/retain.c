@@ -6,9 +6,9 @@ static const struct {
     bool age;
     uint64_t factor;
 } units[] = {
-    {"s", true, 1000000},        {"m", true, 60 * 1000000ULL}, {"h", true, 3600 * 1000000ULL}, {"d", true, 24 * 3600 * 1000000ULL},
-    {"B", false, 1},             {"KiB", false, 1ULL << 10},   {"MiB", false, 1ULL << 20},     {"GiB", false, 1ULL << 30},
-    {"TiB", false, 1ULL << 40},
+    {"s", true, 1000000},       {"m", true, 60 * 1000000ULL}, {"h", true, 3600 * 1000000ULL},
+    {"d", true, 24 * 3600 * 1000000ULL}, {"B", false, 1},         {"KiB", false, 1ULL << 10},
+    {"MiB", false, 1ULL << 20}, {"GiB", false, 1ULL << 30},   {"TiB", false, 1ULL << 40},
 };
 
 /* "7d" or "10GiB" of a given length. */
@@ -45,7 +45,9 @@ int plan_retain_parse(const char *text, struct plan_retain *out, struct leat_err
         size_t size = strcspn(at, ",");
 
         if (!parse_part(at, size, out))
-            return leat_fail(err, LEAT_EINVAL, "retention '%s': an age (s, m, h, d), a size (B, KiB, MiB, GiB, TiB) or both with a comma are wanted, as in \"7d,10GiB\", or \"forever\"",
+            return leat_fail(err, LEAT_EINVAL,
+                             "retention '%s': an age (s, m, h, d), a size (B, KiB, MiB, GiB, TiB) or both with a comma "
+                             "are wanted, as in \"7d,10GiB\", or \"forever\"",
                              text);
         if (at[size] == '\0')
             return 0;

@@ -69,7 +69,8 @@ static int add(struct attributes *a, struct leat_span name, struct leat_span typ
     int size = (int)name.size;
 
     if (name.size > ATTRIBUTES_NAME)
-        return leat_fail(err, LEAT_EINVAL, "attribute '%.*s': a name has at most %d bytes", size, text, ATTRIBUTES_NAME);
+        return leat_fail(err, LEAT_EINVAL, "attribute '%.*s': a name has at most %d bytes", size, text,
+                         ATTRIBUTES_NAME);
     for (size_t i = 0; i < sizeof(reserved) / sizeof(reserved[0]); i++)
         if (is_word(name, reserved[i]))
             return leat_fail(err, LEAT_EINVAL, "attribute '%.*s': filters use this word", size, text);
@@ -78,8 +79,8 @@ static int add(struct attributes *a, struct leat_span name, struct leat_span typ
     if (a->count == ATTRIBUTES_MOST)
         return leat_fail(err, LEAT_ELIMIT, "attribute '%.*s': there are at most %d", size, text, ATTRIBUTES_MOST);
     if (parse_type(type, &to->type) != 0)
-        return leat_fail(err, LEAT_EINVAL, "attribute '%.*s': its type is bool, i64, f64, str or text, not '%.*s'", size, text,
-                         (int)type.size, (const char *)type.base);
+        return leat_fail(err, LEAT_EINVAL, "attribute '%.*s': its type is bool, i64, f64, str or text, not '%.*s'",
+                         size, text, (int)type.size, (const char *)type.base);
     memcpy(to->name, text, name.size);
     to->column = a->columns;
     a->columns += types[to->type].columns;
@@ -232,7 +233,8 @@ static int read_value(const struct attributes *a, uint32_t i, const struct leat_
 }
 
 /* One entry of the map; of two with the same name the last one counts. */
-static int read_entry(const struct attributes *a, struct leat_span *map, struct attributes_row *row, struct leat_error *err)
+static int read_entry(const struct attributes *a, struct leat_span *map, struct attributes_row *row,
+                      struct leat_error *err)
 {
     struct leat_any_item key, value;
     char room[64];
@@ -249,13 +251,14 @@ static int read_entry(const struct attributes *a, struct leat_span *map, struct 
     if (value.value.type == LEAT_NULL)
         return 0;
     if (read_value(a, (uint32_t)i, &value.value, row) != 0)
-        return leat_fail(err, LEAT_ESCHEMA, "attribute '%s' is declared as %s and got %s", at->name, types[at->type].name,
-                         attribute_say(&value, room));
+        return leat_fail(err, LEAT_ESCHEMA, "attribute '%s' is declared as %s and got %s", at->name,
+                         types[at->type].name, attribute_say(&value, room));
     row->presence |= 1U << i;
     return 0;
 }
 
-int attributes_read(const struct attributes *a, struct leat_span map, struct attributes_row *out, struct leat_error *err)
+int attributes_read(const struct attributes *a, struct leat_span map, struct attributes_row *out,
+                    struct leat_error *err)
 {
     struct leat_any_item item = {.value = {.type = LEAT_NULL}};
     char room[64];
@@ -267,7 +270,8 @@ int attributes_read(const struct attributes *a, struct leat_span map, struct att
     if (map.size > 0 && (leat_any_read(&map, &item) != 0 || map.size > 0))
         return leat_fail(err, LEAT_ESCHEMA, "attributes are not one MessagePack value");
     if (item.kind != LEAT_ANY_MAP && item.value.type != LEAT_NULL)
-        return leat_fail(err, LEAT_ESCHEMA, "attributes are a map of names and values, not %s", attribute_say(&item, room));
+        return leat_fail(err, LEAT_ESCHEMA, "attributes are a map of names and values, not %s",
+                         attribute_say(&item, room));
     for (uint32_t i = 0; i < item.count && rv == 0; i++)
         rv = read_entry(a, &item.elements, out, err);
     return rv;

@@ -10,7 +10,8 @@
  *   f64   its bits, those of negative numbers turned, so that they order as numbers do; -0 is 0
  *   str   leat_hash of the string: equal or not, in no order
  *   text  the hash, then the first 16 bytes as two big-endian numbers: equal or not, and ranges
- * A row lacks an attribute that its map does not name, or names with null: its columns are 0, and its presence bit too. */
+ * A row lacks an attribute that its map does not name, or names with null: its columns
+ * are 0, and its presence bit too. */
 
 #include "leat/leat.h"
 
@@ -39,7 +40,8 @@ struct attributes {
 const char *attribute_type_name(enum attribute_type type);
 
 /* Read a declaration, "color: str, price: f64, sold: bool" (commas or blanks between attributes; empty: none).
- * Names have letters, digits, _, - and whatever is not ASCII; those of the filter language (and, or, not) are refused. */
+ * Names have letters, digits, _, - and whatever is not ASCII; those of the filter
+ * language (and, or, not) are refused. */
 int attributes_parse(const char *text, struct attributes *out, struct leat_error *err);
 /* The number of a name; -1: none is declared with it. */
 int attributes_find(const struct attributes *a, struct leat_span name);
@@ -54,7 +56,8 @@ struct attributes_row {
 
 /* Columns of a map of attributes (one MessagePack value; no bytes, or null: none). What is not declared is passed over.
  * LEAT_ESCHEMA names the attribute, what it is declared as and what it got. */
-int attributes_read(const struct attributes *a, struct leat_span map, struct attributes_row *out, struct leat_error *err);
+int attributes_read(const struct attributes *a, struct leat_span map, struct attributes_row *out,
+                    struct leat_error *err);
 
 /* As bytes, to send and to keep: columns, then 2 bytes of presence; nothing at all when none is declared. */
 size_t attributes_row_size(const struct attributes *a);

@@ -23,8 +23,8 @@ void encode_code(struct leat_task *t, const struct ivf *v, const float *rotated,
     if (v->layout.width == 0)
         return;
     out->code = leat_alloc(t, v->layout.code);
-    vector_encode(v->layout.metric == METRIC_DOT ? VECTOR_DOT : VECTOR_L2, rotated, centroid, v->layout.width, out->code,
-                  &out->factors);
+    vector_encode(v->layout.metric == METRIC_DOT ? VECTOR_DOT : VECTOR_L2, rotated, centroid, v->layout.width,
+                  out->code, &out->factors);
 }
 
 void encode_nearest(struct leat_task *t, const struct ivf *v, const struct index *x, const void *const *vector,

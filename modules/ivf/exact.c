@@ -5,9 +5,9 @@
 
 #include "modules/vector/distance.h"
 
-/* Every row of some postings. One query without a filter goes at the speed of memory: rows of a tile lie one after another, and
- * a tile is fetched while the one before it is measured, for the processor's own fetching begins anew wherever a posting
- * does. Several queries share each row that is read. */
+/* Every row of some postings. One query without a filter goes at the speed of memory: rows of a tile lie one after
+ * another, and a tile is fetched while the one before it is measured, for the processor's own fetching begins anew
+ * wherever a posting does. Several queries share each row that is read. */
 
 enum { TILE_BYTES = 16384, TILE_BLOCKS = 16, TILE_ROWS = TILE_BLOCKS * BLOCK, QUERIES = 64, PAGE = 4096, HEAD = 256 };
 
@@ -88,7 +88,8 @@ static void as_known(const struct scan *s, const float *norm, uint32_t count, fl
         }
 }
 
-/* Those that are near enough, of 32 at most: nearly always none, which the first pass sees. The places behind them can be read. */
+/* Those that are near enough, of 32 at most: nearly always none, which the first pass sees.
+ * The places behind them can be read. */
 static uint32_t near_enough(const float *distance, uint32_t count, float most)
 {
     typedef float lanes __attribute__((vector_size(16)));

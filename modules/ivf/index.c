@@ -8,9 +8,9 @@
 #include "modules/ivf/posting.h"
 #include "modules/ivf/slab.h"
 
-/* Postings are found by their number through pages of pointers. A new version copies the pages, postings and tail pieces that
- * change; what it replaced goes on the list of the version before, which is the last that sees it: versions are dropped oldest
- * first. */
+/* Postings are found by their number through pages of pointers. A new version copies the pages, postings and tail
+ * pieces that change; what it replaced goes on the list of the version before, which is the last that sees it: versions
+ * are dropped oldest first. */
 
 enum { PAGE_POSTINGS = 64 };
 
@@ -28,8 +28,8 @@ struct garbage {
     uint32_t count, room;
 };
 
-/* A posting that takes no rows any more, but has some. Whoever is near to one of the centroids in its place looks there, too:
- * their rows may not have come yet. */
+/* A posting that takes no rows any more, but has some. Whoever is near to one of the centroids in its place looks
+ * there, too: their rows may not have come yet. */
 struct retired {
     uint32_t number;
     uint32_t centroids;
@@ -66,7 +66,8 @@ struct making {
 static int no_memory(struct making *m)
 {
     if (m->rv == 0)
-        m->rv = leat_fail(m->err, LEAT_ENOMEM, "out of memory for the index of %u postings", m->x->pages * PAGE_POSTINGS);
+        m->rv = leat_fail(m->err, LEAT_ENOMEM, "out of memory for the index of %u postings",
+                          m->x->pages * PAGE_POSTINGS);
     return m->rv;
 }
 

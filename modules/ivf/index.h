@@ -2,8 +2,8 @@
 #ifndef MODULES_IVF_INDEX_H
 #define MODULES_IVF_INDEX_H
 
-/* The derived state of a group: the centroids of all postings, and where the rows of the group's own ones lie. Immutable
- * versions; what did not change they share. */
+/* The derived state of a group: the centroids of all postings, and where the rows of the group's own ones lie.
+ * Immutable versions; what did not change they share. */
 
 #include "modules/ivf/layout.h"
 #include "modules/vector/coarse.h"
@@ -22,7 +22,8 @@ struct index_posting {
     uint8_t *codes;                    /* the blocks of all rows, one after another, in memory; NULL: no rows */
     const uint64_t *numbers;           /* of all rows, behind the codes */
     float *norms;                      /* and behind those; NULL but for METRIC_COSINE */
-    uint8_t *near;                     /* vectors of all rows, one after another, in memory; NULL: they are in the pieces */
+    /* vectors of all rows, one after another, in memory; NULL: they are in the pieces */
+    uint8_t *near;
     uint32_t near_room;                /* for so many rows; behind p->rows newer versions write */
     const uint8_t *piece[];            /* chunks in the file, then pieces of the tail in memory */
 };
@@ -54,8 +55,8 @@ uint32_t index_active(const struct index *x);
 const struct vector_coarse *index_centroids(const struct index *x);
 
 /* Postings to search for a rotated query, nearest first, at most `most` of them; those that are to become empty, too.
- * table: of the query, or NULL. out: room for `most`; distances are negated products for METRIC_DOT, else squared. Memory
- * of t. */
+ * table: of the query, or NULL. out: room for `most`; distances are negated products for
+ * METRIC_DOT, else squared. Memory of t. */
 uint32_t index_probe(struct leat_task *t, const struct index *x, const float *query, const struct vector_query *table,
                      uint32_t most, struct vector_near *out);
 

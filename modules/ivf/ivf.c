@@ -49,8 +49,10 @@ static int read_numbers(const struct leat_options *options, struct ivf *v, uint3
         *wanted[i].to = (uint32_t)value;
     }
     if (v->split <= v->target || v->merge * 2 > v->target)
-        return leat_fail(err, LEAT_EINVAL, "options merge = %u, target = %u, split = %u: twice the first is to be at most the "
-                         "second, and that below the third", v->merge, v->target, v->split);
+        return leat_fail(err, LEAT_EINVAL,
+                         "options merge = %u, target = %u, split = %u: twice the first is to be at most the "
+                         "second, and that below the third",
+                         v->merge, v->target, v->split);
     return 0;
 }
 
@@ -161,12 +163,14 @@ const struct leat_module module_ivf = {
             {"scan", .from = "probe", .route = LEAT_DIRECT, .run = search_scan, .emits = HITS},
             {"nearest", .from = "scan", .route = LEAT_TO_ORIGIN, .fold = &search_nearest},
             {"name", .from = "nearest", .route = LEAT_DIRECT, .run = search_name, .emits = NAMED},
-            {"answer", .from = "name", .route = LEAT_TO_ORIGIN, .fold = &search_answer, .args = "many=1", .into = "reply"})},
+            {"answer", .from = "name", .route = LEAT_TO_ORIGIN, .fold = &search_answer, .args = "many=1",
+             .into = "reply"})},
         {"exact_many", LEAT_QUERY, .takes = REQUEST_MANY, NODES(
             {"scan", .from = "request", .route = LEAT_ALL, .run = search_exact, .emits = HITS},
             {"nearest", .from = "scan", .route = LEAT_TO_ORIGIN, .fold = &search_nearest},
             {"name", .from = "nearest", .route = LEAT_DIRECT, .run = search_name, .emits = NAMED},
-            {"answer", .from = "name", .route = LEAT_TO_ORIGIN, .fold = &search_answer, .args = "many=1", .into = "reply"})},
+            {"answer", .from = "name", .route = LEAT_TO_ORIGIN, .fold = &search_answer, .args = "many=1",
+             .into = "reply"})},
         {"count", LEAT_QUERY, .takes = "", NODES(
             {"size", .from = "request", .route = LEAT_ALL, .run = search_count, .emits = "vectors: i64"},
             {"sum", .from = "size", .route = LEAT_TO_ORIGIN, .fold = &leat_sum, .into = "reply"})}),

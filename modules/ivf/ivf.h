@@ -2,8 +2,9 @@
 #ifndef MODULES_IVF_IVF_H
 #define MODULES_IVF_IVF_H
 
-/* ivf: an inverted-file index that keeps itself in order while vectors come and go, in the manner of SPANN (Chen et al., NeurIPS
- * 2021) and SPFresh (Xu et al., SOSP 2023), with codes of one bit a dimension (RaBitQ, Gao and Long, SIGMOD 2024).
+/* ivf: an inverted-file index that keeps itself in order while vectors come and go, in the manner of SPANN (Chen et
+ * al., NeurIPS 2021) and SPFresh (Xu et al., SOSP 2023), with codes of one bit a dimension (RaBitQ, Gao and Long,
+ * SIGMOD 2024).
  *
  *   ivf.c      declaration and options
  *   layout.c   the bytes of rows, of pieces of postings and of messages
@@ -18,8 +19,8 @@
  *   exact.c    all rows measured, for one query or many
  *   filter.c   conditions on attributes
  *
- * A vector lies in one posting: that of its nearest centroid, but for moments. Postings lie on the first task of each group,
- * posting p on group p mod G, and all groups know all centroids, so that a search asks each group once. */
+ * A vector lies in one posting: that of its nearest centroid, but for moments. Postings lie on the first task of each
+ * group, posting p on group p mod G, and all groups know all centroids, so that a search asks each group once. */
 
 #include "leat/leat.h"
 #include "modules/ivf/attributes.h"
@@ -48,7 +49,8 @@ struct ivf {
     bool names;                       /* ids are str */
     uint32_t nprobe, top;
     float epsilon;                    /* deviations that the bounds of codes leave room for */
-    uint32_t split, target, merge;    /* rows: a posting of more is split into ones of about target; of less is dissolved */
+    /* rows: a posting of more is split into ones of about target; of less is dissolved */
+    uint32_t split, target, merge;
 };
 
 /* Kinds of messages between the nodes of the stream: `task: u32, kind: u32, posting: u32, body: bytes`. */
@@ -82,8 +84,8 @@ struct row_name {
     uint32_t from; /* PLACED: the posting where it was */
 };
 
-/* A version is new with each vector of an id, but for its low byte, which counts the moves of its row: so the copies of a row
- * have names of their own, and of two places the later one is known. */
+/* A version is new with each vector of an id, but for its low byte, which counts the moves of its row: so the copies of
+ * a row have names of their own, and of two places the later one is known. */
 enum { VERSION_STEP = 1 << 8 };
 
 static inline uint32_t version_moved(uint32_t version, int moves)

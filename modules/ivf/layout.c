@@ -63,8 +63,9 @@ static void lay_piece(const struct layout *l, uint32_t rows, struct piece_layout
     p->size = p->vectors + rows * l->vector;
 }
 
-/* A chunk is a value in pages of its own, which LMDB lays 16 bytes behind the start of one. It has as few rows as fill them
- * well: what is not in a chunk yet is in memory. Smaller values share pages, and move: the index points to chunks. */
+/* A chunk is a value in pages of its own, which LMDB lays 16 bytes behind the start of one. It has as few rows as fill
+ * them well: what is not in a chunk yet is in memory. Smaller values share pages, and
+ * move: the index points to chunks. */
 enum { PAGE = 4096, PAGE_HEAD = 16, PAGE_SHARED = 2048, CHUNK_ROWS = 128 };
 
 static double filled(uint32_t size)

@@ -4,13 +4,14 @@
 
 /* The bytes of a row and of a piece of a posting.
  *
- * A **row** is what one vector is in a message and in a tail: number u64, version u32, norm f32 (cosine: the vector's length;
- * else 0), the code's factors 3 x f32, the columns of attributes, the code, the vector. Of fixed size in an index.
+ * A **row** is what one vector is in a message and in a tail: number u64, version u32, norm f32 (cosine: the vector's
+ * length; else 0), the code's factors 3 x f32, the columns of attributes, the code, the vector. Of fixed size in an
+ * index.
  *
- * A **piece** is R rows, R a multiple of 32, each kind of data by itself, so that a scan reads what it needs and nothing
- * else: blocks of 32 (codes with factors, vector/quantiser.h), attributes' columns by block, numbers, versions, norms, vectors. A full
- * piece is one value of the PState `chunks`; the rest of a posting is in pieces of 32 rows in memory, made from `tails`.
- * A row is never changed in its place: rows die by a bit in their posting's record. */
+ * A **piece** is R rows, R a multiple of 32, each kind of data by itself, so that a scan reads what it needs and
+ * nothing else: blocks of 32 (codes with factors, vector/quantiser.h), attributes' columns by block, numbers, versions,
+ * norms, vectors. A full piece is one value of the PState `chunks`; the rest of a posting is in pieces of 32 rows in
+ * memory, made from `tails`. A row is never changed in its place: rows die by a bit in their posting's record. */
 
 #include "leat/leat.h"
 #include "modules/ivf/attributes.h"
@@ -65,7 +66,8 @@ void layout_row(const struct layout *l, uint8_t *row, const struct row_head *hea
                 const void *vector);
 void layout_row_code(const struct layout *l, uint8_t *row, const struct encoded *code);
 /* Put a row into place `at` of a piece. The block it falls into must be zeroed or hold rows. */
-void layout_place(const struct layout *l, const struct piece_layout *p, uint8_t *piece, uint32_t at, const uint8_t *row);
+void layout_place(const struct layout *l, const struct piece_layout *p, uint8_t *piece, uint32_t at,
+                  const uint8_t *row);
 /* The other way round: the row as it was placed. */
 void layout_take(const struct layout *l, const struct piece_layout *p, const uint8_t *piece, uint32_t at, uint8_t *row);
 

@@ -8,8 +8,8 @@
 
 /* The end of a search: ids and attributes of what was found, where they are known, and the answer at the origin.
  *
- * Names are bytes, hit after hit: u32 size of the id, the id (its number when ids are numbers: nothing), u32 size of the
- * attributes or NONE, the attributes. Without names the number is the id. */
+ * Names are bytes, hit after hit: u32 size of the id, the id (its number when ids are numbers: nothing), u32 size of
+ * the attributes or NONE, the attributes. Without names the number is the id. */
 
 enum { NONE = -1, HEAD = 4 };
 
@@ -115,7 +115,8 @@ struct answer {
     struct leat_span stats;
 };
 
-static int prepare(struct leat_fold_use *use, size_t *state_size, char *schema, size_t schema_size, struct leat_error *err)
+static int prepare(struct leat_fold_use *use, size_t *state_size, char *schema, size_t schema_size,
+                   struct leat_error *err)
 {
     bool *many = leat_fold_memory(use);
 

@@ -22,7 +22,8 @@ struct nearest {
     bool with_stats;
 };
 
-static int prepare(struct leat_fold_use *use, size_t *state_size, char *schema, size_t schema_size, struct leat_error *err)
+static int prepare(struct leat_fold_use *use, size_t *state_size, char *schema, size_t schema_size,
+                   struct leat_error *err)
 {
     (void)use;
     (void)err;
@@ -212,7 +213,8 @@ static struct leat_value stats_value(const struct search_stats *s, uint8_t *room
 }
 
 /* The hits of one task, from `first` on, into one row; out[i] is taken when it has been sent. */
-static void emit_task(const struct nearest *n, const struct list *all, struct leat_task *t, bool names, uint32_t first, bool *sent)
+static void emit_task(const struct nearest *n, const struct list *all, struct leat_task *t, bool names, uint32_t first,
+                      bool *sent)
 {
     const struct ivf *v = leat_state(t);
     uint32_t task = names ? number_task(t, v, all->hit[first].number) : leat_task_number(t), count = 0;

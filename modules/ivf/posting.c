@@ -17,8 +17,8 @@ bool posting_record_get(struct leat_task *t, uint32_t number, struct posting_rec
     return true;
 }
 
-void posting_tail(struct leat_task *t, const struct ivf *v, uint32_t number, uint32_t first, uint32_t end, tail_row *each,
-                  void *context)
+void posting_tail(struct leat_task *t, const struct ivf *v, uint32_t number, uint32_t first, uint32_t end,
+                  tail_row *each, void *context)
 {
     struct leat_value from = leat_u64(piece_key(number, first)), to = leat_u64(piece_key(number, end)), key, value;
     struct leat_range range = {.from = &from, .to = &to};
@@ -143,7 +143,8 @@ static void look(void *context, uint32_t row, const uint8_t *bytes)
         s->found = row;
 }
 
-static void look_in_piece(struct search *s, const struct piece_layout *p, const uint8_t *piece, uint32_t first, uint32_t rows)
+static void look_in_piece(struct search *s, const struct piece_layout *p, const uint8_t *piece, uint32_t first,
+                          uint32_t rows)
 {
     for (uint32_t i = 0; i < rows; i++)
         if (layout_number(p, piece, i) == s->number && layout_version(p, piece, i) == s->version &&
@@ -172,7 +173,8 @@ static void look_in_stored(struct search *s, uint32_t rows)
         struct leat_value value;
 
         if (leat_get(e->t, CHUNKS, LEAT_KEYS(leat_u64(piece_key(e->number, chunk))), &value, 1) == 0)
-            look_in_piece(s, &l->chunk, (const uint8_t *)value.as.bytes.base + l->pad, chunk * l->chunk.rows, l->chunk.rows);
+            look_in_piece(s, &l->chunk, (const uint8_t *)value.as.bytes.base + l->pad, chunk * l->chunk.rows,
+                          l->chunk.rows);
     }
     if (s->found == UINT32_MAX)
         posting_tail(e->t, e->v, e->number, e->record.chunks * l->chunk.rows, rows, look, s);
@@ -320,8 +322,9 @@ static void put_record(struct posting_edit *e)
     const struct posting_record *r = &e->record;
 
     leat_put(e->t, POSTINGS, LEAT_KEYS(leat_u32(e->number)),
-             LEAT_ROW(leat_bool(r->active), leat_i64(r->asked), leat_u32(r->rows), leat_u32(r->live), leat_u32(r->chunks),
-                      leat_u32(r->split_at), leat_bytes(e->mask, blocks_of(r->rows) * sizeof(*e->mask))));
+             LEAT_ROW(leat_bool(r->active), leat_i64(r->asked), leat_u32(r->rows), leat_u32(r->live),
+                      leat_u32(r->chunks), leat_u32(r->split_at),
+                      leat_bytes(e->mask, blocks_of(r->rows) * sizeof(*e->mask))));
 }
 
 /* It is empty and nobody sends rows any more: everything of it goes. */
@@ -373,8 +376,8 @@ void posting_retire(struct posting_edit *e, uint32_t from, struct leat_span cent
     e->changed = true;
 }
 
-/* Does another posting of this group take rows? As this turn has left it: so one of each group stays, however many have too few
- * rows at the same time. */
+/* Does another posting of this group take rows? As this turn has left it: so one of each group stays, however many have
+ * too few rows at the same time. */
 static bool another_takes_rows(const struct posting_edit *e)
 {
     struct leat_value key, field[1];
@@ -398,7 +401,8 @@ static bool too_small(const struct posting_edit *e)
 
 enum { PATIENCE_US = 60 * 1000 * 1000 }; /* the background was asked and does not answer: it failed */
 
-/* What the background is to do, if anything. Not while all rows are on their way: what is left to do is seen when they went. */
+/* What the background is to do, if anything. Not while all rows are on their way: what is
+ * left to do is seen when they went. */
 static bool wanted(const struct posting_edit *e, enum message *kind)
 {
     const struct posting_record *r = &e->record;
@@ -444,7 +448,8 @@ void posting_edit_end(struct posting_edit *e, uint32_t from)
 void posting_patrol(struct leat_task *t, const struct ivf *v, uint32_t from)
 {
     const struct index *x = leat_derived(t);
-    const struct index_posting *p = index_count(x) > 0 ? index_at(x, (uint32_t)(leat_random(t) % index_count(x))) : NULL;
+    const struct index_posting *p = index_count(x) > 0 ? index_at(x, (uint32_t)(leat_random(t) % index_count(x)))
+                                                       : NULL;
     struct posting_record record;
     struct leat_span masks;
     struct posting_edit e;

@@ -6,9 +6,10 @@
 
 #include "modules/ivf/ivf.h"
 
-/* What the PState `postings` says of one. Rows are numbered from 0 in order of arrival, dead ones too: a row keeps its number
- * as long as the posting is there. Of each 32 rows there are two masks: live, and moving. A live row that moves has a copy on its way; one that moves and
- * does not live is such a copy, which nobody sees until the id's task has confirmed it. */
+/* What the PState `postings` says of one. Rows are numbered from 0 in order of arrival, dead ones too: a row keeps its
+ * number as long as the posting is there. Of each 32 rows there are two masks: live, and moving. A live row that moves
+ * has a copy on its way; one that moves and does not live is such a copy, which nobody sees
+ * until the id's task has confirmed it. */
 struct posting_record {
     bool active;       /* new rows come here; else it is to become empty, then it goes */
     int64_t asked;     /* when the background was asked to do something about it; 0: it was not, or has done it */
@@ -58,8 +59,8 @@ bool posting_record_get(struct leat_task *t, uint32_t number, struct posting_rec
 
 /* Call each row of the tail in [first, end), which must be where entries begin and end, or within the last one. */
 typedef void tail_row(void *context, uint32_t row, const uint8_t *bytes);
-void posting_tail(struct leat_task *t, const struct ivf *v, uint32_t number, uint32_t first, uint32_t end, tail_row *each,
-                  void *context);
+void posting_tail(struct leat_task *t, const struct ivf *v, uint32_t number, uint32_t first, uint32_t end,
+                  tail_row *each, void *context);
 
 static inline uint64_t piece_key(uint32_t posting, uint32_t number)
 {
@@ -68,7 +69,8 @@ static inline uint64_t piece_key(uint32_t posting, uint32_t number)
 
 /* ---- Messages (store.c) ---- */
 
-void message(struct leat_task *t, uint32_t from, uint32_t task, enum message kind, uint32_t posting, struct leat_span body);
+void message(struct leat_task *t, uint32_t from, uint32_t task, enum message kind, uint32_t posting,
+             struct leat_span body);
 /* The task of a posting, and of the id with a number. */
 uint32_t posting_task(const struct leat_task *t, uint32_t posting);
 uint32_t number_task(const struct leat_task *t, const struct ivf *v, uint64_t number);

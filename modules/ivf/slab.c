@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-/* Pieces are of size classes, four for each doubling, cut from regions one after another; freed ones wait in a list of their
- * class. What is larger than a region has one of its own. */
+/* Pieces are of size classes, four for each doubling, cut from regions one after another; freed ones wait in a list of
+ * their class. What is larger than a region has one of its own. */
 
 enum { REGION = 32 << 20, HUGE_PAGE = 2 << 20, HEAD = 64, LEAST_BITS = 10, CLASSES = 4 * 16 };
 

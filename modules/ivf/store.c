@@ -12,7 +12,8 @@
 
 /* Ingest. At the id's task a vector gets a version and finds its posting; at the posting's task the row is kept. */
 
-void message(struct leat_task *t, uint32_t from, uint32_t task, enum message kind, uint32_t posting, struct leat_span body)
+void message(struct leat_task *t, uint32_t from, uint32_t task, enum message kind, uint32_t posting,
+             struct leat_span body)
 {
     leat_emit(t, from, LEAT_ROW(leat_u32(task), leat_u32(kind), leat_u32(posting), leat_bytes(body.base, body.size)));
 }
@@ -66,7 +67,8 @@ static struct known look_up(struct leat_task *t, struct leat_value id)
     struct known k = {.there = leat_get(t, IDS, LEAT_KEYS(id), field, 5) == 0};
 
     if (k.there)
-        k = (struct known){true, field[0].as.u, (uint32_t)field[1].as.u, (uint32_t)field[2].as.u, (uint32_t)field[3].as.u};
+        k = (struct known){true, field[0].as.u, (uint32_t)field[1].as.u, (uint32_t)field[2].as.u,
+                           (uint32_t)field[3].as.u};
     return k;
 }
 
@@ -75,7 +77,8 @@ static void send_remove(struct leat_task *t, uint32_t from, uint32_t posting, st
     message(t, from, posting_task(t, posting), REMOVE, posting, (struct leat_span){&name, sizeof(name)});
 }
 
-/* The row goes, and the one that it was copied from, if that is still there: so nothing of it is left when this is processed. */
+/* The row goes, and the one that it was copied from, if that is still there: so nothing of
+ * it is left when this is processed. */
 static void remove_rows(struct leat_task *t, uint32_t from, const struct known *k)
 {
     send_remove(t, from, k->posting, (struct row_name){k->number, k->version, 0});
@@ -115,7 +118,9 @@ struct arrival {
     uint8_t *packed;                 /* attributes, as a row has them */
 };
 
-enum { TOGETHER = 256 }; /* vectors that find their postings at once: enough for blocked products, few enough for the cache */
+enum {
+    TOGETHER = 256
+}; /* vectors that find their postings at once: enough for blocked products, few enough for the cache */
 
 /* Is the vector one that has distances? */
 static bool acceptable(struct leat_task *t, const struct ivf *v, uint32_t i, struct arrival *a)
@@ -164,7 +169,8 @@ static void send_row(struct leat_task *t, const struct ivf *v, const struct leat
     layout_row(&v->layout, row, &(struct row_head){k.number, k.version, a->norm}, a->packed, a->vector);
     layout_row_code(&v->layout, row, code);
     leat_put(t, IDS, LEAT_KEYS(id),
-             LEAT_ROW(leat_u64(k.number), leat_u32(k.version), leat_u32(code->posting), leat_u32(code->posting), a->attributes));
+             LEAT_ROW(leat_u64(k.number), leat_u32(k.version), leat_u32(code->posting), leat_u32(code->posting),
+                      a->attributes));
     message(t, a->row, posting_task(t, code->posting), ROW, code->posting, (struct leat_span){row, v->layout.row.size});
 }
 

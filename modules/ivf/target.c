@@ -123,7 +123,8 @@ struct learning {
     struct findings all, sparse;
 };
 
-typedef void each_row(struct learning *l, const struct index_posting *p, uint32_t row, const uint8_t *vector, float norm);
+typedef void each_row(struct learning *l, const struct index_posting *p, uint32_t row, const uint8_t *vector,
+                      float norm);
 
 static void walk_posting(struct learning *l, const struct index_posting *p, each_row *each)
 {
@@ -210,7 +211,8 @@ static void gather(struct learning *l, const struct index_posting *p, uint32_t r
 }
 
 /* What it takes to come by a neighbour in a posting: reach, and how many postings are nearer than that. */
-static void add(struct learning *l, struct findings *f, const struct vector_near *near, uint32_t count, uint32_t posting, float scale)
+static void add(struct learning *l, struct findings *f, const struct vector_near *near, uint32_t count,
+                uint32_t posting, float scale)
 {
     uint32_t groups = leat_group_count(l->t), at = 0;
     float first = INFINITY, needed = FLT_MAX;
@@ -243,8 +245,8 @@ static void places(struct learning *l, const struct vector_top *top, struct enco
     encode_nearest(l->t, l->v, l->x, vector, norm, NEIGHBOURS, out);
 }
 
-static void add_all(struct learning *l, struct findings *f, struct vector_top *top, float length, const struct vector_near *near,
-                    uint32_t count)
+static void add_all(struct learning *l, struct findings *f, struct vector_top *top, float length,
+                    const struct vector_near *near, uint32_t count)
 {
     struct encoded place[NEIGHBOURS];
 

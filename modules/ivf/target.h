@@ -2,16 +2,18 @@
 #ifndef MODULES_IVF_TARGET_H
 #define MODULES_IVF_TARGET_H
 
-/* How far a search has to go for a share of the true neighbours. It goes on while the next posting's centroid is not farther than
+/* How far a search has to go for a share of the true neighbours. It goes on while the next posting's centroid is not
+ * farther than
  *
  *   square(distance of the nearest centroid) + reach * square(distance of the k-th row so far)
  *
- * The left term tells the border between two postings' cells, the right one how far neighbours lie: so a query in a sparse
- * place, or with a filter that few rows pass, goes farther. (Estimates from the same quantities by the volume of caps of spheres:
- * Quake, arXiv 2506.03437, section 5; in data of few true dimensions they are far too low.) The reach that a share needs is
- * measured: a group takes some of its rows as queries, finds their true neighbours among its rows, and keeps the quantiles
- * of what would have been needed to come by each; and once more with few of its rows, as if they passed a filter: for then it takes
- * more. Products instead of distances: the reach is of the query's length. */
+ * The left term tells the border between two postings' cells, the right one how far neighbours lie: so a query in a
+ * sparse place, or with a filter that few rows pass, goes farther. (Estimates from the same quantities by the volume of
+ * caps of spheres: Quake, arXiv 2506.03437, section 5; in data of few true dimensions they are far too low.) The reach
+ * that a share needs is measured: a group takes some of its rows as queries, finds their true neighbours among its
+ * rows, and keeps the quantiles of what would have been needed to come by each; and once more with few of its rows, as
+ * if they passed a filter: for then it takes more. Products instead of distances:
+ * the reach is of the query's length. */
 
 #include "modules/ivf/ivf.h"
 
@@ -23,7 +25,8 @@ struct target {
     float probes[TARGET_POINTS]; /* and how many postings had been scanned then, of all groups */
 };
 
-/* Has the index grown by half since the background was last asked to learn? Then it is asked. Own first task, in a turn. */
+/* Has the index grown by half since the background was last asked to learn? Then it is
+ * asked. Own first task, in a turn. */
 void target_grown(struct leat_task *t, uint32_t from);
 void target_learn(struct leat_task *t, uint32_t from);
 void target_keep(struct leat_task *t, struct leat_span body);

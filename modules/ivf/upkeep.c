@@ -7,13 +7,14 @@
 #include "modules/vector/distance.h"
 #include "modules/vector/kmeans.h"
 
-/* Upkeep in the manner of LIRE (Xu et al., "SPFresh", SOSP 2023, section 3.3): every vector is to lie in the posting of its nearest
- * centroid. A posting that has too many rows is taken out of use for new centroids in its place, one that has too few for none;
- * then its rows move to their nearest centroids, and rows around new centroids move there where they are nearer.
+/* Upkeep in the manner of LIRE (Xu et al., "SPFresh", SOSP 2023, section 3.3): every vector is to lie in the posting of
+ * its nearest centroid. A posting that has too many rows is taken out of use for new centroids in its place, one that
+ * has too few for none; then its rows move to their nearest centroids, and rows around new centroids move there where
+ * they are nearer.
  *
- * What costs time runs in the background, over a snapshot. What it finds comes to the posting's task and holds for rows that are
- * still as it saw them. A row moves in three steps, each in a turn: it is copied to its new posting, which tells the id's
- * task, which has the old one removed. So there is a copy at any moment, for moments two. */
+ * What costs time runs in the background, over a snapshot. What it finds comes to the posting's task and holds for rows
+ * that are still as it saw them. A row moves in three steps, each in a turn: it is copied to its new posting, which
+ * tells the id's task, which has the old one removed. So there is a copy at any moment, for moments two. */
 
 enum {
     MOVES_MOST = 1024,   /* rows that move at a time */
@@ -104,7 +105,8 @@ static const void **sample(const struct work *w, const struct index_posting *p, 
 
 static uint32_t centres_for(const struct ivf *v, uint32_t live)
 {
-    uint32_t centres = (live + v->target - 1) / v->target, most = CENTRES_SIZE / (v->layout.dims * (uint32_t)sizeof(float));
+    uint32_t centres = (live + v->target - 1) / v->target,
+             most = CENTRES_SIZE / (v->layout.dims * (uint32_t)sizeof(float));
 
     return least(centres > 0 ? centres : 1, least(CENTRES_MOST, most));
 }
@@ -129,8 +131,8 @@ static void begin_anew(const struct work *w, uint32_t number)
     answer(w, OPEN, number, centroid != NULL ? centroid : w->v->origin, w->v->layout.dims * sizeof(*centroid));
 }
 
-/* Rows that are all equal cannot be told apart; and when most are, what is split off is too small to stay, and comes back: it
- * would be done again and again. But dead rows can go. */
+/* Rows that are all equal cannot be told apart; and when most are, what is split off is too small to stay, and comes
+ * back: it would be done again and again. But dead rows can go. */
 static bool parts_well(const struct vector_clusters *c, uint32_t rows)
 {
     uint32_t largest = 0;
@@ -188,8 +190,8 @@ static void mean_of(const float *const *row, uint32_t count, uint32_t dims, floa
             out[d] += row[i][d] / (float)count;
 }
 
-/* Rows that lie together have their nearest centroids among those nearest to their middle: compared with all of these in blocks,
- * they cost a fraction of so many searches. */
+/* Rows that lie together have their nearest centroids among those nearest to their middle: compared with all of these
+ * in blocks, they cost a fraction of so many searches. */
 static void nearest_around(const struct work *w, const float *const *query, uint32_t count, struct vector_near *near)
 {
     enum { TOGETHER = 64 };
@@ -221,8 +223,8 @@ static void nearest_around(const struct work *w, const float *const *query, uint
     }
 }
 
-/* The nearest active posting of each row of a posting. Rows of one that was never large lie together where there are many more
- * centroids than are looked at. */
+/* The nearest active posting of each row of a posting. Rows of one that was never large lie together where there are
+ * many more centroids than are looked at. */
 static void find_nearest(const struct work *w, const struct index_posting *p, const float *const *query, uint32_t count,
                          struct vector_near *near)
 {
@@ -289,11 +291,11 @@ struct rival {
     float distance; /* to the posting's own */
 };
 
-/* Rows that are nearer to a rival than to their own centroid: only these can belong elsewhere now (Xu et al., section 3.3,
- * the second necessary condition). By the triangle inequality a rival is out of question that is more than twice as far
- * from the centroid as the row is; distances here are squared. */
-static uint32_t attracted(const struct work *w, const struct index_posting *p, const float *own, const struct rival *rival,
-                          uint32_t rivals, uint32_t *out, uint32_t most)
+/* Rows that are nearer to a rival than to their own centroid: only these can belong elsewhere now (Xu et al., section
+ * 3.3, the second necessary condition). By the triangle inequality a rival is out of question that is more than twice
+ * as far from the centroid as the row is; distances here are squared. */
+static uint32_t attracted(const struct work *w, const struct index_posting *p, const float *own,
+                          const struct rival *rival, uint32_t rivals, uint32_t *out, uint32_t most)
 {
     const struct vector_distance *l2 = vector_distance(VECTOR_L2, LEAT_F32_VECTOR);
     uint32_t dims = w->v->layout.dims, count = 0;
@@ -338,7 +340,8 @@ static void look_around(const struct work *w, struct around *a, const float *cen
 {
     const struct vector_coarse *c = index_centroids(w->x);
     struct vector_near near[AROUND];
-    uint32_t count = vector_coarse_search(c, centroid, NULL, AROUND, near, leat_alloc(w->t, vector_coarse_room(c, AROUND)));
+    uint32_t count = vector_coarse_search(c, centroid, NULL, AROUND, near,
+                                          leat_alloc(w->t, vector_coarse_room(c, AROUND)));
 
     for (uint32_t i = 0; i < count && a->nears < a->room; i++)
         if (posting_task(w->t, near[i].number) == leat_task_number(w->t) && !among(a, near[i].number))
@@ -449,7 +452,8 @@ static void open_children(struct posting_edit *e, uint32_t from, struct leat_spa
 
     ask[0] = NEAR;
     for (uint32_t i = 0; i < count; i++) {
-        struct leat_span centroid = {(const uint8_t *)centres.base + (size_t)i * dims * sizeof(float), dims * sizeof(float)};
+        struct leat_span centroid = {(const uint8_t *)centres.base + (size_t)i * dims * sizeof(float),
+                                     dims * sizeof(float)};
 
         ask[i + 1] = new_posting(e->t, &next, (leat_task_number(e->t) + i) % leat_group_count(e->t));
         open_child(e, from, ask[i + 1], centroid);

@@ -24,8 +24,8 @@ struct vector_near {
 int vector_coarse_new(uint32_t dims, enum vector_metric metric, struct vector_coarse **out, struct leat_error *err);
 /* A version like `old`, to be changed before others see it. Versions may be dropped in any order. */
 int vector_coarse_next(const struct vector_coarse *old, struct vector_coarse **out, struct leat_error *err);
-/* What only this version has is freed. NULL does nothing. One thread at a time among versions of one line: adds, removes,
- * next and drop; searches of versions that are not changed any more may run beside. */
+/* What only this version has is freed. NULL does nothing. One thread at a time among versions of one line: adds,
+ * removes, next and drop; searches of versions that are not changed any more may run beside. */
 void vector_coarse_drop(struct vector_coarse *c);
 
 /* The number must not be there already. LEAT_ENOMEM, with nothing changed. */
@@ -43,12 +43,13 @@ const float *vector_coarse_find(const struct vector_coarse *c, uint32_t number);
 /* Bytes that a search for n in this version needs. */
 size_t vector_coarse_room(const struct vector_coarse *c, uint32_t n);
 /* The n nearest, nearest first, of equal distances the lower number first; returns how many: n or all there are. table:
- * made of the query (vector_query_begin, VECTOR_EPSILON) for other scans, else NULL. room: at any alignment. Among many centroids rows
- * are chosen by bounds from codes before distances are computed: of a hundred of the nearest one may be missing. */
+ * made of the query (vector_query_begin, VECTOR_EPSILON) for other scans, else NULL. room: at any alignment. Among many
+ * centroids rows are chosen by bounds from codes before distances are computed: of a hundred
+ * of the nearest one may be missing. */
 uint32_t vector_coarse_search(const struct vector_coarse *c, const float *query, const struct vector_query *table,
                               uint32_t n, struct vector_near *out, void *room);
 /* The same for many: those of query[i] lie at out + i * n. Returns how many each has. */
-uint32_t vector_coarse_search_many(const struct vector_coarse *c, const float *const *query, uint32_t queries, uint32_t n,
-                                   struct vector_near *out, void *room);
+uint32_t vector_coarse_search_many(const struct vector_coarse *c, const float *const *query, uint32_t queries,
+                                   uint32_t n, struct vector_near *out, void *room);
 
 #endif

@@ -135,8 +135,9 @@ static uint32_t between_portable(const float *value, uint32_t blocks, uint32_t s
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-__attribute__((target("avx2,popcnt"))) static uint32_t between_avx2(const float *value, uint32_t blocks, uint32_t stride,
-                                                                    float above, float bound, uint32_t *mask)
+__attribute__((target("avx2,popcnt"))) static uint32_t between_avx2(const float *value, uint32_t blocks,
+                                                                    uint32_t stride, float above, float bound,
+                                                                    uint32_t *mask)
 {
     __m256 least = _mm256_set1_ps(above), most = _mm256_set1_ps(bound);
     uint32_t count = 0;
@@ -298,8 +299,8 @@ uint32_t vector_coarse_search(const struct vector_coarse *c, const float *query,
     return s.top.count;
 }
 
-uint32_t vector_coarse_search_many(const struct vector_coarse *c, const float *const *query, uint32_t queries, uint32_t n,
-                                   struct vector_near *out, void *room)
+uint32_t vector_coarse_search_many(const struct vector_coarse *c, const float *const *query, uint32_t queries,
+                                   uint32_t n, struct vector_near *out, void *room)
 {
     uint32_t found = n < c->count ? n : c->count;
 

@@ -138,7 +138,8 @@ struct pair_avx512 {
     __m512 query, value;
 };
 
-AVX512 ALWAYS struct pair_avx512 sixteen(const float *query, const uint8_t *code, struct vector_scalars s, __mmask16 mask)
+AVX512 ALWAYS struct pair_avx512 sixteen(const float *query, const uint8_t *code, struct vector_scalars s,
+                                         __mmask16 mask)
 {
     __m512 number = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask, code)));
 

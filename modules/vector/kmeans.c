@@ -30,7 +30,8 @@ struct work {
     uint64_t seed;
     struct vector_matrix m;   /* centres less the middle */
     float *bias;              /* of a centre: what is taken from its products; infinite: it takes no rows */
-    float *middle;            /* the mean of all rows: products with centres less it are small, and so are their errors */
+    /* the mean of all rows: products with centres less it are small, and so are their errors */
+    float *middle;
     float *norm;              /* squared distance of each row to the middle */
     float *centre, *distance; /* squared distance of each row to its centre */
     uint32_t *size, *label, *before;
@@ -180,7 +181,8 @@ static void nearest_centres(const struct work *w, const void *const *row, uint32
         found[i] = nearest_of(&best[i], &score[i]);
 }
 
-/* |x - c|^2 = |x - middle|^2 - 2 score, where score = x (c - middle) - bias and bias = (c - middle) (c + middle) / 2. */
+/* |x - c|^2 = |x - middle|^2 - 2 score, where score = x (c - middle) - bias and bias
+ * = (c - middle) (c + middle) / 2. */
 static float distance_of(const struct work *w, uint32_t row, float score)
 {
     float d = w->norm[row] - 2 * score;

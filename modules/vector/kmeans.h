@@ -2,8 +2,8 @@
 #ifndef MODULES_VECTOR_KMEANS_H
 #define MODULES_VECTOR_KMEANS_H
 
-/* k-means: centres with a small sum of squared distances of rows to their centres (Lloyd, "Least Squares Quantization in
- * PCM", IEEE Transactions on Information Theory 28 (2), 1982). The same result for the same input and seed.
+/* k-means: centres with a small sum of squared distances of rows to their centres (Lloyd, "Least Squares Quantization
+ * in PCM", IEEE Transactions on Information Theory 28 (2), 1982). The same result for the same input and seed.
  *
  * Seeds are drawn as k-means++ does (Arthur and Vassilvitskii, SODA 2007) from a sample of the rows, or, of many
  * centres, evenly from all rows. A centre that no row is nearest to starts again at the row farthest from its own.

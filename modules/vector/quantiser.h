@@ -110,9 +110,9 @@ uint32_t vector_scan(const struct vector_scan *s);
 
 /* ---- Codes of 4 or 8 bits a dimension, for distances nearer to the truth; one row's lie together ----
  *
- * distance = base + add + scale * product +- epsilon * distance of query and centroid * error, base as of a scan and the
- * product as below. Of 8 bits, dimension i is byte i; of 4, of each 32 dimensions 16 bytes have one in the low half and
- * the one 16 further in the high half. */
+ * distance = base + add + scale * product +- epsilon * distance of query and centroid * error, base as of a scan and
+ * the product as below. Of 8 bits, dimension i is byte i; of 4, of each 32 dimensions 16 bytes have one in the low half
+ * and the one 16 further in the high half. */
 
 /* Like vector_encode. */
 void vector_encode_bits(enum vector_metric metric, uint32_t bits, const void *row, const void *centroid,
@@ -167,7 +167,8 @@ static inline float vector_scan_reach(const struct vector_scan *s)
 }
 
 /* What is fetched while block b is summed: one of those scanned next, or, for want of any, the block itself. */
-static inline const uint8_t *vector_scan_ahead(const struct vector_scan *s, uint32_t b, const uint8_t *block, size_t size)
+static inline const uint8_t *vector_scan_ahead(const struct vector_scan *s, uint32_t b, const uint8_t *block,
+                                               size_t size)
 {
     return s->ahead != NULL && b < s->ahead_count ? (const uint8_t *)s->ahead + b * size : block;
 }

@@ -107,7 +107,8 @@ const struct vector_quantiser vector_quantiser_portable = {
 
 /* ---- The choice ---- */
 
-/* As vector_kernels() are chosen; those for AVX-512 have a better variant where the processor has shuffles of 64 bytes. */
+/* As vector_kernels() are chosen; those for AVX-512 have a better variant where the
+ * processor has shuffles of 64 bytes. */
 
 static const struct vector_quantiser *can[4];
 static uint32_t can_count;

@@ -58,7 +58,8 @@ AVX512 static void table_avx512(const float *query, uint32_t padded, float inver
     }
 }
 
-/* ---- Sums: rows 0 to 15 and 16 to 31 of a block. ahead: as many bytes as codes are fetched from there meanwhile ---- */
+/* ---- Sums: rows 0 to 15 and 16 to 31 of a block. ahead: as many bytes as codes are
+ * fetched from there meanwhile ---- */
 
 struct sums {
     __m512i low, high;

@@ -16,7 +16,8 @@ struct vector_kernels {
     /* Sum of a[i] * b[i], i < dims. */
     float (*dot)(const void *a, const void *b, uint32_t dims);
     /* out[i] = dot(query, row[i]). Some rows are computed together, and of more than a dozen those ahead are fetched
-     * meanwhile: rows may lie anywhere. What lies in several long streams goes fastest four rows a call, one of each. */
+     * meanwhile: rows may lie anywhere. What lies in several long streams goes
+     * fastest four rows a call, one of each. */
     void (*dot_pointers)(const void *query, const void *const *row, uint32_t n, uint32_t dims, float *out);
     /* out[v * width + r] = dot(vector[v], row r of the matrix), v < n; the same bits everywhere: product.h. */
     void (*product)(const struct vector_matrix *m, const void *const *vector, uint32_t n, float *out);
@@ -30,18 +31,18 @@ int vector_kernels_check(struct leat_error *err);
 /* All that this processor can run, the portable ones first; *count of them. For tests and benchmarks. */
 const struct vector_kernels *const *vector_kernels_all(uint32_t *count);
 
-/* Buckets of random-hyperplane hashes to probe, those first where a neighbour is likeliest. flips: the bits in which the
- * bucket differs from the query's own one in that table. */
+/* Buckets of random-hyperplane hashes to probe, those first where a neighbour is likeliest. flips: the bits in which
+ * the bucket differs from the query's own one in that table. */
 struct vector_probe {
     uint32_t table, flips;
 };
 
-/* margin: tables x bits projections of a query on the bits' planes; norm: of the query. The neighbour is thought 60 degrees
- * away, so that it lies beyond a plane with the probability that a Gaussian exceeds margin / (norm tan 60); a bucket is as
- * likely as the product over its table's bits. (Sets of flips in order: Lv et al., "Multi-Probe LSH", VLDB 2007, section
- * 4.4; there each table for itself, in order of squared margins.) Writes at most `most` probes and returns how many; those
- * of a smaller `most` come first among those of a larger one. bits: at most 32. room: vector_probe_room bytes, at any
- * multiple of 8. */
+/* margin: tables x bits projections of a query on the bits' planes; norm: of the query. The neighbour is thought 60
+ * degrees away, so that it lies beyond a plane with the probability that a Gaussian exceeds margin / (norm tan 60); a
+ * bucket is as likely as the product over its table's bits. (Sets of flips in order: Lv et al., "Multi-Probe LSH", VLDB
+ * 2007, section 4.4; there each table for itself, in order of squared margins.) Writes at most `most` probes and
+ * returns how many; those of a smaller `most` come first among those of a larger one. bits: at most 32. room:
+ * vector_probe_room bytes, at any multiple of 8. */
 uint32_t vector_probe_likeliest(const float *margin, float norm, uint32_t tables, uint32_t bits, uint32_t most,
                                 struct vector_probe *out, void *room);
 size_t vector_probe_room(uint32_t tables, uint32_t bits, uint32_t most);

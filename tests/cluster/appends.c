@@ -46,7 +46,8 @@ static int note_time(struct leat_task *t, const struct leat_batch *in)
 
 static const struct leat_module source = {
     LEAT_ABI, .name = "source",
-    .depots = DEPOTS({"keyed", "key: i64, number: i64", .by = "key"}, {"chosen", "number: i64", .partitioner = LEAT_EXPLICIT},
+    .depots = DEPOTS({"keyed", "key: i64, number: i64", .by = "key"},
+                     {"chosen", "number: i64", .partitioner = LEAT_EXPLICIT},
                      {"copies", "number: i64", .partitioner = LEAT_NO_CLIENT}, {"clock", .tick_ms = 3}),
     .pstates = PSTATES([TOTAL] = {"total", "map<i64, i64>"}, [TIMES] = {"times", "map<i64, i64>"}),
     .topologies = TOPOLOGIES({"take", LEAT_STREAM, NODES(
@@ -157,7 +158,8 @@ static int64_t value_at(struct node *n, const char *module, struct leat_value ke
     struct leat_view *view;
 
     must(leat_view_open(n->leat, module, &view, &err));
-    int rv = leat_get(task >= 0 ? leat_view_task(view, (uint32_t)task) : leat_view_owner(view, &key), pstate, LEAT_KEYS(key), &v, 1);
+    int rv = leat_get(task >= 0 ? leat_view_task(view, (uint32_t)task) : leat_view_owner(view, &key), pstate,
+                      LEAT_KEYS(key), &v, 1);
     assert_true(rv == 0 || rv == LEAT_ENOTFOUND);
     leat_view_close(view);
     return v.as.i;

@@ -3,7 +3,8 @@
 
 #include <unistd.h>
 
-/* Background nodes: each row has its effect once, whatever crashes; who fails is a dead letter; nobody waits for them. */
+/* Background nodes: each row has its effect once, whatever crashes; who fails is a
+ * dead letter; nobody waits for them. */
 
 enum { SEEN, TOTALS };
 
@@ -49,8 +50,10 @@ static int look(struct leat_task *t, const struct leat_batch *in)
         leat_reject(t, 0, "this one is rejected");
     if (number.as.i == FLOODS)
         flood(t, key);
-    leat_emit(t, 0, LEAT_ROW(key, number, leat_u32(number.as.i == LOSES_ITS_WAY ? 9999 : (uint32_t)(leat_random(t) % leat_task_count(t))),
-                             leat_bytes("", 0)));
+    leat_emit(t, 0,
+              LEAT_ROW(key, number,
+                       leat_u32(number.as.i == LOSES_ITS_WAY ? 9999 : (uint32_t)(leat_random(t) % leat_task_count(t))),
+                       leat_bytes("", 0)));
     return 0;
 }
 
@@ -92,7 +95,8 @@ static const struct leat_module upkeep = {
     .pstates = PSTATES([SEEN] = {"seen", "map<u32, i64>"}, [TOTALS] = {"totals", "map<u32, i64>"}),
     .topologies = TOPOLOGIES({"keep", LEAT_STREAM, NODES(
         {"store", .from = "numbers", .run = store, .emits = "key: u32, number: i64"},
-        {"look", .from = "store, apply", .run = look, .emits = "key: u32, number: i64, task: u32, more: bytes", .background = true},
+        {"look", .from = "store, apply", .run = look, .emits = "key: u32, number: i64, task: u32, more: bytes",
+         .background = true},
         {"direct", .from = "look", .run = direct, .emits = "task: u32, key: u32, number: i64"},
         {"pass", .from = "direct", .route = LEAT_DIRECT, .run = pass, .emits = "key: u32, number: i64"},
         {"apply", .from = "pass", .route = LEAT_BY_KEY, .run = apply, .emits = "key: u32, number: i64"})})};
@@ -168,7 +172,8 @@ static int run_through(struct leat_test *t, uint64_t *seed, struct leat_error *e
 static int survives(const char *point, uint64_t seed)
 {
     enum { FEW = 25 };
-    struct way way = {.seed = seed, .groups = 1U << seed % 4, .cut_rows = seed % 3 == 0 ? 3 : 0, .force_hops = seed % 2 == 0};
+    struct way way = {
+        .seed = seed, .groups = 1U << seed % 4, .cut_rows = seed % 3 == 0 ? 3 : 0, .force_hops = seed % 2 == 0};
     struct leat_test *t = open_way(&upkeep, &way, NULL);
     struct leat_error err = {0, ""};
     int64_t total[KEYS] = {0}, seen[KEYS] = {0};
@@ -249,10 +254,14 @@ struct letters {
 
 static int see_letter(void *context, const struct leat_record *record, const struct leat_batch *row)
 {
-    static const char *const wanted[] = {NULL, "this one fails", "what it emitted fails at node 'apply': this one fails later",
-                                         "it writes, but background nodes only read", "it emits more than 16 MiB for one row",
-                                         "this one is rejected", "what it emitted fails at node 'direct': a row for node 'pass' names task 9999"};
-    struct leat_span reason = leat_at(row, 0, 3).as.bytes, node = leat_at(row, 0, 1).as.bytes, bytes = leat_at(row, 0, 5).as.bytes;
+    static const char *const wanted[] = {NULL, "this one fails",
+                                         "what it emitted fails at node 'apply': this one fails later",
+                                         "it writes, but background nodes only read",
+                                         "it emits more than 16 MiB for one row", "this one is rejected",
+                                         "what it emitted fails at node 'direct': a row for node 'pass' names task "
+                                         "9999"};
+    struct leat_span reason = leat_at(row, 0, 3).as.bytes, node = leat_at(row, 0, 1).as.bytes,
+                     bytes = leat_at(row, 0, 5).as.bytes;
     struct letters *l = context;
     char text[1300];
 

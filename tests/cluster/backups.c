@@ -97,7 +97,8 @@ static int on_to_the_next(struct leat_task *t, const struct leat_batch *in)
 static int refuse_all(struct leat_task *t, const struct leat_batch *in)
 {
     for (uint32_t i = 0; i < in->rows; i++)
-        leat_reject(t, i, "it takes no rows at all, so that the dead letters are many, and fill one segment after the other");
+        leat_reject(t, i,
+                    "it takes no rows at all, so that the dead letters are many, and fill one segment after the other");
     return 0;
 }
 
@@ -259,7 +260,8 @@ static void of_a_directory_at_rest(void **state)
     check_backup(NULL, 6000);
 }
 
-/* A module reads depots of two others, and the first of these is not there: its records are not taken for the other's. */
+/* A module reads depots of two others, and the first of these is not there: its
+ * records are not taken for the other's. */
 static void a_module_that_is_missing_is_missed(void **state)
 {
     struct leat_launch launch = {.tasks = 8, .groups = 2};
@@ -384,7 +386,8 @@ static void see(void *context, uint64_t done, uint64_t all)
     *s = (struct seen){done, all};
 }
 
-/* Whole: all bytes were read, and nothing was made or changed. Damaged: each file counts, also one that is gone or shorter. */
+/* Whole: all bytes were read, and nothing was made or changed. Damaged: each file counts,
+ * also one that is gone or shorter. */
 static void a_backup_is_verified(void **state)
 {
     struct seen seen = {0}, copied = {0};

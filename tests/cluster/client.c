@@ -262,12 +262,17 @@ static void queries_have_limits(void **state)
     (void)state;
     must(leat_open(NULL, &config, &l, &err));
     must(leat_launch(l, &greedy, &(struct leat_launch){.tasks = 64, .groups = 2}, &err));
-    assert_int_equal(leat_query(l, "greedy", "grow", LEAT_ROW(leat_i64(1)), &(struct leat_query){.memory_max = 8 << 20}, &r, &err), LEAT_ELIMIT);
+    assert_int_equal(leat_query(l, "greedy", "grow", LEAT_ROW(leat_i64(1)), &(struct leat_query){.memory_max = 8 << 20},
+                                &r, &err), LEAT_ELIMIT);
     assert_non_null(strstr(err.text, "memory limit"));
-    assert_int_equal(leat_query(l, "greedy", "grow", LEAT_ROW(leat_i64(1)), &(struct leat_query){.cancel = &cancel}, &r, &err), LEAT_ECANCELED);
-    assert_int_equal(leat_query(l, "greedy", "loop", LEAT_ROW(leat_i64(1)), &(struct leat_query){.timeout_ms = 50, .memory_max = (size_t)4 << 30}, &r, &err), LEAT_ETIMEOUT);
+    assert_int_equal(leat_query(l, "greedy", "grow", LEAT_ROW(leat_i64(1)), &(struct leat_query){.cancel = &cancel}, &r,
+                                &err), LEAT_ECANCELED);
+    assert_int_equal(leat_query(l, "greedy", "loop", LEAT_ROW(leat_i64(1)),
+                                &(struct leat_query){.timeout_ms = 50, .memory_max = (size_t)4 << 30}, &r, &err),
+                     LEAT_ETIMEOUT);
     for (int i = 0; i < 40; i++)
-        must(leat_query_start(l, "greedy", "grow", LEAT_ROW(leat_i64(1)), &(struct leat_query){.timeout_ms = 200000}, answered, &a, &err));
+        must(leat_query_start(l, "greedy", "grow", LEAT_ROW(leat_i64(1)), &(struct leat_query){.timeout_ms = 200000},
+                              answered, &a, &err));
     pthread_mutex_lock(&a.lock);
     while (a.left > 0)
         pthread_cond_wait(&a.cond, &a.lock);

@@ -35,9 +35,11 @@ static const struct way ways[] = {
 };
 enum { WAYS = sizeof(ways) / sizeof(*ways) };
 
-static inline struct leat_test *open_way(const struct leat_module *module, const struct way *w, const struct leat_option *options)
+static inline struct leat_test *open_way(const struct leat_module *module, const struct way *w,
+                                         const struct leat_option *options)
 {
-    struct leat_test_config config = {.module = module, .options = options, .tasks = 8, .groups = w->groups, .memory = w->memory,
+    struct leat_test_config config = {.module = module, .options = options, .tasks = 8, .groups = w->groups,
+                                      .memory = w->memory,
                                       .seed = w->seed, .cut_rows = w->cut_rows, .force_hops = w->force_hops,
                                      .checkpoint_bytes = w->memory ? 0 : 2048};
     struct leat_error err = {0, ""};
@@ -74,7 +76,8 @@ static inline uint64_t next_random(uint64_t *seed)
 }
 
 /* The first field of what a key leads to, as i64; or missing. */
-static inline int64_t value_of(struct leat_test *t, const char *module, const char *pstate, struct leat_value key, int64_t missing)
+static inline int64_t value_of(struct leat_test *t, const char *module, const char *pstate, struct leat_value key,
+                               int64_t missing)
 {
     struct leat_value v = leat_i64(missing);
     struct leat_error err = {0, ""};

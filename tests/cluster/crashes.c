@@ -31,8 +31,8 @@ static int run_through(struct leat_test *t, uint64_t *seed, struct leat_error *e
     return crashes;
 }
 
-/* Long enough for checkpoints to become whole; then all is opened again, though nothing crashed: so recoveries, too, are
- * there to crash in. */
+/* Long enough for checkpoints to become whole; then all is opened again, though nothing crashed: so recoveries, too,
+ * are there to crash in. */
 static int rest(struct leat_test *t, uint64_t *seed, struct leat_error *err)
 {
     int crashes = run_through(t, seed, err);
@@ -125,7 +125,8 @@ static void transfer(struct leat_test *t, int number, uint64_t *seed, struct lea
     snprintf(from, sizeof(from), "a%d", (int)(next_random(seed) % ACCOUNTS));
     snprintf(to, sizeof(to), "a%d", (int)(next_random(seed) % ACCOUNTS));
     snprintf(id, sizeof(id), "t%d", number);
-    must_with(leat_test_append(t, "transfers", LEAT_ROW(leat_str(from), leat_str(to), leat_i64(7), leat_str(id)), err), err);
+    must_with(leat_test_append(t, "transfers", LEAT_ROW(leat_str(from), leat_str(to), leat_i64(7), leat_str(id)), err),
+              err);
 }
 
 static void money_survives_at(const char *point, uint64_t seed)

@@ -18,11 +18,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Parts of a data directory are removed, replaced by older ones or by those of another group, or have a byte changed. Then
- * the module does not launch and says why, or all that was acknowledged is there, once. (Pages of LMDB bear no checksum:
- * data.mdb is left out of the changes of bytes.) */
+/* Parts of a data directory are removed, replaced by older ones or by those of another group, or have a byte changed.
+ * Then the module does not launch and says why, or all that was acknowledged is there, once. (Pages of LMDB bear no
+ * checksum: data.mdb is left out of the changes of bytes.) */
 
-enum { WORDS = 7, SESSION = 9, LIFE = 150, LATER = 20, FLIPS = 150, FLIPS_LONG = 10000, PATHS = 400, DENSE = 6000, PATIENCE_S = 60 };
+enum { WORDS = 7, SESSION = 9, LIFE = 150, LATER = 20, FLIPS = 150, FLIPS_LONG = 10000, PATHS = 400, DENSE = 6000,
+       PATIENCE_S = 60 };
 
 enum outcome { RIGHT, REFUSED, WRONG, DIED };
 
@@ -220,7 +221,8 @@ static bool journal_is_whole(const struct world *w, const char *view)
 {
     char path[512];
 
-    snprintf(path, sizeof(path), "%s/new/%.*s/journal/0000000000000000.seg", w->root, (int)(strlen(view) - strlen("/view")), view);
+    snprintf(path, sizeof(path), "%s/new/%.*s/journal/0000000000000000.seg", w->root,
+             (int)(strlen(view) - strlen("/view")), view);
     return access(path, F_OK) == 0;
 }
 
@@ -275,7 +277,8 @@ static void groups_are_mixed_up(void **state)
 
     for (size_t i = 0; i < LENGTH_OF(part); i++) {
         fresh(w);
-        shell("cd %1$s/hand/word_count && mv group-000%2$s x && mv group-001%2$s group-000%2$s && mv x group-001%2$s", w->root, part[i], "");
+        shell("cd %1$s/hand/word_count && mv group-000%2$s x && mv group-001%2$s group-000%2$s && mv x group-001%2$s",
+              w->root, part[i], "");
         assert_false(launches(w, "mixed up", part[i]));
     }
 }

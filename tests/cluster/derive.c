@@ -7,10 +7,11 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-/* What a module derives from its PStates is at every moment what the PStates of the same snapshot say: whenever it is asked,
- * from however many threads, and after a crash at each point. */
+/* What a module derives from its PStates is at every moment what the PStates of the same snapshot say: whenever it is
+ * asked, from however many threads, and after a crash at each point. */
 
-enum { ROUNDS = 40, ROUNDS_OF_CRASHES = 8, CRASHES_WANTED = 3, THREADS = 6, LOAD_ROUNDS = 150, VIEW_ROUNDS = 8, PATIENCE_S = 60 };
+enum { ROUNDS = 40, ROUNDS_OF_CRASHES = 8, CRASHES_WANTED = 3, THREADS = 6, LOAD_ROUNDS = 150, VIEW_ROUNDS = 8,
+       PATIENCE_S = 60 };
 
 static uint64_t seed;
 
@@ -172,7 +173,8 @@ static void append_rows(struct leat_depot *d, bool *there)
     leat_rows_free(rows);
 }
 
-/* More threads than readers that are made ready at first, while turns follow one another. What was acknowledged is seen. */
+/* More threads than readers that are made ready at first, while turns follow one
+ * another. What was acknowledged is seen. */
 static void holds_under_load(void **state)
 {
     struct leat_config config = {.memory = true, .create = true};
@@ -225,9 +227,11 @@ static void an_old_view_holds_no_version(void **state)
     must(leat_depot_find(l, "mirror", "rows", &d, &err));
     append_rows(d, there);
     must(leat_view_open(l, "mirror", &v, &err));
-    assert_int_equal(leat_get(leat_view_owner(v, &key), NUMBERS, LEAT_KEYS(key), &value, 1), there[1] ? 0 : LEAT_ENOTFOUND);
+    assert_int_equal(leat_get(leat_view_owner(v, &key), NUMBERS, LEAT_KEYS(key), &value, 1),
+                     there[1] ? 0 : LEAT_ENOTFOUND);
     const struct derive *derived = group_derive(l->module[0]->group[0]);
-    for (int i = 0; i < VIEW_ROUNDS || (derive_versions(derived) > 2 && clock_real()->monotonic_ns(clock_real()) < end); i++)
+    for (int i = 0; i < VIEW_ROUNDS || (derive_versions(derived) > 2 && clock_real()->monotonic_ns(clock_real()) < end);
+         i++)
         append_rows(d, there);
     assert_in_range(derive_versions(derived), 1, 2);
     assert_int_equal(leat_get(leat_view_owner(v, &key), NUMBERS, LEAT_KEYS(key), &value, 1), LEAT_ETIMEOUT);
@@ -250,8 +254,8 @@ static bool view_has(struct leat *l, int64_t key)
     return rv == 0;
 }
 
-/* The module stops with the sentence; what was shown goes on, in queries and views alike: neither sees the commit whose version
- * is not there. Opened again, it is built of what was committed. */
+/* The module stops with the sentence; what was shown goes on, in queries and views alike: neither sees the commit whose
+ * version is not there. Opened again, it is built of what was committed. */
 static void stops_when_apply_fails(void **state)
 {
     struct way way = {9, 2, 0, false, false};

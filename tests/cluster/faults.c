@@ -48,7 +48,8 @@ static int append(struct world *w, struct leat *l, int64_t to, struct leat_error
     must_with(leat_rows_new(d, &rows), err);
     for (int64_t at = w->acknowledged; at < to && rv == 0; at = w->acknowledged) {
         int64_t end = at + 1 + at % BATCH < to ? at + 1 + at % BATCH : to;
-        struct leat_append how = {.ack = at % 3 == 0 ? LEAT_APPENDED : LEAT_PROCESSED, .session = SESSION, .sequence = (uint64_t)at, .timeout_ms = w->timeout_ms};
+        struct leat_append how = {.ack = at % 3 == 0 ? LEAT_APPENDED : LEAT_PROCESSED, .session = SESSION,
+                                  .sequence = (uint64_t)at, .timeout_ms = w->timeout_ms};
         char text[64];
 
         leat_rows_clear(rows);
@@ -74,7 +75,8 @@ static void live_with_faults(struct world *w)
     if (rv == 0)
         rv = append(w, l, w->acknowledged + LIFE, &err);
     if (rv != 0)
-        assert_true(rv != LEAT_ECORRUPT && (rv != LEAT_ETIMEOUT || w->timeout_ms > 0) && rv != LEAT_EINTERNAL && err.text[0] != '\0');
+        assert_true(rv != LEAT_ECORRUPT && (rv != LEAT_ETIMEOUT || w->timeout_ms > 0) && rv != LEAT_EINTERNAL &&
+                    err.text[0] != '\0');
     leat_close(l);
 }
 

@@ -20,7 +20,8 @@ static int64_t wall_us(void)
     return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
-static int prepare(struct leat_fold_use *use, size_t *state_size, char *schema, size_t schema_size, struct leat_error *err)
+static int prepare(struct leat_fold_use *use, size_t *state_size, char *schema, size_t schema_size,
+                   struct leat_error *err)
 {
     (void)use;
     (void)err;
@@ -102,9 +103,11 @@ static const struct leat_module module = {
             {"spread", .from = "request", .run = spread, .emits = "key: i64, n: i64"},
             {"slow", .from = "spread", .route = LEAT_BY_KEY, .fold = &slow},
             {"answer", .from = "slow", .route = LEAT_TO_ORIGIN, .fold = &leat_count, .into = "reply"})},
-        {"size", LEAT_QUERY, .takes = "text: str", NODES({"measure", .from = "request", .route = LEAT_TO_ORIGIN, .run = measure,
-                                                          .emits = "size: u64", .into = "reply"})},
-        {"time", LEAT_QUERY, NODES({"tell", .from = "request", .route = LEAT_TO_ORIGIN, .run = tell_time, .emits = "t: i64", .into = "reply"})})};
+        {"size", LEAT_QUERY, .takes = "text: str",
+         NODES({"measure", .from = "request", .route = LEAT_TO_ORIGIN, .run = measure, .emits = "size: u64",
+                .into = "reply"})},
+        {"time", LEAT_QUERY, NODES({"tell", .from = "request", .route = LEAT_TO_ORIGIN, .run = tell_time,
+                                    .emits = "t: i64", .into = "reply"})})};
 
 static struct leat *open_memory(void)
 {
@@ -125,12 +128,15 @@ static void finishing_has_limits(void **unused)
     (void)unused;
     now.hoard = true;
     now.finished = 0;
-    assert_int_equal(leat_query(l, "m", "folds", LEAT_ROW(), &(struct leat_query){.memory_max = MEMORY, .timeout_ms = 100000}, &r, &err), LEAT_ELIMIT);
+    assert_int_equal(leat_query(l, "m", "folds", LEAT_ROW(),
+                                &(struct leat_query){.memory_max = MEMORY, .timeout_ms = 100000}, &r, &err),
+                     LEAT_ELIMIT);
     assert_true(now.finished <= MEMORY / EACH + 1);
     assert_non_null(strstr(err.text, "memory"));
     now.hoard = false;
     now.finished = 0;
-    assert_int_equal(leat_query(l, "m", "folds", LEAT_ROW(), &(struct leat_query){.timeout_ms = TIMEOUT_MS}, &r, &err), LEAT_ETIMEOUT);
+    assert_int_equal(leat_query(l, "m", "folds", LEAT_ROW(), &(struct leat_query){.timeout_ms = TIMEOUT_MS}, &r, &err),
+                     LEAT_ETIMEOUT);
     assert_true(now.finished < KEYS / 2);
     leat_close(l);
 }

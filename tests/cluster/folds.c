@@ -64,19 +64,23 @@ static int everything(struct leat_task *t, const struct leat_batch *in)
 }
 
 #define ROW "key: str, number: i64, name: str"
-#define FOLD(node, fold_, pstate, ...) {node, .from = "pass", .route = LEAT_BY_KEY, .fold = fold_, .into = pstate, __VA_ARGS__}
+#define FOLD(node, fold_, pstate, ...)                                                                                 \
+    {node, .from = "pass", .route = LEAT_BY_KEY, .fold = fold_, .into = pstate, __VA_ARGS__}
 
 static const struct leat_module all_folds = {
     LEAT_ABI, .name = "folds",
     .depots = DEPOTS({"rows", ROW, .by = "key"}, {"copies", ROW, .partitioner = LEAT_NO_CLIENT}),
-    .pstates = PSTATES([COUNTS] = {"counts", "map<str, i64>"}, [SUMS] = {"sums", "map<str, i64>"}, [LEAST] = {"least", "map<str, i64>"},
-                       [MOST] = {"most", "map<str, str>"}, [MEANS] = {"means", "map<str, struct{sum: f64, count: i64}>"},
+    .pstates = PSTATES([COUNTS] = {"counts", "map<str, i64>"}, [SUMS] = {"sums", "map<str, i64>"},
+                       [LEAST] = {"least", "map<str, i64>"}, [MOST] = {"most", "map<str, str>"},
+                       [MEANS] = {"means", "map<str, struct{sum: f64, count: i64}>"},
                        [LASTS] = {"lasts", "map<str, struct{number: i64, name: str}>"},
-                       [FIRSTS] = {"firsts", "map<str, struct{number: i64, name: str}>"}, [SETS] = {"sets", "map<str, set<i64>>"},
+                       [FIRSTS] = {"firsts", "map<str, struct{number: i64, name: str}>"},
+                       [SETS] = {"sets", "map<str, set<i64>>"},
                        [LISTS] = {"lists", "map<str, list<struct{number: i64, name: str}>>"},
                        [MAPS] = {"maps", "map<str, map<i64, str>>"},
-                       [TOPS] = {"tops", "map<str, list<struct{number: i64, name: str}>>"}, [STEPS] = {"steps", "map<i64, i64>"},
-                       [VISITS] = {"visits", "map<u32, i64>"}, [COPIES] = {"copied", "map<str, map<i64, str>>"}),
+                       [TOPS] = {"tops", "map<str, list<struct{number: i64, name: str}>>"},
+                       [STEPS] = {"steps", "map<i64, i64>"}, [VISITS] = {"visits", "map<u32, i64>"},
+                       [COPIES] = {"copied", "map<str, map<i64, str>>"}),
     .topologies = TOPOLOGIES(
         {"fold", LEAT_STREAM, NODES(
             {"pass", .from = "rows", .run = pass, .emits = ROW},
@@ -87,7 +91,8 @@ static const struct leat_module all_folds = {
             FOLD("top", &leat_top_k, "tops", .args = "k=3 by=number order=descending id=name"),
             {"visit", .from = "rows", .route = LEAT_ALL, .run = visit},
             {"begin", .from = "rows", .run = begin, .emits = "start: i64, n: i64, steps: i64"},
-            {"collatz", .from = "begin, collatz", .route = LEAT_BY_KEY, .run = collatz, .emits = "start: i64, n: i64, steps: i64"},
+            {"collatz", .from = "begin, collatz", .route = LEAT_BY_KEY, .run = collatz,
+             .emits = "start: i64, n: i64, steps: i64"},
             {"again", .from = "pass", .route = LEAT_TO_RANDOM, .into = "copies"},
             {"copy", .from = "copies", .route = LEAT_BY_KEY, .run = copy})},
         {"parity", LEAT_QUERY, .takes = "", NODES(
@@ -133,7 +138,8 @@ static void check_values(struct leat_task *of, struct leat_value key, const stru
     assert_int_equal(v[0].as.i, m->first);
 }
 
-static void check_collections(struct leat_task *of, struct leat_value key, const struct model *m, struct leat_error *error)
+static void check_collections(struct leat_task *of, struct leat_value key, const struct model *m,
+                              struct leat_error *error)
 {
     struct leat_value at, v[2];
     struct leat_scan *scan;
@@ -182,7 +188,8 @@ static void check_loops(struct leat_test *t, struct leat_view *v, const struct m
         for (int k = 0; k < KEYS; k++)
             seen |= m[k].seen[i];
         struct leat_value key = leat_i64(i);
-        assert_int_equal(leat_get(leat_view_owner(v, &key), STEPS, LEAT_KEYS(key), &value, 1), seen && steps < 64 ? 0 : LEAT_ENOTFOUND);
+        assert_int_equal(leat_get(leat_view_owner(v, &key), STEPS, LEAT_KEYS(key), &value, 1),
+                         seen && steps < 64 ? 0 : LEAT_ENOTFOUND);
         if (seen && steps < 64)
             assert_int_equal(value.as.i, steps);
     }

@@ -27,7 +27,8 @@ static const struct leat_module source = {
 
 #define READER(name_)                                                                                                  \
     {LEAT_ABI, .name = name_, .pstates = PSTATES([SUM] = {"sum", "map<u32, i64>"}),                                    \
-     .topologies = TOPOLOGIES({"read", LEAT_STREAM, NODES({"add", .from = "source/a, source/b, source/c", .run = add})})}
+     .topologies = TOPOLOGIES({"read", LEAT_STREAM,                                                                    \
+                               NODES({"add", .from = "source/a, source/b, source/c", .run = add})})}
 
 static const struct leat_module reader = READER("reader"), second = READER("second");
 

@@ -2,8 +2,9 @@
 #ifndef TESTS_CLUSTER_ITEMS_H
 #define TESTS_CLUSTER_ITEMS_H
 
-/* What tests of queries share: items in a PState, some nodes that read them, and answers compared as lines of text, sorted
- * unless their order is promised. The module is called "queries" and its first PState and depot hold the items. */
+/* What tests of queries share: items in a PState, some nodes that read them, and answers compared as lines of text,
+ * sorted unless their order is promised. The module is called "queries" and its first
+ * PState and depot hold the items. */
 
 #include "tests/cluster/cluster.h"
 
@@ -21,7 +22,8 @@ enum { ITEM_COUNT = 200, KINDS = 5, TASKS = 8, LINES = 4096 };
 static inline int store(struct leat_task *t, const struct leat_batch *in)
 {
     for (uint32_t i = 0; i < in->rows; i++)
-        leat_put(t, ITEMS, LEAT_KEYS(leat_at(in, i, 0)), LEAT_ROW(leat_at(in, i, 1), leat_at(in, i, 2), leat_at(in, i, 3)));
+        leat_put(t, ITEMS, LEAT_KEYS(leat_at(in, i, 0)),
+                 LEAT_ROW(leat_at(in, i, 1), leat_at(in, i, 2), leat_at(in, i, 3)));
     return 0;
 }
 
@@ -133,14 +135,16 @@ static inline void expect(struct leat_test *t, const char *query, struct leat_ro
     wanted.count = 0;
 }
 
-static inline void refuse(struct leat_test *t, const char *query, struct leat_row request, const struct leat_query *how, int code, const char *sentence)
+static inline void refuse(struct leat_test *t, const char *query, struct leat_row request, const struct leat_query *how,
+                          int code, const char *sentence)
 {
     struct leat_error err = {0, ""};
     struct leat_result *r = NULL;
     int rv = leat_query(leat_test_leat(t), "queries", query, request, how, &r, &err);
 
     if (rv != code || err.code != code || strstr(err.text, sentence) == NULL || strstr(err.text, query) == NULL)
-        fail_msg("query '%s': %s: %s\n  wanted: %s: %s", query, leat_code_name(rv), err.text, leat_code_name(code), sentence);
+        fail_msg("query '%s': %s: %s\n  wanted: %s: %s", query, leat_code_name(rv), err.text, leat_code_name(code),
+                 sentence);
     assert_null(r);
 }
 
@@ -172,10 +176,13 @@ static inline struct leat_test *open_items(const struct leat_module *module, con
         struct item *i = &items[k];
         struct leat_value key = leat_i64(k);
 
-        *i = (struct item){.key = k, .number = (int64_t)(next_random(&seed) % 1000) - 500, .kind = (uint32_t)(next_random(&seed) % KINDS),
+        *i = (struct item){.key = k,
+                           .number = (int64_t)(next_random(&seed) % 1000) - 500,
+                           .kind = (uint32_t)(next_random(&seed) % KINDS),
                            .task = leat_task_of(TASKS, &key)};
         snprintf(i->name, sizeof(i->name), "n%02d", (int)(next_random(&seed) % 30));
-        must(leat_test_append(t, "items", LEAT_ROW(key, leat_u32(i->kind), leat_i64(i->number), leat_str(i->name)), &err));
+        must(leat_test_append(t, "items", LEAT_ROW(key, leat_u32(i->kind), leat_i64(i->number), leat_str(i->name)),
+                              &err));
     }
     must(leat_test_run(t, &err));
     qsort(items, ITEM_COUNT, sizeof(*items), compare_place);

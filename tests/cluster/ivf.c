@@ -68,7 +68,8 @@ static void change(struct leat_test *t, struct model *m, bool names, int ids, in
     float vector[DIMS];
 
     make_vector(seed, vector);
-    set(t, m, names, id, next_random(seed) % 10 < (uint64_t)deletes_in_ten ? NULL : vector, (int64_t)(next_random(seed) % 5));
+    set(t, m, names, id, next_random(seed) % 10 < (uint64_t)deletes_in_ten ? NULL : vector,
+        (int64_t)(next_random(seed) % 5));
 }
 
 /* ---- What must hold ---- */
@@ -82,14 +83,15 @@ static float square(const float *a, const float *b)
     return sum;
 }
 
-static struct leat_result *ask(struct leat_test *t, const char *query, const float *vector, uint32_t k, struct leat_value filter)
+static struct leat_result *ask(struct leat_test *t, const char *query, const float *vector, uint32_t k,
+                               struct leat_value filter)
 {
     struct leat_error err = {0, ""};
     struct leat_result *r;
 
     must(leat_query(leat_test_leat(t), "ivf", query,
-                    LEAT_ROW(leat_vector(LEAT_F32_VECTOR, vector, DIMS), leat_u32(k), leat_null(), filter, leat_bool(true),
-                             leat_bool(true), leat_bool(true), leat_null(), leat_null()),
+                    LEAT_ROW(leat_vector(LEAT_F32_VECTOR, vector, DIMS), leat_u32(k), leat_null(), filter,
+                             leat_bool(true), leat_bool(true), leat_bool(true), leat_null(), leat_null()),
                     NULL, &r, &err));
     return r;
 }
@@ -298,9 +300,9 @@ static void equal_vectors_cannot_be_split_and_are_found(void **state)
 /* A posting with nothing but dead rows, and one with many of them and equal vectors: upkeep comes to an end. */
 static void dead_rows_keep_nobody_busy(void **state)
 {
-    static const struct leat_option large[] = {
-        {"dims", "12"}, {"metric", "l2"}, {"attributes", "group: i64"}, {"target", "8"}, {"split", "512"}, {"merge", "0"},
-        {"nprobe", "1000"}, {"epsilon", "10"}, {NULL, NULL}};
+    static const struct leat_option large[] = {{"dims", "12"},     {"metric", "l2"},  {"attributes", "group: i64"},
+                                               {"target", "8"},    {"split", "512"},  {"merge", "0"},
+                                               {"nprobe", "1000"}, {"epsilon", "10"}, {NULL, NULL}};
 
     (void)state;
     for (int left = 0; left <= 100; left += 50) {
@@ -359,14 +361,14 @@ static void what_has_no_distance_is_refused(void **state)
     assert_int_equal(dead_letters(t), 2);
     assert_int_equal(count_of(t), 1);
     assert_int_equal(leat_query(leat_test_leat(t), "ivf", "search",
-                                LEAT_ROW(leat_vector(LEAT_F32_VECTOR, zero, DIMS), leat_null(), leat_null(), leat_null(),
-                                         leat_null(), leat_null(), leat_null(), leat_null(), leat_null()),
+                                LEAT_ROW(leat_vector(LEAT_F32_VECTOR, zero, DIMS), leat_null(), leat_null(),
+                                         leat_null(), leat_null(), leat_null(), leat_null(), leat_null(), leat_null()),
                                 NULL, &r, &err),
                      LEAT_EINVAL);
     assert_non_null(strstr(err.text, "the query's length is 0"));
     assert_int_equal(leat_query(leat_test_leat(t), "ivf", "search",
-                                LEAT_ROW(leat_vector(LEAT_F32_VECTOR, good, DIMS), leat_u32(0), leat_null(), leat_null(),
-                                         leat_null(), leat_null(), leat_null(), leat_null(), leat_null()),
+                                LEAT_ROW(leat_vector(LEAT_F32_VECTOR, good, DIMS), leat_u32(0), leat_null(),
+                                         leat_null(), leat_null(), leat_null(), leat_null(), leat_null(), leat_null()),
                                 NULL, &r, &err),
                      LEAT_EINVAL);
     assert_non_null(strstr(err.text, "k = 0: it goes from 1 to"));

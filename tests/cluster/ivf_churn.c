@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/cluster/ivf_model.h"
 
-/* An index that changes for long is as good as one made anew, and as small: after half of it went, after others changed, and
- * after a window slid over data in order. LEAT_LONG=1: ten times as many vectors. */
+/* An index that changes for long is as good as one made anew, and as small: after half of it went, after others
+ * changed, and after a window slid over data in order. LEAT_LONG=1: ten times as many vectors. */
 
 enum { DIMS = 32, CLUSTERS = 150, GROUPS = 2, SPLIT = 256, MERGE = 32, QUERIES = 300, K = 10, NPROBE = 32 };
 
@@ -23,14 +23,16 @@ static float noise(uint64_t *seed)
     return sum;
 }
 
-/* One of a cluster, some narrow, some wide; clusters lie in a line that winds, so that numbers are an order of the data. */
+/* One of a cluster, some narrow, some wide; clusters lie in a line that winds, so that
+ * numbers are an order of the data. */
 static void cluster_vector(uint32_t cluster, uint64_t *seed, float *out)
 {
     uint64_t place = 77;
     float width = 0.4F + (float)(cluster % 5) * 0.25F;
 
     for (uint32_t i = 0; i < DIMS; i++)
-        out[i] = (float)(next_random(&place) % 100) / 50.0F * sinf((float)(cluster * (i % 7 + 1)) / 40.0F + (float)i) * 3 +
+        out[i] = (float)(next_random(&place) % 100) / 50.0F * sinf((float)(cluster * (i % 7 + 1)) / 40.0F + (float)i) *
+                     3 +
                  noise(seed) * width;
 }
 

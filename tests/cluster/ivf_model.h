@@ -178,15 +178,15 @@ static inline struct ivf_census model_census(const struct ivf_model *m, uint32_t
     return c;
 }
 
-static inline struct leat_result *model_ask(const struct ivf_model *m, const char *query, const float *vector, uint32_t k,
-                                            struct leat_value nprobe)
+static inline struct leat_result *model_ask(const struct ivf_model *m, const char *query, const float *vector,
+                                            uint32_t k, struct leat_value nprobe)
 {
     struct leat_error err = {0, ""};
     struct leat_result *r;
 
     must(leat_query(leat_test_leat(m->t), "ivf", query,
-                    LEAT_ROW(leat_vector(LEAT_F32_VECTOR, vector, m->dims), leat_u32(k), nprobe, leat_null(), leat_null(),
-                             leat_null(), leat_null(), leat_null(), leat_null()),
+                    LEAT_ROW(leat_vector(LEAT_F32_VECTOR, vector, m->dims), leat_u32(k), nprobe, leat_null(),
+                             leat_null(), leat_null(), leat_null(), leat_null(), leat_null()),
                     NULL, &r, &err));
     return r;
 }

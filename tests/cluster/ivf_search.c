@@ -5,13 +5,15 @@
 
 #include "modules/modules.h"
 
-/* Searches of ivf against brute force: many at once, shares of the neighbours, filters, stops, and what is wrong in a request. */
+/* Searches of ivf against brute force: many at once, shares of the neighbours, filters,
+ * stops, and what is wrong in a request. */
 
 enum { DIMS = 16, ROWS = 6000, K = 10, QUERIES = 60, COLUMNS = 9 };
 enum { VEC, HOW_MANY, NPROBE, FILTER, ATTRIBUTES, VECTORS, STATS, RECALL, STOP };
 
-static const struct leat_option options[] = {{"dims", "16"},  {"metric", "l2"}, {"ids", "u64"}, {"attributes", "part: i64"}, {"target", "32"},
-                                             {"split", "64"}, {"merge", "8"},   {"nprobe", "8"}, {NULL, NULL}};
+static const struct leat_option options[] = {
+    {"dims", "16"}, {"metric", "l2"}, {"ids", "u64"}, {"attributes", "part: i64"}, {"target", "32"}, {"split", "64"},
+    {"merge", "8"}, {"nprobe", "8"},  {NULL, NULL}};
 
 struct data {
     struct leat_test *t;
@@ -24,7 +26,8 @@ static void make_vector(uint64_t *seed, float *out)
     uint64_t around = next_random(seed) % 40;
 
     for (int i = 0; i < DIMS; i++)
-        out[i] = (float)((around * 7919 + (uint64_t)i * 104729) % 97) / 10.0F + (float)(next_random(seed) % 1000) / 150.0F;
+        out[i] = (float)((around * 7919 + (uint64_t)i * 104729) % 97) / 10.0F +
+                 (float)(next_random(seed) % 1000) / 150.0F;
 }
 
 static int part_of(uint32_t row)
@@ -47,7 +50,8 @@ static struct data *open_data(const struct way *w)
         uint8_t map[] = {0x81, 0xa4, 'p', 'a', 'r', 't', (uint8_t)part_of(i)};
 
         make_vector(&seed, d->row[i]);
-        must(leat_rows_add(rows, LEAT_ROW(leat_u64(i), leat_vector(LEAT_F32_VECTOR, d->row[i], DIMS), leat_any(map, sizeof(map))), &err));
+        must(leat_rows_add(rows, LEAT_ROW(leat_u64(i), leat_vector(LEAT_F32_VECTOR, d->row[i], DIMS),
+                                          leat_any(map, sizeof(map))), &err));
     }
     must(leat_append(depot, rows, NULL, NULL, &err));
     leat_rows_free(rows);
@@ -200,8 +204,10 @@ static void check_many(struct data *d, const char *one, const char *many, int pa
             assert_int_equal(leat_at(rows, at, 0).as.u, q);
             assert_int_equal(leat_at(rows, at, 1).as.u, leat_at(wanted, i, 0).as.u);
             assert_float_equal(leat_at(rows, at, 2).as.f, leat_at(wanted, i, 1).as.f, 1e-3);
-            assert_int_equal(((const uint8_t *)leat_at(rows, at, 3).as.bytes.base)[6], part_of((uint32_t)leat_at(rows, at, 1).as.u));
-            assert_memory_equal(leat_at(rows, at, 4).as.bytes.base, d->row[leat_at(rows, at, 1).as.u], sizeof(d->row[0]));
+            assert_int_equal(((const uint8_t *)leat_at(rows, at, 3).as.bytes.base)[6],
+                             part_of((uint32_t)leat_at(rows, at, 1).as.u));
+            assert_memory_equal(leat_at(rows, at, 4).as.bytes.base, d->row[leat_at(rows, at, 1).as.u],
+                                sizeof(d->row[0]));
         }
         leat_result_free(expected);
     }
@@ -333,7 +339,8 @@ static void what_is_wrong_is_said(void **state)
         {"search", RECALL, leat_f32(NAN), "column 'recall': not a finite f32"},
         {"search", STOP, leat_f32(-1), "stop = -1: it is 0 or more"},
         {"search", FILTER, leat_any(unknown, sizeof(unknown)), "filter.none"},
-        {"search_many", VEC, leat_bytes(vector, 63), "vecs has 63 bytes: one or more vectors of 64 bytes each are wanted"},
+        {"search_many", VEC, leat_bytes(vector, 63),
+         "vecs has 63 bytes: one or more vectors of 64 bytes each are wanted"},
         {"exact_many", VEC, leat_bytes(vector, 0), "vecs has 0 bytes"},
         {"exact_many", VEC, leat_bytes(endless, sizeof(endless)), "squared length is inf"},
     };
@@ -349,7 +356,8 @@ static void what_is_wrong_is_said(void **state)
 
         begin(&r, many ? leat_bytes(vector, sizeof(vector)) : leat_vector(LEAT_F32_VECTOR, vector, DIMS));
         r.value[wrong[i].column] = wrong[i].value;
-        assert_true(leat_query(leat_test_leat(d->t), "ivf", wrong[i].query, (struct leat_row){r.value, COLUMNS}, NULL, &result, &err) < 0);
+        assert_true(leat_query(leat_test_leat(d->t), "ivf", wrong[i].query, (struct leat_row){r.value, COLUMNS}, NULL,
+                               &result, &err) < 0);
         if (strstr(err.text, wrong[i].says) == NULL)
             fail_msg("'%s' does not say '%s'", err.text, wrong[i].says);
     }
@@ -370,10 +378,12 @@ static void two_ways_to_say_how_far_are_refused(void **state)
     begin(&r, leat_vector(LEAT_F32_VECTOR, vector, DIMS));
     r.value[NPROBE] = leat_u32(4);
     r.value[RECALL] = leat_f32(0.9F);
-    assert_int_equal(leat_query(leat_test_leat(d->t), "ivf", "search", (struct leat_row){r.value, COLUMNS}, NULL, &result, &err), LEAT_EINVAL);
+    assert_int_equal(leat_query(leat_test_leat(d->t), "ivf", "search", (struct leat_row){r.value, COLUMNS}, NULL,
+                                &result, &err), LEAT_EINVAL);
     assert_non_null(strstr(err.text, "give one of them"));
     begin(&r, leat_bytes(vecs, 1025 * sizeof(vector)));
-    assert_int_equal(leat_query(leat_test_leat(d->t), "ivf", "search_many", (struct leat_row){r.value, COLUMNS}, NULL, &result, &err),
+    assert_int_equal(leat_query(leat_test_leat(d->t), "ivf", "search_many", (struct leat_row){r.value, COLUMNS}, NULL,
+                                &result, &err),
                      LEAT_ELIMIT);
     assert_non_null(strstr(err.text, "1024 vectors"));
     free(vecs);

@@ -6,18 +6,20 @@
 #include "modules/ivf/layout.h"
 #include "modules/modules.h"
 
-/* Every type of vector, metric and kind of id in many dimensions: a search of all postings finds what comparing with every
- * vector does, and gives vectors and attributes back as they were. */
+/* Every type of vector, metric and kind of id in many dimensions: a search of all postings finds what comparing with
+ * every vector does, and gives vectors and attributes back as they were. */
 
 static const struct kind {
     const char *type, *metric;
     enum leat_type vector;
     enum metric by;
 } kinds[] = {
-    {"f32", "l2", LEAT_F32_VECTOR, METRIC_L2}, {"f32", "cosine", LEAT_F32_VECTOR, METRIC_COSINE}, {"f32", "dot", LEAT_F32_VECTOR, METRIC_DOT},
-    {"f16", "l2", LEAT_F16_VECTOR, METRIC_L2}, {"f16", "cosine", LEAT_F16_VECTOR, METRIC_COSINE}, {"f16", "dot", LEAT_F16_VECTOR, METRIC_DOT},
-    {"i8", "l2", LEAT_I8_VECTOR, METRIC_L2},   {"i8", "cosine", LEAT_I8_VECTOR, METRIC_COSINE},   {"i8", "dot", LEAT_I8_VECTOR, METRIC_DOT},
-    {"u8", "l2", LEAT_U8_VECTOR, METRIC_L2},   {"u8", "cosine", LEAT_U8_VECTOR, METRIC_COSINE},   {"u8", "dot", LEAT_U8_VECTOR, METRIC_DOT},
+    {"f32", "l2", LEAT_F32_VECTOR, METRIC_L2},         {"f32", "cosine", LEAT_F32_VECTOR, METRIC_COSINE},
+    {"f32", "dot", LEAT_F32_VECTOR, METRIC_DOT},       {"f16", "l2", LEAT_F16_VECTOR, METRIC_L2},
+    {"f16", "cosine", LEAT_F16_VECTOR, METRIC_COSINE}, {"f16", "dot", LEAT_F16_VECTOR, METRIC_DOT},
+    {"i8", "l2", LEAT_I8_VECTOR, METRIC_L2},           {"i8", "cosine", LEAT_I8_VECTOR, METRIC_COSINE},
+    {"i8", "dot", LEAT_I8_VECTOR, METRIC_DOT},         {"u8", "l2", LEAT_U8_VECTOR, METRIC_L2},
+    {"u8", "cosine", LEAT_U8_VECTOR, METRIC_COSINE},   {"u8", "dot", LEAT_U8_VECTOR, METRIC_DOT},
     {"bits", "hamming", LEAT_BITS, METRIC_HAMMING},
 };
 enum { KINDS = sizeof(kinds) / sizeof(*kinds), ROWS_MOST = 200 };
@@ -103,7 +105,9 @@ static double close_to(const struct set *s, double d)
 {
     double most = s->kind->vector == LEAT_U8_VECTOR || s->kind->vector == LEAT_I8_VECTOR ? 65025 : 256;
 
-    return s->kind->by == METRIC_HAMMING ? 0 : s->kind->by == METRIC_COSINE ? 2e-5 : 1e-5 * fabs(d) + 1e-6 * most * s->dims + 1e-6;
+    return s->kind->by == METRIC_HAMMING  ? 0
+           : s->kind->by == METRIC_COSINE ? 2e-5
+                                          : 1e-5 * fabs(d) + 1e-6 * most * s->dims + 1e-6;
 }
 
 /* ---- The index ---- */
@@ -113,8 +117,9 @@ static struct set *set_open(const struct kind *kind, uint32_t dims, uint32_t row
     struct set *s = calloc(1, sizeof(*s));
     char number[16];
     struct leat_option options[] = {{"dims", number},  {"type", kind->type}, {"metric", kind->metric}, {"target", "16"},
-                                    {"split", "32"},   {"merge", "4"},       {"epsilon", "10"},        {"nprobe", "1000"},
-                                    {"ids", names ? "str" : "u64"}, {"attributes", names ? "n: i64" : ""}, {NULL, NULL}};
+                                    {"split", "32"}, {"merge", "4"}, {"epsilon", "10"},
+                                    {"nprobe", "1000"}, {"ids", names ? "str" : "u64"},
+                                    {"attributes", names ? "n: i64" : ""}, {NULL, NULL}};
     struct way way = {seed, 1U << seed % 3, 0, false, true};
 
     snprintf(number, sizeof(number), "%u", dims);
@@ -155,7 +160,8 @@ static void put(struct set *s, uint32_t row, bool there)
 
     s->there[row] = there;
     must(leat_test_append(s->t, "vectors",
-                          LEAT_ROW(id_of(s, row, text), there ? vector_of(s, row) : leat_null(), leat_any(map, sizeof(map))),
+                          LEAT_ROW(id_of(s, row, text), there ? vector_of(s, row) : leat_null(),
+                                   leat_any(map, sizeof(map))),
                           &err));
 }
 
@@ -172,8 +178,8 @@ static struct leat_result *ask(const struct set *s, const char *query, struct le
     struct leat_result *r;
 
     must(leat_query(leat_test_leat(s->t), "ivf", query,
-                    LEAT_ROW(vector, leat_u32(k), leat_null(), leat_null(), leat_bool(true), leat_bool(true), leat_bool(true),
-                             leat_null(), leat_null()),
+                    LEAT_ROW(vector, leat_u32(k), leat_null(), leat_null(), leat_bool(true), leat_bool(true),
+                             leat_bool(true), leat_null(), leat_null()),
                     NULL, &r, &err));
     return r;
 }
@@ -215,14 +221,14 @@ static void check_answer(const struct set *s, const char *query, uint32_t of, ui
             want[count++] = distance(s, of, i);
     qsort(want, count, sizeof(*want), ascending);
     if (rows->rows != (count < k ? count : k))
-        fail_msg("%s: %s %s dims %u, query %u: %u rows instead of %u", query, s->kind->type, s->kind->metric, s->dims, of,
-                 rows->rows, count < k ? count : k);
+        fail_msg("%s: %s %s dims %u, query %u: %u rows instead of %u", query, s->kind->type, s->kind->metric, s->dims,
+                 of, rows->rows, count < k ? count : k);
     for (uint32_t i = 0; i < rows->rows; i++) {
         double said = leat_at(rows, i, 1).as.f, is = check_row(s, rows, i, of, seen), slack = close_to(s, want[i]);
 
         if (fabs(said - is) > slack || fabs(said - want[i]) > slack)
-            fail_msg("%s: %s %s dims %u, query %u, place %u: said %.9g, is %.9g, wanted %.9g", query, s->kind->type, s->kind->metric,
-                     s->dims, of, i, said, is, want[i]);
+            fail_msg("%s: %s %s dims %u, query %u, place %u: said %.9g, is %.9g, wanted %.9g", query, s->kind->type,
+                     s->kind->metric, s->dims, of, i, said, is, want[i]);
         assert_true(i == 0 || leat_at(rows, i - 1, 1).as.f <= said);
         if (i > 0 && !s->names && leat_at(rows, i - 1, 1).as.f >= said)
             assert_true(leat_at(rows, i - 1, 0).as.u < leat_at(rows, i, 0).as.u);
@@ -392,7 +398,8 @@ static void what_has_no_distance_is_refused(void **state)
                 memcpy(s->vector + 6 * (size_t)s->size + 20, &odd_f32[i], 4);
             else
                 memcpy(s->vector + 6 * (size_t)s->size + 20, &odd_f16[i], 2);
-            assert_int_equal(leat_test_append(s->t, "vectors", LEAT_ROW(leat_u64(6), vector_of(s, 6), leat_null()), &err),
+            assert_int_equal(leat_test_append(s->t, "vectors", LEAT_ROW(leat_u64(6), vector_of(s, 6), leat_null()),
+                                              &err),
                              LEAT_ESCHEMA);
             assert_non_null(strstr(err.text, "NaN or infinity"));
         }
@@ -412,16 +419,18 @@ static void other_dimensions_are_refused(void **state)
 
     (void)state;
     assert_int_equal(leat_test_append(s->t, "vectors",
-                                      LEAT_ROW(leat_u64(1), leat_vector(LEAT_F32_VECTOR, s->vector, 15), leat_null()), &err),
+                                      LEAT_ROW(leat_u64(1), leat_vector(LEAT_F32_VECTOR, s->vector, 15), leat_null()),
+                                      &err),
                      LEAT_ESCHEMA);
     assert_non_null(strstr(err.text, "vec"));
     assert_non_null(strstr(err.text, "16"));
     assert_int_equal(leat_test_append(s->t, "vectors",
-                                      LEAT_ROW(leat_u64(1), leat_vector(LEAT_U8_VECTOR, s->vector, 16), leat_null()), &err),
+                                      LEAT_ROW(leat_u64(1), leat_vector(LEAT_U8_VECTOR, s->vector, 16), leat_null()),
+                                      &err),
                      LEAT_ESCHEMA);
     assert_int_equal(leat_query(leat_test_leat(s->t), "ivf", "search",
-                                LEAT_ROW(leat_vector(LEAT_F32_VECTOR, s->vector, 17), leat_null(), leat_null(), leat_null(),
-                                         leat_null(), leat_null(), leat_null(), leat_null(), leat_null()),
+                                LEAT_ROW(leat_vector(LEAT_F32_VECTOR, s->vector, 17), leat_null(), leat_null(),
+                                         leat_null(), leat_null(), leat_null(), leat_null(), leat_null(), leat_null()),
                                 NULL, &r, &err),
                      LEAT_ESCHEMA);
     settle(s);

@@ -201,7 +201,8 @@ int __wrap_clock_gettime(clockid_t clock, struct timespec *out)
     return rv;
 }
 
-/* Requests that failed are dead letters; after a while their postings ask once more, and all is as if nothing had failed. */
+/* Requests that failed are dead letters; after a while their postings ask once more, and
+ * all is as if nothing had failed. */
 static void who_asked_in_vain_asks_again(void **state)
 {
     enum { IDS = 400 };

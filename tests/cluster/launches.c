@@ -31,7 +31,8 @@ static const struct leat_module counter = {
 /* Each has a view, and all views together fit into the address space. */
 static void the_most_groups_there_can_be(void **unused)
 {
-    struct leat_test_config config = {.module = &counter, .tasks = LIMIT_GROUPS, .groups = LIMIT_GROUPS, .memory = true, .seed = 1};
+    struct leat_test_config config = {
+        .module = &counter, .tasks = LIMIT_GROUPS, .groups = LIMIT_GROUPS, .memory = true, .seed = 1};
     struct leat_error err = {0, ""};
     struct leat_test *t;
 
@@ -55,7 +56,8 @@ static void allow_files(rlim_t files, rlim_t *before)
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
 }
 
-/* What was asked for the first time may have been too much: nothing is kept of it, and another launch may ask for less. */
+/* What was asked for the first time may have been too much: nothing is kept of it, and
+ * another launch may ask for less. */
 static void a_first_launch_that_fails(void **unused)
 {
     struct leat_launch many = {.tasks = 64, .groups = 16}, few = {.tasks = 8, .groups = 2};
@@ -89,7 +91,8 @@ static void a_first_launch_that_fails(void **unused)
 /* ---- Options ---- */
 
 static const struct leat_module wordy = {
-    LEAT_ABI, .name = "wordy", .options = OPTIONS({"a_name_of_forty_eight_bytes_which_is_the_most_ye", "text"}, {"o", "text"}),
+    LEAT_ABI, .name = "wordy",
+    .options = OPTIONS({"a_name_of_forty_eight_bytes_which_is_the_most_ye", "text"}, {"o", "text"}),
     .depots = DEPOTS({"d", "n: i64", .partitioner = LEAT_RANDOM})};
 
 /* Launch with a value, and again without: 0, or what the first launch says. */
@@ -135,7 +138,8 @@ static void values_of_options_come_back(void **unused)
             refused++;
     }
     assert_true(taken > 10 && refused > 10);
-    for (const char *const *good = (const char *const[]){"", "a b", "a;b", "#", "a = b", "\"", NULL}; *good != NULL; good++)
+    for (const char *const *good = (const char *const[]){"", "a b", "a;b", "#", "a = b", "\"", NULL}; *good != NULL;
+         good++)
         assert_int_equal(launch_twice(directory, *good), 0);
     memset(value, 'x', 128);
     value[128] = '\0';

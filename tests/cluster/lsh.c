@@ -204,8 +204,8 @@ static int compare(const void *a, const void *b)
     return *x < *y ? -1 : *x > *y;
 }
 
-/* Of all buckets those with the highest probability to have a neighbour at 60 degrees. false: some are too close to each
- * other to say which. */
+/* Of all buckets those with the highest probability to have a neighbour at 60 degrees. false: some are too close to
+ * each other to say which. */
 static bool probed_by_likelihood(const struct model *m, const float *query, int probes, bool *probed)
 {
     double score[TABLES * BUCKETS] = {0}, sorted[TABLES * BUCKETS], norm = 0;
@@ -218,7 +218,8 @@ static bool probed_by_likelihood(const struct model *m, const float *query, int 
         uint32_t flips = number ^ bucket(m, query, table);
 
         for (int bit = 0; bit < BITS; bit++) {
-            double x = fabs((double)margin(m, query, table, bit)) / sqrt(norm) / tan(M_PI / 3), beyond = erfc(x / M_SQRT2) / 2;
+            double x = fabs((double)margin(m, query, table, bit)) / sqrt(norm) / tan(M_PI / 3),
+                   beyond = erfc(x / M_SQRT2) / 2;
 
             score[number] -= log(flips >> bit & 1 ? beyond : 1 - beyond);
         }

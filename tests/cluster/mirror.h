@@ -4,10 +4,12 @@
 
 #include "tests/cluster/cluster.h"
 
-/* A module that derives a copy of its PStates: numbers by key, and pointers to large values. Versions share pages of numbers:
- * a page that a newer version has replaced is freed with the version that had it last, so the order of drops matters. */
+/* A module that derives a copy of its PStates: numbers by key, and pointers to large values. Versions share pages of
+ * numbers: a page that a newer version has replaced is freed with the version that had it
+ * last, so the order of drops matters. */
 
-enum { MIRROR_KEYS = 64, MIRROR_PAGE = 8, MIRROR_PAGES = MIRROR_KEYS / MIRROR_PAGE, MIRROR_BLOB = 5000, MIRROR_MISSING = -1 };
+enum { MIRROR_KEYS = 64, MIRROR_PAGE = 8, MIRROR_PAGES = MIRROR_KEYS / MIRROR_PAGE, MIRROR_BLOB = 5000,
+       MIRROR_MISSING = -1 };
 enum { NUMBERS, BLOBS, MIRROR_LIVES = 256 };
 
 struct mirror_page {
@@ -133,7 +135,8 @@ static inline void mirror_drop(void *state)
     free(m);
 }
 
-static const struct leat_derive mirror_derive = {.from = "numbers, blobs", .build = mirror_build, .apply = mirror_apply, .drop = mirror_drop};
+static const struct leat_derive mirror_derive = {
+    .from = "numbers, blobs", .build = mirror_build, .apply = mirror_apply, .drop = mirror_drop};
 
 /* ---- The streams ---- */
 
@@ -231,7 +234,8 @@ static const struct leat_module mirror_module = {
         {"store", LEAT_STREAM, NODES({"store", .from = "rows", .route = LEAT_BY_KEY, .run = mirror_store})},
         {"compare", LEAT_QUERY, .takes = "n: i64", NODES(
             {"compare", .from = "request", .route = LEAT_ALL, .run = mirror_compare, .emits = "wrong: i64, found: i64"},
-            {"answer", .from = "compare", .route = LEAT_TO_ORIGIN, .run = mirror_pass, .emits = "wrong: i64, found: i64", .into = "reply"})})};
+            {"answer", .from = "compare", .route = LEAT_TO_ORIGIN, .run = mirror_pass,
+             .emits = "wrong: i64, found: i64", .into = "reply"})})};
 
 /* Ask: fails when anything differs; how many keys there are. */
 static inline int64_t mirror_ask(struct leat *l)

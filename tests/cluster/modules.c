@@ -60,9 +60,11 @@ static void word_count_answers(void **state)
     assert_int_equal(leat_at(leat_result_rows(r), 0, 1).as.i, 3);
     assert_int_equal(leat_at(leat_result_rows(r), 2, 1).as.i, 1);
     leat_result_free(r);
-    assert_int_equal(leat_query(leat_test_leat(t), "word_count", "nothing", LEAT_ROW(), NULL, &r, &err), LEAT_ENOTFOUND);
+    assert_int_equal(leat_query(leat_test_leat(t), "word_count", "nothing", LEAT_ROW(), NULL, &r, &err),
+                     LEAT_ENOTFOUND);
     assert_non_null(strstr(err.text, "'nothing'"));
-    assert_int_equal(leat_query(leat_test_leat(t), "word_count", "count", LEAT_ROW(leat_i64(1)), NULL, &r, &err), LEAT_ESCHEMA);
+    assert_int_equal(leat_query(leat_test_leat(t), "word_count", "count", LEAT_ROW(leat_i64(1)), NULL, &r, &err),
+                     LEAT_ESCHEMA);
     assert_non_null(strstr(err.text, "column 'word'"));
     leat_test_close(t);
 }
@@ -130,7 +132,9 @@ static void money_stays(void **state)
             snprintf(from, sizeof(from), "a%d", (int)(next_random(&seed) % ACCOUNTS));
             snprintf(to, sizeof(to), "a%d", (int)(next_random(&seed) % ACCOUNTS));
             snprintf(id, sizeof(id), "%s-%d", from, i - (int)(next_random(&seed) % 3 == 0));
-            must(leat_test_append(t, "transfers", LEAT_ROW(leat_str(from), leat_str(to), leat_i64(1 + (int64_t)(next_random(&seed) % 80)), leat_str(id)), &err));
+            must(leat_test_append(t, "transfers", LEAT_ROW(leat_str(from), leat_str(to),
+                                                           leat_i64(1 + (int64_t)(next_random(&seed) % 80)),
+                                                           leat_str(id)), &err));
             if (i % 5 == 0)
                 assert_true(leat_test_step(t, &err) >= 0);
         }
@@ -153,7 +157,8 @@ static void transfers_count_once(void **state)
     must(leat_test_append(t, "deposits", LEAT_ROW(leat_str("a"), leat_i64(10)), &err));
     must(leat_test_run(t, &err));
     for (int i = 0; i < 3; i++)
-        must(leat_test_append(t, "transfers", LEAT_ROW(leat_str("a"), leat_str("b"), leat_i64(4), leat_str("one")), &err));
+        must(leat_test_append(t, "transfers", LEAT_ROW(leat_str("a"), leat_str("b"), leat_i64(4), leat_str("one")),
+                              &err));
     must(leat_test_append(t, "transfers", LEAT_ROW(leat_str("a"), leat_str("b"), leat_i64(7), leat_str("two")), &err));
     must(leat_test_run(t, &err));
     assert_int_equal(value_of(t, "bank_transfer", "balances", leat_str("a"), -1), 6);
@@ -177,7 +182,8 @@ static void payers_share_ids(void **state)
     must(leat_test_run(t, &err));
     for (int i = 0; i < 2 * PAYERS; i++) {
         snprintf(name, sizeof(name), "a%d", i % PAYERS);
-        must(leat_test_append(t, "transfers", LEAT_ROW(leat_str(name), leat_str("b"), leat_i64(1), leat_str("one")), &err));
+        must(leat_test_append(t, "transfers", LEAT_ROW(leat_str(name), leat_str("b"), leat_i64(1), leat_str("one")),
+                              &err));
     }
     must(leat_test_run(t, &err));
     assert_int_equal(value_of(t, "bank_transfer", "balances", leat_str("b"), 0), PAYERS);
@@ -204,7 +210,8 @@ static void all_the_money_fits_into_one_account(void **state)
     assert_int_equal(total(t), most * TASKS);
     for (int i = 0; i < ACCOUNTS; i++) {
         snprintf(name, sizeof(name), "a%d", i);
-        must(leat_test_append(t, "transfers", LEAT_ROW(leat_str(name), leat_str("rich"), leat_i64(most), leat_str("all")), &err));
+        must(leat_test_append(t, "transfers",
+                              LEAT_ROW(leat_str(name), leat_str("rich"), leat_i64(most), leat_str("all")), &err));
     }
     must(leat_test_run(t, &err));
     assert_int_equal(value_of(t, "bank_transfer", "balances", leat_str("rich"), 0), most * TASKS);
@@ -250,7 +257,8 @@ static int append_vector(struct leat_test *t, int id, const float *vector, struc
     char name[16];
 
     snprintf(name, sizeof(name), "v%d", id);
-    return leat_test_append(t, "vectors", LEAT_ROW(leat_str(name), vector != NULL ? leat_vector(LEAT_F32_VECTOR, vector, DIMS) : leat_null(), leat_null()), err);
+    struct leat_value value = vector != NULL ? leat_vector(LEAT_F32_VECTOR, vector, DIMS) : leat_null();
+    return leat_test_append(t, "vectors", LEAT_ROW(leat_str(name), value, leat_null()), err);
 }
 
 static double cosine_distance(const float *a, const float *b)
@@ -270,7 +278,8 @@ static uint32_t ask(struct leat_test *t, const char *query, const float *vector,
     struct leat_error err = {0, ""};
     struct leat_result *r;
 
-    must(leat_query(leat_test_leat(t), "lsh", query, LEAT_ROW(leat_vector(LEAT_F32_VECTOR, vector, DIMS)), NULL, &r, &err));
+    must(leat_query(leat_test_leat(t), "lsh", query, LEAT_ROW(leat_vector(LEAT_F32_VECTOR, vector, DIMS)), NULL, &r,
+                    &err));
     uint32_t rows = leat_result_rows(r)->rows;
     for (uint32_t i = 0; i < rows; i++) {
         struct leat_span id = leat_at(leat_result_rows(r), i, 0).as.bytes;
@@ -395,7 +404,9 @@ static void lsh_refuses(void **state)
     float vector[DIMS] = {1}, zero[DIMS] = {0};
 
     (void)state;
-    assert_int_equal(leat_test_append(t, "vectors", LEAT_ROW(leat_str("a"), leat_vector(LEAT_F32_VECTOR, vector, 3), leat_null()), &err), LEAT_ESCHEMA);
+    assert_int_equal(leat_test_append(t, "vectors",
+                                      LEAT_ROW(leat_str("a"), leat_vector(LEAT_F32_VECTOR, vector, 3), leat_null()),
+                                      &err), LEAT_ESCHEMA);
     assert_non_null(strstr(err.text, "column 'vec': 16 elements expected, 3 given"));
     vector[3] = NAN;
     assert_int_equal(append_vector(t, 1, vector, &err), LEAT_ESCHEMA);
@@ -414,10 +425,10 @@ static void lsh_refuses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(word_count_counts),    cmocka_unit_test(word_count_answers),      cmocka_unit_test(long_words_are_rejected),
-        cmocka_unit_test(money_stays),          cmocka_unit_test(transfers_count_once),    cmocka_unit_test(lsh_finds),
-        cmocka_unit_test(payers_share_ids), cmocka_unit_test(all_the_money_fits_into_one_account),
-        cmocka_unit_test(amounts_that_are_none_are_rejected),
+        cmocka_unit_test(word_count_counts), cmocka_unit_test(word_count_answers),
+        cmocka_unit_test(long_words_are_rejected), cmocka_unit_test(money_stays),
+        cmocka_unit_test(transfers_count_once), cmocka_unit_test(lsh_finds), cmocka_unit_test(payers_share_ids),
+        cmocka_unit_test(all_the_money_fits_into_one_account), cmocka_unit_test(amounts_that_are_none_are_rejected),
         cmocka_unit_test(lsh_upserts_and_deletes), cmocka_unit_test(lsh_refuses),
     };
 

@@ -129,10 +129,13 @@ static int ahead(struct leat_task *t, const struct leat_batch *in)
 
 /* ---- The module ---- */
 
-#define BY_KIND(name_, fold_, ...)                                                                  \
-    {"by_kind_" name_, LEAT_QUERY, NODES(SCAN, {"fold", .from = "scan", .route = LEAT_BY_KEY, .fold = fold_, __VA_ARGS__}, REPLY("fold"))}
-#define WHOLE(name_, fold_, ...)                                                                    \
-    {"whole_" name_, LEAT_QUERY, NODES(SCAN, {"fold", .from = "scan", .route = LEAT_TO_ORIGIN, .fold = fold_, .into = "reply", __VA_ARGS__})}
+#define BY_KIND(name_, fold_, ...)                                                                                     \
+    {"by_kind_" name_, LEAT_QUERY,                                                                                     \
+     NODES(SCAN, {"fold", .from = "scan", .route = LEAT_BY_KEY, .fold = fold_, __VA_ARGS__}, REPLY("fold"))}
+#define WHOLE(name_, fold_, ...)                                                                                       \
+    {"whole_" name_, LEAT_QUERY,                                                                                       \
+     NODES(SCAN,                                                                                                       \
+           {"fold", .from = "scan", .route = LEAT_TO_ORIGIN, .fold = fold_, .into = "reply", __VA_ARGS__})}
 
 static const struct leat_module module = {
     LEAT_ABI, .name = "queries",
@@ -145,7 +148,8 @@ static const struct leat_module module = {
         {"many", LEAT_QUERY, .takes = "low: i64, high: i64", NODES(
             {"keys", .from = "request", .run = count_up, .emits = "key: i64"},
             {"get", .from = "keys", .route = LEAT_BY_KEY, .run = get, .emits = ITEM}, REPLY("get"))},
-        {"all", LEAT_QUERY, NODES(SCAN, {"answer", .from = "scan", .route = LEAT_TO_ORIGIN, .run = pass, .emits = ITEM, .into = "reply"})},
+        {"all", LEAT_QUERY, NODES(SCAN, {"answer", .from = "scan", .route = LEAT_TO_ORIGIN, .run = pass, .emits = ITEM,
+                                         .into = "reply"})},
         {"routes", LEAT_QUERY, .takes = "rows: i64", NODES(
             {"spread", .from = "request", .run = spread, .emits = "to: u32, n: i64"},
             {"direct", .from = "spread", .route = LEAT_DIRECT, .run = at_direct, .emits = PLACE},
@@ -156,43 +160,51 @@ static const struct leat_module module = {
             {"origin", .from = "direct", .route = LEAT_TO_ORIGIN, .run = at_origin, .emits = PLACE},
             REPLY("direct, key, all, local, global, origin"))},
         {"shared", LEAT_QUERY, NODES(
-            {"ahead", .from = "request", .route = LEAT_ALL, .run = ahead, .emits = "all: i64, own: i64"}, REPLY("ahead"))},
+            {"ahead", .from = "request", .route = LEAT_ALL, .run = ahead, .emits = "all: i64, own: i64"},
+            REPLY("ahead"))},
         {"random", LEAT_QUERY, .takes = "rows: i64", NODES(
             {"spread", .from = "request", .run = spread, .emits = "to: u32, n: i64"},
             {"random", .from = "spread", .route = LEAT_TO_RANDOM, .run = at_random, .emits = PLACE}, REPLY("random"))},
         {"to_task", LEAT_QUERY, .takes = "task: u32", NODES(
             {"there", .from = "request", .route = LEAT_DIRECT, .run = at_direct, .emits = PLACE}, REPLY("there"))},
         {"branches", LEAT_QUERY, NODES(
-            SCAN, {"twos", .from = "scan", .run = twos, .emits = ITEM}, {"threes", .from = "scan", .run = threes, .emits = ITEM},
+            SCAN, {"twos", .from = "scan", .run = twos, .emits = ITEM},
+            {"threes", .from = "scan", .run = threes, .emits = ITEM},
             {"merged", .from = "twos, threes", .route = LEAT_TO_RANDOM, .run = pass, .emits = ITEM},
             {"count", .from = "merged, twos", .route = LEAT_BY_KEY, .fold = &leat_count}, REPLY("count"))},
         {"walk", LEAT_QUERY, .takes = "key: i64, steps: i64", NODES(
-            {"walk", .from = "request, walk", .route = LEAT_BY_KEY, .run = walk, .emits = "key: i64, steps: i64"}, REPLY("walk"))},
+            {"walk", .from = "request, walk", .route = LEAT_BY_KEY, .run = walk, .emits = "key: i64, steps: i64"},
+            REPLY("walk"))},
         {"two_loops", LEAT_QUERY, .takes = "n: i64", NODES(
             {"ping", .from = "request, pong", .route = LEAT_BY_KEY, .run = countdown, .emits = "n: i64"},
-            {"pong", .from = "ping", .route = LEAT_TO_RANDOM, .run = countdown, .emits = "n: i64"}, REPLY("ping, pong"))},
+            {"pong", .from = "ping", .route = LEAT_TO_RANDOM, .run = countdown, .emits = "n: i64"},
+            REPLY("ping, pong"))},
         /* The loop is fed a second time when `sum` is done; only then is all there that `count` counts. */
         {"late", LEAT_QUERY, .takes = "n: i64", NODES(
             {"ping", .from = "request, pong", .route = LEAT_BY_KEY, .run = countdown, .emits = "n: i64"},
             {"pong", .from = "ping, sum", .route = LEAT_GLOBAL, .run = countdown, .emits = "n: i64"},
             {"count", .from = "ping", .route = LEAT_GLOBAL, .fold = &leat_count},
-            {"one", .from = "request", .run = pass, .emits = "n: i64"}, {"two", .from = "one", .run = pass, .emits = "n: i64"},
+            {"one", .from = "request", .run = pass, .emits = "n: i64"},
+            {"two", .from = "one", .run = pass, .emits = "n: i64"},
             {"three", .from = "two", .route = LEAT_ALL, .run = pass, .emits = "n: i64"},
             {"sum", .from = "three", .route = LEAT_GLOBAL, .fold = &leat_sum}, REPLY("count"))},
         {"per_task", LEAT_QUERY, NODES(
-            SCAN, {"count", .from = "scan", .fold = &leat_count}, {"most", .from = "count", .route = LEAT_GLOBAL, .fold = &leat_sum},
+            SCAN, {"count", .from = "scan", .fold = &leat_count},
+            {"most", .from = "count", .route = LEAT_GLOBAL, .fold = &leat_sum},
             {"everywhere", .from = "most", .route = LEAT_ALL, .fold = &leat_max}, REPLY("everywhere"))},
         {"counts_of_counts", LEAT_QUERY, NODES(
             SCAN, {"kinds", .from = "scan", .route = LEAT_BY_KEY, .fold = &leat_count},
             {"flip", .from = "kinds", .run = pass, .emits = "kind: u32, count: i64"},
-            {"total", .from = "flip", .route = LEAT_BY_KEY, .fold = &leat_sum}, {"answer", .from = "total", .route = LEAT_TO_ORIGIN,
+            {"total", .from = "flip", .route = LEAT_BY_KEY, .fold = &leat_sum},
+            {"answer", .from = "total", .route = LEAT_TO_ORIGIN,
             .fold = &leat_top_k, .args = "k=9 by=sum id=kind", .into = "reply"})},
-        BY_KIND("count", &leat_count), BY_KIND("sum", &leat_sum, .args = "of=number"), BY_KIND("min", &leat_min, .args = "of=number"),
-        BY_KIND("max", &leat_max, .args = "of=name"), BY_KIND("average", &leat_average, .args = "of=number"),
-        BY_KIND("set", &leat_set, .args = "of=name"), BY_KIND("list", &leat_list), BY_KIND("first", &leat_first),
-        BY_KIND("last", &leat_last), BY_KIND("map", &leat_map), BY_KIND("limit", &leat_limit, .args = "k=2"),
-        BY_KIND("top", &leat_top_k, .args = "k=3 by=number id=key order=descending"),
-        WHOLE("count", &leat_count), WHOLE("sum", &leat_sum, .args = "of=number"), WHOLE("min", &leat_min, .args = "of=name"),
+        BY_KIND("count", &leat_count), BY_KIND("sum", &leat_sum, .args = "of=number"),
+        BY_KIND("min", &leat_min, .args = "of=number"), BY_KIND("max", &leat_max, .args = "of=name"),
+        BY_KIND("average", &leat_average, .args = "of=number"), BY_KIND("set", &leat_set, .args = "of=name"),
+        BY_KIND("list", &leat_list), BY_KIND("first", &leat_first), BY_KIND("last", &leat_last),
+        BY_KIND("map", &leat_map), BY_KIND("limit", &leat_limit, .args = "k=2"),
+        BY_KIND("top", &leat_top_k, .args = "k=3 by=number id=key order=descending"), WHOLE("count", &leat_count),
+        WHOLE("sum", &leat_sum, .args = "of=number"), WHOLE("min", &leat_min, .args = "of=name"),
         WHOLE("max", &leat_max, .args = "of=number"), WHOLE("average", &leat_average, .args = "of=number"),
         WHOLE("set", &leat_set, .args = "of=kind"), WHOLE("top", &leat_top_k, .args = "k=20 by=number id=key"))};
 
@@ -283,7 +295,8 @@ static void check_shapes(struct leat_test *t)
         expect(t, "two_loops", LEAT_ROW(leat_i64(n)), true);
     }
     for (int64_t n = 0; n < 7; n++) {
-        /* ping lets n / 2 rounded up rows of the request pass; of n * TASKS, which pong makes one less, as many again. */
+        /* ping lets n / 2 rounded up rows of the request pass; of n * TASKS, which
+         * pong makes one less, as many again. */
         int64_t second = n * TASKS - 1;
 
         put_line(&wanted, "%lld ", (long long)((n + 1) / 2 + (second > 0 ? (second + 1) / 2 : 0)));
@@ -296,7 +309,8 @@ static void check_shapes(struct leat_test *t)
 
 static void check_limits(struct leat_test *t)
 {
-    refuse(t, "to_task", LEAT_ROW(leat_u32(TASKS)), NULL, LEAT_EINVAL, "query 'queries.to_task': a row for node 'there' names task 8");
+    refuse(t, "to_task", LEAT_ROW(leat_u32(TASKS)), NULL, LEAT_EINVAL,
+           "query 'queries.to_task': a row for node 'there' names task 8");
     refuse(t, "walk", LEAT_ROW(leat_i64(ITEM_COUNT - 1 - 64 * STRIDE), leat_i64(0)), NULL, LEAT_ELIMIT,
            "node 'walk': a row went round its loop 64 times");
     refuse(t, "two_loops", LEAT_ROW(leat_i64(200)), NULL, LEAT_ELIMIT, "a row went round its loop 64 times");
@@ -410,8 +424,9 @@ static void want_kind(const char *query, uint32_t kind)
 
 static void check_keyed(struct leat_test *t)
 {
-    static const char *const queries[] = {"by_kind_count", "by_kind_sum", "by_kind_min", "by_kind_max", "by_kind_average", "by_kind_set",
-                                          "by_kind_list", "by_kind_first", "by_kind_last", "by_kind_map", "by_kind_top"};
+    static const char *const queries[] = {"by_kind_count",   "by_kind_sum", "by_kind_min",  "by_kind_max",
+                                          "by_kind_average", "by_kind_set", "by_kind_list", "by_kind_first",
+                                          "by_kind_last",    "by_kind_map", "by_kind_top"};
     uint32_t of_each[KINDS] = {0};
 
     for (size_t q = 0; q < sizeof(queries) / sizeof(*queries); q++) {
@@ -486,8 +501,8 @@ static void folds_of_queries(void **state)
 /* Folds that stand alone answer also when nothing came. */
 static void folds_of_nothing(void **state)
 {
-    static const char *const none[] = {"by_kind_count", "by_kind_top", "by_kind_list", "whole_min", "whole_average", "whole_set",
-                                       "whole_top", "counts_of_counts", "branches", "all"};
+    static const char *const none[] = {"by_kind_count", "by_kind_top", "by_kind_list",     "whole_min", "whole_average",
+                                       "whole_set",     "whole_top",   "counts_of_counts", "branches",  "all"};
     struct leat_test *t = open_way(&module, &ways[1], NULL);
 
     (void)state;

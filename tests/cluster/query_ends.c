@@ -17,7 +17,8 @@ static struct {
     bool cancel;
 } seen;
 
-enum failure { FAIL_SENTENCE, FAIL_CODE, FAIL_REJECT, FAIL_COLUMNS, FAIL_TASK, FAIL_LOOP, FAIL_READ, FAIL_FOLD, FAILURES };
+enum failure { FAIL_SENTENCE, FAIL_CODE, FAIL_REJECT, FAIL_COLUMNS, FAIL_TASK, FAIL_LOOP, FAIL_READ, FAIL_FOLD,
+               FAILURES };
 
 static int fail_so(struct leat_task *t, const struct leat_batch *in)
 {
@@ -27,7 +28,10 @@ static int fail_so(struct leat_task *t, const struct leat_batch *in)
         if (how == FAIL_REJECT)
             leat_reject(t, i, "not this row");
         else
-            leat_emit(t, i, how == FAIL_COLUMNS ? LEAT_ROW(leat_str("so")) : LEAT_ROW(leat_u32(how == FAIL_TASK ? TASKS : 0), leat_i64(how == FAIL_FOLD ? INT64_MAX : 1)));
+            leat_emit(t, i,
+                      how == FAIL_COLUMNS ? LEAT_ROW(leat_str("so"))
+                                          : LEAT_ROW(leat_u32(how == FAIL_TASK ? TASKS : 0),
+                                                     leat_i64(how == FAIL_FOLD ? INT64_MAX : 1)));
         if (how == FAIL_SENTENCE)
             return leat_task_fail(t, LEAT_EINVAL, "no luck %lld", (long long)how);
         if (how == FAIL_READ)
@@ -119,8 +123,10 @@ static const struct leat_module module = {
     .depots = DEPOTS(ITEM_DEPOT, {"pairs", "key: i64", .by = "key"}),
     .pstates = PSTATES(ITEM_PSTATE, [LEFT] = {"left", "set<i64>"}, [RIGHT] = {"right", "set<i64>"}),
     .topologies = TOPOLOGIES(
-        {"store", LEAT_STREAM, NODES({"store", .from = "items", .run = store}, {"pair", .from = "pairs", .run = store_pair})},
-        {"pairs", LEAT_QUERY, NODES({"count", .from = "request", .route = LEAT_ALL, .run = count_pairs, .emits = "left: u64, right: u64"},
+        {"store", LEAT_STREAM, NODES({"store", .from = "items", .run = store},
+                                     {"pair", .from = "pairs", .run = store_pair})},
+        {"pairs", LEAT_QUERY, NODES({"count", .from = "request", .route = LEAT_ALL, .run = count_pairs,
+                                     .emits = "left: u64, right: u64"},
                                     REPLY("count"))},
         {"fails", LEAT_QUERY, .takes = "how: i64", NODES(
             SCAN, {"kinds", .from = "scan", .route = LEAT_BY_KEY, .fold = &leat_count},
@@ -128,15 +134,21 @@ static const struct leat_module module = {
             {"there", .from = "fail, round", .route = LEAT_DIRECT, .run = ignore},
             {"round", .from = "fail, round", .route = LEAT_GLOBAL, .run = go_round, .emits = "task: u32, n: i64"},
             {"sum", .from = "kinds, fail", .route = LEAT_GLOBAL, .fold = &leat_sum, .args = "of=n"},
-            {"enough", .from = "sum", .run = pass, .emits = "sum: i64"}, {"whole", .from = "enough", .fold = &leat_max}, REPLY("whole"))},
-        {"lingers", LEAT_QUERY, NODES({"linger", .from = "request", .route = LEAT_ALL, .run = linger, .emits = "task: u32"}, REPLY("linger"))},
+            {"enough", .from = "sum", .run = pass, .emits = "sum: i64"}, {"whole", .from = "enough", .fold = &leat_max},
+            REPLY("whole"))},
+        {"lingers", LEAT_QUERY, NODES({"linger", .from = "request", .route = LEAT_ALL, .run = linger,
+                                       .emits = "task: u32"}, REPLY("linger"))},
         {"pours", LEAT_QUERY, NODES({"pour", .from = "request", .run = pour, .emits = "text: str"}, REPLY("pour"))},
         {"takes", LEAT_QUERY, .takes = "bytes: i64", NODES(
-            {"take", .from = "request", .run = take, .emits = "bytes: i64"}, {"answer", .from = "take", .route = LEAT_TO_ORIGIN, .run = pass,
+            {"take", .from = "request", .run = take, .emits = "bytes: i64"},
+            {"answer", .from = "take", .route = LEAT_TO_ORIGIN, .run = pass,
             .emits = "bytes: i64", .into = "reply"})},
-        {"kinds", LEAT_QUERY, NODES(SCAN, {"fold", .from = "scan", .route = LEAT_BY_KEY, .fold = &leat_count}, REPLY("fold"))},
-        {"count", LEAT_QUERY, NODES(SCAN, {"fold", .from = "scan", .route = LEAT_TO_ORIGIN, .fold = &leat_count, .into = "reply"})},
-        {"all", LEAT_QUERY, NODES(SCAN, {"answer", .from = "scan", .route = LEAT_TO_ORIGIN, .run = pass, .emits = ITEM, .into = "reply"})})};
+        {"kinds", LEAT_QUERY, NODES(SCAN, {"fold", .from = "scan", .route = LEAT_BY_KEY, .fold = &leat_count},
+                                    REPLY("fold"))},
+        {"count", LEAT_QUERY, NODES(SCAN, {"fold", .from = "scan", .route = LEAT_TO_ORIGIN, .fold = &leat_count,
+                                           .into = "reply"})},
+        {"all", LEAT_QUERY, NODES(SCAN, {"answer", .from = "scan", .route = LEAT_TO_ORIGIN, .run = pass, .emits = ITEM,
+                                         .into = "reply"})})};
 
 /* ---- What ends a query early ---- */
 
@@ -396,7 +408,8 @@ static void waiting_is_bounded(void **state)
     int rv;
 
     (void)state;
-    while ((rv = leat_query_start(leat_test_leat(t), "queries", "lingers", LEAT_ROW(), &how, count_answer, &answers, &err)) == 0)
+    while ((rv = leat_query_start(leat_test_leat(t), "queries", "lingers", LEAT_ROW(), &how, count_answer, &answers,
+                                  &err)) == 0)
         assert_true(++taken < 20000);
     assert_int_equal(rv, LEAT_EFULL);
     assert_non_null(strstr(err.text, "queries wait already"));

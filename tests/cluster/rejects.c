@@ -46,7 +46,8 @@ static const struct leat_module contrary = {
 
 static int see_reason(void *context, const struct leat_record *record, const struct leat_batch *row)
 {
-    static const char *const wanted[] = {NULL, "emitted from", "emits from a row that it rejected", "rejected already", "this one is 4"};
+    static const char *const wanted[] = {NULL, "emitted from", "emits from a row that it rejected", "rejected already",
+                                         "this one is 4"};
     struct leat_span reason = leat_at(row, 0, 3).as.bytes;
     char text[600];
 

@@ -10,10 +10,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Retention: what goes, what stays, and for whom. Random appends, repeats, consumers, launches and crashes against a model
- * that keeps everything; small segments, so that there is something to trim. */
+/* Retention: what goes, what stays, and for whom. Random appends, repeats, consumers, launches and crashes against a
+ * model that keeps everything; small segments, so that there is something to trim. */
 
-enum { TASKS = 8, GROUPS = 2, SEGMENT = 16384, BODY = 300, KEEP = 32 << 10, /* a group */ COUNTS = 0, READ = 0, UNREAD = 1, DEPOTS = 2 };
+enum { TASKS = 8, GROUPS = 2, SEGMENT = 16384, BODY = 300, KEEP = 32 << 10, /* a group */ COUNTS = 0, READ = 0,
+       UNREAD = 1, DEPOTS = 2 };
 
 static int count(struct leat_task *t, const struct leat_batch *in)
 {
@@ -26,8 +27,9 @@ static int count(struct leat_task *t, const struct leat_batch *in)
     return 0;
 }
 
-#define DECLARED DEPOTS({"read", "partition: u64, number: i64, body: bytes", .partitioner = LEAT_EXPLICIT},                \
-                        {"unread", "partition: u64, number: i64, body: bytes", .partitioner = LEAT_EXPLICIT})
+#define DECLARED                                                                                                       \
+    DEPOTS({"read", "partition: u64, number: i64, body: bytes", .partitioner = LEAT_EXPLICIT},                         \
+           {"unread", "partition: u64, number: i64, body: bytes", .partitioner = LEAT_EXPLICIT})
 #define COUNTED .pstates = PSTATES([COUNTS] = {"counts", "map<u64, i64>"})
 
 static const struct leat_module keeper = {
@@ -132,7 +134,8 @@ static struct {
     uint64_t held[DEPOTS][TASKS]; /* by the consumer; UINT64_MAX: not there */
 } model;
 
-/* Rows with sequences 1, 2, ... of a session for each partition: record n has sequence n + 1. Says how many were new. */
+/* Rows with sequences 1, 2, ... of a session for each partition: record n has
+ * sequence n + 1. Says how many were new. */
 static uint32_t append(uint32_t depot, uint32_t partition, uint64_t from, uint32_t rows)
 {
     struct leat_append how = {.partition = partition, .session = 1 + partition, .sequence = from + 1};
@@ -144,7 +147,9 @@ static uint32_t append(uint32_t depot, uint32_t partition, uint64_t from, uint32
     leat_rows_new(depot_of(depot), &r);
     for (uint32_t i = 0; i < rows; i++) {
         memset(body, (int)(from + i), sizeof(body));
-        must(leat_rows_add(r, LEAT_ROW(leat_u64(partition), leat_i64((int64_t)(from + i)), leat_bytes(body, sizeof(body))), &err));
+        must(leat_rows_add(r,
+                           LEAT_ROW(leat_u64(partition), leat_i64((int64_t)(from + i)), leat_bytes(body, sizeof(body))),
+                           &err));
     }
     must(leat_append(depot_of(depot), r, &how, &receipt, &err));
     uint32_t appended = receipt.appended;
@@ -194,7 +199,8 @@ static void check_partition(uint32_t depot, uint32_t partition)
     if (b.first == 0)
         return;
     number = b.first - 1;
-    assert_int_equal(leat_depot_read(depot_of(depot), partition, number, 1, expect_number, &number, &next, &err), LEAT_ETRIMMED);
+    assert_int_equal(leat_depot_read(depot_of(depot), partition, number, 1, expect_number, &number, &next, &err),
+                     LEAT_ETRIMMED);
     assert_non_null(strstr(err.text, "the first is"));
     assert_int_equal(next, b.first);
 }
@@ -261,7 +267,8 @@ static void consume(uint32_t depot, bool there)
         uint64_t at = b.first + next_random(&seed) % (b.next - b.first + 1);
 
         /* Never back: it may have been trimmed. */
-        model.held[depot][p] = model.held[depot][p] == UINT64_MAX || at > model.held[depot][p] ? at : model.held[depot][p];
+        model.held[depot][p] = model.held[depot][p] == UINT64_MAX || at > model.held[depot][p] ? at
+                                                                                               : model.held[depot][p];
     }
     if (there) {
         must(consumer_write(path, "export", &c, false, &err));
@@ -454,8 +461,8 @@ static uint64_t checkpoints(void)
     return count;
 }
 
-/* However fast a depot grows that nobody reads: what is too much goes, in small appends as in large ones, and not with a
- * checkpoint for every few of them. */
+/* However fast a depot grows that nobody reads: what is too much goes, in small appends as in large ones, and not with
+ * a checkpoint for every few of them. */
 static void much_that_nobody_reads_goes_too(void **state)
 {
     enum { LARGE = 2000, ROWS = 75 * LARGE };
@@ -536,13 +543,15 @@ static void wrong_wishes_are_refused(void **state)
 static void modules_declare_it(void **state)
 {
     static const struct leat_option less[] = {{"a", "1h"}, {NULL, NULL}};
-    struct leat_depot_declaration depots[] = {{"a", "n: i64", .partitioner = LEAT_RANDOM, .retain = "7d,1MiB"}, {.name = NULL}};
+    struct leat_depot_declaration depots[] = {{"a", "n: i64", .partitioner = LEAT_RANDOM, .retain = "7d,1MiB"},
+                                              {.name = NULL}};
     struct leat_module module = {LEAT_ABI, .name = "declared", .depots = depots};
     struct leat_error err = {0, ""};
 
     (void)state;
     open_node(&module, NULL);
-    assert_true(node->module[0]->retain[0].age_us == 7 * 24 * 3600 * 1000000LL && node->module[0]->retain[0].bytes == 1 << 20);
+    assert_true(node->module[0]->retain[0].age_us == 7 * 24 * 3600 * 1000000LL &&
+                node->module[0]->retain[0].bytes == 1 << 20);
     close_node(false);
     open_node(&module, less);
     assert_true(node->module[0]->retain[0].age_us == 3600 * 1000000LL && node->module[0]->retain[0].bytes == 0);

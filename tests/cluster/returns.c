@@ -52,7 +52,8 @@ static struct leat_receipt append(const char *depot, uint32_t count, int64_t fir
     return receipt;
 }
 
-/* More than may be under way between groups, and than a receipt holds: all is processed, and what is missing is told. */
+/* More than may be under way between groups, and than a receipt holds: all is
+ * processed, and what is missing is told. */
 static void large_ones(void **unused)
 {
     struct leat_receipt r = append("one", LARGE_ROWS, -1, -8); /* all of them come from the same other group */

@@ -43,7 +43,8 @@ static int keep(struct leat_task *t, const struct leat_batch *in)
 
 static const struct leat_module module = {
     LEAT_ABI, .name = "copier",
-    .depots = DEPOTS({"numbers", "key: i64, number: i64", .by = "key"}, {"copies", "number: i64, key: i64", .by = "number"}),
+    .depots = DEPOTS({"numbers", "key: i64, number: i64", .by = "key"},
+                     {"copies", "number: i64, key: i64", .by = "number"}),
     .pstates = PSTATES([SEEN] = {"seen", "map<i64, list<i64>>"}, [COUNTS] = {"counts", "map<i64, i64>"}),
     .topologies = TOPOLOGIES({"store", LEAT_STREAM, NODES(
         {"store", .from = "numbers", .run = store, .emits = "number: i64, key: i64"},
@@ -91,7 +92,8 @@ static void stop(struct world *w)
 
 static int append(struct world *w, enum leat_ack ack, struct leat_error *err)
 {
-    struct leat_append how = {.ack = ack, .session = SESSION, .sequence = (uint64_t)w->appended, .timeout_ms = w->timeout_ms};
+    struct leat_append how = {
+        .ack = ack, .session = SESSION, .sequence = (uint64_t)w->appended, .timeout_ms = w->timeout_ms};
     struct leat_rows *rows;
 
     must_with(leat_rows_new(w->depot, &rows), err);
@@ -398,9 +400,9 @@ static void check_lists(struct leat_test *t, int64_t n)
     leat_view_close(v);
 }
 
-/* A turn that is held is followed by nothing in its group: progress that comes meanwhile belongs to the next turn, and must be
- * in its batch, or a crash forgets it, and what it was of is never processed. References that it gave to new lists are given
- * to no others. */
+/* A turn that is held is followed by nothing in its group: progress that comes meanwhile belongs to the next turn, and
+ * must be in its batch, or a crash forgets it, and what it was of is never processed. References that it gave to new
+ * lists are given to no others. */
 static void progress_waits_for_a_held_turn(void **state)
 {
     struct fault f = {.call = FAULT_WRITE, .at = 1, .number = ENOSPC, .lasting = true};
@@ -544,7 +546,8 @@ static void append_through(struct world *w, uint64_t *seed, uint32_t *restarts)
 
 static void random_faults(void **state)
 {
-    static const char *const parts[] = {"/journal", "/depots", "/view/data.mdb", "/view/checkpoint", "/copier/group-000", "/copier", "/reader", "leat-space"};
+    static const char *const parts[] = {"/journal",          "/depots", "/view/data.mdb", "/view/checkpoint",
+                                        "/copier/group-000", "/copier", "/reader",        "leat-space"};
     static const enum fault_call calls[] = {FAULT_WRITE, FAULT_ALLOCATE, FAULT_WRITE, FAULT_SYNC};
     const char *text = getenv("LEAT_SEED"), *lasting = getenv("LEAT_LONG");
     int rounds = lasting != NULL && strcmp(lasting, "1") == 0 ? 3000 : 60;
@@ -558,7 +561,9 @@ static void random_faults(void **state)
     w.timeout_ms = 300;
     for (int round = 0; round < rounds; round++) {
         enum fault_call call = calls[next_random(&seed) % 4];
-        struct fault f = {.call = call, .at = 1 + (uint32_t)(next_random(&seed) % 6), .lasting = next_random(&seed) % 2 == 0,
+        struct fault f = {.call = call,
+                          .at = 1 + (uint32_t)(next_random(&seed) % 6),
+                          .lasting = next_random(&seed) % 2 == 0,
                           .number = call == FAULT_SYNC || next_random(&seed) % 8 == 0 ? EIO : ENOSPC};
 
         fault_begin(parts[next_random(&seed) % (sizeof(parts) / sizeof(*parts))], &f);

@@ -2,13 +2,14 @@
 #include "tests/cluster/cluster.h"
 
 /* Stream topologies: every route, branches, merges, a loop over two nodes, a depot in between, folds behind all of it.
- * Each node counts the rows it sees at its task; the counts are those of a model, however turns are cut, rows travel, and
- * groups crash. */
+ * Each node counts the rows it sees at its task; the counts are those of a model, however turns are
+ * cut, rows travel, and groups crash. */
 
 enum { SEEN, SUMS, SPANS };
 enum { TASKS = 8, ROWS = 60, ROUNDS = 12 };
 
-#define PLACES(X) X(start) X(direct) X(local) X(key) X(all) X(global) X(scatter) X(twos) X(threes) X(merged) X(ping) X(pong) X(after)
+#define PLACES(X)                                                                                                      \
+    X(start) X(direct) X(local) X(key) X(all) X(global) X(scatter) X(twos) X(threes) X(merged) X(ping) X(pong) X(after)
 #define PLACE_NUMBER(name) AT_##name,
 enum place { PLACES(PLACE_NUMBER) PLACE_COUNT };
 
@@ -123,7 +124,8 @@ struct span {
     int64_t least, most;
 };
 
-static int span_prepare(struct leat_fold_use *use, size_t *state_size, char *schema, size_t size, struct leat_error *err)
+static int span_prepare(struct leat_fold_use *use, size_t *state_size, char *schema, size_t size,
+                        struct leat_error *err)
 {
     const char *of = leat_fold_argument(use, "of"), *moved = leat_fold_argument(use, "moved");
     struct span_of *args = leat_fold_memory(use);
@@ -152,7 +154,8 @@ static int span_merge(const struct leat_fold_use *use, void *state, const void *
     return 0;
 }
 
-static int span_step(const struct leat_fold_use *use, void *state, const struct leat_batch *in, uint32_t first, uint32_t end)
+static int span_step(const struct leat_fold_use *use, void *state, const struct leat_batch *in, uint32_t first,
+                     uint32_t end)
 {
     const struct span_of *args = leat_fold_memory(use);
 
@@ -188,8 +191,8 @@ static int span_finish(const struct leat_fold_use *use, const void *state, struc
     return 0;
 }
 
-static const struct leat_fold span_fold = {"span", LEAT_KEEP_VALUE, span_prepare, span_init, span_step, span_merge, span_save, span_load,
-                                           span_finish};
+static const struct leat_fold span_fold = {"span",     LEAT_KEEP_VALUE, span_prepare, span_init,  span_step,
+                                           span_merge, span_save,       span_load,    span_finish};
 
 #define ROW "to: u32, n: i64"
 #define NODE(name_, from_, route_) {#name_, .from = from_, .route = route_, .run = name_, .emits = ROW}
@@ -210,8 +213,10 @@ static const struct leat_module module = {
         NODE(merged, "twos, threes, scatter", LEAT_BY_KEY), NODE(ping, "start, pong", LEAT_BY_KEY),
         NODE(pong, "ping", LEAT_DIRECT), {"append", .from = "merged, local", .route = LEAT_TO_RANDOM, .into = "later"},
         NODE(after, "later", LEAT_BY_KEY),
-        {"sum", .from = "after, pong, all, global", .route = LEAT_BY_KEY, .fold = &leat_sum, .args = "of=n", .into = "sums"},
-        {"span", .from = "pong, after, merged", .route = LEAT_BY_KEY, .fold = &span_fold, .args = "moved=1000 of=n", .into = "spans"})})};
+        {"sum", .from = "after, pong, all, global", .route = LEAT_BY_KEY, .fold = &leat_sum, .args = "of=n",
+         .into = "sums"},
+        {"span", .from = "pong, after, merged", .route = LEAT_BY_KEY, .fold = &span_fold, .args = "moved=1000 of=n",
+         .into = "spans"})})};
 
 /* ---- The model ---- */
 
@@ -327,7 +332,8 @@ static void check(struct leat_test *t, const struct model *m)
 
 /* ---- The tests ---- */
 
-/* Rows in random order with steps in between; each a second time with its session and sequence, as after a lost answer. */
+/* Rows in random order with steps in between; each a second time with its session and
+ * sequence, as after a lost answer. */
 static void run_rows(struct leat_test *t, uint64_t seed, struct model *m, const char *point)
 {
     struct leat_error err = {0, ""};
@@ -356,8 +362,8 @@ static void one_way(const struct way *w, const char *point)
 
     for (uint32_t to = 0; to < TASKS; to++)
         span_init(NULL, &m.span[to]);
-    print_message("seed %llu, groups %u, cut %u, hops %d, %s\n", (unsigned long long)w->seed, w->groups, w->cut_rows, w->force_hops,
-                  point != NULL ? point : "no crash");
+    print_message("seed %llu, groups %u, cut %u, hops %d, %s\n", (unsigned long long)w->seed, w->groups, w->cut_rows,
+                  w->force_hops, point != NULL ? point : "no crash");
     run_rows(t, w->seed, &m, point);
     check(t, &m);
     leat_test_close(t);
@@ -376,7 +382,8 @@ static void random_ways(void **state)
 
     (void)state;
     for (int i = 0; i < ROUNDS; i++) {
-        struct way w = {.seed = next_random(&seed), .groups = 1U << next_random(&seed) % 4, .cut_rows = (uint32_t)(next_random(&seed) % 12),
+        struct way w = {.seed = next_random(&seed), .groups = 1U << next_random(&seed) % 4,
+                        .cut_rows = (uint32_t)(next_random(&seed) % 12),
                         .force_hops = next_random(&seed) % 2 == 0, .memory = true};
 
         one_way(&w, NULL);

@@ -6,8 +6,8 @@
 
 #include <unistd.h>
 
-/* A trace of each record of a module whose rows go through background nodes and between groups, against what is known to come
- * of the record: all of that is in it, and what is in it beyond that is marked. */
+/* A trace of each record of a module whose rows go through background nodes and between groups, against what is known
+ * to come of the record: all of that is in it, and what is in it beyond that is marked. */
 
 enum { SEEN, ROUNDS = 12, RECORDS = 120, MOST = 90, PLACES = 64, GROUPS = 4 };
 
@@ -140,7 +140,8 @@ static void each_record(struct leat_test *t, const char *directory, leat_record_
 
 static struct leat_test *open_in(char *directory, uint64_t seed)
 {
-    struct leat_test_config config = {.module = &traced, .tasks = 16, .groups = GROUPS, .directory = directory, .seed = seed,
+    struct leat_test_config config = {.module = &traced, .tasks = 16, .groups = GROUPS, .directory = directory,
+                                      .seed = seed,
                                       .cut_rows = seed % 3 == 0 ? 5 : 0, .force_hops = seed % 2 == 0};
     struct leat_error err = {0, ""};
     struct leat_test *t;
@@ -164,7 +165,9 @@ static void each_trace_is_whole(void **state)
 
         for (int round = 0; round < ROUNDS; round++) {
             for (uint64_t more = 1 + next_random(&seed) % (RECORDS / ROUNDS); more > 0; more--, id++)
-                must(leat_test_append(t, "records", LEAT_ROW(leat_u64(id), leat_u64(next_random(&seed) % (id % 5 == 0 ? MOST : 4))), &err));
+                must(leat_test_append(t, "records",
+                                      LEAT_ROW(leat_u64(id), leat_u64(next_random(&seed) % (id % 5 == 0 ? MOST : 4))),
+                                      &err));
             while (next_random(&seed) % 30 != 0)
                 assert_true(leat_test_step(t, &err) >= 0);
         }

@@ -29,19 +29,21 @@ static int count(struct leat_task *t, const struct leat_batch *in)
     return 0;
 }
 
-#define COUNTER(...)                                                                               \
-    {                                                                                              \
-        LEAT_ABI, .name = "counter", .depots = DEPOTS({"names", "name: str", .partitioner = LEAT_RANDOM}),                 \
-        .pstates = PSTATES([COUNTS] = {"counts", "map<str, i64>"}), .topologies = TOPOLOGIES(__VA_ARGS__)                  \
+#define COUNTER(...)                                                                                                   \
+    {                                                                                                                  \
+        LEAT_ABI, .name = "counter", .depots = DEPOTS({"names", "name: str", .partitioner = LEAT_RANDOM}),             \
+                  .pstates = PSTATES([COUNTS] = {"counts", "map<str, i64>"}), .topologies = TOPOLOGIES(__VA_ARGS__)    \
     }
 #define PASS {"pass", .from = "names", .run = pass, .emits = "name: str"}
 #define COUNT {"count", .from = "pass", .route = LEAT_BY_KEY, .run = count}
 
 static const struct leat_module first = COUNTER({"count", LEAT_STREAM, NODES(PASS, COUNT)});
 /* A query in front: numbers of topologies move, those of streams do not. */
-static const struct leat_module with_query = COUNTER(
-    {"echo", LEAT_QUERY, .takes = "name: str", NODES({"echo", .from = "request", .run = pass, .emits = "name: str", .route = LEAT_TO_ORIGIN, .into = "reply"})},
-    {"count", LEAT_STREAM, NODES(PASS, COUNT)});
+static const struct leat_module with_query = COUNTER({"echo", LEAT_QUERY, .takes = "name: str",
+                                                      NODES({"echo", .from = "request", .run = pass,
+                                                             .emits = "name: str", .route = LEAT_TO_ORIGIN,
+                                                             .into = "reply"})},
+                                                     {"count", LEAT_STREAM, NODES(PASS, COUNT)});
 static const struct leat_module turned_round = COUNTER({"count", LEAT_STREAM, NODES(COUNT, PASS)});
 
 enum { NAMES = 40 };
@@ -274,7 +276,8 @@ static void what_nobody_reads_is_not_read_at_a_start(void **state)
         assert_int_equal(append_in_session(l, 1 + i * NAMES), NAMES);
     leat_close(l);
     /* The first record of each log: behind the headers of segment, group and run. */
-    shell("for f in $D/counter/group-*/depots/*0.seg; do printf X | dd of=$f bs=1 seek=$((4096 + 32 + 32 + 12)) conv=notrunc 2>$D/dd; done");
+    shell("for f in $D/counter/group-*/depots/*0.seg; do printf X | dd of=$f bs=1 seek=$((4096 + 32 + 32 + 12)) "
+          "conv=notrunc 2>$D/dd; done");
     l = open_with_small_segments();
     assert_int_equal(append_in_session(l, 1 + (APPENDS - 1) * NAMES), 0);
     must(leat_depot_find(l, "counter", "names", &d, &err));

@@ -20,7 +20,8 @@ static const struct leat_module keeper = {
     .name = "keeper",
     .depots = DEPOTS({"blobs", "n: i64, blob: bytes", .partitioner = LEAT_RANDOM}),
     .pstates = PSTATES({"last", "map<i64, bytes>"}),
-    .topologies = TOPOLOGIES({"keep", LEAT_STREAM, NODES({"keep", .from = "blobs", .route = LEAT_GLOBAL, .run = keep})}),
+    .topologies = TOPOLOGIES({"keep", LEAT_STREAM,
+                              NODES({"keep", .from = "blobs", .route = LEAT_GLOBAL, .run = keep})}),
 };
 
 static char directory[64];

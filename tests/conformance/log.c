@@ -44,7 +44,8 @@ static void close_fixture(struct fixture *f)
 
 static void append(struct log *l, uint32_t partition, const char *text, uint64_t *offset)
 {
-    struct log_record r = {.partition = partition, .time_us = 1000, .session = 5, .sequence = 6, .body = span_text(text)};
+    struct log_record r = {
+        .partition = partition, .time_us = 1000, .session = 5, .sequence = 6, .body = span_text(text)};
 
     assert_int_equal(log_append(l, &r, 1, offset), 0);
 }
@@ -113,7 +114,8 @@ static void check_partition(struct log *l, uint32_t partition, const struct mode
     assert_int_equal(next, m->durable);
     at = first + (next > first ? random_below(random, next - first) : 0);
     while (at < next) {
-        assert_int_equal(log_read(l, partition, at, 1 + (uint32_t)random_below(random, 20), random_below(random, 5000), &slice, &err), 0);
+        assert_int_equal(log_read(l, partition, at, 1 + (uint32_t)random_below(random, 20), random_below(random, 5000),
+                                  &slice, &err), 0);
         assert_true(slice.count > 0);
         for (uint32_t i = 0; i < slice.count; i++, at++) {
             size_t size = make_body(m->seed[at], body);

@@ -19,7 +19,8 @@ static void check_json(struct arena *a, const struct row_schema *schema, const s
     } else {
         struct leat_value any = leat_at(batch, 0, 4), id = leat_at(batch, 0, 0);
 
-        leat_assert(any.type != LEAT_NULL || (id.as.bytes.size > 0 && memchr(id.as.bytes.base, 0, id.as.bytes.size) != NULL));
+        leat_assert(any.type != LEAT_NULL ||
+                    (id.as.bytes.size > 0 && memchr(id.as.bytes.base, 0, id.as.bytes.size) != NULL));
     }
     buffer_fini(&text);
     buffer_fini(&bytes);

@@ -18,7 +18,8 @@ enum { FLIP, SET, CLEAR, FORGE, CUT, REMOVE, KINDS };
 
 static const char *const name[FILES] = {"checkpoint.0", "checkpoint.1", "data.mdb"};
 static struct pstate_schema schema;
-static struct pstate_config config = {.directory = MEMORY_DIRECTORY, .schema = &schema, .schemas = 1, .map_size = 1 << 20, .durability = LEAT_PROCESS};
+static struct pstate_config config = {
+    .directory = MEMORY_DIRECTORY, .schema = &schema, .schemas = 1, .map_size = 1 << 20, .durability = LEAT_PROCESS};
 static struct arena *schemas;
 
 struct files {
@@ -43,7 +44,8 @@ static struct leat_span state_at(uint64_t turn)
 {
     static char text[300];
 
-    return span_of(text, (size_t)snprintf(text, sizeof(text), "%*sthe state at turn %d", turn == FIRST ? 200 : 1, "", (int)turn));
+    return span_of(text, (size_t)snprintf(text, sizeof(text), "%*sthe state at turn %d", turn == FIRST ? 200 : 1, "",
+                                          (int)turn));
 }
 
 static void checkpoint(struct pstate_view *v, uint64_t turn)
@@ -88,7 +90,8 @@ static void copy_whole(struct files *out)
     out->forged = false;
 }
 
-/* A slot of which the size, the versions or the numbers are others, and the CRC is right. Its pages are LMDB's still. */
+/* A slot of which the size, the versions or the numbers are others, and the CRC is right. Its pages are LMDB's
+ * still. */
 static void forge(struct files *f, int file, uint32_t at, uint8_t value)
 {
     static const uint8_t place[] = {8, 16, 24, 32, 35, 40, 41, 47};
@@ -146,7 +149,8 @@ static void write_files(const struct files *f)
 
 static bool is_whole(const struct files *f, int file)
 {
-    return !f->removed[file] && f->size[file] == whole.size[file] && memcmp(f->bytes[file], whole.bytes[file], f->size[file]) == 0;
+    return !f->removed[file] && f->size[file] == whole.size[file] &&
+           memcmp(f->bytes[file], whole.bytes[file], f->size[file]) == 0;
 }
 
 static void check_content(struct pstate_view *v, uint64_t turn)

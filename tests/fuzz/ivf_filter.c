@@ -8,15 +8,16 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
-/* A declaration, and behind its zero a filter, and behind that a row's attributes: any bytes, and what they mean when they do.
- * The columns of a row say at least what filter_verify says of it, on every kernel the same. */
+/* A declaration, and behind its zero a filter, and behind that a row's attributes: any bytes, and what they mean when
+ * they do. The columns of a row say at least what filter_verify says of it, on every kernel the same. */
 
 static void *from_arena(void *arena, size_t size)
 {
     return arena_alloc(arena, size, 8);
 }
 
-static void compare(const struct attributes *a, const struct filter *f, const struct attributes_row *row, struct leat_span map)
+static void compare(const struct attributes *a, const struct filter *f, const struct attributes_row *row,
+                    struct leat_span map)
 {
     enum { BLOCKS = 2, AT = 37 };
     static uint8_t table[BLOCKS * 32 * (8 * ATTRIBUTES_COLUMNS + 2)];

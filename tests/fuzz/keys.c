@@ -11,8 +11,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
 enum { MAPS, SETS, LISTS, ROWS, LEAF, PSTATES, TASK = 4095, MOST_KEYS = 4 };
 
-static const char *const schema_text[PSTATES] = {"map<str, map<i64, struct{n: i64}>>", "map<bytes, map<bool, set<f64>>>",
-                                                 "map<u32, list<i64>>", "map<u64, rows<i64>>", "i64"};
+static const char *const schema_text[PSTATES] = {"map<str, map<i64, struct{n: i64}>>",
+                                                 "map<bytes, map<bool, set<f64>>>", "map<u32, list<i64>>",
+                                                 "map<u64, rows<i64>>", "i64"};
 static const enum leat_type types[] = {LEAT_BOOL, LEAT_I64, LEAT_U32, LEAT_U64, LEAT_F64, LEAT_STR, LEAT_BYTES};
 
 static struct pstate_schema schema[PSTATES];
@@ -96,7 +97,8 @@ static void check_all_keys(struct leat_span s)
         size_t half = schema_fixed_size(&type) > 0 ? schema_fixed_size(&type) : s.size / 2;
 
         if (half <= s.size)
-            check_keys(&type, span_of(s.base, half), span_of((const uint8_t *)s.base + half, s.size - half < half ? s.size - half : half));
+            check_keys(&type, span_of(s.base, half),
+                       span_of((const uint8_t *)s.base + half, s.size - half < half ? s.size - half : half));
     }
 }
 

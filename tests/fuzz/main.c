@@ -46,7 +46,8 @@ static uint64_t next(uint64_t *seed)
     return *seed;
 }
 
-/* Flip, cut, double or splice: what most decoders get wrong. The copy has no slack, so that a sanitizer sees overruns. */
+/* Flip, cut, double or splice: what most decoders get wrong. The copy has no slack,
+ * so that a sanitizer sees overruns. */
 static void one_round(uint64_t *seed)
 {
     static uint8_t work[2 * MOST];

@@ -42,10 +42,14 @@ static void fill(uint32_t task)
     int rv = 0;
 
     for (int64_t i = 0; i < ENTRIES; i++) {
-        rv |= pstate_put(view, task, MAPS, LEAT_KEYS(leat_str("a"), leat_i64(i)), LEAT_ROW(leat_i64(i), leat_null()), NULL);
-        rv |= pstate_put(view, task, SETS, LEAT_KEYS(leat_f64(1), leat_bool(i % 2), leat_f64((double)i)), LEAT_ROW(), NULL);
-        rv |= pstate_push(view, task, NESTED_LISTS, LEAT_KEYS(leat_u64(1)), LEAT_ROW(leat_str("element")), &index, NULL);
-        rv |= pstate_rows_append(view, task, ROWS, LEAT_KEYS(), LEAT_ROW(leat_vector(LEAT_F32_VECTOR, vector, 3)), NULL, NULL);
+        rv |= pstate_put(view, task, MAPS, LEAT_KEYS(leat_str("a"), leat_i64(i)), LEAT_ROW(leat_i64(i), leat_null()),
+                         NULL);
+        rv |= pstate_put(view, task, SETS, LEAT_KEYS(leat_f64(1), leat_bool(i % 2), leat_f64((double)i)), LEAT_ROW(),
+                         NULL);
+        rv |= pstate_push(view, task, NESTED_LISTS, LEAT_KEYS(leat_u64(1)), LEAT_ROW(leat_str("element")), &index,
+                          NULL);
+        rv |= pstate_rows_append(view, task, ROWS, LEAT_KEYS(), LEAT_ROW(leat_vector(LEAT_F32_VECTOR, vector, 3)), NULL,
+                                 NULL);
     }
     for (uint64_t i = 0; i < ROWS_OF_TWO_BLOCKS; i++)
         rv |= pstate_rows_append(view, task, NESTED_ROWS, LEAT_KEYS(key), LEAT_ROW(leat_u64(i), v), NULL, NULL);

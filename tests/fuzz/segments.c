@@ -8,14 +8,15 @@
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
 /* A log of a few small segments. What the input says is done to its files: each five bytes are {file, kind, position
- * u16, value}. Then the log opens, or says where it is damaged; and reads what was written, or says where it is damaged;
- * or it lost its end, and then the last group was hit. */
+ * u16, value}. Then the log opens, or says where it is damaged; and reads what was written, or says where it is
+ * damaged; or it lost its end, and then the last group was hit. */
 
 enum { SEGMENTS = 3, SIZE = 8192, PARTITIONS = 3, GROUPS = 22, STEP = 5, UNIT = 64 };
 
 enum { FLIP, SET, CLEAR, COPY, CUT, KINDS };
 
-static struct log_config config = {.directory = MEMORY_DIRECTORY, .partitions = PARTITIONS, .durability = LEAT_PROCESS, .segment_size = SIZE};
+static struct log_config config = {
+    .directory = MEMORY_DIRECTORY, .partitions = PARTITIONS, .durability = LEAT_PROCESS, .segment_size = SIZE};
 static uint8_t whole[SEGMENTS][SIZE];
 static uint64_t written[PARTITIONS];
 static uint32_t last_begin, last_end; /* of the last group, in the last file */
@@ -41,7 +42,8 @@ static struct log_record record_at(uint32_t partition, uint64_t offset)
 
     if (text[0] == '\0')
         snprintf(text, sizeof(body[0][0]), "record %d of %u, %*s", (int)offset, partition, (int)(offset * 7 % 60), "");
-    return (struct log_record){.partition = partition, .time_us = 1000000 + (int64_t)(offset * 3), .session = offset % 3,
+    return (struct log_record){.partition = partition, .time_us = 1000000 + (int64_t)(offset * 3),
+                               .session = offset % 3,
                                .sequence = offset % 3 != 0 ? offset : 0, .body = span_of(text, strlen(text))};
 }
 
@@ -123,7 +125,8 @@ static void check_entry(uint32_t partition, uint64_t offset, const struct log_en
 
 static void check_told(const struct leat_error *err)
 {
-    leat_assert(err->code == LEAT_ECORRUPT && strstr(err->text, MEMORY_DIRECTORY) != NULL && strstr(err->text, ".seg") != NULL);
+    leat_assert(err->code == LEAT_ECORRUPT && strstr(err->text, MEMORY_DIRECTORY) != NULL &&
+                strstr(err->text, ".seg") != NULL);
     leat_assert(strstr(err->text, "byte") != NULL);
 }
 
@@ -165,7 +168,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
         damage(&d, bytes);
     write_files(&d);
     bool end_hit = d.size[SEGMENTS - 1] < last_end ||
-                   memcmp(d.bytes[SEGMENTS - 1] + last_begin, whole[SEGMENTS - 1] + last_begin, last_end - last_begin) != 0;
+                   memcmp(d.bytes[SEGMENTS - 1] + last_begin, whole[SEGMENTS - 1] + last_begin,
+                          last_end - last_begin) != 0;
     if (log_open(&log_segments, &config, &l, &err) != 0) {
         check_told(&err);
         return 0;

@@ -30,14 +30,16 @@ static void check_again(const struct progress *p, const struct session_table *t)
 
     save(p, t, &saved);
     leat_assert(load(buffer_bytes(&saved), again, &sessions) == 0);
-    leat_assert(progress_open_turns(again) == progress_open_turns(p) && progress_open_bytes(again) == progress_open_bytes(p));
+    leat_assert(progress_open_turns(again) == progress_open_turns(p) &&
+                progress_open_bytes(again) == progress_open_bytes(p));
     leat_assert(progress_open_records(again) == progress_open_records(p));
     for (uint32_t i = 0; i < PARTITIONS; i++) {
         leat_assert(progress_cursor(again, i) == progress_cursor(p, i));
         leat_assert(progress_frontier(again, i) == progress_frontier(p, i));
     }
     for (uint32_t i = 0; i < t->capacity; i++) {
-        const struct session_entry *e = session_find(t, t->entry[i].session), *same = session_find(&sessions, t->entry[i].session);
+        const struct session_entry *e = session_find(t, t->entry[i].session),
+                                   *same = session_find(&sessions, t->entry[i].session);
 
         /* What is too old may be forgotten at any time. */
         if (same == NULL && e != NULL && e->time_us < t->newest_us - LIMIT_SESSION_AGE_US)

@@ -200,7 +200,8 @@ static void note_open(int fd, const char *path, int flags)
 
 int call_close(int fd) __asm__("close");
 int call_reserve(int fd, int mode, off_t offset, off_t size) __asm__("fallocate64");
-int call_reserve_32(int fd, int mode, off_t offset, off_t size) __asm__("fallocate") __attribute__((alias("fallocate64")));
+int call_reserve_32(int fd, int mode, off_t offset, off_t size) __asm__("fallocate")
+    __attribute__((alias("fallocate64")));
 int call_mkdir(const char *path, mode_t mode) __asm__("mkdir");
 int call_rename(const char *from, const char *to) __asm__("rename");
 int call_rmdir(const char *path) __asm__("rmdir");

@@ -3,7 +3,8 @@
 #define TESTS_LIB_FAULT_H
 
 /* File calls that fail. A program that links fault.c has the calls below one directory counted, its own and those of
- * shared libraries, and one of them, or that one and all later ones, fail. A write that fails leaves half of its bytes. */
+ * shared libraries, and one of them, or that one and all later ones, fail. A write
+ * that fails leaves half of its bytes. */
 
 #include <stdbool.h>
 #include <stdint.h>

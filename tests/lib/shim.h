@@ -2,9 +2,9 @@
 #ifndef TESTS_LIB_SHIM_H
 #define TESTS_LIB_SHIM_H
 
-/* Calls of a program that fail, by LD_PRELOAD=libleat_shim.so. The environment names a control file that the program maps and
- * whoever tests it changes while it runs, so that a disk fails and is repaired: LEAT_SHIM=FILE, of this layout. Without it
- * nothing fails. */
+/* Calls of a program that fail, by LD_PRELOAD=libleat_shim.so. The environment names a control file that the program
+ * maps and whoever tests it changes while it runs, so that a disk fails and is repaired: LEAT_SHIM=FILE, of this
+ * layout. Without it nothing fails. */
 
 #include <stdatomic.h>
 #include <stdint.h>

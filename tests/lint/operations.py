@@ -89,8 +89,9 @@ def check_settings(root, table):
 
 def check_options(root, table):
     part = read(root, 'cmd', 'main.c').split('command_options[] = {', 1)[1].split('\n};')[0]
+    part = re.sub(r'"\n\s*"', '', part)
     known = set()
-    for name, about in re.findall(r'\{"([^"]+)", "[^"]*", "((?:[^"\\]|\\.)*)"\}', part):
+    for name, about in re.findall(r'\{"([^"]+)", "[^"]*",\s+"((?:[^"\\]|\\.)*)"\}', part):
         option = ('-' if len(name) == 1 else '--') + name
         default = re.search(r'\((\d+)\)$', about)
         known.add(option)

@@ -2,9 +2,9 @@
 #ifndef TESTS_PROCESS_CHAIN_H
 #define TESTS_PROCESS_CHAIN_H
 
-/* A module whose state shows losses, repeats and changes of order: a hash over the numbers of each key, one after another,
- * and a count for each hop, once in turns and once more by way of a background node. It derives a copy of the first two, which
- * the query "differs" compares. */
+/* A module whose state shows losses, repeats and changes of order: a hash over the numbers of each key, one after
+ * another, and a count for each hop, once in turns and once more by way of a background node. It derives a copy of the
+ * first two, which the query "differs" compares. */
 
 #include "leat/leat.h"
 
@@ -95,7 +95,8 @@ static inline int chain_apply(struct leat_derivation *d, void *old, const struct
     return 0;
 }
 
-static const struct leat_derive chain_derive = {.from = "chain, hops", .build = chain_build, .apply = chain_apply, .drop = free};
+static const struct leat_derive chain_derive = {
+    .from = "chain, hops", .build = chain_build, .apply = chain_apply, .drop = free};
 
 /* Keys of this task for which the copy is not what the PStates say. */
 static inline int chain_differs(struct leat_task *t, const struct leat_batch *in)

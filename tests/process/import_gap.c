@@ -92,7 +92,8 @@ static void import(const char *leat, const char *path, const char *data)
     pid_t child = fork();
 
     if (child == 0) {
-        execl(leat, leat, "import", path, "--module", "bank_transfer", "--depot", "deposits", "--data", data, (char *)NULL);
+        execl(leat, leat, "import", path, "--module", "bank_transfer", "--depot", "deposits", "--data", data,
+              (char *)NULL);
         _exit(127);
     }
     must(waitpid(child, &status, 0) == child && status == 0, "leat import", NULL);

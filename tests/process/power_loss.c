@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Power loss of a whole data directory. Three modules run under load while every file call is recorded; then states
  * that a disk may hold after a crash at any moment are made, the engine recovers from them, and all that was
- * acknowledged must be there, once, with its effects. In some, the recovery is recorded too, with more load behind it, and
- * the power fails again; or only the process died first, so that what recovery reads is not on the disk.
+ * acknowledged must be there, once, with its effects. In some, the recovery is recorded too, with more load behind it,
+ * and the power fails again; or only the process died first, so that what recovery reads is not on the disk.
  *
  *   power_loss             120 images, 5,000 with LEAT_LONG=1; LEAT_SEED: the first seed
  *   power_loss images N    so many
@@ -113,8 +113,9 @@ static int add_row(struct leat_rows *rows, int c, int64_t i, struct leat_error *
     case DEPOSITS:
         return leat_rows_add(rows, LEAT_ROW(leat_str(text(a, "a", i % ACCOUNTS)), leat_i64(DEPOSIT)), err);
     case TRANSFERS:
-        return leat_rows_add(rows, LEAT_ROW(leat_str(text(a, "a", i * 5 % ACCOUNTS)), leat_str(text(b, "a", (i * 3 + 1) % ACCOUNTS)),
-                                            leat_i64(1 + i % 15), leat_str(text(words, "t", i))), err);
+        return leat_rows_add(rows, LEAT_ROW(leat_str(text(a, "a", i * 5 % ACCOUNTS)),
+                                            leat_str(text(b, "a", (i * 3 + 1) % ACCOUNTS)), leat_i64(1 + i % 15),
+                                            leat_str(text(words, "t", i))), err);
     default:
         return leat_rows_add(rows, LEAT_ROW(leat_i64(key_of(i)), leat_i64(i)), err);
     }
@@ -269,7 +270,9 @@ static void check_processed(struct check *k, const struct told *told)
             equal(k, "at once: word u", i, number_of(k, SENTENCES, 0, leat_str(text(id, "u", i))), 1);
         if (told->processed[TRANSFERS][i])
             equal(k, "at once: transfer", i,
-                  find(k, TRANSFERS, 1, LEAT_KEYS(leat_str(text(account, "a", i * 5 % ACCOUNTS)), leat_str(text(id, "t", i))), out, 3), 1);
+                  find(k, TRANSFERS, 1,
+                       LEAT_KEYS(leat_str(text(account, "a", i * 5 % ACCOUNTS)), leat_str(text(id, "t", i))), out, 3),
+                  1);
     }
     close_views(k);
 }
@@ -336,7 +339,8 @@ static void check_money(struct check *k)
         balance[i % ACCOUNTS] += DEPOSIT;
     for (int64_t i = 0; i < k->rows[TRANSFERS]; i++) {
         int64_t from = i * 5 % ACCOUNTS, to = (i * 3 + 1) % ACCOUNTS;
-        bool there = find(k, TRANSFERS, 1, LEAT_KEYS(leat_str(text(account, "a", from)), leat_str(text(id, "t", i))), out, 3);
+        bool there = find(k, TRANSFERS, 1, LEAT_KEYS(leat_str(text(account, "a", from)), leat_str(text(id, "t", i))),
+                          out, 3);
 
         equal(k, "transfer", i, there, true);
         if (there && out[2].as.b) {
@@ -409,7 +413,8 @@ static int recover(const char *directory, const struct told *told, uint64_t seed
 /* Anywhere; often at events that are rare: a new file, a change of names, a sync, a write that is no page of LMDB. */
 static uint32_t choose_crash(struct random *random, const struct disk *d, uint32_t first)
 {
-    uint32_t at = first + 1 + (uint32_t)random_below(random, d->events - first), kind = (uint32_t)random_below(random, 4);
+    uint32_t at = first + 1 + (uint32_t)random_below(random, d->events - first),
+             kind = (uint32_t)random_below(random, 4);
 
     if (kind == 0)
         at = first + 1 + (at - first) / 8;
@@ -503,7 +508,8 @@ static int check_seed(const struct disk *recording, uint64_t seed, const char *r
         uint32_t crash = choose_crash(&random, d, first);
         enum disk_loss loss = random_below(&random, 2) == 0 ? DISK_KILL : DISK_POWER;
 
-        first = crash_and_live(d, crash, loss, random_u64(&random), below(directory, root, "crash", depth), &next[depth]);
+        first = crash_and_live(d, crash, loss, random_u64(&random), below(directory, root, "crash", depth),
+                               &next[depth]);
         d = &next[depth];
     }
     uint32_t crash = choose_crash(&random, d, first);
@@ -531,7 +537,8 @@ static bool survives(const struct disk *recording, uint64_t seed, const char *di
     file_remove_tree(directory, NULL);
     if (status == 0)
         return true;
-    printf("seed %llu: the image is not recovered (status %d). LEAT_SEED=%llu runs it first; 'power_loss image %s' checks this very image\n",
+    printf("seed %llu: the image is not recovered (status %d). LEAT_SEED=%llu runs it first; 'power_loss image %s' "
+           "checks this very image\n",
            (unsigned long long)seed, status, (unsigned long long)seed, evidence.path);
     return false;
 }

@@ -203,8 +203,9 @@ static void test_random(void **unused)
         msgpack_unpacked unpacked;
 
         for (size_t i = 0; i < size; i++)
-            bytes[i] = random_below(&random, 3) == 0 ? head[random_below(&random, sizeof(head))]
-                                                     : (uint8_t)random_below(&random, 256) & (uint8_t)random_u64(&random);
+            bytes[i] = random_below(&random, 3) == 0
+                           ? head[random_below(&random, sizeof(head))]
+                           : (uint8_t)random_below(&random, 256) & (uint8_t)random_u64(&random);
         if (leat_any_read(&rest, &item) != 0)
             continue;
         size -= rest.size;

@@ -116,7 +116,8 @@ static void test_json_round_trip(void **unused)
         assert_int_equal(msgpack_check(buffer_bytes(&packed), &err), 0);
         assert_int_equal(msgpack_to_json(buffer_bytes(&packed), &back, &err), 0);
         if (!span_equal(buffer_bytes(&text), buffer_bytes(&back)))
-            fail_msg("%.*s came back as %.*s", (int)text.size, (const char *)text.base, (int)back.size, (const char *)back.base);
+            fail_msg("%.*s came back as %.*s", (int)text.size, (const char *)text.base, (int)back.size,
+                     (const char *)back.base);
         put_text(&back, " \t\r\n");
         assert_int_equal(json_to_msgpack(buffer_bytes(&back), &again, &err), 0);
         assert_true(span_equal(buffer_bytes(&packed), buffer_bytes(&again)));
@@ -243,8 +244,9 @@ static void test_random_bytes(void **unused)
         struct leat_error err = {0};
 
         for (size_t i = 0; i < size; i++)
-            bytes[i] = random_below(&random, 3) == 0 ? head[random_below(&random, sizeof(head))]
-                                                     : (uint8_t)random_below(&random, 256) & (uint8_t)random_u64(&random);
+            bytes[i] = random_below(&random, 3) == 0
+                           ? head[random_below(&random, sizeof(head))]
+                           : (uint8_t)random_below(&random, 256) & (uint8_t)random_u64(&random);
         int rv = msgpack_to_json(span_of(bytes, size), &text, &err);
         assert_int_equal(rv, msgpack_check(span_of(bytes, size), &err));
         if (rv == 0 && memchr(bytes, 0, size) == NULL) {
@@ -425,7 +427,8 @@ static void test_error_position(void **unused)
 /* A NUL would end the string for the library, and what is behind it would be lost without a word. */
 static void test_nul(void **unused)
 {
-    static const struct leat_span bad[] = {{"\"a\\u0000b\"", 10}, {"\"a\0b\"", 5}, {"{\"a\\u0000b\":1}", 14}, {"1\0", 2}, {"\0", 1}};
+    static const struct leat_span bad[] = {
+        {"\"a\\u0000b\"", 10}, {"\"a\0b\"", 5}, {"{\"a\\u0000b\":1}", 14}, {"1\0", 2}, {"\0", 1}};
     struct buffer out = {0};
     struct leat_error err = {0};
 
@@ -473,8 +476,9 @@ static void test_big_numbers(void **unused)
 /* Text that ends where the page ends, and nothing is readable behind it: as a mapped file may. */
 static void test_end_of_page(void **unused)
 {
-    static const char *const text[] = {"{\"1\":1,", "{\"1\":1", "\"ab", "\"ab\\", "\"\\u00", "12", "1e", "tru", "[1,", "{", "-",
-                                       "{\"a\"", "{\"a\":", "true", "\"x\"", "[1]", "{\"a\":2}"};
+    static const char *const text[] = {"{\"1\":1,", "{\"1\":1", "\"ab",  "\"ab\\", "\"\\u00",  "12",
+                                       "1e",        "tru",      "[1,",   "{",      "-",        "{\"a\"",
+                                       "{\"a\":",   "true",     "\"x\"", "[1]",    "{\"a\":2}"};
     size_t page = 65536;
     uint8_t *base = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
@@ -541,11 +545,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_json_round_trip), cmocka_unit_test(test_forms),         cmocka_unit_test(test_no_numbers),
-        cmocka_unit_test(test_strings_to_json), cmocka_unit_test(test_claims),        cmocka_unit_test(test_random_bytes),
-        cmocka_unit_test(test_depth),           cmocka_unit_test(test_keys_in_keys),  cmocka_unit_test(test_elements),
-        cmocka_unit_test(test_sizes),           cmocka_unit_test(test_bad_json),      cmocka_unit_test(test_error_position),
-        cmocka_unit_test(test_nul),             cmocka_unit_test(test_big_numbers),   cmocka_unit_test(test_end_of_page),
-        cmocka_unit_test(test_base64),          cmocka_unit_test(test_bad_base64),
+        cmocka_unit_test(test_strings_to_json), cmocka_unit_test(test_claims),
+        cmocka_unit_test(test_random_bytes), cmocka_unit_test(test_depth), cmocka_unit_test(test_keys_in_keys),
+        cmocka_unit_test(test_elements), cmocka_unit_test(test_sizes), cmocka_unit_test(test_bad_json),
+        cmocka_unit_test(test_error_position), cmocka_unit_test(test_nul), cmocka_unit_test(test_big_numbers),
+        cmocka_unit_test(test_end_of_page), cmocka_unit_test(test_base64), cmocka_unit_test(test_bad_base64),
     };
 
     print_message("seed %d\n", SEED);

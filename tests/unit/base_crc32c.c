@@ -76,7 +76,8 @@ static void test_random(void **unused)
         assert_int_equal(crc32c(seed, bytes + from, size), want);
         assert_int_equal(crc32c_portable(seed, bytes + from, size), want);
         assert_int_equal(crc32c(crc32c(seed, bytes + from, part), bytes + from + part, size - part), want);
-        assert_int_equal(crc32c_portable(crc32c_portable(seed, bytes + from, part), bytes + from + part, size - part), want);
+        assert_int_equal(crc32c_portable(crc32c_portable(seed, bytes + from, part), bytes + from + part, size - part),
+                         want);
     }
 }
 

@@ -95,8 +95,10 @@ static void test_make_directory(void **state)
         assert_int_equal(file_make_directory(path, durable, &err), 0);
     }
     write_file(in_root("file"), "text");
-    assert_told(file_make_directory(in_root("file"), true, &err), LEAT_EINVAL, &err, in_root("file"), "is not a directory");
-    assert_told(file_make_directory(in_root("file/below"), false, &err), LEAT_EINVAL, &err, in_root("file"), "make directory");
+    assert_told(file_make_directory(in_root("file"), true, &err), LEAT_EINVAL, &err, in_root("file"),
+                "is not a directory");
+    assert_told(file_make_directory(in_root("file/below"), false, &err), LEAT_EINVAL, &err, in_root("file"),
+                "make directory");
     assert_holds(in_root("file"), "text");
     assert_told(file_make_directory("", false, &err), LEAT_EINVAL, &err, "path", "empty or too long");
 }
@@ -164,9 +166,11 @@ static void test_replace(void **state)
     assert_false(is_there(in_root("file.tmp")));
     assert_int_equal(file_replace(in_root("file"), span_of(NULL, 0), &err), 0);
     assert_holds(in_root("file"), "");
-    assert_told(file_replace(in_root("none/file"), span_text("a"), &err), LEAT_ENOTFOUND, &err, in_root("none/file"), "write");
+    assert_told(file_replace(in_root("none/file"), span_text("a"), &err), LEAT_ENOTFOUND, &err, in_root("none/file"),
+                "write");
     assert_int_equal(file_make_directory(in_root("directory"), false, NULL), 0);
-    assert_told(file_replace(in_root("directory"), span_text("a"), &err), LEAT_EINVAL, &err, in_root("directory"), "rename");
+    assert_told(file_replace(in_root("directory"), span_text("a"), &err), LEAT_EINVAL, &err, in_root("directory"),
+                "rename");
 }
 
 /* A path without a directory is of the working directory. */
@@ -201,11 +205,13 @@ static void test_read(void **state)
     assert_memory_equal(b.base, "before", 6);
     assert_memory_equal(b.base + 6, large, 200000);
     buffer_fini(&b);
-    assert_told(file_read(in_root("large"), 199999, &b, &err), LEAT_ELIMIT, &err, in_root("large"), "more than the 199999 allowed");
+    assert_told(file_read(in_root("large"), 199999, &b, &err), LEAT_ELIMIT, &err, in_root("large"),
+                "more than the 199999 allowed");
     assert_int_equal(b.size, 0);
     buffer_init(&small, 70000);
     err = (struct leat_error){0};
-    assert_told(file_read(in_root("large"), 200000, &small, &err), LEAT_ELIMIT, &err, in_root("large"), "more bytes than there is room for");
+    assert_told(file_read(in_root("large"), 200000, &small, &err), LEAT_ELIMIT, &err, in_root("large"),
+                "more bytes than there is room for");
     buffer_fini(&small);
     assert_told(file_read(in_root("none"), 10, &b, &err), LEAT_ENOTFOUND, &err, in_root("none"), "read");
     assert_told(file_read(root, 1 << 20, &b, &err), LEAT_EINVAL, &err, root, "is no file");
@@ -246,7 +252,9 @@ static int lock_elsewhere(const char *path, bool *named)
         int fd, rv = file_lock(path, &fd, &err);
 
         snprintf(pid, sizeof(pid), "process %d has", (int)parent);
-        _exit(rv == 0 ? 0 : rv == LEAT_EBUSY && strstr(err.text, pid) != NULL && strstr(err.text, path) != NULL ? 1 : 2);
+        _exit(rv == 0                                                                               ? 0
+              : rv == LEAT_EBUSY && strstr(err.text, pid) != NULL && strstr(err.text, path) != NULL ? 1
+                                                                                                    : 2);
     }
     assert_true(child > 0);
     assert_int_equal(waitpid(child, &status, 0), child);
@@ -269,7 +277,8 @@ static void test_lock(void **state)
     assert_holds(in_root("lock"), pid);
     assert_int_equal(lock_elsewhere(in_root("lock"), &named), LEAT_EBUSY);
     assert_true(named);
-    assert_told(file_lock(in_root("lock"), &second, &err), LEAT_EBUSY, &err, in_root("lock"), "is locked"); /* also in one process */
+    assert_told(file_lock(in_root("lock"), &second, &err), LEAT_EBUSY, &err, in_root("lock"),
+                "is locked"); /* also in one process */
     close(fd);
     /* Whoever holds it without its number is not taken for the one that had it before. */
     pid_t gone = fork();
@@ -280,7 +289,8 @@ static void test_lock(void **state)
     write_file(in_root("lock"), number);
     int looks = open(in_root("lock"), O_RDONLY | O_CLOEXEC);
     assert_int_equal(flock(looks, LOCK_EX | LOCK_NB), 0);
-    assert_told(file_lock(in_root("lock"), &second, &err), LEAT_EBUSY, &err, in_root("lock"), "looks at this directory");
+    assert_told(file_lock(in_root("lock"), &second, &err), LEAT_EBUSY, &err, in_root("lock"),
+                "looks at this directory");
     close(looks);
     assert_int_equal(lock_elsewhere(in_root("lock"), &named), 0); /* which ended, and its lock with it */
     assert_int_equal(file_lock(in_root("lock"), &fd, &err), 0);

@@ -158,8 +158,9 @@ static void test_not_too_many_of_a_kind(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_forms),     cmocka_unit_test(test_a_message_is_one_line), cmocka_unit_test(test_a_wrong_environment_is_told),
-        cmocka_unit_test(test_a_call_counts_more), cmocka_unit_test(test_not_too_many_of_a_kind), cmocka_unit_test(test_levels),
+        cmocka_unit_test(test_forms), cmocka_unit_test(test_a_message_is_one_line),
+        cmocka_unit_test(test_a_wrong_environment_is_told), cmocka_unit_test(test_a_call_counts_more),
+        cmocka_unit_test(test_not_too_many_of_a_kind), cmocka_unit_test(test_levels),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,8 +16,9 @@
 
 enum { ROUNDS = 3000, BATCH = 20, SEED = 97 };
 
-static const char everything[] = "b: bool, i: i64, u: u32?, w: u64, f: f32?, d: f64, s: str?, y: bytes, a: any, v: f32[5]?, "
-                                 "h: f16[3], c: i8[4], o: u8[7]?, n: u32[2], t: bits[16]?";
+static const char everything[] =
+    "b: bool, i: i64, u: u32?, w: u64, f: f32?, d: f64, s: str?, y: bytes, a: any, v: f32[5]?, "
+    "h: f16[3], c: i8[4], o: u8[7]?, n: u32[2], t: bits[16]?";
 
 static struct row_schema schema_of(struct arena *a, const char *text)
 {
@@ -54,7 +55,8 @@ static struct leat_value random_vector(struct arena *a, struct random *random, c
 
 static struct leat_value random_value(struct arena *a, struct random *random, const struct leat_column *c)
 {
-    static const char *const any[] = {"\xc0", "\x01", "\xa2hi", "\x92\x01\xc3", "\x81\xa1k\xcb\x3f\xb9\x99\x99\x99\x99\x99\x9a"};
+    static const char *const any[] = {"\xc0", "\x01", "\xa2hi", "\x92\x01\xc3",
+                                      "\x81\xa1k\xcb\x3f\xb9\x99\x99\x99\x99\x99\x9a"};
     static const size_t any_size[] = {1, 1, 3, 3, 12};
     uint64_t bits = random_u64(random) >> (11 + random_below(random, 53)), size = random_below(random, 300);
     uint32_t which = (uint32_t)random_below(random, 5);
@@ -312,10 +314,12 @@ static void test_contents(void **unused)
 /* The table of well-formed UTF-8 of the Unicode standard, section 3.9: edges of each line. */
 static void test_utf8(void **unused)
 {
-    static const char *const good[] = {"", "a", "\x7f", "\xc2\x80", "\xdf\xbf", "\xe0\xa0\x80", "\xec\xbf\xbf", "\xed\x80\x80", "\xed\x9f\xbf",
-                                       "\xee\x80\x80", "\xef\xbf\xbf", "\xf0\x90\x80\x80", "\xf3\xbf\xbf\xbf", "\xf4\x8f\xbf\xbf"};
-    static const char *const bad[] = {"\x80", "\xbf", "\xc0\x80", "\xc1\xbf", "\xc2", "\xc2\x7f", "\xc2\xc0", "\xe0\x9f\xbf", "\xe0\xa0", "\xed\xa0\x80",
-                                      "\xe1\x80\xc0", "\xf0\x8f\xbf\xbf", "\xf0\x90\x80", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xff", "a\xe2\x82"};
+    static const char *const good[] = {"", "a", "\x7f", "\xc2\x80", "\xdf\xbf", "\xe0\xa0\x80", "\xec\xbf\xbf",
+                                       "\xed\x80\x80", "\xed\x9f\xbf", "\xee\x80\x80", "\xef\xbf\xbf",
+                                       "\xf0\x90\x80\x80", "\xf3\xbf\xbf\xbf", "\xf4\x8f\xbf\xbf"};
+    static const char *const bad[] = {"\x80", "\xbf", "\xc0\x80", "\xc1\xbf", "\xc2", "\xc2\x7f", "\xc2\xc0",
+                                      "\xe0\x9f\xbf", "\xe0\xa0", "\xed\xa0\x80", "\xe1\x80\xc0", "\xf0\x8f\xbf\xbf",
+                                      "\xf0\x90\x80", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xff", "a\xe2\x82"};
 
     (void)unused;
     for (size_t i = 0; i < LENGTH_OF(good); i++)
@@ -520,7 +524,8 @@ static double half(uint32_t h)
     return h < 1024 ? ldexp(h, -24) : ldexp((h & 1023) + 1024, (int)(h >> 10) - 25);
 }
 
-/* Every f16 from its text; and what lies in the middle of two becomes the even one, a little less or more the nearer. */
+/* Every f16 from its text; and what lies in the middle of two becomes the even one,
+ * a little less or more the nearer. */
 static void test_json_halves(void **unused)
 {
     struct arena *a = arena_open(1 << 20);

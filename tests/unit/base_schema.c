@@ -20,10 +20,11 @@ static const struct {
     enum leat_type type;
     uint32_t size; /* of a value, or of eight elements; 0: varies */
 } types[] = {
-    {"bool", LEAT_BOOL, 1},          {"i64", LEAT_I64, 8},           {"u32", LEAT_U32, 4},          {"u64", LEAT_U64, 8},
-    {"f32", LEAT_F32, 4},            {"f64", LEAT_F64, 8},           {"str", LEAT_STR, 0},          {"bytes", LEAT_BYTES, 0},
-    {"any", LEAT_ANY, 0},            {"f32[8]", LEAT_F32_VECTOR, 32}, {"f16[8]", LEAT_F16_VECTOR, 16}, {"i8[8]", LEAT_I8_VECTOR, 8},
-    {"u8[8]", LEAT_U8_VECTOR, 8},    {"u32[8]", LEAT_U32_VECTOR, 32}, {"bits[8]", LEAT_BITS, 1},
+    {"bool", LEAT_BOOL, 1}, {"i64", LEAT_I64, 8}, {"u32", LEAT_U32, 4},
+    {"u64", LEAT_U64, 8}, {"f32", LEAT_F32, 4}, {"f64", LEAT_F64, 8}, {"str", LEAT_STR, 0}, {"bytes", LEAT_BYTES, 0},
+    {"any", LEAT_ANY, 0}, {"f32[8]", LEAT_F32_VECTOR, 32}, {"f16[8]", LEAT_F16_VECTOR, 16},
+    {"i8[8]", LEAT_I8_VECTOR, 8}, {"u8[8]", LEAT_U8_VECTOR, 8}, {"u32[8]", LEAT_U32_VECTOR, 32},
+    {"bits[8]", LEAT_BITS, 1},
 };
 
 static const char *options(void *context, const char *name)
@@ -94,11 +95,11 @@ static void random_schema(struct arena *a, struct random *random, const char **t
         const char *bracket = strchr(type, '[');
         int size = bracket != NULL ? (int)(bracket - type) : (int)strlen(type);
         const char *spaced = bracket == NULL ? arena_format(a, "%s%s", type, space(random))
-                                             : arena_format(a, "%.*s%s[%s8%s]%s", size, type, space(random), space(random),
-                                                            space(random), space(random));
+                                             : arena_format(a, "%.*s%s[%s8%s]%s", size, type, space(random),
+                                                            space(random), space(random), space(random));
 
-        *text = arena_format(a, "%s%s%s%s%s%s:%s%s%s%s", *text, i > 0 ? "," : "", space(random), name, space(random), "",
-                             space(random), spaced, null, space(random));
+        *text = arena_format(a, "%s%s%s%s%s%s:%s%s%s%s", *text, i > 0 ? "," : "", space(random), name, space(random),
+                             "", space(random), spaced, null, space(random));
         *canonical = arena_format(a, "%s%s%s: %s%s", *canonical, i > 0 ? ", " : "", name, type, null);
     }
 }
@@ -135,7 +136,8 @@ static void test_round_trips(void **unused)
 
 static void test_equality(void **unused)
 {
-    static const char *const text[] = {"", "a: str", "b: str", "a: str?", "a: bytes", "a: u8[8]", "a: u8[16]", "a: str, b: str"};
+    static const char *const text[] = {"",         "a: str",   "b: str",    "a: str?",
+                                       "a: bytes", "a: u8[8]", "a: u8[16]", "a: str, b: str"};
     struct arena *a = arena_open(1 << 20);
     struct row_schema schema[LENGTH_OF(text)];
 
@@ -180,7 +182,8 @@ static void refuse(const char *text, int character, const char *reason)
     if (strstr(err.text, reason) == NULL)
         fail_msg("'%s' is not in: %s", reason, err.text);
     snprintf(place, sizeof(place), "character %d: ", character);
-    if (strstr(err.text, place) == NULL || strncmp(err.text, "schema \"", 8) != 0 || strncmp(err.text + 8, text, strlen(text)) != 0)
+    if (strstr(err.text, place) == NULL || strncmp(err.text, "schema \"", 8) != 0 ||
+        strncmp(err.text + 8, text, strlen(text)) != 0)
         fail_msg("'%s' is not in: %s", place, err.text);
     assert_int_equal(row_schema_parse(a, text, options, NULL, &schema, NULL), LEAT_ESCHEMA);
     arena_close(a);
@@ -243,11 +246,14 @@ static void test_limits(void **unused)
     (void)unused;
     for (int i = 0; i < LIMIT_COLUMNS; i++)
         text = arena_format(a, "%sc%d: f32[%d], ", text, i, LIMIT_VECTOR);
-    assert_int_equal(row_schema_parse(a, arena_format(a, "%sc%d: u32", text, LIMIT_COLUMNS), NULL, NULL, &schema, &err), LEAT_ESCHEMA);
+    assert_int_equal(row_schema_parse(a, arena_format(a, "%sc%d: u32", text, LIMIT_COLUMNS), NULL, NULL, &schema, &err),
+                     LEAT_ESCHEMA);
     assert_non_null(strstr(err.text, "more than 64 columns"));
-    assert_int_equal(row_schema_parse(a, arena_format(a, "%.*s", (int)strlen(text) - 2, text), NULL, NULL, &schema, &err), 0);
+    assert_int_equal(row_schema_parse(a, arena_format(a, "%.*s", (int)strlen(text) - 2, text), NULL, NULL, &schema,
+                                      &err), 0);
     assert_int_equal(schema.columns, LIMIT_COLUMNS);
-    assert_int_equal(row_schema_parse(a, arena_format(a, "%0*d: u32", LIMIT_NAME, 0), NULL, NULL, &schema, &err), LEAT_ESCHEMA);
+    assert_int_equal(row_schema_parse(a, arena_format(a, "%0*d: u32", LIMIT_NAME, 0), NULL, NULL, &schema, &err),
+                     LEAT_ESCHEMA);
     text = arena_format(a, "n%0*d: u32", LIMIT_NAME - 1, 0);
     assert_int_equal(row_schema_parse(a, text, NULL, NULL, &schema, &err), 0);
     text = arena_format(a, "n%0*d: u32", LIMIT_NAME, 0);
@@ -259,7 +265,8 @@ static void test_limits(void **unused)
 /* Any bytes: an answer, and a sentence with it. */
 static void test_random_text(void **unused)
 {
-    static const char *const part[] = {"a", "b", ":", ",", " ", "[", "]", "?", "$", "$dims", "8", "0", "f32", "str", "bits", "\xff", "-"};
+    static const char *const part[] = {"a",     "b", ":", ",",   " ",   "[",    "]",    "?", "$",
+                                       "$dims", "8", "0", "f32", "str", "bits", "\xff", "-"};
     struct arena *a = arena_open(16 << 20);
     struct random random;
 

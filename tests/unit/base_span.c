@@ -145,7 +145,8 @@ static void test_round_trips(void **unused)
 
 static void test_little_endian(void **unused)
 {
-    static const uint8_t want[] = {0x12, 0x34, 0x12, 0x78, 0x56, 0x34, 0x12, 8, 7, 6, 5, 4, 3, 2, 1, 0xac, 0x02, 2, 'h', 'i'};
+    static const uint8_t want[] = {0x12, 0x34, 0x12, 0x78, 0x56, 0x34, 0x12, 8, 7,   6,
+                                   5,    4,    3,    2,    1,    0xac, 0x02, 2, 'h', 'i'};
     struct buffer b = {0};
 
     (void)unused;

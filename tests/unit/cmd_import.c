@@ -77,12 +77,13 @@ static void put_idx(struct buffer *b, uint32_t rows, uint32_t dims)
     }
 }
 
-static void put_file(struct buffer *b, enum import_form form, uint32_t element, uint32_t rows, uint32_t dims, struct random *random,
-                     float number[ROWS][DIMS])
+static void put_file(struct buffer *b, enum import_form form, uint32_t element, uint32_t rows, uint32_t dims,
+                     struct random *random, float number[ROWS][DIMS])
 {
     char header[160];
 
-    snprintf(header, sizeof(header), "{'descr': '<f%u', 'fortran_order': False, 'shape': (%u, %u), }\n", element, rows, dims);
+    snprintf(header, sizeof(header), "{'descr': '<f%u', 'fortran_order': False, 'shape': (%u, %u), }\n", element, rows,
+             dims);
     if (form == IMPORT_NPY)
         put_header(b, 1 + (int)random_below(random, 3), header);
     if (form == IMPORT_IDX)
@@ -127,8 +128,8 @@ static void test_vectors(void **state)
     for (int round = 0; round < ROUNDS; round++) {
         static const enum import_form forms[] = {IMPORT_NPY, IMPORT_FVECS, IMPORT_BVECS, IMPORT_IDX};
         enum import_form form = forms[random_below(&random, LENGTH_OF(forms))];
-        uint32_t element = form == IMPORT_NPY && random_below(&random, 2) == 0 ? 2 : 4, rows = 1 + (uint32_t)random_below(&random, ROWS),
-                 dims = 1 + (uint32_t)random_below(&random, DIMS);
+        uint32_t element = form == IMPORT_NPY && random_below(&random, 2) == 0 ? 2 : 4,
+                 rows = 1 + (uint32_t)random_below(&random, ROWS), dims = 1 + (uint32_t)random_below(&random, DIMS);
         uint64_t from = random_below(&random, rows + 2);
         struct buffer bytes = {0};
         struct import_file f;
@@ -156,8 +157,10 @@ static void test_vectors(void **state)
 static void test_other_elements(void **state)
 {
     static const uint8_t bytes[] = {2, 0, 0, 0, 7, 8}, numbers[] = {2, 0, 0, 0, 1, 2, 0, 0, 255, 255, 255, 255};
-    struct leat_column column[] = {{.name = "b", .type = LEAT_BITS, .count = 16}, {.name = "n", .type = LEAT_U32_VECTOR, .count = 2},
-                                   {.name = "f", .type = LEAT_F32_VECTOR, .count = 2}, {.name = "u", .type = LEAT_U8_VECTOR, .count = 2}};
+    struct leat_column column[] = {{.name = "b", .type = LEAT_BITS, .count = 16},
+                                   {.name = "n", .type = LEAT_U32_VECTOR, .count = 2},
+                                   {.name = "f", .type = LEAT_F32_VECTOR, .count = 2},
+                                   {.name = "u", .type = LEAT_U8_VECTOR, .count = 2}};
     struct fixture x = open_fixture("id: u64");
     struct leat_value value;
     struct import_file f;
@@ -188,8 +191,10 @@ static void test_bytes(void **state)
     static const char *const header[] = {"{'descr': '|u1', 'fortran_order': False, 'shape': (1, 2), }",
                                          "{'descr': '|i1', 'fortran_order': False, 'shape': (1, 2), }"};
     static const float number[2][2] = {{7, 250}, {7, -6}};
-    struct leat_column column[] = {{.name = "u", .type = LEAT_U8_VECTOR, .count = 2}, {.name = "i", .type = LEAT_I8_VECTOR, .count = 2},
-                                   {.name = "b", .type = LEAT_BITS, .count = 16}, {.name = "f", .type = LEAT_F32_VECTOR, .count = 2},
+    struct leat_column column[] = {{.name = "u", .type = LEAT_U8_VECTOR, .count = 2},
+                                   {.name = "i", .type = LEAT_I8_VECTOR, .count = 2},
+                                   {.name = "b", .type = LEAT_BITS, .count = 16},
+                                   {.name = "f", .type = LEAT_F32_VECTOR, .count = 2},
                                    {.name = "h", .type = LEAT_F16_VECTOR, .count = 2}};
     struct fixture x = open_fixture("id: u64");
     struct leat_value value;
@@ -223,8 +228,9 @@ static void test_idx_headers(void **state)
         size_t size;
         const char *says;
     } wrong[] = {
-        {"\0\0\x08", 3, "byte 0"}, {"\1\0\x08\2\0\0\0\1\0\0\0\1", 12, "byte 0"}, {"\0\0\x0d\2\0\0\0\1\0\0\0\1", 12, "byte 0"},
-        {"\0\0\x08\1\0\0\0\1", 8, "byte 0"}, {"\0\0\x08\2\0\0\0\1", 8, "byte 0"}, {"\0\0\x08\2\0\0\0\1\0\0\0\0", 12, "a vector of 0"},
+        {"\0\0\x08", 3, "byte 0"}, {"\1\0\x08\2\0\0\0\1\0\0\0\1", 12, "byte 0"},
+        {"\0\0\x0d\2\0\0\0\1\0\0\0\1", 12, "byte 0"}, {"\0\0\x08\1\0\0\0\1", 8, "byte 0"},
+        {"\0\0\x08\2\0\0\0\1", 8, "byte 0"}, {"\0\0\x08\2\0\0\0\1\0\0\0\0", 12, "a vector of 0"},
         {"\0\0\x08\3\0\0\0\1\xff\xff\xff\xff\xff\xff\xff\xff", 16, "a vector of 4294967295"},
         {"\0\0\x08\2\0\0\0\2\0\0\0\1x", 13, "2 rows are said"},
     };
@@ -308,7 +314,8 @@ static void test_lines(void **state)
         struct fixture x = open_fixture("n: i64");
         struct buffer bytes = {0};
         struct import_file f;
-        uint64_t rows = put_lines(&bytes, &random, 1 + random_below(&random, ROWS)), from = random_below(&random, rows + 2);
+        uint64_t rows = put_lines(&bytes, &random, 1 + random_below(&random, ROWS)),
+                 from = random_below(&random, rows + 2);
 
         assert_int_equal(import_bytes("f", IMPORT_JSONL, bytes.base, bytes.size, &f, &x.err), 0);
         assert_int_equal(import_seek(&f, from, &x.err), 0);
@@ -411,7 +418,8 @@ static void test_headers(void **state)
     refuse_header(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 65537), }", "its shape");
     refuse_header(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 5), }", "3 rows are said");
     refuse_header(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387904, 4), }", "rows are said");
-    refuse_header(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999999, 4), }", "rows are said");
+    refuse_header(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999999, 4), }",
+                  "rows are said");
     memset(large, ' ', sizeof(large) - 1);
     large[sizeof(large) - 1] = '\0';
     refuse_header(1, large, "byte 8: a header of 4999 bytes");
@@ -474,7 +482,8 @@ static void test_columns(void **state)
     check_columns(IMPORT_FVECS, 4, "id: str, vec: f16[2]", "do not fit column 'vec'");
     check_columns(IMPORT_BVECS, 1, "id: str, vec: f16[2]", "do not fit column 'vec'");
     check_columns(IMPORT_NPY, 4, "id: str, vec: u8[2]", "do not fit column 'vec'");
-    check_columns(IMPORT_NPY, 4, "id: str, vec: f32[3]", "vectors of 2 elements, column 'vec' of 3; is --set dims=2 missing?");
+    check_columns(IMPORT_NPY, 4, "id: str, vec: f32[3]",
+                  "vectors of 2 elements, column 'vec' of 3; is --set dims=2 missing?");
     check_columns(IMPORT_NPY, 4, "name: str, vec: f32[2]", "needs a depot with a column 'id' and a vector");
     check_columns(IMPORT_NPY, 4, "id: str", "needs a depot with a column 'id' and a vector");
     check_columns(IMPORT_NPY, 4, "id: bool, vec: f32[2]", "id");
@@ -536,7 +545,8 @@ static void test_open(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_vectors), cmocka_unit_test(test_other_elements), cmocka_unit_test(test_bytes), cmocka_unit_test(test_idx_headers), cmocka_unit_test(test_halves), cmocka_unit_test(test_lines),
+        cmocka_unit_test(test_vectors), cmocka_unit_test(test_other_elements), cmocka_unit_test(test_bytes),
+        cmocka_unit_test(test_idx_headers), cmocka_unit_test(test_halves), cmocka_unit_test(test_lines),
         cmocka_unit_test(test_a_wrong_line_is_named), cmocka_unit_test(test_prefixes), cmocka_unit_test(test_headers),
         cmocka_unit_test(test_a_row_of_another_length), cmocka_unit_test(test_columns), cmocka_unit_test(test_open),
     };

@@ -9,7 +9,8 @@
 
 #include "../../cmd/top.c"
 
-/* Screens of known figures: rates between two moments, the units, the width, and what is told when something is wrong. */
+/* Screens of known figures: rates between two moments, the units, the width, and what
+ * is told when something is wrong. */
 
 static char text[65536];
 
@@ -22,8 +23,9 @@ static void add_value(const char *object, const char *name, double value)
 {
     size_t size = strlen(text);
 
-    snprintf(text + size, sizeof(text) - size, "{\"name\": \"%s\", \"module\": \"%s\", \"object\": \"%s\", \"kind\": \"gauge\", \"value\": %.17g}\n", name,
-             strcmp(object, "disk") == 0 ? "" : "m", object, value);
+    snprintf(text + size, sizeof(text) - size,
+             "{\"name\": \"%s\", \"module\": \"%s\", \"object\": \"%s\", \"kind\": \"gauge\", \"value\": %.17g}\n",
+             name, strcmp(object, "disk") == 0 ? "" : "m", object, value);
 }
 
 static void add_spread(const char *object, const char *name, int count, double sum)
@@ -31,7 +33,8 @@ static void add_spread(const char *object, const char *name, int count, double s
     size_t size = strlen(text);
 
     snprintf(text + size, sizeof(text) - size,
-             "{\"name\": \"%s\", \"module\": \"m\", \"object\": \"%s\", \"kind\": \"histogram\", \"count\": %d, \"sum\": %.9g, \"p50\": 0.0012, \"p90\": 0, \"p99\": 2.5, \"max\": 3}\n",
+             "{\"name\": \"%s\", \"module\": \"m\", \"object\": \"%s\", \"kind\": \"histogram\", \"count\": %d, "
+             "\"sum\": %.9g, \"p50\": 0.0012, \"p90\": 0, \"p99\": 2.5, \"max\": 3}\n",
              name, object, count, sum);
 }
 
@@ -76,7 +79,8 @@ static bool shows(const struct buffer *out, const char *what)
 static void test_rates(void **state)
 {
     struct buffer out = {0};
-    struct top_view v = {.before = sample(1000000, 7, 1, 0), .now = sample(3000000, 7, 3, 0), .directory = "DIR", .disk_free = 5ULL << 30,
+    struct top_view v = {.before = sample(1000000, 7, 1, 0), .now = sample(3000000, 7, 3, 0), .directory = "DIR",
+                         .disk_free = 5ULL << 30,
                          .disk_size = 3ULL << 40, .wall_us = 3500000, .width = 80};
 
     (void)state;
@@ -91,7 +95,8 @@ static void test_rates(void **state)
     assert_true(shows(&out, "query near                                   1    0.988          1.2 ms    2.5 s\n"));
     assert_true(shows(&out, "query far                                    1                   1.2 ms    2.5 s\n"));
     assert_false(shows(&out, "t.never"));
-    assert_false(shows(&out, "STOPPED") || shows(&out, "LOW") || shows(&out, "\x1b") || shows(&out, "no new figures") || shows(&out, "dead letters:"));
+    assert_false(shows(&out, "STOPPED") || shows(&out, "LOW") || shows(&out, "\x1b") || shows(&out, "no new figures") ||
+                 shows(&out, "dead letters:"));
     v.wall_us = 63000000;
     frame(&v, &out);
     assert_true(shows(&out, "no new figures for 60 s"));
@@ -138,7 +143,10 @@ static void test_width(void **state)
 {
     struct buffer out = {0};
     struct top_sample *now = sample(3000000, 7, 3, 0);
-    struct top_view v = {.now = now, .directory = "a/very/long/path/\xc3\xa9\xc3\xa9\xc3\xa9/and/further/and/further/and/further/and/further/on\x1b[31m", .wall_us = 3500000};
+    struct top_view v = {.now = now,
+                         .directory = "a/very/long/path/\xc3\xa9\xc3\xa9\xc3\xa9/and/further/and/further/and/further"
+                                      "/and/further/on\x1b[31m",
+                         .wall_us = 3500000};
 
     (void)state;
     for (v.width = 21; v.width <= 81; v.width += 20) {
@@ -173,7 +181,8 @@ static void test_damaged_text(void **state)
     (void)state;
     assert_null(top_sample_open(span_text("")));
     assert_null(top_sample_open(span_text("{\"name\": \"x\"}\nnonsense\n{")));
-    struct top_sample *s = top_sample_open(span_text("nonsense\n{\"time_us\": 5, \"pid\": 1}\n{\"name\": \"x\", \"value\": 3}\n{\"na"));
+    struct top_sample *s =
+        top_sample_open(span_text("nonsense\n{\"time_us\": 5, \"pid\": 1}\n{\"name\": \"x\", \"value\": 3}\n{\"na"));
     assert_non_null(s);
     assert_int_equal(s->figures, 1);
     top_sample_close(s);
@@ -188,7 +197,8 @@ static void test_json(void **state)
     (void)state;
     top_json(&v, &out);
     buffer_u8(&out, 0);
-    assert_true(shows(&out, "{\"module\": \"m\", \"object\": \"node t.busy\", \"rows_per_s\": 20, \"run_p50_s\": 0.0012, \"run_p99_s\": 2.5}\n"));
+    assert_true(shows(&out, "{\"module\": \"m\", \"object\": \"node t.busy\", \"rows_per_s\": 20, \"run_p50_s\": "
+                            "0.0012, \"run_p99_s\": 2.5}\n"));
     top_sample_close(before);
     top_sample_close(now);
     buffer_fini(&out);
@@ -197,8 +207,8 @@ static void test_json(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rates),   cmocka_unit_test(test_without_an_earlier_moment), cmocka_unit_test(test_what_needs_somebody),
-        cmocka_unit_test(test_width),   cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_rates), cmocka_unit_test(test_without_an_earlier_moment),
+        cmocka_unit_test(test_what_needs_somebody), cmocka_unit_test(test_width), cmocka_unit_test(test_numbers),
         cmocka_unit_test(test_damaged_text), cmocka_unit_test(test_json),
     };
 

@@ -31,7 +31,8 @@ static uint64_t next[PARTITIONS];
 
 static void open_log(void)
 {
-    struct log_config config = {.directory = directory, .partitions = PARTITIONS, .durability = LEAT_PROCESS, .segment_size = SEGMENT};
+    struct log_config config = {
+        .directory = directory, .partitions = PARTITIONS, .durability = LEAT_PROCESS, .segment_size = SEGMENT};
 
     assert_int_equal(log_open(&log_segments, &config, &l, NULL), 0);
 }

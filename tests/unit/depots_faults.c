@@ -54,7 +54,8 @@ static void make_group(struct world *w, struct group *g)
 
         memset(g->body[i], (int)(serial & 0xff), sizeof(g->body[i]));
         store_u32(g->body[i], serial);
-        g->record[i] = (struct log_record){.partition = serial % 5 == 0, .body = span_of(g->body[i], body_size(serial))};
+        g->record[i] = (struct log_record){.partition = serial % 5 == 0,
+                                           .body = span_of(g->body[i], body_size(serial))};
     }
 }
 
@@ -194,7 +195,8 @@ static bool lives(const struct fault *f)
     struct world w = {0};
 
     fault_directory(w.directory);
-    w.config = (struct log_config){.directory = w.directory, .partitions = PARTITIONS, .durability = LEAT_FULL, .segment_size = SEGMENT};
+    w.config = (struct log_config){
+        .directory = w.directory, .partitions = PARTITIONS, .durability = LEAT_FULL, .segment_size = SEGMENT};
     open_whole(&w);
     fault_begin(w.directory, f);
     open_and_live(&w);

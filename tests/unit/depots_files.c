@@ -177,8 +177,8 @@ static int open_settled(struct log **out, struct leat_error *err)
     return log_open(&log_segments, &config, out, err);
 }
 
-/* When nobody writes, the end says more: a write that was not acknowledged is told of, damage before one that was is not
- * passed over. Nothing is changed. */
+/* When nobody writes, the end says more: a write that was not acknowledged is told of, damage before one that was is
+ * not passed over. Nothing is changed. */
 static void the_end_of_a_settled_log_is_looked_at(void **state)
 {
     struct leat_error err = {0};

@@ -29,7 +29,8 @@ static void set_up(struct fixture *f)
     snprintf(f->directory, sizeof(f->directory), "/tmp/leat-segments-XXXXXX");
     assert_non_null(mkdtemp(f->directory));
     snprintf(f->file, sizeof(f->file), "%s/0000000000000000.seg", f->directory);
-    f->config = (struct log_config){.directory = f->directory, .partitions = 2, .durability = LEAT_PROCESS, .segment_size = SEGMENT};
+    f->config = (struct log_config){
+        .directory = f->directory, .partitions = 2, .durability = LEAT_PROCESS, .segment_size = SEGMENT};
 }
 
 /* So many groups of one record each: record i is "record i". */

@@ -222,7 +222,8 @@ static void register_one(struct acks *a, struct random *r, struct test_wait *w, 
     w->wait.reached = reached;
     for (uint32_t i = 0; i < PARTITIONS; i++)
         if (random_below(r, 2) == 0) {
-            target[count] = (struct ack_target){i, frontier[i] - random_below(r, 5) % (frontier[i] + 1) + random_below(r, 20)};
+            target[count] = (struct ack_target){i, frontier[i] - random_below(r, 5) % (frontier[i] + 1) +
+                                                       random_below(r, 20)};
             w->target[i] = target[count++].offset + 1;
         }
     acks_register(a, &w->wait, target, count);

@@ -132,11 +132,12 @@ static void words_for_retention(void **state)
         const char *text;
         int64_t age_us;
         uint64_t bytes;
-    } right[] = {{"forever", 0, 0},          {"7d", 604800000000, 0},          {"90s", 90000000, 0},       {"5m", 300000000, 0},
-                 {"2h", 7200000000, 0},      {"10GiB", 0, 10ULL << 30},        {"1B", 0, 1},               {"3KiB", 0, 3072},
-                 {"4MiB,1d", 86400000000, 4 << 20}, {"1d,2TiB", 86400000000, 2ULL << 40}};
-    static const char *const wrong[] = {"", "7", "d", "0d", "7 d", "7d,", ",7d", "7d,8h", "1GiB,2GiB", "7D", "7dd", "1GB", "-7d", "7d,forever",
-                                        "999999999999d", "99999999TiB", "1.5d", "1234567890123s", "7d,10GiB,1s"};
+    } right[] = {{"forever", 0, 0}, {"7d", 604800000000, 0}, {"90s", 90000000, 0},
+                 {"5m", 300000000, 0}, {"2h", 7200000000, 0}, {"10GiB", 0, 10ULL << 30}, {"1B", 0, 1},
+                 {"3KiB", 0, 3072}, {"4MiB,1d", 86400000000, 4 << 20}, {"1d,2TiB", 86400000000, 2ULL << 40}};
+    static const char *const wrong[] = {
+        "",    "7",   "d",   "0d",         "7 d",           "7d,",         ",7d",  "7d,8h",          "1GiB,2GiB",  "7D",
+        "7dd", "1GB", "-7d", "7d,forever", "999999999999d", "99999999TiB", "1.5d", "1234567890123s", "7d,10GiB,1s"};
     struct plan_retain out;
     struct leat_error err;
 

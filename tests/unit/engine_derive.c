@@ -351,13 +351,14 @@ static void declarations_are_checked(void **state)
     } wrong[] = {
         {NULL, "module 'world': derive: .from is empty: name the PStates that it follows from"},
         {"", "module 'world': derive: .from is empty: name the PStates that it follows from"},
-        {"counts, mens", "module 'world': derive: .from names 'mens', which is no PState of the module (did you mean 'means'?)"},
+        {"counts, mens",
+         "module 'world': derive: .from names 'mens', which is no PState of the module (did you mean 'means'?)"},
         {"counts,, means", "module 'world': derive: .from names '', which is no PState of the module"},
         {"counts, means, counts", "module 'world': derive: .from names 'counts' twice"},
-        {"flat, pairs", "module 'world': derive: PState 'pairs' is map<str, map<i64, f64>>, but a map or list of collections cannot be "
-                        "followed; put leaves or rows<..> in it"},
-        {"lists", "module 'world': derive: PState 'lists' is map<str, list<i64>>, but a map or list of collections cannot be followed; "
-                  "put leaves or rows<..> in it"},
+        {"flat, pairs", "module 'world': derive: PState 'pairs' is map<str, map<i64, f64>>, but a map or list of "
+                        "collections cannot be followed; put leaves or rows<..> in it"},
+        {"lists", "module 'world': derive: PState 'lists' is map<str, list<i64>>, but a map or list of collections "
+                  "cannot be followed; put leaves or rows<..> in it"},
     };
     struct leat_error err = {0, ""};
     struct buffer text;
@@ -440,12 +441,14 @@ static void hear_nothing(void *state)
     (void)state;
 }
 
-static const struct leat_derive hearing = {.from = "leaf, set,list , rows,packed,map", .build = hear_build, .apply = hear, .drop = hear_nothing};
+static const struct leat_derive hearing = {
+    .from = "leaf, set,list , rows,packed,map", .build = hear_build, .apply = hear, .drop = hear_nothing};
 static const struct leat_module shapes = {
     LEAT_ABI, .name = "shapes", .derive = &hearing,
-    .pstates = PSTATES([LEAF] = {"leaf", "u64"}, [SET] = {"set", "set<str>"}, [LIST] = {"list", "list<i64>"},
-                       [ROWS] = {"rows", "rows<struct{n: i64}>"}, [PACKED] = {"packed", "map<str, rows<struct{n: i64}>>"},
-                       [MAP] = {"map", "map<i64, i64>"}, [NESTED] = {"nested", "map<i64, map<i64, i64>>"})};
+    .pstates =
+        PSTATES([LEAF] = {"leaf", "u64"}, [SET] = {"set", "set<str>"}, [LIST] = {"list", "list<i64>"},
+                [ROWS] = {"rows", "rows<struct{n: i64}>"}, [PACKED] = {"packed", "map<str, rows<struct{n: i64}>>"},
+                [MAP] = {"map", "map<i64, i64>"}, [NESTED] = {"nested", "map<i64, map<i64, i64>>"})};
 
 /* 0: not written, 1: written, 2: removed; by task, PState and key. The list's keys are its indexes. */
 static uint8_t wanted[4][SHAPES][KEYS + TURNS];
@@ -474,9 +477,15 @@ static void write_one(struct fixture *f, uint32_t task, uint32_t pstate, uint32_
         if (rows)
             must(pstate_rows_append(f->view, task, pstate, keys, LEAT_ROW(n), NULL, &err));
         else
-            must(pstate_put(f->view, task, pstate, keys, pstate == SET ? LEAT_ROW() : pstate == LEAF ? LEAT_ROW(leat_u64(at)) : LEAT_ROW(n), &err));
+            must(pstate_put(f->view, task, pstate, keys,
+                            pstate == SET ? LEAT_ROW() : pstate == LEAF ? LEAT_ROW(leat_u64(at)) : LEAT_ROW(n), &err));
         wanted[task][pstate][at] = 1;
     }
+}
+
+static uint64_t place_of(uint32_t i)
+{
+    return (uint64_t)told[i].task << 48 | (uint64_t)told[i].pstate << 32 | (uint64_t)told[i].key;
 }
 
 static void compare_told(void)
@@ -485,8 +494,7 @@ static void compare_told(void)
 
     for (uint32_t i = 0; i < tells; i++) {
         assert_int_equal(wanted[told[i].task][told[i].pstate][told[i].key], told[i].removed ? 2 : 1);
-        if (i > 0) /* in order, each once */
-            assert_true(told[i].task > told[i - 1].task || (told[i].task == told[i - 1].task && (told[i].pstate > told[i - 1].pstate || (told[i].pstate == told[i - 1].pstate && told[i].key > told[i - 1].key))));
+        assert_true(i == 0 || place_of(i) > place_of(i - 1)); /* in order, each once */
     }
     for (uint32_t i = 0; i < sizeof(wanted); i++)
         count += ((const uint8_t *)wanted)[i] != 0;

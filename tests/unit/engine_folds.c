@@ -10,8 +10,9 @@
 
 #include <stdio.h>
 
-/* Folds into PStates, over many turns: what a key keeps after all rows must be what a model makes of all rows. Rows come
- * twice: once partitioned by key, where their order counts, and once at random, where states travel and are merged. */
+/* Folds into PStates, over many turns: what a key keeps after all rows must be what a model makes of all rows. Rows
+ * come twice: once partitioned by key, where their order counts, and once at random,
+ * where states travel and are merged. */
 
 enum { KEYS = 12, BATCHES = 6, BATCH_ROWS = 40, ROWS = BATCHES * BATCH_ROWS };
 enum { COUNTS, SUMS, LEAST, MEANS, LAST, FIRST, SEEN, LOGS, PAIRS, SOME, BEST };
@@ -25,7 +26,8 @@ static const struct leat_module folds = {
     LEAT_ABI, .name = "folds",
     .depots = DEPOTS({"ordered", COLUMNS, .by = "key"}, {"scattered", COLUMNS, .partitioner = LEAT_RANDOM}),
     .pstates = PSTATES([COUNTS] = {"counts", "map<str, i64>"}, [SUMS] = {"sums", "map<str, i64>"},
-                       [LEAST] = {"leasts", "map<str, f64>"}, [MEANS] = {"means", "map<str, struct{sum: f64, count: i64}>"},
+                       [LEAST] = {"leasts", "map<str, f64>"},
+                       [MEANS] = {"means", "map<str, struct{sum: f64, count: i64}>"},
                        [LAST] = {"lasts", "map<str, " PAIR ">"}, [FIRST] = {"firsts", "map<str, " PAIR ">"},
                        [SEEN] = {"seens", "map<str, set<i64>>"}, [LOGS] = {"logs", "map<str, list<" PAIR ">>"},
                        [PAIRS] = {"pairs", "map<str, map<i64, f64?>>"}, [SOME] = {"somes", "map<str, list<" PAIR ">>"},

@@ -32,11 +32,13 @@ static void like_sets(void **unused)
     print_message("seed %llu\n", (unsigned long long)seed);
     random_seed(&random, seed);
     for (int step = 0; step < STEPS; step++) {
-        uint32_t s = (uint32_t)random_below(&random, SESSIONS), d = (uint32_t)random_below(&random, DEPOTS), count = 0, held = 0;
+        uint32_t s = (uint32_t)random_below(&random, SESSIONS), d = (uint32_t)random_below(&random, DEPOTS), count = 0,
+                 held = 0;
         uint64_t sequence[MOST];
         int want = 0;
 
-        for (uint64_t q = random_below(&random, SEQUENCES); q < SEQUENCES && count < MOST; q += 1 + random_below(&random, 3))
+        for (uint64_t q = random_below(&random, SEQUENCES); q < SEQUENCES && count < MOST;
+             q += 1 + random_below(&random, 3))
             sequence[count++] = q;
         make(record, s + 1, sequence, count);
         for (uint64_t q = 0, i = 0; q < sequence[count - 1]; q++) {

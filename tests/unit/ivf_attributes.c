@@ -36,7 +36,9 @@ static void test_declarations(void **unused)
     check_declaration("color: str", 1, 1);
     check_declaration("color:str price:f64 year:i64 sold:bool", 4, 4);
     check_declaration("color: str, price: f64,year:i64 ,  sold: bool,", 4, 4);
-    check_declaration("a:i64 b:i64 c:i64 d:i64 e:i64 f:i64 g:i64 h:i64 i:i64 j:i64 k:i64 l:i64 m:i64 n:i64 o:i64 p:text", 16, 18);
+    check_declaration("a:i64 b:i64 c:i64 d:i64 e:i64 f:i64 g:i64 h:i64 i:i64 j:i64 k:i64 l:i64 m:i64 n:i64 o:i64 "
+                      "p:text",
+                      16, 18);
     assert_int_equal(attributes_parse("größe: f64, name: text, x-y_2: bool", &a, NULL), 0);
     assert_int_equal(a.columns, 5);
     assert_string_equal(a.attribute[0].name, "größe");
@@ -67,8 +69,8 @@ static void test_bad_declarations(void **unused)
         {"a: , b: str", LEAT_EINVAL, "not ''"},
         {"a: str, b: i64, a: f64", LEAT_EINVAL, "attribute 'a' is declared twice"},
         {"or: str", LEAT_EINVAL, "attribute 'or': filters use this word"},
-        {"a:i64 b:i64 c:i64 d:i64 e:i64 f:i64 g:i64 h:i64 i:i64 j:i64 k:i64 l:i64 m:i64 n:i64 o:i64 p:i64 q:i64", LEAT_ELIMIT,
-         "attribute 'q': there are at most 16"},
+        {"a:i64 b:i64 c:i64 d:i64 e:i64 f:i64 g:i64 h:i64 i:i64 j:i64 k:i64 l:i64 m:i64 n:i64 o:i64 p:i64 q:i64",
+         LEAT_ELIMIT, "attribute 'q': there are at most 16"},
         {"a23456789012345678901234567890123456789012345678x: i64", LEAT_EINVAL, "a name has at most 48 bytes"},
     };
 
@@ -120,8 +122,9 @@ static void test_rows(void **unused)
     struct attributes_row row;
 
     (void)unused;
-    assert_int_equal(attributes_read(&declared, json("{\"color\": \"red\", \"price\": -1.5, \"year\": 2001, \"sold\": true, "
-                                                     "\"name\": \"Zo\xc3\xab\", \"tags\": [\"a\", {\"price\": 7}]}"),
+    assert_int_equal(attributes_read(&declared,
+                                     json("{\"color\": \"red\", \"price\": -1.5, \"year\": 2001, \"sold\": true, "
+                                          "\"name\": \"Zo\xc3\xab\", \"tags\": [\"a\", {\"price\": 7}]}"),
                                      &row, NULL), 0);
     assert_int_equal(row.presence, 31);
     assert_true(row.column[0] == hash_of("red"));
@@ -140,7 +143,8 @@ static void test_absent(void **unused)
     struct attributes_row row;
 
     (void)unused;
-    assert_int_equal(attributes_read(&declared, json("{\"color\": null, \"sold\": false, \"name\": \"\"}"), &row, NULL), 0);
+    assert_int_equal(attributes_read(&declared, json("{\"color\": null, \"sold\": false, \"name\": \"\"}"), &row, NULL),
+                     0);
     assert_int_equal(row.presence, 1 << SOLD | 1 << NAME);
     for (int c = 0; c < 4; c++)
         assert_int_equal(row.column[c], 0);
@@ -172,7 +176,8 @@ static void test_bad_rows(void **unused)
     check_bad_row(json("{\"color\": [\"red\"]}"), "attribute 'color' is declared as str and got an array");
     check_bad_row(json("{\"name\": {}}"), "attribute 'name' is declared as text and got a map");
     check_bad_row(json("{\"color\": false}"), "got false");
-    check_bad_row(json("{\"year\": \"0123456789012345678901234567890\xc3\xab\xc3\xab\"}"), "0123456789012345678901234567890'..");
+    check_bad_row(json("{\"year\": \"0123456789012345678901234567890\xc3\xab\xc3\xab\"}"),
+                  "0123456789012345678901234567890'..");
     check_bad_row(span_of("\x81\xa4year\xcf\x80\x00\x00\x00\x00\x00\x00\x00", 15), "the number 9223372036854775808");
     check_bad_row(span_of("\x81\xa5" "color\xc4\x01x", 10), "got bytes");
     check_bad_row(span_of("\x81\xa5price\xcb\x7f\xf8\x00\x00\x00\x00\x00\x00", 16), "got the number nan");
@@ -213,7 +218,8 @@ static void test_whole_numbers(void **unused)
 
 static void test_order_of_numbers(void **unused)
 {
-    static const double order[] = {-1e308, -0x1p63, -2.5, -1, -0.1, -5e-324, 0, 5e-324, 0.1, 1, 0x1p53, 0x1p53 + 2, 1e308};
+    static const double order[] = {-1e308, -0x1p63, -2.5, -1,     -0.1,       -5e-324, 0,
+                                   5e-324, 0.1,     1,    0x1p53, 0x1p53 + 2, 1e308};
 
     (void)unused;
     for (size_t i = 0; i + 1 < LENGTH_OF(order); i++)
@@ -225,8 +231,9 @@ static void test_order_of_numbers(void **unused)
 
 static void test_order_of_texts(void **unused)
 {
-    static const char *const order[] = {"", "A", "Z", "a", "aa", "aaaaaaaa", "aaaaaaaaa", "aaaaaaaaaaaaaaaa", "aaaaaaab",
-                                        "ab", "\x7f", "\xc3\xab", "\xef\xbf\xbf", "\xf0\x9f\x8c\x8d"};
+    static const char *const order[] = {
+        "",         "A",  "Z",    "a",        "aa",           "aaaaaaaa",        "aaaaaaaaa", "aaaaaaaaaaaaaaaa",
+        "aaaaaaab", "ab", "\x7f", "\xc3\xab", "\xef\xbf\xbf", "\xf0\x9f\x8c\x8d"};
 
     (void)unused;
     for (size_t i = 0; i + 1 < LENGTH_OF(order); i++) {
@@ -283,8 +290,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_declarations), cmocka_unit_test(test_bad_declarations), cmocka_unit_test(test_rows),
-        cmocka_unit_test(test_absent),       cmocka_unit_test(test_bad_rows),         cmocka_unit_test(test_whole_numbers),
-        cmocka_unit_test(test_order_of_numbers), cmocka_unit_test(test_order_of_texts), cmocka_unit_test(test_tables),
+        cmocka_unit_test(test_absent), cmocka_unit_test(test_bad_rows),
+        cmocka_unit_test(test_whole_numbers), cmocka_unit_test(test_order_of_numbers),
+        cmocka_unit_test(test_order_of_texts), cmocka_unit_test(test_tables),
     };
 
     print_message("seed %d\n", SEED);

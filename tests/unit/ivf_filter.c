@@ -143,7 +143,8 @@ static void test_ranges(void **unused)
 static void test_texts(void **unused)
 {
     (void)unused;
-    between("{\"name\": {\"gte\": \"b\", \"lt\": \"c\"}}", "{\"name\": \"bzzzzzzzzzzzzzzzzzzzzzz\"}", "{\"name\": \"c\"}");
+    between("{\"name\": {\"gte\": \"b\", \"lt\": \"c\"}}", "{\"name\": \"bzzzzzzzzzzzzzzzzzzzzzz\"}",
+            "{\"name\": \"c\"}");
     between("{\"name\": {\"gt\": \"b\"}}", "{\"name\": \"b!\"}", "{\"name\": \"b\"}");
     between("{\"name\": {\"lte\": \"b\"}}", "{\"name\": \"b\"}", "{\"name\": \"b!\"}");
     between("{\"name\": {\"lt\": \"b\"}}", "{\"name\": \"\"}", "{\"name\": \"b\"}");
@@ -153,7 +154,8 @@ static void test_texts(void **unused)
     between("{\"name\": {\"lte\": \"" S16 "\"}}", "{\"name\": \"" S16 "\"}", "{\"name\": \"" S16 "x\"}");
     between("{\"name\": {\"gte\": \"" S16 "\"}}", "{\"name\": \"" S16 "\"}", "{\"name\": \"sixteen-bytes-00xx\"}");
     between("{\"name\": {\"lt\": \"" S16 "\"}}", "{\"name\": \"sixteen-bytes-00xx\"}", "{\"name\": \"" S16 "x\"}");
-    between("{\"name\": {\"gte\": \"2024-01-31T12:00\"}}", "{\"name\": \"2024-01-31T12:00:00Z\"}", "{\"name\": \"2024-01-31T11:59:59Z\"}");
+    between("{\"name\": {\"gte\": \"2024-01-31T12:00\"}}", "{\"name\": \"2024-01-31T12:00:00Z\"}",
+            "{\"name\": \"2024-01-31T11:59:59Z\"}");
     between("{\"name\": {\"gt\": \"z\"}}", "{\"name\": \"\xf0\x9f\x8c\x8d\"}", "{}");
 }
 
@@ -168,8 +170,10 @@ static void test_in(void **unused)
     between("{\"year\": {\"in\": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 10, 1]}}", "{\"year\": 1}", "{\"year\": 0}");
     between("{\"year\": {\"in\": [0.5, 2, 3, 4, 5, 6, 7, 8, 9, 10]}}", "{\"year\": 10}", "{\"year\": 11}");
     check("{\"year\": {\"in\": [0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]}}", "{\"year\": 1}", false);
-    between("{\"color\": {\"in\": [\"a\",\"b\",\"c\",\"d\",\"e\",\"f\",\"g\",\"h\",\"i\",\"a\"]}}", "{\"color\": \"a\"}", "{\"color\": \"j\"}");
-    between("{\"name\": {\"in\": [\"a\",\"b\",\"c\",\"d\",\"e\",\"f\",\"g\",\"h\",\"i\",\"\"]}}", "{\"name\": \"\"}", "{}");
+    between("{\"color\": {\"in\": [\"a\",\"b\",\"c\",\"d\",\"e\",\"f\",\"g\",\"h\",\"i\",\"a\"]}}",
+            "{\"color\": \"a\"}", "{\"color\": \"j\"}");
+    between("{\"name\": {\"in\": [\"a\",\"b\",\"c\",\"d\",\"e\",\"f\",\"g\",\"h\",\"i\",\"\"]}}", "{\"name\": \"\"}",
+            "{}");
     between("{\"price\": {\"in\": [0,1,2,3,4,5,6,7,8,9.5]}}", "{\"price\": -0.0}", "{\"price\": 9}");
 }
 
@@ -184,7 +188,8 @@ static void test_long_in(void **unused)
         char number[48];
 
         for (uint32_t i = 0; i < counts[n]; i++) {
-            int size = snprintf(number, sizeof(number), "%s%d", i == 0 ? "{\"year\": {\"in\": [" : ",", 7 * (int)i - 1000);
+            int size = snprintf(number, sizeof(number), "%s%d", i == 0 ? "{\"year\": {\"in\": [" : ",",
+                                7 * (int)i - 1000);
 
             buffer_put(&text, number, (size_t)size);
         }
@@ -192,7 +197,8 @@ static void test_long_in(void **unused)
         const struct filter *f = parse(json((const char *)text.base));
         for (int i = -1100; i < 8000; i += i > 1000 ? 97 : 3) {
             snprintf(number, sizeof(number), "{\"year\": %d}", i);
-            assert_int_equal(passes(f, json(number)), i >= -1000 && (i + 1000) % 7 == 0 && i < 7 * (int)counts[n] - 1000);
+            assert_int_equal(passes(f, json(number)),
+                             i >= -1000 && (i + 1000) % 7 == 0 && i < 7 * (int)counts[n] - 1000);
         }
         buffer_fini(&text);
     }
@@ -232,16 +238,20 @@ static void test_and_or_not(void **unused)
     check("{\"and\": []}", "{}", true);
     check("{\"or\": []}", "{}", false);
     check("{\"not\": {}}", "{}", false);
-    between("{\"color\": \"red\", \"year\": 1}", "{\"color\": \"red\", \"year\": 1}", "{\"color\": \"red\", \"year\": 2}");
-    between("{\"and\": [{\"color\": \"red\"}, {\"year\": 1}]}", "{\"color\": \"red\", \"year\": 1}", "{\"color\": \"red\"}");
-    between("{\"or\": [{\"color\": \"red\"}, {\"year\": 1}]}", "{\"color\": \"blue\", \"year\": 1}", "{\"color\": \"blue\"}");
+    between("{\"color\": \"red\", \"year\": 1}", "{\"color\": \"red\", \"year\": 1}",
+            "{\"color\": \"red\", \"year\": 2}");
+    between("{\"and\": [{\"color\": \"red\"}, {\"year\": 1}]}", "{\"color\": \"red\", \"year\": 1}",
+            "{\"color\": \"red\"}");
+    between("{\"or\": [{\"color\": \"red\"}, {\"year\": 1}]}", "{\"color\": \"blue\", \"year\": 1}",
+            "{\"color\": \"blue\"}");
     check("{\"or\": [{\"color\": \"red\"}, {\"color\": \"blue\"}, {}]}", "{\"year\": 1}", true);
 }
 
 static void test_example(void **unused)
 {
-    static const char filter[] = "{\"color\": \"red\", \"price\": {\"gte\": 5, \"lt\": 10}, \"not\": {\"sold\": {\"exists\": true}},"
-                                 " \"or\": [{\"year\": {\"in\": [2001, 2002]}}, {\"name\": {\"gt\": \"m\"}}]}";
+    static const char filter[] =
+        "{\"color\": \"red\", \"price\": {\"gte\": 5, \"lt\": 10}, \"not\": {\"sold\": {\"exists\": true}},"
+        " \"or\": [{\"year\": {\"in\": [2001, 2002]}}, {\"name\": {\"gt\": \"m\"}}]}";
 
     (void)unused;
     check(filter, "{\"color\": \"red\", \"price\": 5, \"year\": 2002}", true);

@@ -95,14 +95,18 @@ static void test_refused(void **unused)
         {"{\"colo\": \"red\"}", "filter.colo: it is not"},
         {"{\"\": \"red\"}", "filter.: it is not"},
         {"{\"color\": 5}", "filter.color: 'color' is declared as str and cannot be compared with the number 5"},
-        {"{\"color\": null}", "filter.color: 'color' is declared as str and cannot be compared with null: ask for \"exists\""},
-        {"{\"color\": [\"red\"]}", "filter.color: 'color' is declared as str and cannot be compared with an array: \"in\" takes one"},
+        {"{\"color\": null}",
+         "filter.color: 'color' is declared as str and cannot be compared with null: ask for \"exists\""},
+        {"{\"color\": [\"red\"]}",
+         "filter.color: 'color' is declared as str and cannot be compared with an array: \"in\" takes one"},
         {"{\"price\": \"5\"}", "filter.price: 'price' is declared as f64 and cannot be compared with the string '5'"},
         {"{\"year\": {\"gte\": true}}", "filter.year.gte: 'year' is declared as i64 and cannot be compared with true"},
         {"{\"sold\": 1}", "filter.sold: 'sold' is declared as bool and cannot be compared with the number 1"},
         {"{\"sold\": {\"gt\": false}}", "filter.sold.gt: 'sold' is declared as bool, which has no order"},
-        {"{\"color\": {\"lt\": \"b\"}}", "filter.color.lt: 'color' is declared as str, which has no order; as text it would"},
-        {"{\"name\": {\"lt\": 5}}", "filter.name.lt: 'name' is declared as text and cannot be compared with the number 5"},
+        {"{\"color\": {\"lt\": \"b\"}}",
+         "filter.color.lt: 'color' is declared as str, which has no order; as text it would"},
+        {"{\"name\": {\"lt\": 5}}",
+         "filter.name.lt: 'name' is declared as text and cannot be compared with the number 5"},
         {"{\"name\": {\"lt\": \"abcdefghijklmnopq\"}}", "filter.name.lt: texts are ordered by their first 16 bytes"},
         {"{\"year\": {}}", "filter.year: a comparison is wanted: eq, neq,"},
         {"{\"year\": {\"near\": 5}}", "filter.year.near: no comparison; there are eq, neq,"},
@@ -133,8 +137,10 @@ static void test_refused_bytes(void **unused)
     (void)unused;
     refuses(span_of("\x81\x01\x02", 3), LEAT_EINVAL, "filter: a name is wanted, not the number 1");
     refuses(span_of("\x81\xa4year\x81\xc0\x02", 9), LEAT_EINVAL, "filter.year: a name is wanted, not null");
-    refuses(span_of("\x81\xa5price\xcb\x7f\xf8\0\0\0\0\0\0", 16), LEAT_EINVAL, "filter.price: 'price' is declared as f64 and cannot");
-    refuses(span_of("\x81\xa4year\xca\x7f\x80\0\0", 11), LEAT_EINVAL, "filter.year: 'year' is declared as i64 and cannot");
+    refuses(span_of("\x81\xa5price\xcb\x7f\xf8\0\0\0\0\0\0", 16), LEAT_EINVAL,
+            "filter.price: 'price' is declared as f64 and cannot");
+    refuses(span_of("\x81\xa4year\xca\x7f\x80\0\0", 11), LEAT_EINVAL,
+            "filter.year: 'year' is declared as i64 and cannot");
     refuses(span_of("\x81\xa4name\x81\xa2gt\xa2" "a\0", 13), LEAT_EINVAL, "filter.name.gt: texts are ordered");
     refuses(span_of("\x81\xa4year", 6), LEAT_EINVAL, "filter: not one whole MessagePack value");
     refuses(span_of("\x80\x80", 2), LEAT_EINVAL, "filter: not one whole MessagePack value");
@@ -180,8 +186,8 @@ static void test_depth(void **unused)
     }
 }
 
-/* Every level keeps a mask while the next is evaluated: the stack holds what the nesting allows, with the dearest comparison
- * at the bottom. */
+/* Every level keeps a mask while the next is evaluated: the stack holds what the nesting allows, with the dearest
+ * comparison at the bottom. */
 static void test_stack(void **unused)
 {
     static const char *const words[] = {"not", "and", "or"};
@@ -319,8 +325,8 @@ static void test_exact_numbers(void **unused)
 
 /* ---- Strings with the same hash ---- */
 
-/* XXH3 of 16 bytes takes both halves, each turned by a constant, as summands and as factors: where one is turned to 0 the
- * other is added as it is, or with its bytes reversed. */
+/* XXH3 of 16 bytes takes both halves, each turned by a constant, as summands and as factors: where one is turned to 0
+ * the other is added as it is, or with its bytes reversed. */
 static struct leat_span twin(int which, uint64_t x)
 {
     const uint64_t turn[2] = {UINT64_C(0x6782737bea4239b9), UINT64_C(0xaf56bc3b0996523a)};

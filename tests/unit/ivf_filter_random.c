@@ -44,16 +44,18 @@ static void pack_word(msgpack_packer *p, const char *word)
 }
 
 static const struct leat_span texts[] = {
-    {"", 0}, {"a", 1}, {"a\0", 2}, {"a\0b", 3}, {"ab", 2}, {"b", 1}, {"abcdefgh", 8}, {"abcdefgh\0", 9}, {"abcdefghi", 9},
-    {"abcdefghijklmnop", 16}, {"abcdefghijklmnopq", 17}, {"abcdefghijklmnopr", 17}, {"abcdefghijklmno", 15}, {"\xc3\xab", 2},
-    {"\xf0\x9f\x8c\x8d", 4}, {"\x7f", 1}, {"red", 3}, {"blue", 4},
+    {"", 0}, {"a", 1}, {"a\0", 2}, {"a\0b", 3}, {"ab", 2}, {"b", 1}, {"abcdefgh", 8}, {"abcdefgh\0", 9},
+    {"abcdefghi", 9}, {"abcdefghijklmnop", 16}, {"abcdefghijklmnopq", 17}, {"abcdefghijklmnopr", 17},
+    {"abcdefghijklmno", 15}, {"\xc3\xab", 2}, {"\xf0\x9f\x8c\x8d", 4}, {"\x7f", 1}, {"red", 3}, {"blue", 4},
 };
 
 static const int64_t wholes[] = {0, 1, -1, 2, 3, 7, 2001, 2002, -2001, INT64_C(1) << 53, (INT64_C(1) << 53) + 1,
-                                 (INT64_C(1) << 53) - 1, -(INT64_C(1) << 53) - 1, INT64_MAX, INT64_MAX - 1, INT64_MIN, INT64_MIN + 1};
+                                 (INT64_C(1) << 53) - 1, -(INT64_C(1) << 53) - 1, INT64_MAX, INT64_MAX - 1, INT64_MIN,
+                                 INT64_MIN + 1};
 
-static const double reals[] = {0.0, -0.0, 0.5, -0.5, 1, 1.5, 2.9999999999999996, 7, 2001.25, 5e-324, -5e-324, 0x1p53, 0x1p53 + 2,
-                               -0x1p53, 0x1p63, -0x1p63, 0x1p64, -0x1p64, 1e300, -1e300};
+static const double reals[] = {0.0,    -0.0,    0.5,    -0.5,    1,      1.5,        2.9999999999999996,
+                               7,      2001.25, 5e-324, -5e-324, 0x1p53, 0x1p53 + 2, -0x1p53,
+                               0x1p63, -0x1p63, 0x1p64, -0x1p64, 1e300,  -1e300};
 
 static void pack_whole(msgpack_packer *p)
 {
@@ -145,7 +147,8 @@ static void pack_list(msgpack_packer *p, uint32_t attribute)
 static void pack_comparisons(msgpack_packer *p, uint32_t attribute)
 {
     static const char *const words[] = {"exists", "eq", "neq", "in", "gt", "gte", "lt", "lte"};
-    bool ordered = declared.attribute[attribute].type != ATTRIBUTE_STR && declared.attribute[attribute].type != ATTRIBUTE_BOOL;
+    bool ordered = declared.attribute[attribute].type != ATTRIBUTE_STR &&
+                   declared.attribute[attribute].type != ATTRIBUTE_BOOL;
     uint32_t count = 1 + below(3);
 
     msgpack_pack_map(p, count);
@@ -227,7 +230,8 @@ static int compare(const msgpack_object *a, const msgpack_object *b, enum attrib
     return (x > y) - (x < y);
 }
 
-static bool holds(const msgpack_object *word, const msgpack_object *value, const msgpack_object *literal, enum attribute_type type)
+static bool holds(const msgpack_object *word, const msgpack_object *value, const msgpack_object *literal,
+                  enum attribute_type type)
 {
     if (is_text(word, "exists"))
         return (value != NULL) == literal->via.boolean;
@@ -315,7 +319,8 @@ static int begin(void **unused)
         msgpack_packer_init(&packer, &rows.bytes[i], msgpack_sbuffer_write);
         pack_row(&packer);
         msgpack_unpacked_init(&rows.unpacked[i]);
-        assert_int_equal(msgpack_unpack_next(&rows.unpacked[i], rows.bytes[i].data, rows.bytes[i].size, NULL), MSGPACK_UNPACK_SUCCESS);
+        assert_int_equal(msgpack_unpack_next(&rows.unpacked[i], rows.bytes[i].data, rows.bytes[i].size, NULL),
+                         MSGPACK_UNPACK_SUCCESS);
         if (attributes_read(&declared, row_bytes(i), &row, &err) != 0)
             fail_msg("row %u: %s", i, err.text);
         attributes_pack(&declared, &row, packed);

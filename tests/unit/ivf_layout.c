@@ -11,14 +11,16 @@
 #include "base/random.h"
 #include "modules/ivf/layout.h"
 
-/* Rows of every type, metric and declaration of attributes come out of a piece as they went in, and touch nothing else. */
+/* Rows of every type, metric and declaration of attributes come out of a piece as they
+ * went in, and touch nothing else. */
 
 static const struct {
     enum leat_type type;
     enum metric metric;
 } kinds[] = {
-    {LEAT_F32_VECTOR, METRIC_L2}, {LEAT_F32_VECTOR, METRIC_COSINE}, {LEAT_F16_VECTOR, METRIC_DOT}, {LEAT_F16_VECTOR, METRIC_COSINE},
-    {LEAT_I8_VECTOR, METRIC_L2},  {LEAT_I8_VECTOR, METRIC_COSINE},  {LEAT_U8_VECTOR, METRIC_DOT},  {LEAT_BITS, METRIC_HAMMING},
+    {LEAT_F32_VECTOR, METRIC_L2},     {LEAT_F32_VECTOR, METRIC_COSINE}, {LEAT_F16_VECTOR, METRIC_DOT},
+    {LEAT_F16_VECTOR, METRIC_COSINE}, {LEAT_I8_VECTOR, METRIC_L2},      {LEAT_I8_VECTOR, METRIC_COSINE},
+    {LEAT_U8_VECTOR, METRIC_DOT},     {LEAT_BITS, METRIC_HAMMING},
 };
 static const uint32_t all_dims[] = {8, 16, 24, 40, 64, 72, 96, 128, 384, 784, 1536, 8192};
 static const char *const declared[] = {"", "a: i64", "a: bool, b: text, c: f64"};

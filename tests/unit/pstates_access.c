@@ -64,7 +64,8 @@ static double set_element(uint64_t inner)
 
 static void open_view_of(struct view *view, struct arena *a, struct pstate_schema *schema, const char *const *text)
 {
-    struct pstate_config config = {.directory = view->directory, .schema = schema, .schemas = PSTATES, .map_size = 256 << 20,
+    struct pstate_config config = {.directory = view->directory, .schema = schema, .schemas = PSTATES,
+                                   .map_size = 256 << 20,
                                    .durability = LEAT_PROCESS};
     struct leat_error err = {0};
     struct buffer state = {0};
@@ -105,7 +106,8 @@ static void write_map(struct pstate_view *v, struct model *m, uint64_t o, struct
     } else {
         struct leat_value text = n % 2 == 0 ? leat_null() : leat_str("odd");
 
-        assert_int_equal(pstate_put(v, task_of(o), MAPS, LEAT_KEYS(outer, inner), LEAT_ROW(leat_i64(n), text), NULL), 0);
+        assert_int_equal(pstate_put(v, task_of(o), MAPS, LEAT_KEYS(outer, inner), LEAT_ROW(leat_i64(n), text), NULL),
+                         0);
     }
     m->map[o][i] = n;
 }
@@ -130,7 +132,8 @@ static void write_list(struct pstate_view *v, struct model *m, uint64_t o, struc
 
     if (index > 0 && (index == LONGEST || random_below(random, 3) == 0)) {
         index = random_below(random, index);
-        assert_int_equal(pstate_put(v, task_of(o), LISTS, LEAT_KEYS(outer, leat_u64(index)), LEAT_ROW(leat_i64(n)), NULL), 0);
+        assert_int_equal(pstate_put(v, task_of(o), LISTS, LEAT_KEYS(outer, leat_u64(index)), LEAT_ROW(leat_i64(n)),
+                                    NULL), 0);
     } else {
         assert_int_equal(pstate_push(v, task_of(o), LISTS, LEAT_KEYS(outer), LEAT_ROW(leat_i64(n)), &index, NULL), 0);
         assert_int_equal(index, m->listed[o]++);
@@ -255,7 +258,8 @@ static void check_list(struct pstate_reader *r, const struct model *m, uint64_t 
         assert_int_equal(pstate_get(r, task_of(o), LISTS, LEAT_KEYS(outer, leat_u64(i)), &value, 1, NULL), 0);
         assert_true(value.as.i == m->list[o][i]);
     }
-    assert_int_equal(pstate_get(r, task_of(o), LISTS, LEAT_KEYS(outer, leat_u64(found)), &value, 1, NULL), LEAT_ENOTFOUND);
+    assert_int_equal(pstate_get(r, task_of(o), LISTS, LEAT_KEYS(outer, leat_u64(found)), &value, 1, NULL),
+                     LEAT_ENOTFOUND);
 }
 
 static void check_row(const void *at, uint64_t id)
@@ -399,7 +403,8 @@ static void test_refused(void **unused)
     memset(longest, 'x', sizeof(longest));
     open_view(&view, a, schema);
     assert_int_equal(pstate_view_begin(view.v, NULL, NULL), 0);
-    struct leat_value outer = leat_str_n(longest, LIMIT_KEY), beyond = leat_str_n(longest, LIMIT_KEY + 1), inner = leat_i64(1);
+    struct leat_value outer = leat_str_n(longest, LIMIT_KEY), beyond = leat_str_n(longest, LIMIT_KEY + 1),
+                      inner = leat_i64(1);
     struct leat_row row = LEAT_ROW(inner, leat_null());
     assert_int_equal(pstate_put(view.v, 0, MAPS, LEAT_KEYS(outer, inner), row, NULL), 0);
     assert_int_equal(pstate_put(view.v, 0, MAPS, LEAT_KEYS(beyond, inner), row, NULL), LEAT_ELIMIT);
@@ -407,10 +412,13 @@ static void test_refused(void **unused)
     assert_int_equal(pstate_put(view.v, 0, MAPS, LEAT_KEYS(outer, inner, inner), row, NULL), LEAT_ESCHEMA);
     assert_int_equal(pstate_put(view.v, 0, MAPS, LEAT_KEYS(outer, leat_str("1")), row, NULL), LEAT_ESCHEMA);
     assert_int_equal(pstate_put(view.v, 0, MAPS, LEAT_KEYS(outer, inner), LEAT_ROW(inner), NULL), LEAT_ESCHEMA);
-    assert_int_equal(pstate_put(view.v, 0, MAPS, LEAT_KEYS(outer, inner), LEAT_ROW(leat_null(), leat_null()), NULL), LEAT_ESCHEMA);
-    assert_int_equal(pstate_put(view.v, 0, LISTS, LEAT_KEYS(leat_bytes("l", 1), leat_u64(0)), LEAT_ROW(inner), NULL), LEAT_ENOTFOUND);
+    assert_int_equal(pstate_put(view.v, 0, MAPS, LEAT_KEYS(outer, inner), LEAT_ROW(leat_null(), leat_null()), NULL),
+                     LEAT_ESCHEMA);
+    assert_int_equal(pstate_put(view.v, 0, LISTS, LEAT_KEYS(leat_bytes("l", 1), leat_u64(0)), LEAT_ROW(inner), NULL),
+                     LEAT_ENOTFOUND);
     assert_int_equal(pstate_rows_remove_last(view.v, 0, ROWS, LEAT_KEYS(inner), NULL), LEAT_ENOTFOUND);
-    assert_int_equal(pstate_put(view.v, 0, SETS, LEAT_KEYS(leat_u64(1), leat_bool(false), leat_f64(__builtin_nan(""))), LEAT_ROW(), NULL), LEAT_ESCHEMA);
+    assert_int_equal(pstate_put(view.v, 0, SETS, LEAT_KEYS(leat_u64(1), leat_bool(false), leat_f64(__builtin_nan(""))),
+                                LEAT_ROW(), NULL), LEAT_ESCHEMA);
     assert_int_equal(pstate_view_apply(view.v, span_of("\x7f\1xyz", 5), NULL), LEAT_ECORRUPT);
     pstate_view_abort(view.v);
     close_view(&view);

@@ -19,7 +19,8 @@ enum { TASK = 2, TASKS = 4, TURNS = 300 };
 enum { NESTED, LISTS, ROWS, LIST, LEAF, PSTATES };
 
 static const char *const schema_text[PSTATES] = {
-    "map<str, map<i64, set<str>>>", "map<str, list<i64>>", "map<str, rows<struct{id: u64, v: f32[700]}>>", "list<str>", "i64",
+    "map<str, map<i64, set<str>>>", "map<str, list<i64>>", "map<str, rows<struct{id: u64, v: f32[700]}>>", "list<str>",
+    "i64",
 };
 
 struct state {
@@ -60,7 +61,8 @@ static int set_up(void **context)
     s->arena = arena_open(1 << 20);
     for (int i = 0; i < PSTATES; i++)
         assert_int_equal(pstate_schema_parse(s->arena, "p", schema_text[i], NULL, NULL, &s->schema[i], &err), 0);
-    s->config = (struct pstate_config){.directory = s->directory, .schema = s->schema, .schemas = PSTATES, .durability = LEAT_PROCESS};
+    s->config = (struct pstate_config){
+        .directory = s->directory, .schema = s->schema, .schemas = PSTATES, .durability = LEAT_PROCESS};
     open_view(s);
     *context = s;
     return 0;
@@ -254,8 +256,10 @@ static void test_damage_is_found(void **context)
 
     begin(s);
     for (int i = 0; i < 3; i++)
-        assert_int_equal(pstate_push(s->v, TASK, LISTS, LEAT_KEYS(leat_str("a")), LEAT_ROW(leat_i64(i)), NULL, &err), 0);
-    assert_int_equal(pstate_put(s->v, TASK, NESTED, LEAT_KEYS(leat_str("n"), leat_i64(1), leat_str("x")), LEAT_ROW(), &err), 0);
+        assert_int_equal(pstate_push(s->v, TASK, LISTS, LEAT_KEYS(leat_str("a")), LEAT_ROW(leat_i64(i)), NULL, &err),
+                         0);
+    assert_int_equal(pstate_put(s->v, TASK, NESTED, LEAT_KEYS(leat_str("n"), leat_i64(1), leat_str("x")), LEAT_ROW(),
+                                &err), 0);
     commit(s);
     assert_int_equal(check(s), 0);
     look_with(s, root_key(1, LEAF, ""), span_of(header, 8), "none of this group");
@@ -290,7 +294,8 @@ static void test_packed_rows_are_counted(void **context)
     begin(s);
     for (uint64_t i = 0; i < 100; i++)
         assert_int_equal(pstate_rows_append(s->v, TASK, ROWS, LEAT_KEYS(leat_str("r")),
-                                            LEAT_ROW(leat_u64(i), leat_vector(LEAT_F32_VECTOR, zeros, 700)), NULL, &err), 0);
+                                            LEAT_ROW(leat_u64(i), leat_vector(LEAT_F32_VECTOR, zeros, 700)), NULL,
+                                            &err), 0);
     commit(s);
     assert_int_equal(check(s), 0);
     store_u64(header, 1);

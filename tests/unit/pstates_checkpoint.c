@@ -40,8 +40,8 @@ static void set_up(struct fixture *f)
     f->arena = arena_open(1 << 20);
     assert_int_equal(pstate_schema_parse(f->arena, "numbers", "map<u64, i64>", NULL, NULL, &f->schema[0], &err), 0);
     assert_int_equal(pstate_schema_parse(f->arena, "vectors", "rows<f32[100]>", NULL, NULL, &f->schema[1], &err), 0);
-    f->config = (struct pstate_config){.directory = f->directory, .schema = f->schema, .schemas = 2, .map_size = 64 << 20,
-                                       .durability = LEAT_PROCESS};
+    f->config = (struct pstate_config){
+        .directory = f->directory, .schema = f->schema, .schemas = 2, .map_size = 64 << 20, .durability = LEAT_PROCESS};
 }
 
 static void tear_down(struct fixture *f)
@@ -169,7 +169,9 @@ static void make_image(const struct fixture *f, const struct buffer *then, const
     uint32_t lost = (uint32_t)random_below(&random, 101);
     for (size_t at = 0; at < now->size; at += PAGE) {
         uint8_t page[PAGE] = {0};
-        size_t keep = random_below(&random, 100) < lost ? 0 : random_below(&random, 20) == 0 ? 512 * random_below(&random, 8) : PAGE;
+        size_t keep = random_below(&random, 100) < lost ? 0
+                      : random_below(&random, 20) == 0  ? 512 * random_below(&random, 8)
+                                                        : PAGE;
 
         if (at < then->size)
             memcpy(page, then->base + at, PAGE);
@@ -346,7 +348,8 @@ static void make_history(int64_t (*history)[KEYS])
     tear_down(&f);
 }
 
-/* Turns with a checkpoint each third, until a call fails. *tried: the last checkpoint begun; returns the last one done. */
+/* Turns with a checkpoint each third, until a call fails. *tried: the last checkpoint
+ * begun; returns the last one done. */
 static uint64_t live_until_failure(struct fixture *f, uint64_t done, uint64_t *tried)
 {
     struct buffer state = {0};
@@ -389,7 +392,8 @@ static bool lives(const struct fault *fault, const int64_t (*history)[KEYS])
     uint32_t calls = fault_end();
     struct pstate_view *v = open_view(&f, &turn);
     if (turn != done && turn != tried)
-        fail_msg("%s %u: the view stands at turn %d, not %d or %d", fault_name[fault->call], fault->at, (int)turn, (int)done, (int)tried);
+        fail_msg("%s %u: the view stands at turn %d, not %d or %d", fault_name[fault->call], fault->at, (int)turn,
+                 (int)done, (int)tried);
     check(v, turn, history[turn]);
     pstate_view_close(v);
     fault_begin(f.directory, &none);

@@ -17,7 +17,8 @@ enum { TASK = 3, WRITES = 400 };
 enum { NESTED, LISTS, ROWS, NUMBERS, LEAF, PSTATES };
 
 static const char *const schema_text[PSTATES] = {
-    "map<str, map<i64, set<str>>>", "map<f64, list<struct{n: i64, text: str?}>>", "map<str, rows<struct{id: u64, v: f32[8]}>>", "map<i64, f64>", "str",
+    "map<str, map<i64, set<str>>>", "map<f64, list<struct{n: i64, text: str?}>>",
+    "map<str, rows<struct{id: u64, v: f32[8]}>>", "map<i64, f64>", "str",
 };
 
 struct view {
@@ -36,7 +37,8 @@ struct state {
 
 static void open_view(struct state *s, struct view *v)
 {
-    struct pstate_config config = {.directory = v->directory, .schema = s->schema, .schemas = PSTATES, .durability = LEAT_PROCESS};
+    struct pstate_config config = {
+        .directory = v->directory, .schema = s->schema, .schemas = PSTATES, .durability = LEAT_PROCESS};
     struct leat_error err = {0};
     struct buffer kept = {0};
 
@@ -117,13 +119,15 @@ static void write_one(struct pstate_view *v, struct random *random)
         pstate_delete(v, TASK, NESTED, LEAT_KEYS(name), &err);
         break;
     case 2:
-        pstate_push(v, TASK, LISTS, LEAT_KEYS(leat_f64(-0.5 * (double)number.as.i)), LEAT_ROW(number, leat_null()), NULL, &err);
+        pstate_push(v, TASK, LISTS, LEAT_KEYS(leat_f64(-0.5 * (double)number.as.i)), LEAT_ROW(number, leat_null()),
+                    NULL, &err);
         break;
     case 3:
         pstate_put(v, TASK, NUMBERS, LEAT_KEYS(number), LEAT_ROW(leat_f64(0.25)), &err);
         break;
     case 4:
-        pstate_rows_append(v, TASK, ROWS, LEAT_KEYS(name), LEAT_ROW(leat_u64(number.as.u), leat_vector(LEAT_F32_VECTOR, zeros, 8)), NULL, &err);
+        pstate_rows_append(v, TASK, ROWS, LEAT_KEYS(name),
+                           LEAT_ROW(leat_u64(number.as.u), leat_vector(LEAT_F32_VECTOR, zeros, 8)), NULL, &err);
         break;
     case 5:
         pstate_rows_remove_last(v, TASK, ROWS, LEAT_KEYS(name), &err);
@@ -155,7 +159,8 @@ static void fill(struct state *s)
 
     print_message("seed %llu\n", (unsigned long long)seed);
     begin(&s->view[1]);
-    assert_int_equal(pstate_put(s->view[1].v, TASK, NESTED, LEAT_KEYS(leat_str("gone"), leat_i64(1), leat_str("x")), LEAT_ROW(), &err), 0);
+    assert_int_equal(pstate_put(s->view[1].v, TASK, NESTED, LEAT_KEYS(leat_str("gone"), leat_i64(1), leat_str("x")),
+                                LEAT_ROW(), &err), 0);
     assert_int_equal(pstate_delete(s->view[1].v, TASK, NESTED, LEAT_KEYS(leat_str("gone")), &err), 0);
     commit(&s->view[1]);
     for (int i = 0; i < 2; i++) {
@@ -201,7 +206,8 @@ static void test_each_change_is_told(void **context)
     commit(&s->view[1]);
     expect(s, "task 3, key 77", "nothing", "1.5");
     begin(&s->view[0]);
-    assert_int_equal(pstate_put(s->view[0].v, TASK, NUMBERS, LEAT_KEYS(leat_i64(77)), LEAT_ROW(leat_f64(2.5)), &err), 0);
+    assert_int_equal(pstate_put(s->view[0].v, TASK, NUMBERS, LEAT_KEYS(leat_i64(77)), LEAT_ROW(leat_f64(2.5)), &err),
+                     0);
     commit(&s->view[0]);
     expect(s, "task 3, key 77", "2.5", "1.5");
     begin(&s->view[1]);
@@ -213,33 +219,44 @@ static void test_each_change_is_told(void **context)
     commit(&s->view[0]);
     assert_int_equal(differences(s), 0);
     begin(&s->view[1]);
-    assert_int_equal(pstate_put(v, TASK, NESTED, LEAT_KEYS(leat_str("new"), leat_i64(-1), leat_str("y")), LEAT_ROW(), &err), 0);
+    assert_int_equal(pstate_put(v, TASK, NESTED, LEAT_KEYS(leat_str("new"), leat_i64(-1), leat_str("y")), LEAT_ROW(),
+                                &err), 0);
     commit(&s->view[1]);
     expect(s, "task 3, key \"new\"", "nothing", "a collection");
     begin(&s->view[0]);
-    assert_int_equal(pstate_put(s->view[0].v, TASK, NESTED, LEAT_KEYS(leat_str("new"), leat_i64(-1), leat_str("y")), LEAT_ROW(), &err), 0);
-    assert_int_equal(pstate_put(s->view[0].v, TASK, NESTED, LEAT_KEYS(leat_str("new"), leat_i64(-1), leat_str("z")), LEAT_ROW(), &err), 0);
+    assert_int_equal(pstate_put(s->view[0].v, TASK, NESTED, LEAT_KEYS(leat_str("new"), leat_i64(-1), leat_str("y")),
+                                LEAT_ROW(), &err), 0);
+    assert_int_equal(pstate_put(s->view[0].v, TASK, NESTED, LEAT_KEYS(leat_str("new"), leat_i64(-1), leat_str("z")),
+                                LEAT_ROW(), &err), 0);
     commit(&s->view[0]);
     expect(s, "task 3, key \"new\" / -1 / \"z\"", "there", "nothing");
     begin(&s->view[1]);
-    assert_int_equal(pstate_put(v, TASK, NESTED, LEAT_KEYS(leat_str("new"), leat_i64(-1), leat_str("z")), LEAT_ROW(), &err), 0);
-    assert_int_equal(pstate_push(v, TASK, LISTS, LEAT_KEYS(leat_f64(9)), LEAT_ROW(leat_i64(1), leat_str("t")), NULL, &err), 0);
+    assert_int_equal(pstate_put(v, TASK, NESTED, LEAT_KEYS(leat_str("new"), leat_i64(-1), leat_str("z")), LEAT_ROW(),
+                                &err), 0);
+    assert_int_equal(pstate_push(v, TASK, LISTS, LEAT_KEYS(leat_f64(9)), LEAT_ROW(leat_i64(1), leat_str("t")), NULL,
+                                 &err), 0);
     commit(&s->view[1]);
     begin(&s->view[0]);
-    assert_int_equal(pstate_push(s->view[0].v, TASK, LISTS, LEAT_KEYS(leat_f64(9)), LEAT_ROW(leat_i64(1), leat_null()), NULL, &err), 0);
+    assert_int_equal(pstate_push(s->view[0].v, TASK, LISTS, LEAT_KEYS(leat_f64(9)), LEAT_ROW(leat_i64(1), leat_null()),
+                                 NULL, &err), 0);
     commit(&s->view[0]);
     expect(s, "task 3, key 9 / 0", "1, null", "1, \"t\"");
     begin(&s->view[0]);
-    assert_int_equal(pstate_put(s->view[0].v, TASK, LISTS, LEAT_KEYS(leat_f64(9), leat_u64(0)), LEAT_ROW(leat_i64(1), leat_str("t")), &err), 0);
+    assert_int_equal(pstate_put(s->view[0].v, TASK, LISTS, LEAT_KEYS(leat_f64(9), leat_u64(0)),
+                                LEAT_ROW(leat_i64(1), leat_str("t")), &err), 0);
     for (int i = 0; i < 2; i++)
-        assert_int_equal(pstate_rows_append(s->view[0].v, TASK, ROWS, LEAT_KEYS(leat_str("r")), LEAT_ROW(leat_u64(1), leat_vector(LEAT_F32_VECTOR, ones, 8)), NULL, &err), 0);
+        assert_int_equal(pstate_rows_append(s->view[0].v, TASK, ROWS, LEAT_KEYS(leat_str("r")),
+                                            LEAT_ROW(leat_u64(1), leat_vector(LEAT_F32_VECTOR, ones, 8)), NULL, &err),
+                         0);
     commit(&s->view[0]);
     begin(&s->view[1]);
-    assert_int_equal(pstate_rows_append(v, TASK, ROWS, LEAT_KEYS(leat_str("r")), LEAT_ROW(leat_u64(1), leat_vector(LEAT_F32_VECTOR, ones, 8)), NULL, &err), 0);
+    assert_int_equal(pstate_rows_append(v, TASK, ROWS, LEAT_KEYS(leat_str("r")),
+                                        LEAT_ROW(leat_u64(1), leat_vector(LEAT_F32_VECTOR, ones, 8)), NULL, &err), 0);
     commit(&s->view[1]);
     expect(s, "task 3, key \"r\"", "2 packed rows", "1 packed rows");
     begin(&s->view[1]);
-    assert_int_equal(pstate_rows_append(v, TASK, ROWS, LEAT_KEYS(leat_str("r")), LEAT_ROW(leat_u64(2), leat_vector(LEAT_F32_VECTOR, ones, 8)), NULL, &err), 0);
+    assert_int_equal(pstate_rows_append(v, TASK, ROWS, LEAT_KEYS(leat_str("r")),
+                                        LEAT_ROW(leat_u64(2), leat_vector(LEAT_F32_VECTOR, ones, 8)), NULL, &err), 0);
     commit(&s->view[1]);
     expect(s, "task 3, key \"r\"", "another packed row 1", "another packed row 1");
 }

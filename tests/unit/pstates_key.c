@@ -149,7 +149,8 @@ static void test_zeros(void **unused)
 static void test_refused(void **unused)
 {
     static const char text[LIMIT_KEY + 1];
-    struct leat_column bytes = {.name = "key", .type = LEAT_BYTES}, f64 = {.name = "key", .type = LEAT_F64, .stride = 8};
+    struct leat_column bytes = {.name = "key", .type = LEAT_BYTES},
+                       f64 = {.name = "key", .type = LEAT_F64, .stride = 8};
     struct leat_value longest = leat_bytes(text, LIMIT_KEY), beyond = leat_bytes(text, LIMIT_KEY + 1);
     struct leat_value nan = leat_f64(__builtin_nan(""));
     struct leat_error err = {0};
@@ -192,8 +193,9 @@ static void test_no_key(void **unused)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_order), cmocka_unit_test(test_prefixes), cmocka_unit_test(test_zeros),
-                                       cmocka_unit_test(test_refused), cmocka_unit_test(test_no_key)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_order), cmocka_unit_test(test_prefixes),
+                                       cmocka_unit_test(test_zeros), cmocka_unit_test(test_refused),
+                                       cmocka_unit_test(test_no_key)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

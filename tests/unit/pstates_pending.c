@@ -11,8 +11,8 @@
 #include "base/random.h"
 #include "pstates/pstate.h"
 
-/* Many puts in one turn, which wait and are sorted: against an array, by gets, sizes and scans in the same turn, after it, and by
- * a second view that applies the turn's operations. */
+/* Many puts in one turn, which wait and are sorted: against an array, by gets, sizes and scans in the same turn, after
+ * it, and by a second view that applies the turn's operations. */
 
 enum { KEYS = 3000, TURNS = 40, LARGE = 300000 };
 
@@ -37,7 +37,8 @@ static int set_up(void **state)
         if (pstate_schema_parse(f->a, "p", schema_text[i], NULL, NULL, &f->schema[i], &err) != 0)
             return -1;
     for (int i = 0; i < 2; i++) {
-        struct pstate_config config = {.directory = f->directory[i], .schema = f->schema, .schemas = 2, .map_size = 256 << 20,
+        struct pstate_config config = {.directory = f->directory[i], .schema = f->schema, .schemas = 2,
+                                       .map_size = 256 << 20,
                                        .durability = LEAT_PROCESS};
 
         snprintf(f->directory[i], sizeof(f->directory[i]), "/tmp/leat-pending-XXXXXX");

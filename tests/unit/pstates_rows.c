@@ -18,8 +18,8 @@
 enum { SEED = 4711, LONGEST = 1200, TURNS = 250, TASK = 7 };
 enum { SMALL, MIDDLE, LARGE, NESTED, PSTATES };
 
-static const char *const schema_text[PSTATES] = {"rows<u32>", "rows<struct{id: u64, v: f32[100], ok: bool}>", "rows<f32[9000]>",
-                                                 "map<str, rows<struct{n: i64, v: i8[200]}>>"};
+static const char *const schema_text[PSTATES] = {"rows<u32>", "rows<struct{id: u64, v: f32[100], ok: bool}>",
+                                                 "rows<f32[9000]>", "map<str, rows<struct{n: i64, v: i8[200]}>>"};
 
 struct model {
     uint64_t value[LONGEST]; /* what a row is made of */
@@ -117,7 +117,8 @@ static void assert_row(const struct fixture *f, uint32_t pstate, uint64_t number
 
 static void open_one(struct fixture *f, int which, struct pstate_view **out)
 {
-    struct pstate_config config = {.schema = f->schema, .schemas = PSTATES, .map_size = 256 << 20, .durability = LEAT_PROCESS};
+    struct pstate_config config = {
+        .schema = f->schema, .schemas = PSTATES, .map_size = 256 << 20, .durability = LEAT_PROCESS};
     struct buffer state = {0};
     struct leat_error err = {0};
     uint64_t turn;
@@ -379,7 +380,8 @@ static void test_refused(void **state)
     struct fixture *f = *state;
     struct pstate_view *v = f->leader;
     struct leat_row row = row_of(MIDDLE, 1), few = {row.value, 2};
-    struct leat_value wrong[3] = {row.value[0], leat_vector(LEAT_F32_VECTOR, row.value[1].as.bytes.base, 99), row.value[2]};
+    struct leat_value wrong[3] = {row.value[0], leat_vector(LEAT_F32_VECTOR, row.value[1].as.bytes.base, 99),
+                                  row.value[2]};
     struct leat_error err = {0};
     struct leat_block block;
     uint64_t entries;
@@ -388,10 +390,12 @@ static void test_refused(void **state)
     struct pstate_reader *r = pstate_view_turn(v);
     assert_int_equal(pstate_rows_append(v, TASK, MIDDLE, LEAT_KEYS(), few, NULL, &err), LEAT_ESCHEMA);
     assert_string_equal(err.text, "a row has 3 fields, 2 given");
-    assert_int_equal(pstate_rows_append(v, TASK, MIDDLE, LEAT_KEYS(), (struct leat_row){wrong, 3}, NULL, &err), LEAT_ESCHEMA);
+    assert_int_equal(pstate_rows_append(v, TASK, MIDDLE, LEAT_KEYS(), (struct leat_row){wrong, 3}, NULL, &err),
+                     LEAT_ESCHEMA);
     assert_non_null(strstr(err.text, "100 elements expected, 99 given"));
     wrong[1] = leat_null();
-    assert_int_equal(pstate_rows_append(v, TASK, MIDDLE, LEAT_KEYS(), (struct leat_row){wrong, 3}, NULL, &err), LEAT_ESCHEMA);
+    assert_int_equal(pstate_rows_append(v, TASK, MIDDLE, LEAT_KEYS(), (struct leat_row){wrong, 3}, NULL, &err),
+                     LEAT_ESCHEMA);
     assert_int_equal(pstate_rows_append(v, TASK, MIDDLE, LEAT_KEYS(leat_u64(1)), row, NULL, &err), LEAT_ESCHEMA);
     assert_int_equal(pstate_rows_append(v, TASK, NESTED, LEAT_KEYS(), row_of(NESTED, 1), NULL, &err), LEAT_ESCHEMA);
     assert_non_null(strstr(err.text, "the keys do not lead to packed rows"));

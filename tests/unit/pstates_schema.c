@@ -138,7 +138,8 @@ static void test_refused(void **unused)
     refuse(wide_rows(17), "a packed row of 4456448 bytes; at most 4194304");
     refuse(wide_rows(64), "at most 4194304");
     check_rows(wide_rows(16));
-    refuse("map<u32, map<u32, map<u32, map<u32, map<u32, map<u32, map<u32, map<u32, map<u32, u32>>>>>>>>>", "nested deeper");
+    refuse("map<u32, map<u32, map<u32, map<u32, map<u32, map<u32, map<u32, map<u32, map<u32, u32>>>>>>>>>",
+           "nested deeper");
     refuse("map<str, f32[$size]>", "size");
 }
 

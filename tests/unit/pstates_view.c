@@ -38,7 +38,8 @@ static int set_up(void **state)
         assert_int_equal(pstate_schema_parse(f->arena, "p", schema_text[i], NULL, NULL, &f->schema[i], NULL), 0);
     snprintf(f->directory, sizeof(f->directory), "/tmp/leat-view-XXXXXX");
     assert_non_null(mkdtemp(f->directory));
-    f->config = (struct pstate_config){.directory = f->directory, .schema = f->schema, .schemas = PSTATES, .map_size = 64 << 20,
+    f->config = (struct pstate_config){.directory = f->directory, .schema = f->schema, .schemas = PSTATES,
+                                       .map_size = 64 << 20,
                                        .readers = 4, .durability = LEAT_PROCESS};
     if (pstate_view_open(&f->config, &f->v, &turn, &bytes, &err) != 0)
         fail_msg("%s", err.text);
@@ -353,7 +354,8 @@ static void test_bad_elements(void **state)
     begin(v, NULL);
     r = pstate_view_turn(v);
     apply_put(v, KEY_OF("\0\3\0\x80\0\0\0\0\0\0\1"), KEY_OF("seven b"));
-    check_corrupt(pstate_get(r, 3, MAP, LEAT_KEYS(leat_i64(1)), &out, 1, &err), &err, "7 bytes does not fit its schema");
+    check_corrupt(pstate_get(r, 3, MAP, LEAT_KEYS(leat_i64(1)), &out, 1, &err), &err,
+                  "7 bytes does not fit its schema");
     apply_put(v, KEY_OF("\0\3\0\x70"), KEY_OF("eightbyt"));
     assert_int_equal(pstate_scan_open(r, 3, MAP, LEAT_KEYS(), NULL, &scan, NULL), 0);
     check_corrupt(pstate_scan_next(scan, &key, &out, 1, &err), &err, "a key of 1 bytes does not fit its schema");
@@ -515,7 +517,8 @@ static void test_sweep(void **state)
 
     begin(v, NULL);
     for (int64_t i = 0; i < 25; i++)
-        assert_int_equal(pstate_put(v, 3, NESTED, LEAT_KEYS(leat_str("a"), leat_i64(i)), LEAT_ROW(leat_i64(i)), NULL), 0);
+        assert_int_equal(pstate_put(v, 3, NESTED, LEAT_KEYS(leat_str("a"), leat_i64(i)), LEAT_ROW(leat_i64(i)), NULL),
+                         0);
     commit(v, 1);
     begin(v, NULL);
     assert_int_equal(pstate_delete(v, 3, NESTED, LEAT_KEYS(leat_str("a")), NULL), 0);
@@ -550,7 +553,9 @@ static void test_sweep_goes_on(void **state)
 
     begin(f->v, NULL);
     for (int64_t i = 0; i < MAPS * EACH; i++)
-        assert_int_equal(pstate_put(f->v, 3, NESTED, LEAT_KEYS(leat_str(i % MAPS == 0 ? "a" : i % MAPS == 1 ? "b" : "c"), leat_i64(i)), LEAT_ROW(leat_i64(i)), NULL), 0);
+        assert_int_equal(pstate_put(f->v, 3, NESTED,
+                                    LEAT_KEYS(leat_str(i % MAPS == 0 ? "a" : i % MAPS == 1 ? "b" : "c"), leat_i64(i)),
+                                    LEAT_ROW(leat_i64(i)), NULL), 0);
     commit(f->v, 1);
     begin(f->v, NULL);
     assert_int_equal(pstate_delete(f->v, 3, NESTED, LEAT_KEYS(), NULL), 0);

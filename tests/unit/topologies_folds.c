@@ -695,8 +695,9 @@ static void top_round(const struct top_case *c, uint32_t count)
 static void test_top_k(void **state)
 {
     const struct top_case cases[] = {
-        {SCORED, "v", "id", 1, 1, 60, 30, 0},   {SCORED, "v", "id", 3, -1, 60, 5, 0},  {SCORED, "v", "id", 10, 1, 60, 200, 0},
-        {SCORED, "v", "id", 50, -1, 60, 30, 0}, {SCORED, "v", "id", 500, 1, 60, 9, 0}, {SCORED, "v", NULL, 10, 1, 60, 30, 0},
+        {SCORED, "v", "id", 1, 1, 60, 30, 0}, {SCORED, "v", "id", 3, -1, 60, 5, 0},
+        {SCORED, "v", "id", 10, 1, 60, 200, 0}, {SCORED, "v", "id", 50, -1, 60, 30, 0},
+        {SCORED, "v", "id", 500, 1, 60, 9, 0}, {SCORED, "v", NULL, 10, 1, 60, 30, 0},
         {SCORED, "v", NULL, 7, -1, 60, 300, 0}, {"id: u32, v: f32, m: i64", "v", "id", 20, 1, 300, 10, 0},
         {"id: u32, v: i64, m: i64", "v", "id", 20, -1, 40, 100, -(UINT64_C(1) << 53) - 50},
         {"id: u32, v: i64, m: i64", "v", "id", 20, 1, 40, 100, INT64_MAX - 100},

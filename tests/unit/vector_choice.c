@@ -13,7 +13,8 @@
 
 #include "modules/vector/vector.h"
 
-/* The choice of kernels falls once in a process: each case has a process of its own, in which nothing was chosen yet. */
+/* The choice of kernels falls once in a process: each case has a process of its own,
+ * in which nothing was chosen yet. */
 
 static bool in_child(bool (*holds)(const char *wish), const char *wish)
 {

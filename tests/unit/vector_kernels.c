@@ -197,7 +197,8 @@ static void probes_come_in_order_of_likelihood(void **state)
         for (uint32_t i = 0; i < (uint32_t)TABLES << bits; i++) {
             assert_false(seen[probe[i].table][probe[i].flips]);
             seen[probe[i].table][probe[i].flips] = true;
-            assert_true(i == 0 || score_of(margin, 1.5, bits, probe[i]) >= score_of(margin, 1.5, bits, probe[i - 1]) - 1e-4);
+            assert_true(i == 0 ||
+                        score_of(margin, 1.5, bits, probe[i]) >= score_of(margin, 1.5, bits, probe[i - 1]) - 1e-4);
         }
         free(room);
     }
@@ -218,7 +219,8 @@ static void fewer_probes_are_the_first_of_more(void **state)
             struct vector_probe *probe = (struct vector_probe *)(void *)probes.end - wish;
             size_t size = vector_probe_room(TABLES, bits, wish);
 
-            assert_int_equal(vector_probe_likeliest(margin, 1, TABLES, bits, wish, probe, room.end - (size + 7) / 8 * 8), wish);
+            assert_int_equal(vector_probe_likeliest(margin, 1, TABLES, bits, wish, probe,
+                                                    room.end - (size + 7) / 8 * 8), wish);
             if (wish == most)
                 memcpy(all, probe, most * sizeof(*all));
             assert_memory_equal(probe, all, wish * sizeof(*probe));

@@ -115,7 +115,8 @@ static double reference(const struct rows *r, uint32_t k, uint32_t rounds)
 
 static struct vector_clusters clusters_new(uint32_t k, uint32_t dims, uint32_t rows)
 {
-    return (struct vector_clusters){.centre = malloc((size_t)k * dims * sizeof(float)), .size = malloc(k * sizeof(uint32_t)),
+    return (struct vector_clusters){.centre = malloc((size_t)k * dims * sizeof(float)),
+                                    .size = malloc(k * sizeof(uint32_t)),
                                     .label = malloc(rows * sizeof(uint32_t))};
 }
 

@@ -110,7 +110,8 @@ struct pair {
 static struct pair judge(enum vector_metric metric, const float *row, const float *centroid, const float *query,
                          uint32_t padded)
 {
-    uint8_t *table = room_of(4 * (size_t)padded), *code = room_of(padded / 8), *block = room_of(vector_block_size(padded));
+    uint8_t *table = room_of(4 * (size_t)padded), *code = room_of(padded / 8),
+            *block = room_of(vector_block_size(padded));
     struct vector_factors factors;
     struct vector_query q;
     float estimate[VECTOR_BLOCK], lower[VECTOR_BLOCK];
@@ -332,8 +333,8 @@ static void fill_blocks(uint8_t *blocks, uint32_t padded, const float *centroid)
         for (uint32_t j = 0; j < padded; j++)
             row[j] = centroid[j] + normal();
         vector_encode(VECTOR_L2, row, centroid, padded, code, &factors);
-        vector_block_put(blocks + (size_t)(i / VECTOR_BLOCK) * vector_block_size(padded), padded, i % VECTOR_BLOCK, code,
-                         &factors);
+        vector_block_put(blocks + (size_t)(i / VECTOR_BLOCK) * vector_block_size(padded), padded, i % VECTOR_BLOCK,
+                         code, &factors);
     }
 }
 
@@ -361,7 +362,8 @@ static void scans_agree(void **state)
         vector_query_begin(&q, query, padded, VECTOR_EPSILON, table + below(64));
         double apart = square_of(query, centroid, padded), size = 4 * apart;
         struct vector_scan s = {.query = &q, .base = (float)apart, .distance = (float)sqrt(apart), .blocks = blocks,
-                                .count = below(BLOCKS + 1), .live = below(2) == 0 ? NULL : live, .ahead = below(4) == 0 ? NULL : room,
+                                .count = below(BLOCKS + 1), .live = below(2) == 0 ? NULL : live,
+                                .ahead = below(4) == 0 ? NULL : room,
                                 .ahead_count = below(BLOCKS), .mask = one->mask,
                                 .estimate = below(4) == 0 ? NULL : one->estimate, .lower = one->lower,
                                 .threshold = below(5) == 0 ? INFINITY : (float)(apart * (0.5 + 0.25 * below(8)))};
