@@ -510,7 +510,7 @@ static void read_centroid(struct making *m, uint32_t number)
 
     if (m->old != NULL)
         forget_centroid(m, number);
-    if (!there || m->rv != 0)
+    if (!there || field[1].as.bytes.size == 0 || m->rv != 0)
         return;
     float *rotated = rotated_centroids(m, field[1].as.bytes, &count);
     if (!field[0].as.b) {

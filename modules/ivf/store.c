@@ -290,18 +290,25 @@ static void keep_row(struct leat_task *t, const struct ivf *v, struct posting_ed
         send_placed(t, v, i, e->number, body);
 }
 
+/* That a centroid is there says the group that split a posting; that it takes no more rows, and that it is gone, says
+ * its own; and words of two groups may overtake each other. Of one that was not heard of yet it is enough to know that
+ * it is gone: an empty one stays until the word comes that it is there. Only the first posting is there without one. */
 static void store_centroid(struct leat_task *t, uint32_t posting, enum message kind, struct leat_span body)
 {
-    struct centroid_head head;
+    struct centroid_head head = {0};
+    struct leat_value key = leat_u32(posting), field[2];
+    bool known = leat_get(t, CENTROIDS, LEAT_KEYS(key), field, 2) == 0, went = known && field[1].as.bytes.size == 0;
 
-    if (kind == FORGET) {
-        leat_delete(t, CENTROIDS, LEAT_KEYS(leat_u32(posting)));
-        return;
-    }
-    memcpy(&head, body.base, sizeof(head));
-    leat_put(t, CENTROIDS, LEAT_KEYS(leat_u32(posting)),
-             LEAT_ROW(leat_bool(head.active != 0),
-                      leat_bytes((const uint8_t *)body.base + sizeof(head), body.size - sizeof(head))));
+    if (kind == CENTROID)
+        memcpy(&head, body.base, sizeof(head));
+    if (kind == FORGET && !known)
+        leat_put(t, CENTROIDS, LEAT_KEYS(key), LEAT_ROW(leat_bool(false), leat_bytes("", 0)));
+    else if (kind == FORGET || went)
+        leat_delete(t, CENTROIDS, LEAT_KEYS(key));
+    else if (known || head.active != 0 || posting == 0)
+        leat_put(t, CENTROIDS, LEAT_KEYS(key),
+                 LEAT_ROW(leat_bool(head.active != 0),
+                          leat_bytes((const uint8_t *)body.base + sizeof(head), body.size - sizeof(head))));
 }
 
 struct leat_span centroid_body(struct leat_task *t, bool active, struct leat_span centroid, struct leat_span others)

@@ -117,7 +117,7 @@ static const float *stored_centroid(const struct work *w, uint32_t number)
     struct leat_value field[2];
     float *out = leat_alloc(w->t, w->v->layout.dims * sizeof(*out));
 
-    if (leat_get(w->t, CENTROIDS, LEAT_KEYS(leat_u32(number)), field, 2) != 0)
+    if (leat_get(w->t, CENTROIDS, LEAT_KEYS(leat_u32(number)), field, 2) != 0 || field[1].as.bytes.size == 0)
         return NULL;
     memcpy(out, field[1].as.bytes.base, w->v->layout.dims * sizeof(*out));
     return out;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/cluster/ivf_model.h"
 
+#include "engine/node.h"
+
 #include <time.h>
 
 /* Upkeep of ivf comes to rest, whatever it is given, and loses nothing on the way. */
@@ -157,6 +159,45 @@ static void rows_on_their_way_are_there(void **state)
     }
 }
 
+/* Steps of all groups but one. */
+static void step_without(struct ivf_model *m, uint32_t groups, uint32_t without, uint32_t steps, uint64_t *seed)
+{
+    struct leat_error err = {0, ""};
+
+    while (steps-- > 0) {
+        uint32_t group = (uint32_t)next_random(seed) % groups;
+
+        if (group != without)
+            assert_true(group_step(leat_test_leat(m->t)->module[0]->group[group], &err) >= 0);
+    }
+}
+
+/* A group that comes to nothing for a while hears of postings from two others: from the one that opened them, and from
+ * their own, where they may be gone again. What it hears first may be what happened last. */
+static void a_group_hears_of_postings_that_are_gone(void **state)
+{
+    enum { IDS = 400, GROUPS = 4, ROUNDS = 12 };
+
+    (void)state;
+    for (uint64_t seed = 1; seed <= 8; seed++) {
+        struct ivf_model *m = model_of(GROUPS, seed, small, 4, IDS);
+        uint64_t chance = seed;
+
+        random_vectors(m, seed);
+        model_change(m, 0, IDS / 4, true);
+        model_settle(m, 2000);
+        for (uint32_t round = 0; round < ROUNDS; round++) {
+            model_change(m, 0, IDS, round % 2 == 0);
+            step_without(m, GROUPS, (uint32_t)seed % GROUPS, 400, &chance);
+        }
+        model_change(m, 0, IDS, true);
+        model_settle(m, 4000);
+        model_check(m, GROUPS, 1);
+        model_check_found(m, m->vector);
+        model_close(m);
+    }
+}
+
 /* ---- The background fails ---- */
 
 static leat_run *upkeep_run;
@@ -250,6 +291,7 @@ int main(void)
         cmocka_unit_test(nearly_equal_vectors_come_to_rest),
         cmocka_unit_test(all_postings_merge_at_once),
         cmocka_unit_test(rows_on_their_way_are_there),
+        cmocka_unit_test(a_group_hears_of_postings_that_are_gone),
         cmocka_unit_test(who_asked_in_vain_asks_again),
     };
 
