@@ -1,29 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A victim of kill.sh. It puts vectors into an index of small postings, which split, merge and move their rows all the time,
- * and takes them out again. What change number n does follows from n, so a killed run goes on where it stopped.
- *
- *   kill_ivf append DIRECTORY    until it is killed
- *   kill_ivf finish DIRECTORY    complete the last batch, wait for upkeep, compare with the changes made once more */
+/* A victim of kill.sh. It puts vectors into an index of small postings, which split, merge and move their rows all the
+ * time, and takes them out again. */
 
-#include "leat/leat.h"
 #include "modules/modules.h"
+#include "tests/process/victim.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-enum { BATCH = 40, SESSION = 7, IDS = 1500, DIMS = 8, POSTINGS = 1 << 20 };
+enum { IDS = 1500, DIMS = 8, POSTINGS = 1 << 20 };
 
 static const struct leat_option options[] = {{"dims", "8"},   {"metric", "l2"}, {"ids", "u64"},     {"target", "8"},
                                              {"split", "16"}, {"merge", "4"},   {"nprobe", "1000"}, {NULL, NULL}};
-
-static void must(int code, const struct leat_error *err)
-{
-    if (code != 0) {
-        fprintf(stderr, "kill_ivf: %s: %s\n", leat_code_name(code), err->text);
-        exit(1);
-    }
-}
 
 /* ---- Changes ---- */
 
@@ -53,36 +38,14 @@ static struct change change_at(int64_t n)
     return c;
 }
 
-static int64_t appended(struct leat_depot *d)
+static int add(struct leat_rows *batch, int64_t n, struct leat_error *err)
 {
-    uint64_t high;
+    struct change c = change_at(n);
 
-    return leat_depot_session(d, SESSION, &high) == 0 ? (int64_t)high + 1 : 0;
-}
-
-static void append(struct leat_depot *d, int64_t rows, struct leat_error *err)
-{
-    int64_t at = appended(d) - BATCH;
-    struct leat_rows *batch;
-
-    must(leat_rows_new(d, &batch), err);
-    for (at = at > 0 ? at : 0; at < rows;) {
-        struct leat_append how = {.ack = at % 3 == 0 ? LEAT_PROCESSED : LEAT_APPENDED, .session = SESSION,
-                                  .sequence = (uint64_t)at};
-
-        leat_rows_clear(batch);
-        for (uint32_t i = 0; i < BATCH && at < rows; i++, at++) {
-            struct change c = change_at(at);
-
-            must(leat_rows_add(batch,
-                               LEAT_ROW(leat_u64(c.id), c.there ? leat_vector(LEAT_F32_VECTOR, c.vector, DIMS) : leat_null(),
-                                        leat_null()),
-                               err),
-                 err);
-        }
-        must(leat_append(d, batch, &how, NULL, err), err);
-    }
-    leat_rows_free(batch);
+    return leat_rows_add(
+        batch,
+        LEAT_ROW(leat_u64(c.id), c.there ? leat_vector(LEAT_F32_VECTOR, c.vector, DIMS) : leat_null(), leat_null()),
+        err);
 }
 
 /* ---- Checking ---- */
@@ -150,8 +113,8 @@ static int check_found(struct leat *l, const struct change *want, const char *qu
     int bad = 0;
 
     must(leat_query(l, "ivf", query,
-                    LEAT_ROW(leat_vector(LEAT_F32_VECTOR, want[0].vector, DIMS), leat_u32(IDS + 10), leat_null(), leat_null(),
-                             leat_null(), leat_bool(true), leat_null(), leat_null(), leat_null()),
+                    LEAT_ROW(leat_vector(LEAT_F32_VECTOR, want[0].vector, DIMS), leat_u32(IDS + 10), leat_null(),
+                             leat_null(), leat_null(), leat_bool(true), leat_null(), leat_null(), leat_null()),
                     NULL, &r, err),
          err);
     const struct leat_batch *rows = leat_result_rows(r);
@@ -159,7 +122,8 @@ static int check_found(struct leat *l, const struct change *want, const char *qu
         uint64_t id = leat_at(rows, i, 0).as.u;
 
         seen[id % IDS]++;
-        bad += wrong("the vector found", id, memcmp(leat_at(rows, i, 3).as.bytes.base, want[id % IDS].vector, sizeof(want[0].vector)), 0);
+        bad += wrong("the vector found", id,
+                     memcmp(leat_at(rows, i, 3).as.bytes.base, want[id % IDS].vector, sizeof(want[0].vector)), 0);
     }
     for (uint64_t id = 0; id < IDS; id++)
         bad += wrong(query, id, seen[id], want[id].there);
@@ -178,7 +142,6 @@ static int check(struct leat *l, int64_t changes, struct leat_error *err)
 
         want[c.id] = c;
     }
-    must(leat_wait_idle(l, 120000, err), err);
     must(leat_view_open(l, "ivf", &v, err), err);
     int bad = check_ids(v, want, rows) + check_postings(v, rows);
     leat_view_close(v);
@@ -188,29 +151,10 @@ static int check(struct leat *l, int64_t changes, struct leat_error *err)
     return bad;
 }
 
-int main(int argc, char **argv)
+int main(int count, char **argument)
 {
-    struct leat_error err = {0, ""};
-    struct leat_depot *d;
-    struct leat *l;
-    int bad = 0;
+    static const struct victim victim = {
+        .module = &module_ivf, .options = options, .depot = "vectors", .add = add, .check = check};
 
-    if (argc != 3) {
-        fprintf(stderr, "usage: kill_ivf append|finish DIRECTORY\n");
-        return 2;
-    }
-    must(leat_open(argv[2], NULL, &l, &err), &err);
-    must(leat_launch(l, &module_ivf, &(struct leat_launch){.tasks = 16, .groups = 4, .options = options}, &err), &err);
-    must(leat_depot_find(l, "ivf", "vectors", &d, &err), &err);
-    if (strcmp(argv[1], "append") == 0) {
-        append(d, INT64_MAX, &err);
-    } else {
-        int64_t changes = appended(d) + BATCH;
-
-        append(d, changes, &err);
-        bad = check(l, changes, &err);
-        printf("%lld changes, %d wrong\n", (long long)changes, bad);
-    }
-    leat_close(l);
-    return bad == 0 ? 0 : 1;
+    return victim_main(&victim, count, argument);
 }
