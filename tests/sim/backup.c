@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "tests/sim/kept.h"
+#include "tests/sim/vectors.h"
 
 /* A backup is taken while clients are at work, and whatever goes wrong meanwhile. Once it is said to be there it stays,
  * power or not, and is like what a crash leaves: all that was acknowledged before is in it, and all that follows from what is
@@ -16,6 +17,7 @@ static struct {
     uint32_t groups;              /* of the module then */
     uint64_t acked[SIM_STREAMS];  /* when it was begun */
     struct kept_promise kept;
+    struct vectors_promise vectors;
 } backup;
 
 static const char backups[] = FILES_ROOT "/backups", restored[] = FILES_ROOT "/restored";
@@ -38,6 +40,7 @@ void sim_backup(uint64_t dice)
     static const uint32_t stalls[] = {0, 10, 40, 200};
     struct leat_backup how = {.progress = copying};
     struct kept_promise promise = kept;
+    struct vectors_promise promise_of_vectors = vectors;
     struct leat_error err = {0};
     uint64_t acked[SIM_STREAMS];
     char name[64];
@@ -68,6 +71,8 @@ void sim_backup(uint64_t dice)
     /* Rows that were sent meanwhile may be in it. */
     backup.kept = promise;
     backup.groups = sim.groups;
+    backup.vectors = promise_of_vectors;
+    memset(backup.vectors.processed, 0, sizeof(backup.vectors.processed));
 }
 
 /* What was promised at the time of the backup takes the place of what was promised since, and back. */
@@ -75,6 +80,7 @@ static void swap_promises(void)
 {
     struct kept_promise now = kept;
     uint32_t groups = sim.groups;
+    struct vectors_promise now_of_vectors = vectors;
 
     sim.groups = backup.groups;
     backup.groups = groups;
@@ -87,6 +93,9 @@ static void swap_promises(void)
     kept = backup.kept;
     memcpy(kept.sent, now.sent, sizeof(now.sent));
     backup.kept = now;
+    vectors = backup.vectors;
+    memcpy(vectors.sent, now_of_vectors.sent, sizeof(now_of_vectors.sent));
+    backup.vectors = now_of_vectors;
 }
 
 static void open_restored(void)
@@ -121,6 +130,8 @@ void check_backup(void)
     check_end();
     if (sim.keeps)
         kept_check_end();
+    if (vectors_plan.runs)
+        vectors_check_end();
     sim.result->counts.restored++;
     leat_close(sim.leat);
     sim.leat = NULL;

@@ -466,7 +466,8 @@ int call_munmap(void *at, size_t size)
 
 int call_madvise(void *at, size_t size, int advice)
 {
-    return in_files(at) ? 0 : (int)syscall(SYS_madvise, at, size, advice);
+    /* Large pages would be lost with each life that crashes. */
+    return in_files(at) || advice == MADV_HUGEPAGE ? 0 : (int)syscall(SYS_madvise, at, size, advice);
 }
 
 int call_msync(void *at, size_t size, int flags)

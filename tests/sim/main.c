@@ -160,6 +160,15 @@ static void print_report(double seconds)
     print_count("changes of groups", c->rebuilt_groups);
     print_count("moves of consumers", c->consumed);
     print_count("partitions seen trimmed", c->trimmed);
+    print_count("vectors sent", c->vectors_sent);
+    print_count("postings split", c->vectors_splits);
+    print_count("postings opened", c->vectors_opened);
+    print_count("postings left", c->vectors_left);
+    print_count("rows moved", c->vectors_moved);
+    print_count("crashes with an index", c->vectors_crashes);
+    print_count("while upkeep was asked for", c->vectors_amid_asked);
+    print_count("while postings were retired", c->vectors_amid_retired);
+    print_count("while rows moved", c->vectors_amid_moving);
     print_count("switches of threads", c->switches);
     print_count("threads stalled", c->stalls);
     print_count("wake-ups for nothing", c->spurious);

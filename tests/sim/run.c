@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "tests/sim/follower.h"
 #include "tests/sim/kept.h"
+#include "tests/sim/vectors.h"
 
 #include <pthread.h>
 #include <stdarg.h>
@@ -205,8 +206,7 @@ static void note_acked(uint32_t stream, uint64_t from, uint64_t to, bool process
     }
 }
 
-/* What an error of an append means for the client: try again, or wait for the next life. */
-static bool try_again(int rv, const struct leat_error *err)
+bool sim_try_again(int rv, const struct leat_error *err)
 {
     if (sim.stop)
         return false;
@@ -291,7 +291,7 @@ void sim_append(const struct op *op)
             break;
         }
         first = false;
-        if (!try_again(rv, &err))
+        if (!sim_try_again(rv, &err))
             break;
     }
     leat_rows_free(rows);
@@ -366,6 +366,15 @@ static void do_bad(const struct op *op)
 
 /* ---- Actors ---- */
 
+/* Where there are vectors, most of what clients do is with them. */
+static void append(uint32_t client, uint64_t dice)
+{
+    if (vectors_plan.runs && (dice >> 40) % 4 != 0)
+        vectors_append(client - 1, dice);
+    else
+        sim_append(&(struct op){OP_APPEND, client, dice});
+}
+
 static void do_op(const struct op *op)
 {
     sim_note("actor %u: %s", op->actor, op_name[op->kind]);
@@ -373,13 +382,15 @@ static void do_op(const struct op *op)
     switch (op->kind) {
     case OP_APPEND:
         for (uint64_t i = 0; i <= (op->dice >> 32 & 3) && !stopped(); i++)
-            sim_append(&(struct op){OP_APPEND, op->actor, op->dice + i});
+            append(op->actor, op->dice + i);
         break;
     case OP_PAUSE:
         fiber_sleep((int64_t)(op->dice % (op->dice % 3 == 0 ? 12 * (uint64_t)SECOND : 100000000)));
         break;
     case OP_READ:
         check_now();
+        if (vectors_plan.runs)
+            vectors_check();
         break;
     case OP_BACKUP:
         sim_backup(op->dice);
@@ -441,7 +452,8 @@ bool sim_open(const char *directory, struct leat_error *err)
     }
     if (leat_launch(sim.leat, &sim_module.module, &launch, err) == 0 &&
         (sim.follower.tasks == 0 || leat_launch(sim.leat, &follower_module, &sim.follower, err) == 0) &&
-        (!sim.keeps || kept_launch(sim.leat, sim.segment_size, err) == 0))
+        (!sim.keeps || kept_launch(sim.leat, sim.segment_size, err) == 0) &&
+        (!vectors_plan.runs || vectors_launch(sim.leat, err) == 0))
         return true;
     leat_close(sim.leat);
     sim.leat = NULL;
@@ -487,6 +499,8 @@ static void run_end(void)
     check_end();
     if (sim.keeps)
         kept_check_end();
+    if (vectors_plan.runs)
+        vectors_check_end();
     if (sim.seed % 4 == 0)
         check_space();
     if (sim.keeps && sim.seed % 4 == 1 && !stopped())
@@ -514,6 +528,10 @@ static void *life(void *context)
     check_now();
     if (sim.keeps)
         kept_check();
+    if (vectors_plan.runs) {
+        vectors_opened(sim.crashed);
+        vectors_check();
+    }
     run_actors();
     bool done = true;
     for (uint32_t i = 0; i < actors(); i++)
@@ -581,7 +599,9 @@ static void one_life(void)
     sim_break(sim.broken_open);
     sim.crash_again = sim.broken_open = 0;
     sim.leat = NULL;
-    switch (fiber_life(life, NULL)) {
+    enum fiber_end end = fiber_life(life, NULL);
+    sim.crashed = end == FIBER_CRASHED;
+    switch (end) {
     case FIBER_STUCK:
         sim_fail("nobody can go on, and nobody waits for a time");
     case FIBER_CRASHED:
@@ -635,6 +655,7 @@ void sim_run(uint64_t seed, const bool *dropped, bool verbose, struct sim_result
     draw_rebuilds(&plan);
     sim_backup_init();
     sim_rebuild_init();
+    vectors_init(seed);
     memset(&kept, 0, sizeof(kept));
     result->ops = sim.ops;
     log_level_set(verbose ? LOG_WARN : LOG_ERROR + 1);

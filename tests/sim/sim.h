@@ -7,7 +7,7 @@
  *
  *   run.c     the plan of a seed, its lives, what its actors do
  *   check.c   what must hold; check_space.c: that logs and views do not keep what nobody needs
- *   backup.c  backups, taken meanwhile and looked at in the end; kept.c: depots that keep little
+ *   backup.c  backups, taken meanwhile and looked at in the end; kept.c: depots that keep little; vectors.c: an index
  *   rebuild.c views made again from the logs between two lives
  *   main.c    command line, seeds in processes of their own, shrinking, the report */
 
@@ -57,7 +57,9 @@ struct sim_counts {
     uint64_t files[FILES_COUNTS];
     uint64_t ops[OP_KINDS];
     uint64_t lives, recoveries_crashed, crashes_at_open, failed_opens, stops, switches, spurious, stalls, rows, repeats, reads, ticks, queries, returns, retries,
-        trims_checked, backups, restored, consumed, trimmed, rebuilds, rebuilds_crashed, rebuilds_failed, rebuilt_groups;
+        trims_checked, backups, restored, consumed, trimmed, rebuilds, rebuilds_crashed, rebuilds_failed, rebuilt_groups,
+        vectors_sent, vectors_splits, vectors_moved, vectors_opened, vectors_left, vectors_crashes, vectors_amid_asked,
+        vectors_amid_retired, vectors_amid_moving;
     int64_t virtual_ns;
 };
 
@@ -102,6 +104,7 @@ struct sim {
     uint64_t frontier[MODULE_DEPOTS][SIM_TASKS]; /* processed, by depot and partition, in this life */
     bool ended;                     /* all ops are done: nothing goes wrong any more */
     bool closed;                    /* all was processed and closed: some seeds lose the power then, and look again */
+    bool crashed;                   /* the life before did not end by itself */
     bool excused;                   /* something was done that may stop the engine */
     bool querying;
     bool stop;                      /* actors return */
@@ -121,6 +124,8 @@ void sim_note(const char *format, ...) LEAT_PRINTF(1, 2);
 
 /* One append of a client, tried until it is acknowledged or the life ends. */
 void sim_append(const struct op *op);
+/* What an error of an append means for the client: try again, or wait for the next life. */
+bool sim_try_again(int rv, const struct leat_error *err);
 
 /* Open a directory as sim.leat, and launch the modules. */
 bool sim_open(const char *directory, struct leat_error *err);
