@@ -2,15 +2,16 @@
 #ifndef ENGINE_GAUGE_H
 #define ENGINE_GAUGE_H
 
-/* The recall of live queries, sampled: of each query topology that has a yardstick one request in so many is kept, and answered
- * again by the yardstick on a thread of its own; what share the first answer had of that one's rows is a figure.
+/* The recall of live queries, sampled: of each query topology that has a yardstick one request in so many is kept, and
+ * answered again by the yardstick on a thread of its own; what share the first answer had of that one's rows is a
+ * figure.
  *
  * A counter decides which requests are picked, and nothing else that one could not repeat, but for two bounds: at most
- * one is under way, and the thread has a twentieth of one processor, with a second of it at once. Those picked beyond the bounds
- * are skipped, and counted.
+ * one is under way, and the thread has a twentieth of one processor, with a second of it at once. Those picked beyond
+ * the bounds are skipped, and counted.
  *
- * Shared by threads: the counters are atomic; all else is under the lock, which who asks takes for one request in so many.
- * What is measured, and how, is the owner's (query.c). */
+ * Shared by threads: the counters are atomic; all else is under the lock, which who asks takes for one request in so
+ * many. What is measured, and how, is the owner's (query.c). */
 
 #include "base/clock.h"
 

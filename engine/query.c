@@ -327,7 +327,8 @@ static void measure(void *context, uint32_t topology, void *sample, const bool *
 
 int query_gauge_open(struct module *m, uint32_t every, struct leat_error *err)
 {
-    struct gauge_config config = {.topologies = m->plan->topologies, .every = every, .clock = clock_real(), .measure = measure, .context = m};
+    struct gauge_config config = {
+        .topologies = m->plan->topologies, .every = every, .clock = clock_real(), .measure = measure, .context = m};
     bool measurable = false;
 
     for (uint32_t i = 0; i < m->plan->topologies; i++)
@@ -335,9 +336,12 @@ int query_gauge_open(struct module *m, uint32_t every, struct leat_error *err)
     if (every == 0)
         return 0;
     if (!measurable)
-        return leat_fail(err, LEAT_EINVAL, "module '%s' has no query whose recall can be measured: none has a yardstick", m->plan->module->name);
+        return leat_fail(err, LEAT_EINVAL,
+                         "module '%s' has no query whose recall can be measured: none has a yardstick",
+                         m->plan->module->name);
     if (gauge_open(&config, &m->gauge) != 0)
-        return leat_fail(err, LEAT_ENOMEM, "a thread that measures the recall of module '%s' cannot be started", m->plan->module->name);
+        return leat_fail(err, LEAT_ENOMEM, "a thread that measures the recall of module '%s' cannot be started",
+                         m->plan->module->name);
     return 0;
 }
 

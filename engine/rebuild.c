@@ -360,7 +360,9 @@ static int exchange(const struct rebuild *r, struct leat_error *err)
     char rebuilt[PATH];
 
     snprintf(rebuilt, sizeof(rebuilt), "%s/%s", r->beside, r->from->module);
-    return renameat2(AT_FDCWD, rebuilt, AT_FDCWD, r->from->directory, RENAME_EXCHANGE) == 0 ? 0 : base_errno(err, errno, "put in place", rebuilt);
+    return renameat2(AT_FDCWD, rebuilt, AT_FDCWD, r->from->directory, RENAME_EXCHANGE) == 0
+               ? 0
+               : base_errno(err, errno, "put in place", rebuilt);
 }
 
 /* Who is told that it failed finds what was there. */

@@ -10,7 +10,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-const char *const trace_kinds[] = {"record", "turn", "operation", "row", "state", "append", "dead letter", "left out", "waits", "trimmed"};
+const char *const trace_kinds[] = {"record", "turn",        "operation", "row",   "state",
+                                   "append", "dead letter", "left out",  "waits", "trimmed"};
 
 enum { TURNS_MOST = 10000 };
 
@@ -22,7 +23,8 @@ struct source {
     bool all;
 };
 
-/* An output with something of our record in it, and who is to take it; or rows for background nodes of the same group. */
+/* An output with something of our record in it, and who is to take it; or rows for background nodes of the same
+ * group. */
 struct arrival {
     struct arrival *next;
     struct source source;
@@ -90,7 +92,8 @@ static void row_json(struct trace *t, const struct row_schema *schema, struct le
     struct leat_value value[LIMIT_COLUMNS];
 
     buffer_clear(&t->json);
-    if (schema != NULL && row_decode(schema, row, value) == 0 && row_batch(t->logs.batch, schema, &row, 1, &batch) == 0) {
+    if (schema != NULL && row_decode(schema, row, value) == 0 &&
+        row_batch(t->logs.batch, schema, &row, 1, &batch) == 0) {
         batch_row_to_json(&batch, 0, &t->json);
         return;
     }
@@ -116,9 +119,11 @@ static void tell_row(struct trace *t, uint32_t to, const struct output_item *it)
 
     row_json(t, n != NULL ? &n->takes : NULL, it->row);
     if (n != NULL)
-        tell(t, TRACE_ROW, t->source.all, "to %s.%s on task %u (group %u)", t->layout->stream[it->stream].name, n->name, it->task, to);
+        tell(t, TRACE_ROW, t->source.all, "to %s.%s on task %u (group %u)", t->layout->stream[it->stream].name, n->name,
+             it->task, to);
     else
-        tell(t, TRACE_ROW, t->source.all, "to node %u of stream %u on task %u (group %u)", it->node, it->stream, it->task, to);
+        tell(t, TRACE_ROW, t->source.all, "to node %u of stream %u on task %u (group %u)", it->node, it->stream,
+             it->task, to);
 }
 
 static void tell_state(struct trace *t, uint32_t to, const struct output_item *it)
@@ -127,8 +132,8 @@ static void tell_state(struct trace *t, uint32_t to, const struct output_item *i
     struct row_schema key = {1, n != NULL && n->takes.columns > 0 ? n->takes.column : NULL};
 
     row_json(t, key.column != NULL ? &key : NULL, it->key);
-    tell(t, TRACE_STATE, true, "of the fold %s.%s (group %u), %zu bytes, for the key", n != NULL ? t->layout->stream[it->stream].name : "?",
-         n != NULL ? n->name : "?", to, it->row.size);
+    tell(t, TRACE_STATE, true, "of the fold %s.%s (group %u), %zu bytes, for the key",
+         n != NULL ? t->layout->stream[it->stream].name : "?", n != NULL ? n->name : "?", to, it->row.size);
 }
 
 static void tell_append(struct trace *t, const struct output_item *it)
@@ -139,7 +144,8 @@ static void tell_append(struct trace *t, const struct output_item *it)
     if (it->depot >= l->depots)
         return;
     row_json(t, &l->depot[it->depot].schema, it->row);
-    tell(t, letter ? TRACE_DEAD_LETTER : TRACE_APPEND, true, "to depot %s, partition %u", l->depot[it->depot].name, it->partition);
+    tell(t, letter ? TRACE_DEAD_LETTER : TRACE_APPEND, true, "to depot %s, partition %u", l->depot[it->depot].name,
+         it->partition);
 }
 
 /* The place of our record's turn among the sources of an output; -1: nothing stems from it. */
@@ -169,11 +175,13 @@ static void enqueue(struct trace *t, struct arrival *a)
     t->last = a;
 }
 
-static void arrival_add(struct trace *t, uint32_t to, uint64_t previous, const struct output *o, int source, uint32_t count)
+static void arrival_add(struct trace *t, uint32_t to, uint64_t previous, const struct output *o, int source,
+                        uint32_t count)
 {
     struct arrival *a = arena_zeroed(t->arena, sizeof(*a), 8);
 
-    *a = (struct arrival){.source = t->source, .shared = t->event.shared, .from = t->event.group, .to = to, .depth = t->event.depth + 1,
+    *a = (struct arrival){.source = t->source, .shared = t->event.shared, .from = t->event.group, .to = to,
+                          .depth = t->event.depth + 1,
                           .turn = t->event.turn, .previous = previous, .items = o->items};
     a->ours = arena_alloc(t->arena, count * sizeof(*a->ours), 8);
     for (uint32_t i = 0; i < o->items; i++) {
@@ -228,7 +236,8 @@ static void left_out(struct trace *t)
 
     for (size_t i = 0; i < LENGTH_OF(kinds); i++)
         if (t->count[kinds[i]] > t->limit)
-            tell(t, TRACE_LEFT_OUT, false, "%u more of kind %s; --limit shows more", t->count[kinds[i]] - t->limit, trace_kinds[kinds[i]]);
+            tell(t, TRACE_LEFT_OUT, false, "%u more of kind %s; --limit shows more", t->count[kinds[i]] - t->limit,
+                 trace_kinds[kinds[i]]);
 }
 
 static bool same_source(const struct source *a, const struct source *b)
@@ -270,8 +279,8 @@ static void tell_turn(struct trace *t, const struct batch *b)
 {
     struct references *met = &t->logs.group[t->event.group].met;
 
-    tell(t, TRACE_TURN, false, "at %lld us: read %llu records, took outputs of %u groups, %zu bytes of operations%s", (long long)b->now_us,
-         (unsigned long long)records_of(b), b->hops, b->ops.size,
+    tell(t, TRACE_TURN, false, "at %lld us: read %llu records, took outputs of %u groups, %zu bytes of operations%s",
+         (long long)b->now_us, (unsigned long long)records_of(b), b->hops, b->ops.size,
          t->event.shared ? "; what is marked with ~ may be due to others of these" : "");
     if (pstate_explain(t->layout->pstate, t->layout->pstates, met, b->ops, on_operation, t) != 0)
         tell(t, TRACE_LEFT_OUT, false, "operations that do not check out");
@@ -329,7 +338,8 @@ static void tell_trimmed(struct trace *t, uint32_t group, const char *what)
 {
     t->event = (struct trace_event){.group = group, .depth = t->event.depth};
     tell(t, TRACE_TRIMMED, false,
-         "%s; the journal of group %u begins at offset %llu now: it is trimmed behind the second-newest checkpoint. Trace sooner, or in a copy of the directory that was made before",
+         "%s; the journal of group %u begins at offset %llu now: it is trimmed behind the second-newest checkpoint. "
+         "Trace sooner, or in a copy of the directory that was made before",
          what, group, (unsigned long long)t->logs.group[group].first);
 }
 
@@ -341,7 +351,8 @@ static int trace_source(struct trace *t, uint32_t group, struct reading *r, stru
     if (rv < 0 || (rv == 1 && !r->passed))
         return rv < 0 ? rv : 0;
     t->event.depth = 0;
-    if (r->passed || (t->logs.group[group].first > 0 && checkup_cursor(t->layout, group, r->partition, &cursor) && cursor > r->offset)) {
+    if (r->passed || (t->logs.group[group].first > 0 && checkup_cursor(t->layout, group, r->partition, &cursor) &&
+                      cursor > r->offset)) {
         tell_trimmed(t, group, "the turn that read it is not there any more");
         return 0;
     }
@@ -419,7 +430,8 @@ static int visit_takers(struct trace *t, const struct arrival *a, struct taking 
     int rv = 0;
 
     /* The first one of this peer that there is may be a later one than the first there was. */
-    k->gone = g->first > 0 && begins && at < g->takings && g->taken[at].peer == a->from && g->taken[at].cursor.turn > a->turn;
+    k->gone = g->first > 0 && begins && at < g->takings && g->taken[at].peer == a->from &&
+              g->taken[at].cursor.turn > a->turn;
     for (; rv == 0 && !k->gone && at < g->takings && g->taken[at].peer == a->from && k->taken < a->items; at++) {
         uint32_t now = taken_at(a, &g->taken[at].cursor);
         bool ours = false;
@@ -440,9 +452,11 @@ static void tell_appended(struct trace *t, const struct arrival *a, const struct
     const struct layout *l = t->layout;
     uint64_t offset;
 
-    if (trace_logs_append(&t->logs, a->to, layout_partition(l, it->depot, it->partition), a->from, (a->turn << 24) + it->item + 1, &offset))
-        tell(t, it->depot + 1 == l->depots ? TRACE_DEAD_LETTER : TRACE_APPEND, false, "became %s, partition %u, offset %llu",
-             l->depot[it->depot].name, it->partition, (unsigned long long)offset);
+    if (trace_logs_append(&t->logs, a->to, layout_partition(l, it->depot, it->partition), a->from,
+                          (a->turn << 24) + it->item + 1, &offset))
+        tell(t, it->depot + 1 == l->depots ? TRACE_DEAD_LETTER : TRACE_APPEND, false,
+             "became %s, partition %u, offset %llu", l->depot[it->depot].name, it->partition,
+             (unsigned long long)offset);
 }
 
 static void trace_appends(struct trace *t, const struct arrival *a)
@@ -521,20 +535,21 @@ static int tell_record(struct trace *t, uint32_t depot, uint32_t partition, uint
         return rv;
     rv = log_partition < depots->partitions ? log_read(depots, log_partition, offset, 1, 1, &slice, err) : LEAT_EAGAIN;
     if (rv == LEAT_EAGAIN || (rv == 0 && slice.entry[0].offset != offset))
-        leat_fail(err, LEAT_ENOTFOUND, "depot %s, partition %u has no record at offset %llu", l->depot[depot].name, partition,
-                  (unsigned long long)offset);
+        leat_fail(err, LEAT_ENOTFOUND, "depot %s, partition %u has no record at offset %llu", l->depot[depot].name,
+                  partition, (unsigned long long)offset);
     if (rv == 0) {
         const struct log_entry *e = &slice.entry[0];
 
         row_json(t, &l->depot[depot].schema, e->body);
         t->event = (struct trace_event){.group = group};
         if (e->session >= SESSION_GROUPS)
-            tell(t, TRACE_RECORD, false, "depot %s, partition %u, offset %llu, at %lld us, appended by turn %llu of group %llu",
+            tell(t, TRACE_RECORD, false,
+                 "depot %s, partition %u, offset %llu, at %lld us, appended by turn %llu of group %llu",
                  l->depot[depot].name, partition, (unsigned long long)offset, (long long)e->time_us,
                  (unsigned long long)((e->sequence - 1) >> 24), (unsigned long long)(e->session - SESSION_GROUPS));
         else
-            tell(t, TRACE_RECORD, false, "depot %s, partition %u, offset %llu, at %lld us", l->depot[depot].name, partition,
-                 (unsigned long long)offset, (long long)e->time_us);
+            tell(t, TRACE_RECORD, false, "depot %s, partition %u, offset %llu, at %lld us", l->depot[depot].name,
+                 partition, (unsigned long long)offset, (long long)e->time_us);
         rv = e->offset == offset ? 0 : LEAT_ENOTFOUND;
         log_release(depots, &slice);
     }
@@ -542,10 +557,11 @@ static int tell_record(struct trace *t, uint32_t depot, uint32_t partition, uint
     return rv == LEAT_EAGAIN ? LEAT_ENOTFOUND : rv;
 }
 
-int trace_record(const struct layout *l, uint32_t depot, uint32_t partition, uint64_t offset, uint32_t limit, trace_each *each,
-                 void *context, struct leat_error *err)
+int trace_record(const struct layout *l, uint32_t depot, uint32_t partition, uint64_t offset, uint32_t limit,
+                 trace_each *each, void *context, struct leat_error *err)
 {
-    struct trace t = {.layout = l, .arena = arena_open(LIMIT_TURN_MEMORY), .limit = limit, .each = each, .context = context};
+    struct trace t = {
+        .layout = l, .arena = arena_open(LIMIT_TURN_MEMORY), .limit = limit, .each = each, .context = context};
     struct reading reading = {.trace = &t, .partition = layout_partition(l, depot, partition), .offset = offset};
 
     leat_assert(depot < l->depots && partition < l->tasks);

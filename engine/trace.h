@@ -2,10 +2,10 @@
 #ifndef ENGINE_TRACE_H
 #define ENGINE_TRACE_H
 
-/* What one record of a depot caused, as the journals tell it: the turn that read it, what that sent on for it, the turns
- * that took this, and so on, also where background nodes come between. Rows name the record they stem from; operations,
- * appends, states of folds and results of background nodes are known by turn only, so where a turn had more inputs than one,
- * they may be due to those. */
+/* What one record of a depot caused, as the journals tell it: the turn that read it, what that sent on for it, the
+ * turns that took this, and so on, also where background nodes come between. Rows name the record they stem from;
+ * operations, appends, states of folds and results of background nodes are known by turn only, so where a turn had more
+ * inputs than one, they may be due to those. */
 
 #include "engine/layout.h"
 
@@ -35,7 +35,7 @@ struct trace_event {
 
 typedef void trace_each(void *context, const struct trace_event *e);
 /* limit: events of a kind for a turn. LEAT_ENOTFOUND, LEAT_ETRIMMED: there is no such record. */
-int trace_record(const struct layout *l, uint32_t depot, uint32_t partition, uint64_t offset, uint32_t limit, trace_each *each,
-                 void *context, struct leat_error *err);
+int trace_record(const struct layout *l, uint32_t depot, uint32_t partition, uint64_t offset, uint32_t limit,
+                 trace_each *each, void *context, struct leat_error *err);
 
 #endif

@@ -227,7 +227,8 @@ int check_topology(const struct plan *p, const struct leat_topology *d, struct l
     return 0;
 }
 
-int check_yardstick(const struct plan *p, const struct leat_topology *d, uint32_t topology, int yardstick, struct leat_error *err)
+int check_yardstick(const struct plan *p, const struct leat_topology *d, uint32_t topology, int yardstick,
+                    struct leat_error *err)
 {
     const struct plan_topology *t = &p->topology[topology], *of = yardstick >= 0 ? &p->topology[yardstick] : NULL;
 
@@ -236,9 +237,12 @@ int check_yardstick(const struct plan *p, const struct leat_topology *d, uint32_
     if (d->yardstick == NULL || d->recall == NULL || t->kind != LEAT_QUERY)
         return check_fail(p, err, "topology '%s': .yardstick and .recall go together, and are for queries", t->name);
     if (of == NULL || of == t || of->kind != LEAT_QUERY)
-        return check_fail(p, err, "topology '%s': its yardstick '%s' is no other query of the module", t->name, d->yardstick);
-    if (!row_schema_equal(&t->takes, &of->takes) || !row_schema_equal(&t->node[t->reply].emits, &of->node[of->reply].emits))
-        return check_fail(p, err, "topology '%s': its yardstick '%s' takes or answers other columns", t->name, d->yardstick);
+        return check_fail(p, err, "topology '%s': its yardstick '%s' is no other query of the module", t->name,
+                          d->yardstick);
+    if (!row_schema_equal(&t->takes, &of->takes) ||
+        !row_schema_equal(&t->node[t->reply].emits, &of->node[of->reply].emits))
+        return check_fail(p, err, "topology '%s': its yardstick '%s' takes or answers other columns", t->name,
+                          d->yardstick);
     return 0;
 }
 

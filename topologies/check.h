@@ -23,7 +23,8 @@ int check_by(const struct plan *p, const struct leat_depot_declaration *d, struc
              struct leat_error *err);
 int check_topology(const struct plan *p, const struct leat_topology *d, struct leat_error *err);
 /* Once all are made; yardstick -1: there is none of this name. */
-int check_yardstick(const struct plan *p, const struct leat_topology *d, uint32_t topology, int yardstick, struct leat_error *err);
+int check_yardstick(const struct plan *p, const struct leat_topology *d, uint32_t topology, int yardstick,
+                    struct leat_error *err);
 int check_node(const struct plan *p, const struct leat_topology *of, const struct plan_topology *t,
                const struct leat_node *d, struct leat_error *err);
 /* That the columns it reads can be routed. */

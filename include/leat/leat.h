@@ -74,8 +74,8 @@ struct leat_topology {
     enum leat_kind kind;
     const char *takes; /* queries: schema of the request */
     const struct leat_node *nodes;
-    /* Queries: another one that takes the same and answers exactly what this one answers nearly, and what share of that truth
-     * an answer has (0 to 1; NAN: there is nothing to compare with). For leat_launch.gauge. */
+    /* Queries: another one that takes the same and answers exactly what this one answers nearly, and what share of that
+     * truth an answer has (0 to 1; NAN: there is nothing to compare with). For leat_launch.gauge. */
     const char *yardstick;
     double (*recall)(const struct leat_batch *answer, const struct leat_batch *truth);
 };
@@ -422,8 +422,8 @@ struct leat_launch {
     /* By depot, "*" for all, as in leat_depot_declaration; holds until it is said otherwise; ended by a zero row; NULL:
      * as declared, or what it is. */
     const struct leat_option *retain;
-    /* Of each query with a .yardstick one request in so many is answered again by that, over the same snapshots: one at a
-     * time, with a twentieth of a processor at most; leat_stats has `recall`. 0: none. */
+    /* Of each query with a .yardstick one request in so many is answered again by that, over the same snapshots: one at
+     * a time, with a twentieth of a processor at most; leat_stats has `recall`. 0: none. */
     uint32_t gauge;
 };
 

@@ -8,8 +8,8 @@
 
 #include <errno.h>
 
-/* Rebuilds: what they put in place is all that there was, also what background nodes made of it; one that fails leaves the
- * directory as it was. */
+/* Rebuilds: what they put in place is all that there was, also what background nodes made of it; one that fails leaves
+ * the directory as it was. */
 
 enum { SEEN, LATER, ROWS = 300, TASKS = 8 };
 
@@ -56,7 +56,8 @@ static const struct leat_module slow = {
 /* Nothing happens in it but what is asked for. */
 static struct leat_test *open_still(uint32_t groups)
 {
-    struct leat_test_config config = {.module = &slow, .tasks = TASKS, .groups = groups, .directory = directory, .seed = groups};
+    struct leat_test_config config = {
+        .module = &slow, .tasks = TASKS, .groups = groups, .directory = directory, .seed = groups};
     struct leat_error err = {0, ""};
     struct leat_test *t;
 
@@ -138,7 +139,8 @@ static uint32_t fail_each(enum fault_call call, uint32_t step, bool at_end)
         seen = fault_end() + (rv != 0 ? step : 0); /* one that fails early makes no more */
         failed += rv != 0;
         if (groups_now() != (rv == 0 ? how.groups : before))
-            fail_msg("%s %u of %u fails: %s; then there are %u groups, before %u", fault_name[call], f.at, seen, err.text, groups_now(), before);
+            fail_msg("%s %u of %u fails: %s; then there are %u groups, before %u", fault_name[call], f.at, seen,
+                     err.text, groups_now(), before);
         struct leat_test *t = open_still(groups_now());
         check_all(t);
         leat_test_close(t);

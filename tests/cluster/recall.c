@@ -8,8 +8,8 @@
 
 #include "modules/modules.h"
 
-/* The recall of live queries: samples are of the snapshots that the answer is of, hold nobody up, and have for ivf the recall
- * that brute force has. */
+/* The recall of live queries: samples are of the snapshots that the answer is of, hold nobody up, and have for ivf the
+ * recall that brute force has. */
 
 enum { SET, GROUPS = 2, PATIENCE_S = 60 };
 
@@ -113,9 +113,9 @@ static void take_figure(void *context, const struct leat_stat *s)
         const char *name;
         double *to;
     } wanted[] = {
-        {"recall_samples_total", &f->samples}, {"recall_skipped_total", &f->skipped}, {"recall_failed_total", &f->failed},
-        {"recall", &f->recall},                {"recall_least", &f->least},           {"recall_last", &f->last},
-        {"recall_mean", &f->mean},
+        {"recall_samples_total", &f->samples}, {"recall_skipped_total", &f->skipped},
+        {"recall_failed_total", &f->failed}, {"recall", &f->recall}, {"recall_least", &f->least},
+        {"recall_last", &f->last}, {"recall_mean", &f->mean},
     };
 
     for (size_t i = 0; i < sizeof(wanted) / sizeof(*wanted); i++)
@@ -186,7 +186,8 @@ static uint32_t ask(struct leat *l)
     return rows;
 }
 
-/* The truth is looked for when rows have come that the answer could not have; of both groups, though the answer saw only one. */
+/* The truth is looked for when rows have come that the answer could not have; of both groups, though the answer saw
+ * only one. */
 static void of_the_same_snapshots(void **unused)
 {
     struct leat *l = open_waits(1);
@@ -305,8 +306,9 @@ static void make_vector(uint64_t *seed, float *out)
 
 static struct leat *open_ivf(void)
 {
-    static const struct leat_option options[] = {{"dims", "16"}, {"metric", "l2"}, {"ids", "u64"}, {"target", "32"}, {"split", "64"},
-                                                 {"merge", "8"}, {"nprobe", "1"}, {"epsilon", "10"}, {NULL, NULL}};
+    static const struct leat_option options[] = {{"dims", "16"},   {"metric", "l2"},  {"ids", "u64"},
+                                                 {"target", "32"}, {"split", "64"},   {"merge", "8"},
+                                                 {"nprobe", "1"},  {"epsilon", "10"}, {NULL, NULL}};
     struct leat_config config = {.memory = true};
     struct leat_error err = {0, ""};
     struct leat_depot *d;
@@ -320,7 +322,8 @@ static struct leat *open_ivf(void)
     must(leat_rows_new(d, &rows));
     for (uint64_t i = 0; i < ROWS; i++) {
         make_vector(&seed, row_of[i]);
-        must(leat_rows_add(rows, LEAT_ROW(leat_u64(i), leat_vector(LEAT_F32_VECTOR, row_of[i], DIMS), leat_null()), &err));
+        must(leat_rows_add(rows, LEAT_ROW(leat_u64(i), leat_vector(LEAT_F32_VECTOR, row_of[i], DIMS), leat_null()),
+                           &err));
     }
     must(leat_append(d, rows, NULL, NULL, &err));
     leat_rows_free(rows);
@@ -384,7 +387,8 @@ static void as_by_brute_force(void **unused)
         sum += recall;
         least = recall < least ? recall : least;
         assert_true(fabs(f.last - recall) < 1e-6);
-        assert_true(fabs(f.mean - sum / (samples + 1)) < 1e-6 && fabs(f.recall - f.mean) < 1e-6 && fabs(f.least - least) < 1e-6);
+        assert_true(fabs(f.mean - sum / (samples + 1)) < 1e-6 && fabs(f.recall - f.mean) < 1e-6 &&
+                    fabs(f.least - least) < 1e-6);
         assert_true(f.skipped == 0 && f.failed == 0);
     }
     assert_true(sum / samples < 0.6 && sum > 0); /* one posting of a hundred */

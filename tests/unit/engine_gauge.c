@@ -14,8 +14,8 @@
 #include <stdatomic.h>
 #include <time.h>
 
-/* The gauge of recall alone, under a clock that is set: which requests it picks, that one is under way at a time, that it keeps
- * to its share of a processor, and its figures. A sample is a double. */
+/* The gauge of recall alone, under a clock that is set: which requests it picks, that one is under way at a time, that
+ * it keeps to its share of a processor, and its figures. A sample is a double. */
 
 enum { TOPOLOGIES = 2, SECOND = 1000000000 };
 
@@ -49,7 +49,8 @@ static void measure(void *context, uint32_t topology, void *sample, const bool *
 
 static void open_every(uint32_t every)
 {
-    struct gauge_config config = {.topologies = TOPOLOGIES, .every = every, .clock = &clock_set, .measure = measure, .context = &w};
+    struct gauge_config config = {
+        .topologies = TOPOLOGIES, .every = every, .clock = &clock_set, .measure = measure, .context = &w};
 
     w = (struct world){.now = 5};
     assert_int_equal(gauge_open(&config, &w.gauge), 0);

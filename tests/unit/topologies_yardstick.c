@@ -43,7 +43,8 @@ static struct leat_topology list[] = {
 
 static int plan(struct plan **out, struct leat_error *err)
 {
-    static const struct leat_depot_declaration depots[] = {{"lines", "text: str", .partitioner = LEAT_RANDOM}, {.name = NULL}};
+    static const struct leat_depot_declaration depots[] = {{"lines", "text: str", .partitioner = LEAT_RANDOM},
+                                                           {.name = NULL}};
     static const struct leat_module m = {LEAT_ABI, .name = "world", .depots = depots, .topologies = list};
 
     return plan_open(&(struct plan_config){.module = &m, .tasks = 8}, out, err);
