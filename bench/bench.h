@@ -46,6 +46,8 @@ void bench_line(const char *name, double value, const char *unit, const char *fo
 /* A fresh directory under $TMPDIR or the working directory; removed by bench_remove. */
 char *bench_directory(void);
 void bench_remove(char *directory);
+/* Put the files below a directory that nobody has open out of the page cache; what share of them is still there. */
+double bench_drop(const char *directory);
 /* p50 in seconds of writing and syncing one page to a preallocated file there. */
 double bench_fsync(const char *directory);
 /* Bytes a second that one thread reads from memory far larger than the caches, in one stream or in four. */

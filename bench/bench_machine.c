@@ -3,10 +3,14 @@
 
 #include "bench/commit.h"
 
+#include <fcntl.h>
+#include <ftw.h>
 #include <lmdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/utsname.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -76,4 +80,41 @@ void bench_machine(void)
 #endif
     printf("%s\n", mdb_version(NULL, NULL, NULL));
     bench_remove(directory);
+}
+
+/* ---- The page cache ---- */
+
+/* What nftw has no place for. */
+static struct dropped {
+    uint64_t pages, in;
+} dropped;
+
+static int drop_file(const char *path, const struct stat *st, int type, struct FTW *where)
+{
+    size_t size = type == FTW_F ? (size_t)st->st_size : 0, pages = (size + 4095) / 4096;
+    int fd = size > 0 ? open(path, O_RDONLY) : -1;
+
+    (void)where;
+    if (fd < 0)
+        return 0;
+    fsync(fd); /* only what is on the disk goes */
+    posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    void *map = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+    unsigned char *in = calloc(pages, 1);
+    if (map != MAP_FAILED && in != NULL && mincore(map, size, in) == 0)
+        for (size_t i = 0; i < pages; i++)
+            dropped.in += in[i] & 1;
+    dropped.pages += pages;
+    if (map != MAP_FAILED)
+        munmap(map, size);
+    free(in);
+    close(fd);
+    return 0;
+}
+
+double bench_drop(const char *directory)
+{
+    dropped = (struct dropped){0};
+    nftw(directory, drop_file, 16, FTW_PHYS);
+    return dropped.pages > 0 ? (double)dropped.in / (double)dropped.pages : 0;
 }

@@ -35,6 +35,7 @@ struct group_config {
     uint64_t map_size;            /* 0: default, like those below */
     uint64_t segment_size;
     uint64_t checkpoint_bytes;
+    uint64_t warm;                /* read so much of the view ahead at the start; 0: nothing */
     void (*wake)(void *context);  /* there may be something to do; any thread */
     void *context;
     struct stats_node *nodes;     /* by topology and node in order; shared by the module's groups */

@@ -277,6 +277,8 @@ static int open_view(struct group *g, struct buffer *state, struct leat_error *e
     };
     uint64_t turn;
     int rv = pstate_view_open(&config, &g->view, &turn, state, err);
+    if (rv == 0 && g->config.warm > 0)
+        pstate_view_warm(g->view, g->config.warm);
     if (rv == 0 && state->size > 0)
         rv = state_load(g, buffer_bytes(state), err);
     if (rv == 0 && turn != g->turn)

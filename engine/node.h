@@ -46,6 +46,7 @@ struct module {
     pthread_mutex_t views_lock;
     struct leat_view *views;       /* that are open */
     _Atomic int64_t views_due_ns;  /* when to look for old ones */
+    uint64_t warm;                 /* bytes of each view that the launch under way reads ahead */
     bool launched;
     bool made;                     /* its directory, by the launch that is under way */
     struct leat_error why;         /* set before failed */

@@ -282,7 +282,8 @@ static int open_group(struct module *m, uint32_t number, struct leat_error *err)
                                   .context = &m->runner[number],
                                   .nodes = m->nodes, .foreign_tasks = m->foreign_tasks,
                                   .retain = m->retain, .module_directory = m->directory,
-                                  .segment_size = l->segment_size, .checkpoint_bytes = l->checkpoint_bytes};
+                                  .segment_size = l->segment_size, .checkpoint_bytes = l->checkpoint_bytes,
+                                  .warm = m->warm};
 
     snprintf(path, sizeof(path), "%s/group-%03u", m->directory, number);
     if (has_streams(m) && access(path, F_OK) != 0)
@@ -291,6 +292,14 @@ static int open_group(struct module *m, uint32_t number, struct leat_error *err)
     int rv = group_open(&config, &m->group[number], err);
     m->runner[number].group = m->group[number];
     return rv;
+}
+
+/* What is read ahead beyond that would drive out what was read before it. */
+static uint64_t memory_half(void)
+{
+    long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+
+    return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size / 2 : 0;
 }
 
 static int open_groups(struct module *m, struct leat_error *err)
@@ -387,6 +396,7 @@ int module_launch(struct leat *l, const struct leat_module *module, const struct
     if (rv == 0)
         rv = module_retain(m, launch->retain, err);
     if (rv == 0) {
+        m->warm = launch->warm ? memory_half() / m->groups : 0;
         find_foreign(l, m);
         rv = open_groups(m, err);
     }

@@ -24,11 +24,7 @@ static int older(const char *line, void *context)
     return 0;
 }
 
-struct pages {
-    size_t *page, count, room;
-};
-
-static void take(struct pages *p, const MDB_val *list)
+static void take(struct view_pages *p, const MDB_val *list)
 {
     size_t count;
 
@@ -50,18 +46,21 @@ static int by_number(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* What transactions before the oldest reader's freed. */
-static int find_free(const struct pstate_view *v, struct pages *out)
+int free_pages(const struct pstate_view *v, bool unseen, struct view_pages *out)
 {
     MDB_val key, list;
     MDB_cursor *c;
     MDB_txn *txn;
     int rc = mdb_txn_begin(v->env, NULL, MDB_RDONLY, &txn);
 
+    *out = (struct view_pages){0};
     if (rc != 0)
         return rc;
-    size_t oldest = mdb_txn_id(txn), id = 0;
-    rc = mdb_reader_list(v->env, older, &oldest) < 0 ? EIO : mdb_cursor_open(txn, FREE_LIST, &c);
+    size_t oldest = unseen ? mdb_txn_id(txn) : SIZE_MAX, id = 0;
+    if (unseen && mdb_reader_list(v->env, older, &oldest) < 0)
+        rc = EIO;
+    if (rc == 0)
+        rc = mdb_cursor_open(txn, FREE_LIST, &c);
     if (rc == 0) {
         while (mdb_cursor_get(c, &key, &list, MDB_NEXT) == 0) {
             memcpy(&id, key.mv_data, sizeof(id));
@@ -72,19 +71,19 @@ static int find_free(const struct pstate_view *v, struct pages *out)
         mdb_cursor_close(c);
     }
     mdb_txn_abort(txn);
+    if (out->count > 0)
+        qsort(out->page, out->count, sizeof(*out->page), by_number);
     return rc;
 }
 
 void holes_make(const struct pstate_view *v)
 {
-    struct pages p = {0};
+    struct view_pages p;
     MDB_stat stat;
-    int fd, rc = find_free(v, &p);
+    int fd, rc = free_pages(v, true, &p);
 
     mdb_env_stat(v->env, &stat);
     mdb_env_get_fd(v->env, &fd);
-    if (p.count > 0)
-        qsort(p.page, p.count, sizeof(*p.page), by_number);
     for (size_t i = 0, end; i < p.count && rc == 0; i = end) {
         for (end = i + 1; end < p.count && p.page[end] == p.page[end - 1] + 1;)
             end++;

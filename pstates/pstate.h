@@ -125,6 +125,10 @@ struct pstate_figures {
 };
 void pstate_view_figures(const struct pstate_view *v, struct pstate_figures *out);
 
+/* Read what the last commit has into the page cache, and wait for it: at most so many bytes, from the file's beginning.
+ * Between turns. For speed only: what cannot be had is read when it is wanted. */
+void pstate_view_warm(const struct pstate_view *v, uint64_t most);
+
 /* The reader of the open turn: sees its own writes. Borrowed until commit or abort. */
 struct pstate_reader *pstate_view_turn(struct pstate_view *v);
 /* A snapshot of the last commit. Pages it sees are kept: close or pause it soon. LEAT_EFULL: no reader slot. */

@@ -143,4 +143,11 @@ int checkpoint_now(struct pstate_view *v, struct leat_span state, struct leat_er
 
 void holes_make(const struct pstate_view *v);
 
+/* Numbers of free pages, in order; free(page). unseen: only those that no reader sees, however old. 0 or an error of
+ * LMDB. */
+struct view_pages {
+    size_t *page, count, room;
+};
+int free_pages(const struct pstate_view *v, bool unseen, struct view_pages *out);
+
 #endif

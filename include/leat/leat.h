@@ -425,6 +425,9 @@ struct leat_launch {
     /* Of each query with a .yardstick one request in so many is answered again by that, over the same snapshots: one at
      * a time, with a twentieth of a processor at most; leat_stats has `recall`. 0: none. */
     uint32_t gauge;
+    /* Read what the views hold into the page cache while launching, half of the machine's memory at most: so that
+     * queries do not wait for the disk at first. */
+    bool warm;
 };
 
 /* Launch a module, or go on with it: logs are replayed, turns begin. The module must outlive l; launch (copied) NULL:
