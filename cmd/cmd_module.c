@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include <time.h>
 
-#include "base/codec.h"
 #include "base/file.h"
 #include "bench/bench.h"
+#include "cmd/top.h"
 #include "modules/modules.h"
 #include "topologies/plan.h"
 
@@ -115,84 +115,56 @@ static void number_text(double value, char out[32])
     snprintf(out, 32, "%.6g", value);
 }
 
-static void stat_row(struct table *t, const char *module, const char *object, const char *name, bool histogram,
-                     double value, double p50, double p99, double max)
+static void stat_row(struct table *t, const struct top_figure *f)
 {
     char text[4][32] = {"", "", "", ""};
 
-    number_text(value, text[0]);
-    if (histogram) {
-        number_text(p50, text[1]);
-        number_text(p99, text[2]);
-        number_text(max, text[3]);
+    number_text(f->value, text[0]);
+    if (f->histogram) {
+        number_text(f->p50, text[1]);
+        number_text(f->p99, text[2]);
+        number_text(f->max, text[3]);
     }
-    table_row(t, (const char *const[]){module, object, name, text[0], text[1], text[2], text[3]});
+    table_row(t, (const char *const[]){f->module, f->object, f->name, text[0], text[1], text[2], text[3]});
 }
 
-enum { NAME, MODULE, OBJECT, KIND, VALUE, COUNT, SUM, P50, P90, P99, MAX, TIME, PID, FIELDS };
-
-static const char line_schema[] =
-    "name: str?, module: str?, object: str?, kind: str?, value: f64?, count: f64?, sum: f64?, "
-    "p50: f64?, p90: f64?, p99: f64?, max: f64?, time_us: f64?, pid: f64?";
-
-static const char *text_of(struct arena *a, const struct leat_value *v)
+static void stat_rows(struct call *c, const struct top_sample *s)
 {
-    return v->type == LEAT_STR ? arena_format(a, "%.*s", (int)v->as.bytes.size, (const char *)v->as.bytes.base) : "";
-}
+    struct table *t = table_open(c, stat_columns, LENGTH_OF(stat_columns), 0);
+    uint32_t count;
+    const struct top_figure *f = top_sample_figures(s, &count);
 
-static double number_of(const struct leat_value *v)
-{
-    return v->type == LEAT_I64 ? (double)v->as.i : v->type == LEAT_NULL ? 0 : v->as.f;
-}
-
-static void stat_line(struct call *c, struct table *t, const char *line)
-{
-    struct arena *a = arena_open(1 << 20);
-    struct leat_value v[FIELDS];
-    struct row_schema schema;
-
-    if (row_schema_parse(a, line_schema, NULL, NULL, &schema, NULL) != 0 ||
-        json_to_row(a, &schema, span_text(line), v, NULL) != 0) {
-        arena_close(a);
-        return;
-    }
-    bool histogram = v[COUNT].type != LEAT_NULL;
-    if (v[PID].type != LEAT_NULL && !c->quiet)
-        fprintf(stderr, "figures of process %.0f, %.0f s old\n", number_of(&v[PID]),
-                fmax(0, (double)time(NULL) - number_of(&v[TIME]) * 1e-6));
-    else if (v[NAME].type != LEAT_NULL)
-        stat_row(t, text_of(a, &v[MODULE]), text_of(a, &v[OBJECT]), text_of(a, &v[NAME]), histogram,
-                 number_of(&v[histogram ? COUNT : VALUE]), number_of(&v[P50]), number_of(&v[P99]), number_of(&v[MAX]));
-    arena_close(a);
+    if (!c->quiet)
+        fprintf(stderr, "figures of process %lld, %.0f s old\n", (long long)top_sample_process(s),
+                fmax(0, (double)time(NULL) - (double)top_sample_time(s) * 1e-6));
+    for (uint32_t i = 0; i < count; i++)
+        stat_row(t, &f[i]);
+    table_close(t);
 }
 
 /* Whoever has the directory open writes its figures there each second, and once more when it closes. */
 int cmd_stats(struct call *c)
 {
     const char *data = call_option(c, "data");
-    struct leat_error err = {0};
+    struct top_sample *s = NULL;
     struct buffer text;
-    char path[4096], *rest = NULL;
+    char path[4096];
 
     if (data == NULL)
         return call_usage(c, "say where the data is: --data DIR");
     snprintf(path, sizeof(path), "%s/stats.jsonl", data);
     buffer_init(&text, 16 << 20);
-    if (file_read(path, 16 << 20, &text, &err) != 0) {
-        buffer_fini(&text);
+    if (file_read(path, 16 << 20, &text, NULL) == 0)
+        s = top_sample_open(buffer_bytes(&text));
+    if (s != NULL && c->json)
+        fwrite(text.base, 1, text.size, stdout);
+    else if (s != NULL)
+        stat_rows(c, s);
+    buffer_fini(&text);
+    if (s == NULL) {
         fprintf(stderr, "leat: there are no figures in '%s': nothing has run there\n", data);
         return EXIT_OPEN;
     }
-    buffer_u8(&text, 0);
-    if (c->json) {
-        fputs((const char *)text.base, stdout);
-    } else {
-        struct table *t = table_open(c, stat_columns, LENGTH_OF(stat_columns), 0);
-
-        for (char *line = strtok_r((char *)text.base, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest))
-            stat_line(c, t, line);
-        table_close(t);
-    }
-    buffer_fini(&text);
+    top_sample_close(s);
     return 0;
 }

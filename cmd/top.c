@@ -10,17 +10,11 @@
 
 enum { FIGURES_MOST = 1 << 20, STALE_S = 5 };
 
-struct figure {
-    const char *module, *object, *name;
-    bool histogram;
-    double value, sum, p50, p99;   /* value: of a histogram, how often */
-};
-
 struct top_sample {
     struct arena *arena;
     int64_t time_us;
     int64_t pid;
-    struct figure *figure;
+    struct top_figure *figure;
     uint32_t figures, capacity;
 };
 
@@ -59,12 +53,13 @@ static void read_line(struct top_sample *s, const struct row_schema *schema, str
         s->figure = base_realloc(s->figure, s->capacity * sizeof(*s->figure));
     }
     bool histogram = v[COUNT].type != LEAT_NULL;
-    s->figure[s->figures++] = (struct figure){.module = text_of(s->arena, &v[MODULE]),
+    s->figure[s->figures++] = (struct top_figure){.module = text_of(s->arena, &v[MODULE]),
                                               .object = text_of(s->arena, &v[OBJECT]),
                                               .name = text_of(s->arena, &v[NAME]), .histogram = histogram,
                                               .value = number_of(&v[histogram ? COUNT : VALUE]),
                                               .sum = number_of(&v[SUM]),
-                                              .p50 = number_of(&v[P50]), .p99 = number_of(&v[P99])};
+                                              .p50 = number_of(&v[P50]), .p99 = number_of(&v[P99]),
+                                                  .max = number_of(&v[MAX])};
 }
 
 struct top_sample *top_sample_open(struct leat_span text)
@@ -103,12 +98,24 @@ int64_t top_sample_time(const struct top_sample *s)
     return s->time_us;
 }
 
+int64_t top_sample_process(const struct top_sample *s)
+{
+    return s->pid;
+}
+
+const struct top_figure *top_sample_figures(const struct top_sample *s, uint32_t *count)
+{
+    *count = s->figures;
+    return s->figure;
+}
+
 /* ---- Figures and rates ---- */
 
-static const struct figure *find(const struct top_sample *s, const char *module, const char *object, const char *name)
+static const struct top_figure *find(const struct top_sample *s, const char *module, const char *object,
+                                     const char *name)
 {
     for (uint32_t i = 0; s != NULL && i < s->figures; i++) {
-        const struct figure *f = &s->figure[i];
+        const struct top_figure *f = &s->figure[i];
 
         if (strcmp(f->name, name) == 0 && strcmp(f->object, object) == 0 && strcmp(f->module, module) == 0)
             return f;
@@ -124,7 +131,7 @@ static double seconds(const struct top_view *v)
 
 static double value_of(const struct top_view *v, const char *module, const char *object, const char *name)
 {
-    const struct figure *f = find(v->now, module, object, name);
+    const struct top_figure *f = find(v->now, module, object, name);
 
     return f != NULL ? f->value : 0;
 }
@@ -132,7 +139,7 @@ static double value_of(const struct top_view *v, const char *module, const char 
 /* A second; NAN: not known. sum: of a histogram, not how often. */
 static double rate_of(const struct top_view *v, const char *module, const char *object, const char *name, bool sum)
 {
-    const struct figure *now = find(v->now, module, object, name), *before = find(v->before, module, object, name);
+    const struct top_figure *now = find(v->now, module, object, name), *before = find(v->before, module, object, name);
 
     if (now == NULL || before == NULL || seconds(v) <= 0)
         return NAN;
@@ -145,7 +152,7 @@ static double total(const struct top_view *v, const char *module, const char *be
     double sum = 0;
 
     for (uint32_t i = 0; i < v->now->figures; i++) {
-        const struct figure *f = &v->now->figure[i];
+        const struct top_figure *f = &v->now->figure[i];
 
         if (strcmp(f->module, module) != 0 || strcmp(f->name, name) != 0 ||
             strncmp(f->object, begins, strlen(begins)) != 0)
@@ -192,7 +199,7 @@ static struct text bytes_text(double n)
     return scaled(n, 1024, unit);
 }
 
-static struct text time_text(const struct figure *f, bool p99)
+static struct text time_text(const struct top_figure *f, bool p99)
 {
     static const char *const unit[] = {" us", " ms", " s", NULL};
 
@@ -207,7 +214,7 @@ static struct text percent_text(double n)
     return t;
 }
 
-static struct text share_text(const struct figure *f)
+static struct text share_text(const struct top_figure *f)
 {
     struct text t = {""};
 
@@ -284,7 +291,7 @@ static void put_module_head(const struct top_view *v, const char *module, struct
 
 static void put_group(const struct top_view *v, const char *module, const char *object, struct buffer *out)
 {
-    const struct figure *turn = find(v->now, module, object, "turn_seconds"),
+    const struct top_figure *turn = find(v->now, module, object, "turn_seconds"),
                         *commit = find(v->now, module, object, "commit_seconds");
     bool waits = value_of(v, module, object, "waits_for_space") > 0;
 
@@ -306,7 +313,7 @@ static void put_depot(const struct top_view *v, const char *module, const char *
 
 static void put_node(const struct top_view *v, const char *module, const char *object, struct buffer *out)
 {
-    const struct figure *run = find(v->now, module, object, "run_seconds");
+    const struct top_figure *run = find(v->now, module, object, "run_seconds");
 
     if (run != NULL && run->value > 0)
         line(v, out, PLAIN, "%-36.36s %9s %8s %6s %8s %8s", object + strlen("node "),
@@ -318,7 +325,7 @@ static void put_node(const struct top_view *v, const char *module, const char *o
 
 static void put_query(const struct top_view *v, const char *module, const char *object, struct buffer *out)
 {
-    const struct figure *f = find(v->now, module, object, "query_seconds");
+    const struct top_figure *f = find(v->now, module, object, "query_seconds");
 
     if (f != NULL && f->value > 0)
         line(v, out, PLAIN, "%-36.36s %9s %8s %6s %8s %8s", object,
@@ -337,7 +344,7 @@ static void put_objects(const struct top_view *v, const char *module, const char
     struct buffer lines = {0};
 
     for (uint32_t i = 0; i < v->now->figures; i++) {
-        const struct figure *f = &v->now->figure[i];
+        const struct top_figure *f = &v->now->figure[i];
 
         if (strcmp(f->module, module) != 0 || strncmp(f->object, begins, strlen(begins)) != 0 ||
             strcmp(f->object, last) == 0)
@@ -385,7 +392,7 @@ static void put_number(struct buffer *out, const char *name, double value)
     buffer_put(out, text, (size_t)size);
 }
 
-static void put_spread(struct buffer *out, const char *what, const struct figure *f)
+static void put_spread(struct buffer *out, const char *what, const struct top_figure *f)
 {
     char name[64];
 
@@ -427,7 +434,7 @@ void top_json(const struct top_view *v, struct buffer *out)
     const char *module = NULL, *object = NULL;
 
     for (uint32_t i = 0; i < v->now->figures; i++) {
-        const struct figure *f = &v->now->figure[i];
+        const struct top_figure *f = &v->now->figure[i];
 
         if (module != NULL && strcmp(f->module, module) == 0 && strcmp(f->object, object) == 0)
             continue;

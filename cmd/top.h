@@ -9,10 +9,19 @@
 
 struct top_sample;
 
+struct top_figure {
+    const char *module, *object, *name;
+    bool histogram;
+    double value, sum, p50, p99, max; /* value: of a histogram, how often */
+};
+
 /* The figures of one moment. NULL: the text has none. */
 struct top_sample *top_sample_open(struct leat_span text);
 void top_sample_close(struct top_sample *s);
-int64_t top_sample_time(const struct top_sample *s);
+int64_t top_sample_time(const struct top_sample *s); /* microseconds since 1970 */
+int64_t top_sample_process(const struct top_sample *s);
+/* All figures, in the order of the text. Borrowed as s. */
+const struct top_figure *top_sample_figures(const struct top_sample *s, uint32_t *count);
 
 struct top_view {
     const struct top_sample *before; /* NULL, or of another process: no rates */
