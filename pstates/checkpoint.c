@@ -19,8 +19,8 @@
  * whatever else in it was lost, kept or torn. Then S is pinned before the first write, and the journal replayed.
  *
  *   start    pin S, copy the metas (both on the writer's thread: no commit comes between)
- *   helper fdatasync the file; write {metas, turn, state} durably into the older of two slots: on a thread of its own,
- *            or in two steps of poll
+ *   helper   fdatasync the file; write {metas, turn, state} durably into the older of two slots: on a thread of its
+ *            own, or in two steps of poll
  *   poll     drop the pin before it; S stays pinned until the next checkpoint is whole
  *
  * A crash inside any step leaves the other slot, whose pin was held until this one was whole. When there was no space

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A victim of kill.sh: money of bank_transfer. What was acknowledged is kept in a file in memory, which outlives the process.
+/* A victim of kill.sh: money of bank_transfer. What was acknowledged is kept in a file in memory, which outlives the
+ * process.
  *
  *   kill_bank append DIRECTORY    deposits and transfers, until it is killed
  *   kill_bank finish DIRECTORY    complete the last batches, compare the PStates with what was acknowledged
@@ -81,7 +82,8 @@ static int64_t amount_of(int64_t i)
     return 1 + i * 13 % (1 + i / 4);
 }
 
-static void append(struct leat_depot *d, struct leat_rows *rows, const struct leat_append *how, struct leat_receipt *receipt)
+static void append(struct leat_depot *d, struct leat_rows *rows, const struct leat_append *how,
+                   struct leat_receipt *receipt)
 {
     struct leat_error err = {0, ""};
 
@@ -112,7 +114,8 @@ static void *deposit(void *to)
     struct text account;
 
     for (int64_t at = before(told->deposits, BATCH), end = *(int64_t *)to; at < end;) {
-        struct leat_append how = {.ack = at % 3 == 0 ? LEAT_PROCESSED : LEAT_APPENDED, .session = SESSION, .sequence = (uint64_t)at};
+        struct leat_append how = {
+            .ack = at % 3 == 0 ? LEAT_PROCESSED : LEAT_APPENDED, .session = SESSION, .sequence = (uint64_t)at};
 
         for (int i = 0; i < BATCH && at < end; i++, at++)
             must(leat_rows_add(rows, LEAT_ROW(text(&account, "a", at % ACCOUNTS), leat_i64(DEPOSIT)), &err), &err);
@@ -143,8 +146,8 @@ static void transfer_batch(struct leat_depot *d, struct leat_rows *rows, int64_t
     struct text payer, payee, id;
 
     for (int64_t i = from; i < to; i++)
-        must(leat_rows_add(rows, LEAT_ROW(text(&payer, "a", payer_of(i)), text(&payee, "a", payee_of(i)), leat_i64(amount_of(i)),
-                                          text(&id, "t", i)), &err), &err);
+        must(leat_rows_add(rows, LEAT_ROW(text(&payer, "a", payer_of(i)), text(&payee, "a", payee_of(i)),
+                                          leat_i64(amount_of(i)), text(&id, "t", i)), &err), &err);
     append(d, rows, &how, &receipt);
     must_be(how.ack == LEAT_APPENDED || receipt.returned == to - from, "too few answers from transfer", from);
     for (int64_t i = from; i < to; i++)
@@ -266,7 +269,8 @@ static void check_all(void)
         struct leat_value a = text(&account, "a", i), got = leat_i64(0);
         int rv = leat_get(leat_view_owner(v, &a), BALANCES, LEAT_KEYS(a), &got, 1);
 
-        must_be((rv == 0 || rv == LEAT_ENOTFOUND) && got.as.i == balance[i] && got.as.i >= 0, "another balance of account", i);
+        must_be((rv == 0 || rv == LEAT_ENOTFOUND) && got.as.i == balance[i] && got.as.i >= 0,
+                "another balance of account", i);
     }
     leat_view_close(v);
     must_be(total() == told->deposits * DEPOSIT, "another sum than of deposits", told->deposits);

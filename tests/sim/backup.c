@@ -6,8 +6,8 @@
 #include "tests/sim/vectors.h"
 
 /* A backup is taken while clients are at work, and whatever goes wrong meanwhile. Once it is said to be there it stays,
- * power or not, and is like what a crash leaves: all that was acknowledged before is in it, and all that follows from what is
- * in it comes out right. */
+ * power or not, and is like what a crash leaves: all that was acknowledged before is in it, and all that follows from
+ * what is in it comes out right. */
 
 enum { STALL_NS = 8000000, BACKUPS_MOST = 3 }; /* of a seed: the simulated disk has room for so many files only */
 
@@ -49,8 +49,8 @@ void sim_backup(uint64_t dice)
         return;
     for (uint32_t i = 0; i < SIM_STREAMS; i++)
         acked[i] = sim.stream[i].acked;
-    /* Threads that come to a halt at any place make the moments long in which something could slip in between, until files are
-     * copied. Not too long: views grow until it is over. */
+    /* Threads that come to a halt at any place make the moments long in which something could slip in between, until
+     * files are copied. Not too long: views grow until it is over. */
     if (stalls[dice % LENGTH_OF(stalls)] > 0) {
         fiber_world.stall_one_in = stalls[dice % LENGTH_OF(stalls)];
         fiber_world.stall_ns = STALL_NS;

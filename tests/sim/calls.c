@@ -89,7 +89,8 @@ static bool on_disk(const char *path)
 {
     size_t length = strlen(FILES_ROOT);
 
-    return fiber_current() != 0 && strncmp(path, FILES_ROOT, length) == 0 && (path[length] == '/' || path[length] == '\0');
+    return fiber_current() != 0 && strncmp(path, FILES_ROOT, length) == 0 &&
+           (path[length] == '/' || path[length] == '\0');
 }
 
 static int fail(int number)

@@ -10,14 +10,15 @@
 #include <time.h>
 #include <unistd.h>
 
-/* The calls that backups and rebuilds make beyond those of calls.c: locks between those who have files open, links, entries that
- * change places, and time. */
+/* The calls that backups and rebuilds make beyond those of calls.c: locks between those who have files open, links,
+ * entries that change places, and time. */
 
 int call_flock(int fd, int operation) __asm__("flock");
 int call_link(const char *from, const char *to) __asm__("link");
 int call_renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags) __asm__("renameat2");
 int call_sync_range(int fd, off_t offset, off_t size, unsigned flags) __asm__("sync_file_range64");
-int call_sync_range_32(int fd, off_t offset, off_t size, unsigned flags) __asm__("sync_file_range") __attribute__((alias("sync_file_range64")));
+int call_sync_range_32(int fd, off_t offset, off_t size, unsigned flags) __asm__("sync_file_range")
+    __attribute__((alias("sync_file_range64")));
 int call_nanosleep(const struct timespec *time, struct timespec *rest) __asm__("nanosleep");
 time_t call_time(time_t *out) __asm__("time");
 

@@ -7,7 +7,8 @@ typedef unsigned long long big;
 
 /* ---- What may be asked at any time ---- */
 
-/* A task cannot be read: LMDB refuses all once a write of its meta page has failed, a moment before the module stops. */
+/* A task cannot be read: LMDB refuses all once a write of its meta page has failed, a moment before the module
+ * stops. */
 static void unreadable(const struct leat_task *t, uint32_t task)
 {
     if (sim_failed_module() == NULL && !(sim.excused && leat_task_error(t) == LEAT_EIO))
@@ -21,7 +22,8 @@ static bool counts_rows(const struct sim_node *n)
 }
 
 /* Rows under one key. Both PStates of KEEP_TOTALS are written in the same turn. */
-static uint64_t count_of(struct leat_task *t, const struct sim_node *n, struct leat_value key, const struct leat_value *value)
+static uint64_t count_of(struct leat_task *t, const struct sim_node *n, struct leat_value key,
+                         const struct leat_value *value)
 {
     struct leat_value twin;
     uint64_t count = value[n->keep == KEEP_AVERAGE ? 1 : 0].as.u;
@@ -83,7 +85,8 @@ static bool total_by_query(uint64_t *out)
 static void check_total(uint32_t node, uint64_t total, uint64_t least)
 {
     if (total < least)
-        sim_fail("node n%u shows %llu rows; %llu were seen there or acknowledged as processed", node, (big)total, (big)least);
+        sim_fail("node n%u shows %llu rows; %llu were seen there or acknowledged as processed", node, (big)total,
+                 (big)least);
     if (total > sim.high.rows[node])
         sim_fail("node n%u shows %llu rows; only %llu were ever sent", node, (big)total, (big)sim.high.rows[node]);
     if (total > sim.seen[node])
@@ -147,11 +150,12 @@ static void check_ids(struct leat_view *v, uint32_t node, uint32_t task, uint32_
     struct leat_value value;
 
     for (uint32_t i = 0; i < part->rows; i++) {
-        int rv = leat_get(t, (uint32_t)sim_module.node[node].pstate, LEAT_KEYS(leat_u32(key), leat_u64(part->row[i].id)), &value, 1);
+        int rv = leat_get(t, (uint32_t)sim_module.node[node].pstate,
+                          LEAT_KEYS(leat_u32(key), leat_u64(part->row[i].id)), &value, 1);
 
         if (rv == LEAT_ENOTFOUND)
-            sim_fail("rows are acknowledged as processed, but node n%u does not show one of them, at key %u of task %u", node,
-                     key, task);
+            sim_fail("rows are acknowledged as processed, but node n%u does not show one of them, at key %u of task %u",
+                     node, key, task);
         if (rv != 0)
             return;
     }
@@ -300,7 +304,8 @@ static void read_elements(struct leat_task *t, const struct sim_node *n, struct 
     struct leat_block block;
 
     if (n->keep == KEEP_ROWS) {
-        for (uint64_t at = 0; leat_rows_block(t, (uint32_t)n->pstate, LEAT_KEYS(key), at, &block) == 0; at += block.rows)
+        for (uint64_t at = 0; leat_rows_block(t, (uint32_t)n->pstate, LEAT_KEYS(key), at, &block) == 0;
+             at += block.rows)
             for (uint32_t i = 0; i < block.rows; i++) {
                 const uint8_t *bytes = (const uint8_t *)block.base + (size_t)i * block.stride;
                 struct sim_row row = {0, (int64_t)load_u64(bytes + leat_rows_field(t, (uint32_t)n->pstate, 1)),
@@ -327,8 +332,8 @@ static void read_elements(struct leat_task *t, const struct sim_node *n, struct 
 }
 
 /* What one task holds under one key, as far as this kind of node tells it. */
-static void read_key(struct leat_task *t, const struct sim_node *n, struct leat_value key, const struct leat_value *value,
-                     struct model_part *out)
+static void read_key(struct leat_task *t, const struct sim_node *n, struct leat_value key,
+                     const struct leat_value *value, struct model_part *out)
 {
     switch (n->keep) {
     case KEEP_TOTALS:
@@ -437,14 +442,16 @@ static bool same(const struct sim_node *n, struct model_part *is, struct model_p
     }
 }
 
-static void compare(const struct sim_node *n, uint32_t task, uint32_t key, struct model_part *is, struct model_part *should)
+static void compare(const struct sim_node *n, uint32_t task, uint32_t key, struct model_part *is,
+                    struct model_part *should)
 {
     if (!same(n, is, should))
-        sim_fail("node n%td, task %u, key %u: %llu rows (sum %lld, least %lld, most %lld, %u ids) are there; %llu rows (sum %lld, least "
+        sim_fail("node n%td, task %u, key %u: %llu rows (sum %lld, least %lld, most %lld, %u ids) are there; %llu rows "
+                 "(sum %lld, least "
                  "%lld, most %lld, %u ids) belong there%s",
-                 n - sim_module.node, task, key, (big)is->count, (long long)is->sum, (long long)is->least, (long long)is->most,
-                 is->rows, (big)should->count, (long long)should->sum, (long long)should->least, (long long)should->most,
-                 should->rows, n->ordered ? ", in their order" : "");
+                 n - sim_module.node, task, key, (big)is->count, (long long)is->sum, (long long)is->least,
+                 (long long)is->most, is->rows, (big)should->count, (long long)should->sum, (long long)should->least,
+                 (long long)should->most, should->rows, n->ordered ? ", in their order" : "");
 }
 
 /* What one task holds, by key, into parts. */

@@ -6,9 +6,9 @@
 
 #include <stdio.h>
 
-/* Some more rounds of rows and checkpoints after all is processed; then no segment of a journal may be left of which all
- * was covered by the older checkpoint, and consumed by all, a round ago. An output to a peer that never got one before
- * keeps a journal for the moment, so it must be so some rounds running. */
+/* Some more rounds of rows and checkpoints after all is processed; then no segment of a journal may be left of which
+ * all was covered by the older checkpoint, and consumed by all, a round ago. An output to a peer that never got one
+ * before keeps a journal for the moment, so it must be so some rounds running. */
 
 enum { ROUNDS = 6, RUNNING = 3, GROUPS = 4, PAGE = 4096, SLACK = 1 << 20 };
 

@@ -4,8 +4,8 @@
 #include "base/base.h"
 #include "tests/sim/module.h"
 
-/* By task of the group and key: the count in the first PState and in the second, -1 where there is none. Versions share the
- * tables of tasks that did not change; the version after frees what it replaced, so it must be freed later. */
+/* By task of the group and key: the count in the first PState and in the second, -1 where there is none. Versions share
+ * the tables of tasks that did not change; the version after frees what it replaced, so it must be freed later. */
 
 struct table {
     int64_t count[2];
@@ -72,8 +72,8 @@ static int build(struct leat_derivation *from, void **state, struct leat_error *
     return 0;
 }
 
-static int apply(struct leat_derivation *from, void *old, const struct leat_change *change, uint32_t changes, void **state,
-                 struct leat_error *err)
+static int apply(struct leat_derivation *from, void *old, const struct leat_change *change, uint32_t changes,
+                 void **state, struct leat_error *err)
 {
     struct derived *before = old, *d = derived_new(leat_derivation_first(from));
 

@@ -277,7 +277,8 @@ static void covers_lost(struct file *f, uint32_t place, uint64_t number)
     for (uint32_t i = 0; i < place; i++) {
         struct files_change *lost = &f->change[i];
         uint64_t from = c->offset > lost->offset ? c->offset : lost->offset;
-        uint64_t end = c->offset + c->size < lost->offset + lost->size ? c->offset + c->size : lost->offset + lost->size;
+        uint64_t end = c->offset + c->size < lost->offset + lost->size ? c->offset + c->size
+                                                                       : lost->offset + lost->size;
 
         if (!lost->lost || from >= end)
             continue;

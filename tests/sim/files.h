@@ -11,10 +11,9 @@
  *
  * The model. What a call changed is in the file at once, and on the disk when a sync of that file or directory, begun
  * later, has returned. Before, a loss of power may leave any of it: each sector, the size of each file, and each entry
- * of a directory stands at what it was at some moment since the last sync, each at its own; only entries that changed places
- * did so both or none. What a failed sync was to make durable never gets there, however often a sync is asked for again,
- * unless it is written again
- * (Rebello et al., "Can Applications Recover from fsync Failures?", ATC 2020). */
+ * of a directory stands at what it was at some moment since the last sync, each at its own; only entries that changed
+ * places did so both or none. What a failed sync was to make durable never gets there, however often a sync is asked
+ * for again, unless it is written again (Rebello et al., "Can Applications Recover from fsync Failures?", ATC 2020). */
 
 #include "base/base.h"
 

@@ -29,7 +29,8 @@ static struct luck draw_luck(const struct file *f)
 
 static bool is_lost(const struct luck *luck, const struct files_change *c)
 {
-    return c->number >= luck->from || (luck->lost_of_16 > 0 && random_below(&fiber_world.random, 16) < luck->lost_of_16);
+    return c->number >= luck->from ||
+           (luck->lost_of_16 > 0 && random_below(&fiber_world.random, 16) < luck->lost_of_16);
 }
 
 /* Both halves of an exchange have the same luck. */

@@ -29,7 +29,8 @@ static int count(struct leat_task *t, const struct leat_batch *in)
 
 const struct leat_module kept_module = {
     LEAT_ABI, .name = "kept",
-    .depots = DEPOTS([READ] = {"read", ROW, .partitioner = LEAT_EXPLICIT}, [UNREAD] = {"unread", ROW, .partitioner = LEAT_EXPLICIT}),
+    .depots = DEPOTS([READ] = {"read", ROW, .partitioner = LEAT_EXPLICIT},
+                     [UNREAD] = {"unread", ROW, .partitioner = LEAT_EXPLICIT}),
     .pstates = PSTATES({"counts", "map<u32, u64>"}),
     .topologies = TOPOLOGIES({"count", LEAT_STREAM, NODES({"count", .from = "read", .run = count})})};
 
@@ -76,7 +77,8 @@ static void append(uint32_t depot, uint32_t partition, struct random *r)
 {
     uint64_t acked = kept.acked[depot][partition], again = random_below(r, 4) == 0 ? random_below(r, 30) : 0;
     uint64_t from = acked > again ? acked - again : 0, to = acked + 1 + random_below(r, BATCH);
-    struct leat_append how = {.ack = LEAT_APPENDED, .partition = partition, .session = 1 + partition, .sequence = from + 1};
+    struct leat_append how = {
+        .ack = LEAT_APPENDED, .partition = partition, .session = 1 + partition, .sequence = from + 1};
     struct leat_error err = {0};
     struct leat_rows *rows;
     uint8_t body[BODY];
@@ -149,10 +151,12 @@ static int record(void *context, const struct leat_record *stored, const struct 
     struct leat_span body = leat_at(row, 0, 2).as.bytes;
 
     (void)stored;
-    if (number >= kept.sent[r->depot][r->partition] || body.size != BODY || ((const uint8_t *)body.base)[BODY - 1] != (uint8_t)number)
+    if (number >= kept.sent[r->depot][r->partition] || body.size != BODY ||
+        ((const uint8_t *)body.base)[BODY - 1] != (uint8_t)number)
         sim_fail("depot %s, partition %u: a record nobody sent", depot_name[r->depot], r->partition);
     if (r->any && number > r->next)
-        sim_fail("depot %s, partition %u: row %llu is not there, but the one behind it", depot_name[r->depot], r->partition, (big)r->next);
+        sim_fail("depot %s, partition %u: row %llu is not there, but the one behind it", depot_name[r->depot],
+                 r->partition, (big)r->next);
     r->next = r->any && number < r->next ? r->next : number + 1;
     r->any = true;
     return 0;
@@ -166,16 +170,17 @@ static uint64_t read_partition(uint32_t depot, uint32_t partition)
     struct leat_error err = {0};
 
     if (b.first > kept.held[depot][partition])
-        sim_fail("depot %s, partition %u: trimmed up to %llu, but a consumer is at %llu", depot_name[depot], partition, (big)b.first,
-                 (big)kept.held[depot][partition]);
+        sim_fail("depot %s, partition %u: trimmed up to %llu, but a consumer is at %llu", depot_name[depot], partition,
+                 (big)b.first, (big)kept.held[depot][partition]);
     if (depot == READ && b.first > b.processed)
-        sim_fail("depot %s, partition %u: trimmed up to %llu, but processed up to %llu", depot_name[depot], partition, (big)b.first,
-                 (big)b.processed);
+        sim_fail("depot %s, partition %u: trimmed up to %llu, but processed up to %llu", depot_name[depot], partition,
+                 (big)b.first, (big)b.processed);
     int rv = leat_depot_read(depot_of(depot), partition, b.first, UINT32_MAX, record, &r, NULL, &err);
     if (rv != 0 && rv != LEAT_ETRIMMED && sim_failed_module() == NULL && !(sim.excused && rv == LEAT_EIO))
         sim_fail("depot %s, partition %u cannot be read: %s", depot_name[depot], partition, err.text);
     if (rv == 0 && b.next > b.first && r.next < kept.acked[depot][partition])
-        sim_fail("depot %s, partition %u: row %llu was acknowledged and is lost", depot_name[depot], partition, (big)r.next);
+        sim_fail("depot %s, partition %u: row %llu was acknowledged and is lost", depot_name[depot], partition,
+                 (big)r.next);
     sim.result->counts.trimmed += b.first > 0;
     return rv == 0 ? r.next : 0;
 }
@@ -201,8 +206,8 @@ void kept_check_end(void)
 
         leat_get(leat_view_task(v, p), 0, LEAT_KEYS(leat_u32(0)), &n, 1);
         if (b.next > b.first && n.as.u != read_partition(READ, p))
-            sim_fail("partition %u of what is kept for a time: %llu rows were counted, %llu belong there", p, (big)n.as.u,
-                     (big)read_partition(READ, p));
+            sim_fail("partition %u of what is kept for a time: %llu rows were counted, %llu belong there", p,
+                     (big)n.as.u, (big)read_partition(READ, p));
     }
     leat_view_close(v);
 }
@@ -240,5 +245,6 @@ void kept_check_space(void)
     for (uint32_t depot = 0; depot < KEPT_DEPOTS; depot++)
         for (uint32_t group = 0; group < 2; group++)
             if (kept_bytes(depot, group) > most)
-                sim_fail("depot %s of group %u keeps %llu bytes that nobody wants", depot_name[depot], group, (big)kept_bytes(depot, group));
+                sim_fail("depot %s of group %u keeps %llu bytes that nobody wants", depot_name[depot], group,
+                         (big)kept_bytes(depot, group));
 }

@@ -4,8 +4,8 @@
 
 #include "leat/leat.h"
 
-/* A third module, whose depots keep little: rows come and go, a registered consumer reads on behind them. One depot is read
- * by a stream of the module, the other by nobody else. */
+/* A third module, whose depots keep little: rows come and go, a registered consumer reads on behind them. One depot is
+ * read by a stream of the module, the other by nobody else. */
 
 enum { KEPT_DEPOTS = 2, KEPT_TASKS = 4 };
 

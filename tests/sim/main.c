@@ -2,11 +2,12 @@
 /* Whole clusters in one thread, with virtual time, on a disk that loses what was not synced.
  *
  *   leat-sim --seed S [--drop LIST] [--verbose]   one seed, without some of its operations
- *   leat-sim [--seeds N] [--from S]               N seeds (200; 10,000 with LEAT_LONG=1) from S (1) on; ends at the first
- *                                                 that fails, made small
+ *   leat-sim [--seeds N] [--from S]               N seeds (200; 10,000 with LEAT_LONG=1) from S (1) on; ends at the
+ *                                                 first that fails, made small
  *   leat-sim --same [--seeds N]                   run them twice: is the trace the same?
  *
- * A seed decides everything: the module, the clients, the schedule, what goes wrong. A failure prints how to run it again. */
+ * A seed decides everything: the module, the clients, the schedule, what goes wrong. A failure prints how to run it
+ * again. */
 
 #include "tests/sim/sim.h"
 
@@ -72,8 +73,8 @@ static void run_child(uint64_t from, uint64_t count, const bool *dropped, bool v
     if (WIFSIGNALED(status) && WTERMSIG(status) == SIGPROF)
         snprintf(result->text, sizeof(result->text), "it does not end in %d s of its processor", PATIENCE_S);
     else
-        snprintf(result->text, sizeof(result->text), "the process dies (%s %d)", WIFSIGNALED(status) ? "signal" : "exit",
-                 WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+        snprintf(result->text, sizeof(result->text), "the process dies (%s %d)",
+                 WIFSIGNALED(status) ? "signal" : "exit", WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
 }
 
 /* ---- Making a failure small ---- */
@@ -117,7 +118,8 @@ static void print_failure(uint64_t seed, const bool *given)
     fails_without(seed, dropped, text);
     for (uint32_t i = 0; i < ops; i++)
         left += !dropped[i];
-    printf("with %u of its %u operations: %s\n  leat-sim --seed %llu", left, ops, result->text, (unsigned long long)seed);
+    printf("with %u of its %u operations: %s\n  leat-sim --seed %llu", left, ops, result->text,
+           (unsigned long long)seed);
     for (uint32_t i = 0; i < ops; i++)
         if (dropped[i]) {
             printf("%s%u", comma[0] == '\0' ? " --drop " : comma, i);
@@ -139,8 +141,8 @@ static void print_report(double seconds)
     double virtual_s = (double)c->virtual_ns / 1e9;
 
     printf("%llu seeds in %.1f s: %.1f ms each; %.0f virtual seconds, %.0f in each real one\n",
-           (unsigned long long)result->done, seconds, seconds * 1e3 / (double)(result->done > 0 ? result->done : 1), virtual_s,
-           virtual_s / seconds);
+           (unsigned long long)result->done, seconds, seconds * 1e3 / (double)(result->done > 0 ? result->done : 1),
+           virtual_s, virtual_s / seconds);
     print_count("lives", c->lives);
     print_count("crashes while it opens", c->crashes_at_open);
     print_count("directories that do not open", c->failed_opens);

@@ -166,8 +166,8 @@ static void node_row(struct model *m, uint32_t at, uint32_t task, const struct s
                     send(m, child, task, &out[i]);
 }
 
-/* A poisonous input of a turn goes to the dead letters with all that it did: the record, or, where each hop goes through
- * the journal, what came to that node. */
+/* A poisonous input of a turn goes to the dead letters with all that it did: the record, or, where each hop goes
+ * through the journal, what came to that node. */
 void model_row(struct model *m, uint32_t depot, uint32_t partition, const struct sim_row *row)
 {
     const struct sim_module *module = m->module;

@@ -19,7 +19,8 @@ struct model_part {
 struct model {
     const struct sim_module *module;
     struct model_part *part;  /* by node, task and key; task `tasks`: nobody can say which */
-    bool one_depot;           /* what nodes append, or run in the background, is not followed: no acknowledgement waits for it */
+    /* what nodes append, or run in the background, is not followed: no acknowledgement waits for it */
+    bool one_depot;
     uint64_t rows[MODULE_NODES];
     uint64_t dead_letters;
     uint64_t depot_rows[MODULE_DEPOTS], depot_hash[MODULE_DEPOTS]; /* what nodes appended */

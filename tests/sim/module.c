@@ -431,12 +431,14 @@ static void describe_node(struct sim_module *m, uint32_t at)
         return;
     m->pstate_list[n->pstate] = (struct leat_pstate_declaration){text(m, "p%d", n->pstate), keep_schema[n->keep]};
     if (n->keep == KEEP_TOTALS)
-        m->pstate_list[n->pstate + 1] = (struct leat_pstate_declaration){text(m, "p%d", n->pstate + 1), "map<u32, i64>"};
+        m->pstate_list[n->pstate + 1] = (struct leat_pstate_declaration){text(m, "p%d", n->pstate + 1),
+                                                                         "map<u32, i64>"};
 }
 
 static bool may_return(const struct sim_module *m, const struct sim_node *n)
 {
-    return n->keep < KEEP_RUNS && !n->background && n->depots == 1 && n->parents == 0 && n->route != LEAT_ALL && m->depot[n->depot[0]].client;
+    return n->keep < KEEP_RUNS && !n->background && n->depots == 1 && n->parents == 0 && n->route != LEAT_ALL &&
+           m->depot[n->depot[0]].client;
 }
 
 static void describe(struct sim_module *m)
@@ -444,9 +446,10 @@ static void describe(struct sim_module *m)
     for (uint32_t i = 0; i < m->depots; i++) {
         enum leat_partitioner by = m->depot[i].partitioner;
 
-        m->depot_list[i] = (struct leat_depot_declaration){
-            .name = text(m, "d%u", i), .schema = "key: u32, value: i64, id: u64", .by = by == LEAT_BY_FIELD ? "key" : NULL,
-            .partitioner = by};
+        m->depot_list[i] = (struct leat_depot_declaration){.name = text(m, "d%u", i),
+                                                           .schema = "key: u32, value: i64, id: u64",
+                                                           .by = by == LEAT_BY_FIELD ? "key" : NULL,
+                                                           .partitioner = by};
     }
     for (uint32_t i = 0; i < m->nodes; i++)
         describe_node(m, i);
@@ -465,8 +468,10 @@ static void describe(struct sim_module *m)
     while (m->query_node < m->nodes && m->node[m->query_node].keep != KEEP_TOTALS)
         m->query_node++;
     if (m->query_node < m->nodes) {
-        m->query_list[0] = (struct leat_node){.name = "each", .from = "request", .route = LEAT_ALL, .run = total, .emits = "count: i64"};
-        m->query_list[1] = (struct leat_node){.name = "sum", .from = "each", .route = LEAT_TO_ORIGIN, .fold = &leat_sum, .into = "reply"};
+        m->query_list[0] = (struct leat_node){
+            .name = "each", .from = "request", .route = LEAT_ALL, .run = total, .emits = "count: i64"};
+        m->query_list[1] = (struct leat_node){
+            .name = "sum", .from = "each", .route = LEAT_TO_ORIGIN, .fold = &leat_sum, .into = "reply"};
         int p = m->node[m->query_node].pstate;
         m->derive = sim_derive;
         m->derive.from = text(m, "p%d, p%d", p, p + 1);
@@ -550,7 +555,7 @@ void sim_module_print(const struct sim_module *m)
             printf(" in p%d", n->pstate);
         if (n->keep == KEEP_DEPOT)
             printf(" d%u", n->into);
-        printf("%s%s%s%s\n", n->background ? ", in the background" : "", n->ordered ? ", in order" : "", n->reject_in > 0 ? ", rejects" : "",
-               n->poison_in > 0 ? ", poison" : "");
+        printf("%s%s%s%s\n", n->background ? ", in the background" : "", n->ordered ? ", in order" : "",
+               n->reject_in > 0 ? ", rejects" : "", n->poison_in > 0 ? ", poison" : "");
     }
 }

@@ -6,8 +6,9 @@
 
 #include <pthread.h>
 
-/* Views are made again from the logs between two lives, with as many groups or others, on a disk that works or fails. What
- * follows looks at everything as before. Where the machine dies meanwhile, one of the two directories is there, whole. */
+/* Views are made again from the logs between two lives, with as many groups or others, on a disk that works or fails.
+ * What follows looks at everything as before. Where the machine dies meanwhile, one of the two directories is there,
+ * whole. */
 
 #define SECOND UINT64_C(1000000000)
 
@@ -25,10 +26,14 @@ static struct {
     uint32_t before, after;
 } groups;
 
-int __real_leat_open(const char *directory, const struct leat_config *config, struct leat **out, struct leat_error *err);
-int __wrap_leat_open(const char *directory, const struct leat_config *config, struct leat **out, struct leat_error *err);
-int __real_log_open(const struct log_ops *ops, const struct log_config *config, struct log **out, struct leat_error *err);
-int __wrap_log_open(const struct log_ops *ops, const struct log_config *config, struct log **out, struct leat_error *err);
+int __real_leat_open(const char *directory, const struct leat_config *config, struct leat **out,
+                     struct leat_error *err);
+int __wrap_leat_open(const char *directory, const struct leat_config *config, struct leat **out,
+                     struct leat_error *err);
+int __real_log_open(const struct log_ops *ops, const struct log_config *config, struct log **out,
+                    struct leat_error *err);
+int __wrap_log_open(const struct log_ops *ops, const struct log_config *config, struct log **out,
+                    struct leat_error *err);
 
 /* Whoever opens a directory, be it a rebuild, gets what the seed says. */
 int __wrap_leat_open(const char *directory, const struct leat_config *config, struct leat **out, struct leat_error *err)
@@ -46,7 +51,8 @@ int __wrap_leat_open(const char *directory, const struct leat_config *config, st
     return 0;
 }
 
-int __wrap_log_open(const struct log_ops *ops, const struct log_config *config, struct log **out, struct leat_error *err)
+int __wrap_log_open(const struct log_ops *ops, const struct log_config *config, struct log **out,
+                    struct leat_error *err)
 {
     struct log_config with = *config;
 
@@ -122,7 +128,8 @@ static void draw(struct rebuilding *r, uint64_t dice)
     sim.crash_with_power = sim.durability == LEAT_FULL && random_below(&r->random, 3) != 0;
     switch (random_below(&r->random, 6)) {
     case 0:
-        fiber_world.crash_step = fiber_world.steps + 1 + random_below(&r->random, range[random_below(&r->random, LENGTH_OF(range))]);
+        fiber_world.crash_step = fiber_world.steps + 1 +
+                                 random_below(&r->random, range[random_below(&r->random, LENGTH_OF(range))]);
         break;
     case 1:
         r->end_steps = 1 + random_below(&r->random, random_below(&r->random, 2) == 0 ? 200 : 2000);

@@ -74,7 +74,8 @@ static enum op_kind draw_kind(struct random *r, uint32_t actor)
 
 static void draw_plan(struct random *r)
 {
-    static const uint32_t switches[] = {0, 2, 8, 50, 1000}, cuts[] = {0, 0, 1, 3, 20}, stalls[] = {0, 30, 300, 3000}, waits[] = {0, 8, 40, 400};
+    static const uint32_t switches[] = {0, 2, 8, 50, 1000}, cuts[] = {0, 0, 1, 3, 20}, stalls[] = {0, 30, 300, 3000},
+                          waits[] = {0, 8, 40, 400};
     uint32_t tasks = 1U << below(r, 5);
 
     sim_module_make(r, tasks, &sim_module);
@@ -113,8 +114,8 @@ static void insert_op(uint32_t at, struct op op)
     sim.ops++;
 }
 
-/* In half of the seeds somebody takes backups, or has a module whose depots are trimmed. His operations come between the
- * others. */
+/* In half of the seeds somebody takes backups, or has a module whose depots are trimmed. His operations come between
+ * the others. */
 static void draw_operator(struct random *r)
 {
     static const enum op_kind all[] = {OP_BACKUP, OP_PAUSE, OP_KEEP, OP_KEEP, OP_KEEP};
@@ -237,8 +238,8 @@ static void check_returns(uint32_t stream, uint64_t from, uint64_t to, const str
         if (!sim_returns(&sim_module, stream % MODULE_DEPOTS, &row))
             continue;
         if (wanted < receipt->returned && receipt->value[wanted].as.u != row.id)
-            sim_fail("the acknowledgement of rows %llu to %llu of stream %u brings a wrong value back", (unsigned long long)from,
-                     (unsigned long long)to, stream);
+            sim_fail("the acknowledgement of rows %llu to %llu of stream %u brings a wrong value back",
+                     (unsigned long long)from, (unsigned long long)to, stream);
         wanted++;
     }
     sim.result->counts.returns += wanted;
@@ -262,8 +263,10 @@ void sim_append(const struct op *op)
 
     random_seed(&r, op->dice);
     uint64_t acked = sim.stream[stream].acked, again = random_below(&r, 4) == 0 ? random_below(&r, 8) : 0;
-    uint64_t from = acked > again ? acked - again : 0, to = acked + 1 + random_below(&r, most[random_below(&r, LENGTH_OF(most))]);
-    static const enum leat_ack acks[] = {LEAT_APPENDED, LEAT_APPENDED, LEAT_PROCESSED, LEAT_PROCESSED, LEAT_PROCESSED, LEAT_NONE};
+    uint64_t from = acked > again ? acked - again : 0,
+             to = acked + 1 + random_below(&r, most[random_below(&r, LENGTH_OF(most))]);
+    static const enum leat_ack acks[] = {LEAT_APPENDED,  LEAT_APPENDED,  LEAT_PROCESSED,
+                                         LEAT_PROCESSED, LEAT_PROCESSED, LEAT_NONE};
     struct leat_append how = {.ack = acks[random_below(&r, LENGTH_OF(acks))], .session = stream + 1,
                               .sequence = from, .partition = stream % sim_module.tasks};
     snprintf(name, sizeof(name), "d%u", depot);

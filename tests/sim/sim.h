@@ -16,7 +16,8 @@
 #include "tests/sim/files.h"
 #include "tests/sim/model.h"
 
-enum { SIM_OPS = 64, SIM_CLIENTS = 3, SIM_STREAMS = SIM_CLIENTS * MODULE_DEPOTS, SIM_LIVES = 40, SIM_ROWS = 4096, SIM_TASKS = 16 };
+enum { SIM_OPS = 64, SIM_CLIENTS = 3, SIM_STREAMS = SIM_CLIENTS * MODULE_DEPOTS, SIM_LIVES = 40, SIM_ROWS = 4096,
+       SIM_TASKS = 16 };
 
 enum op_kind {
     OP_APPEND,
@@ -56,10 +57,10 @@ struct stream {
 struct sim_counts {
     uint64_t files[FILES_COUNTS];
     uint64_t ops[OP_KINDS];
-    uint64_t lives, recoveries_crashed, crashes_at_open, failed_opens, stops, switches, spurious, stalls, rows, repeats, reads, ticks, queries, returns, retries,
-        trims_checked, backups, restored, consumed, trimmed, rebuilds, rebuilds_crashed, rebuilds_failed, rebuilt_groups,
-        vectors_sent, vectors_splits, vectors_moved, vectors_opened, vectors_left, vectors_crashes, vectors_amid_asked,
-        vectors_amid_retired, vectors_amid_moving;
+    uint64_t lives, recoveries_crashed, crashes_at_open, failed_opens, stops, switches, spurious, stalls, rows, repeats,
+        reads, ticks, queries, returns, retries, trims_checked, backups, restored, consumed, trimmed, rebuilds,
+        rebuilds_crashed, rebuilds_failed, rebuilt_groups, vectors_sent, vectors_splits, vectors_moved, vectors_opened,
+        vectors_left, vectors_crashes, vectors_amid_asked, vectors_amid_retired, vectors_amid_moving;
     int64_t virtual_ns;
 };
 

@@ -16,7 +16,8 @@
 
 enum { PROCESS_ID = 4242, SPURIOUS_NS = 50000 };
 
-int call_create(pthread_t *thread, const pthread_attr_t *how, void *(*main)(void *), void *context) __asm__("pthread_create");
+int call_create(pthread_t *thread, const pthread_attr_t *how, void *(*main)(void *),
+                void *context) __asm__("pthread_create");
 int call_join(pthread_t thread, void **result) __asm__("pthread_join");
 int call_mutex_init(pthread_mutex_t *m, const pthread_mutexattr_t *how) __asm__("pthread_mutex_init");
 int call_mutex_destroy(pthread_mutex_t *m) __asm__("pthread_mutex_destroy");
@@ -26,7 +27,8 @@ int call_mutex_unlock(pthread_mutex_t *m) __asm__("pthread_mutex_unlock");
 int call_cond_init(pthread_cond_t *c, const pthread_condattr_t *how) __asm__("pthread_cond_init");
 int call_cond_destroy(pthread_cond_t *c) __asm__("pthread_cond_destroy");
 int call_cond_wait(pthread_cond_t *c, pthread_mutex_t *m) __asm__("pthread_cond_wait");
-int call_cond_timedwait(pthread_cond_t *c, pthread_mutex_t *m, const struct timespec *until) __asm__("pthread_cond_timedwait");
+int call_cond_timedwait(pthread_cond_t *c, pthread_mutex_t *m,
+                        const struct timespec *until) __asm__("pthread_cond_timedwait");
 int call_cond_signal(pthread_cond_t *c) __asm__("pthread_cond_signal");
 int call_cond_broadcast(pthread_cond_t *c) __asm__("pthread_cond_broadcast");
 int call_clock_gettime(clockid_t clock, struct timespec *out) __asm__("clock_gettime");
@@ -130,7 +132,8 @@ int call_cond_destroy(pthread_cond_t *c)
 static int wait_until(pthread_cond_t *c, pthread_mutex_t *m, int64_t until_ns)
 {
     int64_t end = until_ns;
-    bool spurious = fiber_world.spurious_one_in > 0 && random_below(&fiber_world.random, fiber_world.spurious_one_in) == 0;
+    bool spurious = fiber_world.spurious_one_in > 0 &&
+                    random_below(&fiber_world.random, fiber_world.spurious_one_in) == 0;
 
     if (spurious && fiber_world.now_ns + SPURIOUS_NS < end)
         end = fiber_world.now_ns + SPURIOUS_NS;
