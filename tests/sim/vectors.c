@@ -59,14 +59,15 @@ void vectors_init(uint64_t seed)
         {.dims = 13, .type = LEAT_F32_VECTOR, .type_name = "f32", .metric = "cosine"},
         {.dims = 16, .type = LEAT_U8_VECTOR, .type_name = "u8", .metric = "cosine", .names = true},
     };
+    static const uint32_t groups[] = {1, 2, 4, 4};
     struct random r;
 
     memset(&vectors, 0, sizeof(vectors));
     random_seed(&r, sim_mix(seed, 77));
     vectors_plan = plans[random_below(&r, LENGTH_OF(plans))];
-    vectors_plan.runs = seed % 8 == 5;
+    vectors_plan.runs = seed % 8 == 0 || seed % 8 == 5;
     vectors_plan.tasks = 4U << random_below(&r, 2);
-    vectors_plan.groups = 1U << random_below(&r, 3);
+    vectors_plan.groups = groups[random_below(&r, LENGTH_OF(groups))];
     make_module();
 }
 
@@ -105,28 +106,34 @@ static void put_elements(struct vectors_change *c, const uint8_t *element)
     }
 }
 
-/* At random around a place that wanders; of few ids, all equal; ids and vectors one behind the other; many deletes. */
+enum kind {
+    SCATTERED, /* any ids, around a place that wanders, or away */
+    EQUAL,     /* few ids, one vector */
+    SORTED,    /* ids and vectors one behind the other */
+    SWEPT      /* the same, and nearly all away */
+};
+
+static enum kind kind_of(uint64_t dice)
+{
+    static const enum kind kinds[] = {SCATTERED, SCATTERED, SCATTERED, EQUAL, SORTED, SORTED, SORTED, SWEPT};
+
+    return kinds[dice % LENGTH_OF(kinds)];
+}
+
 struct vectors_change vectors_change_at(uint32_t client, uint64_t n)
 {
     uint64_t run = n / RUN, at = n % RUN, dice = sim_mix(sim_mix(client, sim.seed), run), own = sim_mix(dice, at + 1);
-    uint32_t kind = dice % 8, first = (uint32_t)(dice >> 8) % VECTORS_IDS;
-    struct vectors_change c = {.id = (uint32_t)(own % VECTORS_IDS), .there = (own >> 32) % 5 > 0};
+    uint32_t first = (uint32_t)(dice >> 8) % VECTORS_IDS, line = (uint32_t)(1 + (first + at) % 240);
+    enum kind kind = kind_of(dice);
+    const uint64_t id[] = {[SCATTERED] = own, [EQUAL] = first + own % 20, [SORTED] = first + at, [SWEPT] = first + at};
+    const bool there[] = {[SCATTERED] = (own >> 32) % 5 > 0, [EQUAL] = true, [SORTED] = true, [SWEPT] = at % 16 == 0};
+    struct vectors_change c = {.id = (uint32_t)(id[kind] % VECTORS_IDS), .there = there[kind]};
     uint8_t element[VECTORS_DIMS];
 
-    if (kind >= 4)
-        c.id = (uint32_t)(first + at) % VECTORS_IDS;
-    if (kind == 3)
-        c.id = (uint32_t)(first + own % 20) % VECTORS_IDS;
-    if (kind >= 3)
-        c.there = kind < 7 || at % 16 == 0;
     for (uint32_t i = 0; i < VECTORS_DIMS; i++) {
-        uint8_t place = (uint8_t)(1 + sim_mix(run / 2, i) % 100);
+        uint64_t place = 1 + sim_mix(run / 2, i) % 100, noise = kind == SCATTERED ? sim_mix(own, i) % 30 : 0;
 
-        if (kind < 3)
-            place = (uint8_t)(place + sim_mix(own, i) % 30);
-        else if (kind != 3)
-            place = (uint8_t)(1 + (first + at) % 240 * (i % 3 == 0));
-        element[i] = place;
+        element[i] = (uint8_t)(kind >= SORTED ? (i % 3 == 0 ? line : 1) : place + noise);
     }
     element[0] = (uint8_t)(1 + run);
     put_elements(&c, element);

@@ -11,7 +11,7 @@
 
 #include "tests/sim/sim.h"
 
-enum { VECTORS_IDS = 200, VECTORS_DIMS = 16, VECTORS_SIZE = VECTORS_DIMS * 4, VECTORS_NONE = 1 << 20 };
+enum { VECTORS_IDS = 100, VECTORS_DIMS = 16, VECTORS_SIZE = VECTORS_DIMS * 4, VECTORS_NONE = 1 << 20 };
 
 struct vectors_plan {
     bool runs;
