@@ -526,19 +526,19 @@ int leat_depot_read(struct leat_depot *d, uint32_t partition, uint64_t offset, u
     struct module *m = d->module;
     struct log_slice slice;
     uint64_t at = offset;
-    int rv = 0;
+    int rv = 0, given = 0;
 
     if (partition >= m->plan->tasks)
         return leat_fail(err, LEAT_EINVAL, "depot '%s' has %u partitions, there is no partition %u", d->plan->name,
                          m->plan->tasks, partition);
     struct group *g = module_group(m, partition);
     struct arena *a = arena_open(LIMIT_TURN_MEMORY);
-    while (max > 0 && rv == 0) {
+    while (max > 0 && given == 0) {
         rv = log_read(group_depots(g), group_partition(g, d->number, partition), at, max < 1024 ? max : 1024, 4 << 20,
                       &slice, err);
         if (rv != 0)
             break;
-        rv = give_each(d, a, &slice, each, context, &at, err);
+        given = give_each(d, a, &slice, each, context, &at, err);
         max -= slice.count < max ? slice.count : max;
         log_release(group_depots(g), &slice);
     }
@@ -550,5 +550,5 @@ int leat_depot_read(struct leat_depot *d, uint32_t partition, uint64_t offset, u
     }
     if (next != NULL)
         *next = at;
-    return rv == LEAT_EAGAIN ? 0 : rv;
+    return given != 0 ? given : rv == LEAT_EAGAIN ? 0 : rv;
 }

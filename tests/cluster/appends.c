@@ -345,6 +345,43 @@ static void partitions_are_chosen(void **state)
     }
 }
 
+struct stop {
+    int code;
+    uint32_t seen;
+};
+
+static int stop_at_second(void *context, const struct leat_record *record, const struct leat_batch *row)
+{
+    struct stop *s = context;
+
+    (void)record;
+    (void)row;
+    return ++s->seen == 2 ? s->code : 0;
+}
+
+/* Whatever is returned is given back, also what has a meaning for the reading itself. */
+static void readers_may_stop(void **state)
+{
+    static const int codes[] = {1, 7, LEAT_EAGAIN, LEAT_ETRIMMED, LEAT_EREJECTED};
+    struct node *n = *state;
+    struct leat_error err = {0, ""};
+    struct leat_rows *rows;
+
+    must(leat_rows_new(n->chosen, &rows));
+    for (uint32_t i = 0; i < 4; i++)
+        must(leat_rows_add(rows, LEAT_ROW(leat_i64(i)), &err));
+    must(leat_append(n->chosen, rows, NULL, NULL, &err));
+    leat_rows_free(rows);
+    for (size_t i = 0; i < sizeof(codes) / sizeof(*codes); i++) {
+        struct stop s = {.code = codes[i]};
+        uint64_t next = 0;
+
+        assert_int_equal(leat_depot_read(n->chosen, 0, 0, 4, stop_at_second, &s, &next, &err), codes[i]);
+        assert_int_equal(s.seen, 2);
+        assert_int_equal(next, 2);
+    }
+}
+
 /* ---- Refused ---- */
 
 static void refused(struct leat_depot *d, struct leat_rows *rows, const struct leat_append *how, const char *sentence)
@@ -424,6 +461,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(another_module_follows, set_up, tear_down),
         cmocka_unit_test_setup_teardown(clocks_tick, set_up, tear_down),
         cmocka_unit_test_setup_teardown(partitions_are_chosen, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(readers_may_stop, set_up, tear_down),
         cmocka_unit_test_setup_teardown(mistakes_are_named, set_up, tear_down),
         cmocka_unit_test_setup_teardown(nodes_are_opened_and_launched_once, set_up, tear_down),
         cmocka_unit_test(waits_are_taken_back),
