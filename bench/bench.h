@@ -12,6 +12,8 @@
  *   bench_query.c    query; restart
  *   bench_lsh.c      lsh: ingest, recall, candidates, times over wordnet-minilm
  *   bench_ivf.c      ivf: ingest, searches alone and beside ingest, exact, restart
+ *   bench_filter.c   filter: ivf's searches with filters beside those without
+ *   bench_set.c      the vectors of both
  *   bench_kernels.c  kernels: vector kernels alone
  *   bench_distances.c  its second part: distances of each metric and type
  *   bench_backup.c   backup: beside appends; restore; rebuild
@@ -54,6 +56,23 @@ double bench_fsync(const char *directory);
 double bench_bandwidth(void);
 /* An option "--name=value" among the arguments; NULL when it is not there. */
 const char *bench_option(int argc, char **argv, const char *name);
+
+/* Generated vectors: whole numbers of u8, around centres that themselves lie around centres, so that neighbours are near
+ * and no list has all of them. Vector i is the same each time. */
+enum { BENCH_SET_DIMS = 2048 };
+struct bench_set {
+    uint32_t vectors, dims;
+    enum leat_type type; /* u8 or f32 */
+    uint8_t *centre;     /* after bench_set_init; NULL: out of memory. To be freed */
+};
+/* A vector, and room for it. */
+struct bench_place {
+    uint8_t u8[BENCH_SET_DIMS];
+    float f32[BENCH_SET_DIMS];
+};
+void bench_set_init(struct bench_set *s);
+struct leat_value bench_set_vector(const struct bench_set *s, uint64_t i, struct bench_place *p);
+uint64_t bench_random(uint64_t *state);
 /* End the process with the error's sentence unless rv is 0. */
 void bench_must(int rv, const struct leat_error *err);
 
@@ -65,6 +84,7 @@ int bench_query(int argc, char **argv);
 int bench_restart(int argc, char **argv);
 int bench_lsh(int argc, char **argv);
 int bench_ivf(int argc, char **argv);
+int bench_filter(int argc, char **argv);
 int bench_kernels(int argc, char **argv);
 int bench_distances(int argc, char **argv); /* part of bench_kernels */
 int bench_backup(int argc, char **argv);

@@ -11,67 +11,15 @@
 #include <time.h>
 #include <unistd.h>
 
-/* ivf over generated vectors: whole numbers of u8, around centres that themselves lie around centres, so that
- * neighbours are near and no list has all of them. Ingest, searches alone, beside ingest and in two threads, exact
- * search, and a restart. */
+/* ivf over generated vectors: ingest, searches alone, beside ingest and in two threads, exact search, and a restart. */
 
-enum { DIMS_MOST = 2048, CENTRES = 4096, BATCH = 2000, SEARCHES = 5000, EXACT = 30, AGAIN = 100 };
-
-struct set {
-    uint32_t vectors, dims;
-    enum leat_type type; /* u8 or f32 */
-    uint8_t *centre;     /* CENTRES of them */
-};
-
-/* A vector, and room for it. */
-struct place {
-    uint8_t u8[DIMS_MOST];
-    float f32[DIMS_MOST];
-};
-
-static uint64_t step(uint64_t *state)
-{
-    uint64_t z = *state += 0x9e3779b97f4a7c15U;
-
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9U;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebU;
-    return z ^ z >> 31;
-}
-
-/* Vector i of the set, the same each time. */
-static struct leat_value vector_at(const struct set *s, uint64_t i, struct place *p)
-{
-    uint64_t state = i * 7919 + 1, bits = 0;
-    const uint8_t *centre = s->centre + step(&state) % CENTRES * s->dims;
-
-    for (uint32_t d = 0; d < s->dims; d++, bits >>= 8) {
-        if (d % 8 == 0)
-            bits = step(&state);
-        p->u8[d] = (uint8_t)(centre[d] + (bits & 15) + (bits >> 4 & 15));
-        p->f32[d] = p->u8[d];
-    }
-    return s->type == LEAT_U8_VECTOR ? leat_vector(s->type, p->u8, s->dims) : leat_vector(s->type, p->f32, s->dims);
-}
-
-static void set_init(struct set *s)
-{
-    uint64_t state = 1;
-    static uint8_t around[64][DIMS_MOST];
-
-    s->centre = malloc((size_t)CENTRES * s->dims);
-    for (int c = 0; c < 64; c++)
-        for (uint32_t d = 0; d < s->dims; d++)
-            around[c][d] = (uint8_t)(step(&state) % 160);
-    for (int c = 0; s->centre != NULL && c < CENTRES; c++)
-        for (uint32_t d = 0; d < s->dims; d++)
-            s->centre[(size_t)c * s->dims + d] = (uint8_t)(around[c % 64][d] + step(&state) % 64);
-}
+enum { BATCH = 2000, SEARCHES = 5000, EXACT = 30, AGAIN = 100 };
 
 /* ---- Appending, at most so many a second ---- */
 
 struct feed {
     struct leat_depot *depot;
-    const struct set *set;
+    const struct bench_set *set;
     uint64_t from, end;
     double rate;          /* 0: as fast as it goes */
     _Atomic bool stop;
@@ -89,8 +37,8 @@ static void *feed_run(void *context)
     for (uint64_t i = f->from; i < f->end && !f->stop;) {
         leat_rows_clear(rows);
         for (uint32_t b = 0; b < BATCH && i < f->end; b++, i++) {
-            struct place p;
-            struct leat_value vector = vector_at(f->set, i, &p);
+            struct bench_place p;
+            struct leat_value vector = bench_set_vector(f->set, i, &p);
 
             bench_must(leat_rows_add(rows, LEAT_ROW(leat_u64(i % f->set->vectors), vector, leat_null()), &err), &err);
         }
@@ -107,7 +55,7 @@ static void *feed_run(void *context)
 
 struct asker {
     struct leat *l;
-    const struct set *set;
+    const struct bench_set *set;
     const char *query;
     uint32_t searches;
     uint64_t seed;
@@ -118,8 +66,8 @@ static void ask(struct asker *a, uint32_t i, struct leat_value stats, double *sc
 {
     struct leat_result *r;
     struct leat_error err;
-    struct place p;
-    struct leat_value vector = vector_at(a->set, (a->seed + i) * 104729 + 1, &p);
+    struct bench_place p;
+    struct leat_value vector = bench_set_vector(a->set, (a->seed + i) * 104729 + 1, &p);
     double start = bench_now();
 
     bench_must(leat_query(a->l, "ivf", a->query,
@@ -160,7 +108,7 @@ struct quantiles {
     double p50, p99, max;
 };
 
-static struct quantiles search_all(struct leat *l, const struct set *s, const char *query, uint32_t searches,
+static struct quantiles search_all(struct leat *l, const struct bench_set *s, const char *query, uint32_t searches,
                                    uint64_t seed)
 {
     double *took = calloc(searches, sizeof(*took));
@@ -173,7 +121,7 @@ static struct quantiles search_all(struct leat *l, const struct set *s, const ch
     return q;
 }
 
-static double rate_of(struct leat *l, const struct set *s, int threads)
+static double rate_of(struct leat *l, const struct bench_set *s, int threads)
 {
     struct asker a[2];
     pthread_t thread[2];
@@ -201,7 +149,7 @@ static double processor_time(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static double fill(struct leat *l, struct leat_depot *d, const struct set *s)
+static double fill(struct leat *l, struct leat_depot *d, const struct bench_set *s)
 {
     struct feed f = {.depot = d, .set = s, .end = s->vectors};
     struct leat_error err;
@@ -219,7 +167,7 @@ static double fill(struct leat *l, struct leat_depot *d, const struct set *s)
     return rate;
 }
 
-static struct quantiles alone(struct leat *l, const struct set *s)
+static struct quantiles alone(struct leat *l, const struct bench_set *s)
 {
     struct quantiles q;
     struct asker a = {l, s, "search", 1, 0, (double[1]){0}};
@@ -247,7 +195,7 @@ static struct quantiles alone(struct leat *l, const struct set *s)
 }
 
 /* Upserts of what is there, at a rate, while searches run. */
-static struct quantiles beside_ingest(struct leat *l, struct leat_depot *d, const struct set *s, double rate)
+static struct quantiles beside_ingest(struct leat *l, struct leat_depot *d, const struct bench_set *s, double rate)
 {
     struct feed f = {.depot = d, .set = s, .from = s->vectors, .end = UINT64_MAX, .rate = rate};
     struct leat_error err;
@@ -263,7 +211,7 @@ static struct quantiles beside_ingest(struct leat *l, struct leat_depot *d, cons
     return q;
 }
 
-static void exact(struct leat *l, const struct set *s)
+static void exact(struct leat *l, const struct bench_set *s)
 {
     double bytes = (double)s->vectors * s->dims * (s->type == LEAT_U8_VECTOR ? 1 : 4), memory = bench_bandwidth();
     struct quantiles q = search_all(l, s, "exact", EXACT, 3);
@@ -272,7 +220,7 @@ static void exact(struct leat *l, const struct set *s)
                bytes / q.p50 * 1e-9, bytes / q.p50 / memory);
 }
 
-static struct leat *open_ivf(const char *directory, const struct set *s, bool warm, struct leat_depot **d)
+static struct leat *open_ivf(const char *directory, const struct bench_set *s, bool warm, struct leat_depot **d)
 {
     char dims[16];
     const struct leat_option options[] = {{"dims", dims}, {"type", s->type == LEAT_U8_VECTOR ? "u8" : "f32"},
@@ -288,7 +236,7 @@ static struct leat *open_ivf(const char *directory, const struct set *s, bool wa
 }
 
 /* Stopped and started: files in the page cache, or put out of it; read ahead or not. */
-static struct leat *again(struct leat *l, const char *directory, const struct set *s, const char *name, bool cold,
+static struct leat *again(struct leat *l, const char *directory, const struct bench_set *s, const char *name, bool cold,
                           bool warm)
 {
     struct leat_depot *d;
@@ -322,16 +270,16 @@ static uint32_t number_of(int argc, char **argv, const char *name, uint32_t othe
 int bench_ivf(int argc, char **argv)
 {
     const char *type = bench_option(argc, argv, "type");
-    struct set s = {.vectors = number_of(argc, argv, "vectors", 200000), .dims = number_of(argc, argv, "dims", 128),
+    struct bench_set s = {.vectors = number_of(argc, argv, "vectors", 200000), .dims = number_of(argc, argv, "dims", 128),
                     .type = type != NULL && strcmp(type, "f32") == 0 ? LEAT_F32_VECTOR : LEAT_U8_VECTOR};
     struct leat_depot *d;
 
-    if (s.vectors == 0 || s.dims == 0 || s.dims > DIMS_MOST ||
+    if (s.vectors == 0 || s.dims == 0 || s.dims > BENCH_SET_DIMS ||
         (type != NULL && strcmp(type, "u8") != 0 && strcmp(type, "f32") != 0)) {
-        fprintf(stderr, "--vectors=N: a number above 0; --dims=N: at most %d; --type: u8 or f32\n", DIMS_MOST);
+        fprintf(stderr, "--vectors=N: a number above 0; --dims=N: at most %d; --type: u8 or f32\n", BENCH_SET_DIMS);
         return 1;
     }
-    set_init(&s);
+    bench_set_init(&s);
     if (s.centre == NULL) {
         fprintf(stderr, "out of memory\n");
         return 1;

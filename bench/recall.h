@@ -98,6 +98,9 @@ struct recall_run {
 /* All queries once, with one value of the knob. cost: and once more for what they cost, untimed. */
 int recall_run(struct recall_run *r, uint32_t value, bool cost, struct recall_point *out, struct leat_error *err);
 
+/* A number by name of what the stats column has; 0 when it is not there. */
+double recall_stat(struct leat_value map, const char *name);
+
 /* ---- recall_plot.c ---- */
 
 int recall_plot(const char *path, const char *title, uint32_t k, const struct recall_point *point, uint32_t count,

@@ -110,8 +110,7 @@ static int ask_with(struct recall_run *run, uint32_t value, uint32_t queries, do
 
 /* ---- What a query costs ---- */
 
-/* A number by name in a map; 0 when it is not there. */
-static double number_in(struct leat_value map, const char *name)
+double recall_stat(struct leat_value map, const char *name)
 {
     struct leat_span bytes = map.type == LEAT_ANY ? map.as.bytes : (struct leat_span){0};
     struct leat_any_item item, key, value;
@@ -142,8 +141,8 @@ static void add_cost(const struct recall_run *run, const struct leat_batch *rows
         to->candidates += (double)leat_at(rows, 0, 0).as.i / run->set->queries;
         return;
     }
-    to->candidates += number_in(leat_at(rows, 0, stats), "scored") / run->set->queries;
-    to->ranked += number_in(leat_at(rows, 0, stats), "ranked") / run->set->queries;
+    to->candidates += recall_stat(leat_at(rows, 0, stats), "scored") / run->set->queries;
+    to->ranked += recall_stat(leat_at(rows, 0, stats), "ranked") / run->set->queries;
 }
 
 static int count_cost(const struct recall_run *run, uint32_t knob, struct recall_point *to, struct leat_error *err)
