@@ -269,6 +269,56 @@ static double recall(const struct vector_coarse *c, enum vector_metric metric, u
     return hits / ((double)queries * n);
 }
 
+/* A walk in steps of any size comes by each centroid once, nearest first, and misses as few as searches do. Returns how many of
+ * the first n are not farther than the n-th true one. */
+static uint32_t walk(const struct vector_coarse *c, enum vector_metric metric, uint32_t dims, const float *query,
+                     const struct pair *truth, uint32_t n)
+{
+    uint32_t count = vector_coarse_count(c), found = 0, hits = 0;
+    struct vector_near *near = malloc((count + 1) * sizeof(*near));
+    uint8_t *room = malloc(vector_walk_room(c) + 1);
+    struct vector_walk *w = vector_walk_begin(c, query, NULL, room + 1);
+
+    while (found < count) {
+        uint32_t step = 1 + below(below(4) == 0 ? count : 50), more = vector_walk_on(w, step, near + found);
+
+        assert_true(more > 0 && more <= count - found);
+        found += more;
+    }
+    assert_int_equal(vector_walk_on(w, 1, near + found), 0);
+    for (uint32_t i = 0; i < n; i++)
+        hits += (double)near[i].distance <= truth[n - 1].distance + 1e-4 * (fabs(truth[n - 1].distance) + 1);
+    bool *seen = calloc(count, sizeof(*seen)); /* numbers are multiples of 10 */
+    for (uint32_t i = 0; i < count; i++) {
+        assert_ptr_equal(near[i].centroid, vector_coarse_find(c, near[i].number));
+        assert_true(fabs(distance(metric, query, near[i].centroid, dims) - (double)near[i].distance) <=
+                    1e-4 * (fabs((double)near[i].distance) + 1));
+        assert_false(seen[near[i].number / 10]);
+        seen[near[i].number / 10] = true;
+    }
+    free(seen);
+    free(room);
+    free(near);
+    return hits;
+}
+
+static void walks_come_by_all(const struct vector_coarse *c, enum vector_metric metric, const struct model *m,
+                              const float *query, uint32_t queries)
+{
+    static const uint32_t wish[] = {1, 40, 700};
+    uint32_t hits[3] = {0};
+
+    for (uint32_t i = 0; i < queries; i++) {
+        struct pair *truth = sorted(m, metric, query + (size_t)i * m->dims);
+
+        for (uint32_t j = 0; j < 3; j++)
+            hits[j] += walk(c, metric, m->dims, query + (size_t)i * m->dims, truth, wish[j]);
+        free(truth);
+    }
+    for (uint32_t j = 0; j < 3; j++)
+        assert_true(queries * wish[j] - hits[j] <= 1 + queries * wish[j] / 100);
+}
+
 static void recalls_are_high(const struct vector_coarse *c, enum vector_metric metric, const struct model *m,
                              const float *query, uint32_t queries)
 {
@@ -318,6 +368,7 @@ static void the_nearest_are_found(void **state)
         all.count = COUNT;
         for (uint32_t part = 0; part < 2; part++) {
             recalls_are_high(c, metric, &all, all.row + (size_t)COUNT * width, QUERIES);
+            walks_come_by_all(c, metric, &all, all.row + (size_t)COUNT * width, 10);
             for (uint32_t i = 0; i < COUNT / 10 && part == 0; i++)
                 assert_int_equal(vector_coarse_remove(c, 10 * (all.count - 1 - i), &err), 0);
             all.count -= part == 0 ? COUNT / 10 : 0;
