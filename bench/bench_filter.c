@@ -249,7 +249,7 @@ static void find(struct trial *b, struct leat_value filter, struct figures *f)
     f->ranked /= b->queries;
 }
 
-/* The mean time: of ROUNDS the median. A search runs on the thread that asks: what that spends on a processor is all. */
+/* The mean time, of ROUNDS the median: of the processor, as a search runs on the thread that asks. */
 static void take_time(struct trial *b, struct leat_value filter, struct figures *f)
 {
     enum { ROUNDS = 5 };
@@ -279,7 +279,8 @@ static struct figures measure(struct trial *b, struct leat_value filter)
 static void print(const char *name, const struct figures *f, const struct figures *none)
 {
     bench_line(name, f->seconds * 1e6, "us",
-               "%4.2f times without, recall %.4f (%+.4f), %.0f postings, %.0f rows, %.0f ranked", f->seconds / none->seconds, f->recall, f->recall - none->recall, f->probes, f->scored, f->ranked);
+               "%4.2f times without, recall %.4f (%+.4f), %.0f postings, %.0f rows, %.0f ranked", f->seconds / none->seconds,
+               f->recall, f->recall - none->recall, f->probes, f->scored, f->ranked);
 }
 
 static void measure_all(struct trial *b)

@@ -36,6 +36,10 @@ int filter_parse(const struct attributes *a, struct leat_span msgpack, filter_al
 void filter_blocks(const struct filter *f, const void *table, uint32_t blocks, uint32_t first, uint32_t count,
                    uint32_t *mask);
 
+/* Begin to bring what filter_blocks reads of a table near. */
+void filter_fetch(const struct filter *f, const void *table, uint32_t blocks);
+/* Does it compare strings? If not, what filter_blocks says is exact. */
+bool filter_strings(const struct filter *f);
 /* Does a map of attributes pass? Exact. What does not fit the declaration does not pass. */
 bool filter_verify(const struct filter *f, struct leat_span map);
 

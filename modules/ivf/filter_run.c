@@ -218,6 +218,27 @@ static void compare_row(const void *context, const struct filter_step *s, uint32
     *mask = in != s->outside && (row->presence >> s->attribute & 1) ? UINT32_MAX : 0;
 }
 
+void filter_fetch(const struct filter *f, const void *table, uint32_t blocks)
+{
+    enum { STEPS = 4, LINE = 64 }; /* of longer filters the first steps: more would crowd each other out */
+    size_t column = 8 * (size_t)ATTRIBUTES_LANES * blocks;
+    const uint8_t *columns = table, *presence = columns + column * f->attributes->columns;
+
+    for (const struct filter_step *s = f->step; s < f->step + f->steps && s < f->step + STEPS; s++) {
+        __builtin_prefetch(presence + 4 * (size_t)s->attribute * blocks);
+        for (size_t at = 0; at < column && s->op != FILTER_PRESENT; at += LINE)
+            __builtin_prefetch(columns + s->column * column + at);
+    }
+}
+
+bool filter_strings(const struct filter *f)
+{
+    for (uint32_t i = 0; i < f->steps; i++)
+        if (f->step[i].string || (f->step[i].op == FILTER_MEMBER && f->step[i].member->string != NULL))
+            return true;
+    return false;
+}
+
 bool filter_verify(const struct filter *f, struct leat_span map)
 {
     struct attributes_row row;

@@ -118,8 +118,9 @@ const struct vector_coarse *index_centroids(const struct index *x)
 
 /* ---- Probing ---- */
 
-static float distance_to(const struct ivf *v, const float *query, const float *centroid)
+float index_distance(const struct index *x, const float *query, const float *centroid)
 {
+    const struct ivf *v = x->v;
     bool dot = v->layout.metric == METRIC_DOT;
     float d = vector_distance(dot ? VECTOR_DOT : VECTOR_L2, LEAT_F32_VECTOR)->one(query, centroid, v->rotation.padded);
 
@@ -140,30 +141,77 @@ static uint32_t insert(struct vector_near *out, uint32_t count, uint32_t most, s
     return count;
 }
 
+/* As near as a retired posting counts: the nearest of its centroid and those in its place. */
+static struct vector_near retired_near(const struct index *x, const struct retired *r, const float *query)
+{
+    struct vector_near near = {INFINITY, r->number, r->centroid};
+
+    for (uint32_t i = 0; i < r->centroids; i++) {
+        float d = index_distance(x, query, r->centroid + (size_t)i * x->v->rotation.padded);
+
+        near.distance = d < near.distance ? d : near.distance;
+    }
+    return near;
+}
+
+static const struct vector_coarse *probed(const struct index *x)
+{
+    return x->probe != NULL ? x->probe : x->active;
+}
+
+/* What stands for centroids as long as there are none. */
+static struct vector_near first_near(const struct index *x, const float *query)
+{
+    return (struct vector_near){index_distance(x, query, x->v->origin), 0, x->v->origin};
+}
+
 uint32_t index_probe(struct leat_task *t, const struct index *x, const float *query, const struct vector_query *table,
                      uint32_t most, struct vector_near *out)
 {
-    const struct vector_coarse *c = x->probe != NULL ? x->probe : x->active;
+    const struct vector_coarse *c = probed(x);
     uint32_t count = 0;
 
     if (vector_coarse_count(c) > 0)
         count = vector_coarse_search(c, query, table, most, out, leat_alloc(t, vector_coarse_room(c, most)));
     else
-        count = insert(out, 0, most, (struct vector_near){distance_to(x->v, query, x->v->origin), 0, x->v->origin});
-    for (uint32_t i = 0; i < x->retireds; i++) {
-        const struct retired *r = &x->retired[i];
-        float least = INFINITY;
-
-        for (uint32_t j = 0; j < r->centroids; j++) {
-            float d = distance_to(x->v, query, r->centroid + (size_t)j * x->v->rotation.padded);
-
-            least = d < least ? d : least;
-        }
-        count = insert(out, count, most, (struct vector_near){least, r->number, r->centroid});
-    }
+        count = insert(out, 0, most, first_near(x, query));
+    for (uint32_t i = 0; i < x->retireds; i++)
+        count = insert(out, count, most, retired_near(x, &x->retired[i], query));
     for (uint32_t i = 0; x->retireds > 0 && i < count; i++)
-        out[i].distance = distance_to(x->v, query, out[i].centroid);
+        out[i].distance = index_distance(x, query, out[i].centroid);
     return count;
+}
+
+/* Retired postings, or what stands for centroids, wait until their turn comes. */
+struct index_walk *index_walk(struct leat_task *t, const struct index *x, const float *query,
+                              const struct vector_query *table)
+{
+    const struct vector_coarse *c = probed(x);
+    uint32_t centroids = vector_coarse_count(c), others = x->retireds + 1;
+    struct index_walk *w = leat_alloc(t, sizeof(*w));
+
+    *w = (struct index_walk){.most = centroids + others,
+                             .near = leat_alloc(t, (centroids + others) * sizeof(*w->near)),
+                             .other = leat_alloc(t, others * sizeof(*w->other))};
+    if (centroids > 0)
+        w->centroids = vector_walk_begin(c, query, table, leat_alloc(t, vector_walk_room(c)));
+    else
+        w->others = insert(w->other, 0, others, first_near(x, query));
+    for (uint32_t i = 0; i < x->retireds; i++)
+        w->others = insert(w->other, w->others, others, retired_near(x, &x->retired[i], query));
+    return w;
+}
+
+bool index_walk_on(struct index_walk *w, uint32_t count)
+{
+    struct vector_near *near = w->near + w->count;
+    uint32_t found = w->centroids != NULL ? vector_walk_on(w->centroids, count, near) : 0, before = w->count;
+    float last = found > 0 ? near[found - 1].distance : INFINITY;
+
+    for (; w->others > w->given && w->other[w->given].distance <= last; w->given++)
+        found = insert(near, found, found + 1, w->other[w->given]);
+    w->count += found;
+    return w->count > before;
 }
 
 /* ---- Making a version: memory ---- */
@@ -335,35 +383,44 @@ static void read_tail(struct making *m, struct index_posting *p, const struct in
                      &(struct filling){l, piece, first, p->rows - first});
 }
 
-/* Codes lie together: a scan reads those of a posting in one go, and pages of the file hold mostly vectors. */
+/* Codes lie together, and so do the columns of attributes: a scan reads those of a posting in one go, and pages of the
+ * file hold mostly vectors. */
+static bool codes_room(struct making *m, struct index_posting *p, uint32_t blocks)
+{
+    const struct layout *l = &m->x->v->layout;
+    size_t codes = (size_t)blocks * l->block, numbers = (size_t)blocks * BLOCK * sizeof(uint64_t);
+    size_t norms = l->metric == METRIC_COSINE ? (size_t)blocks * BLOCK * sizeof(float) : 0;
+    size_t attributes = attributes_table_size(l->attributes, blocks);
+
+    p->codes = slab_alloc(m->x->slab, codes + numbers + norms + attributes);
+    if (p->codes == NULL)
+        return no_memory(m) == 0;
+    p->numbers = (uint64_t *)(void *)(p->codes + codes);
+    p->norms = norms > 0 ? (float *)(void *)(p->codes + codes + numbers) : NULL;
+    p->attributes = p->codes + codes + numbers + norms;
+    return true;
+}
+
 static void read_codes(struct making *m, struct index_posting *p)
 {
     const struct layout *l = &m->x->v->layout;
     uint32_t blocks = (p->rows + BLOCK - 1) / BLOCK;
-    size_t codes = (size_t)blocks * l->block, numbers = (size_t)blocks * BLOCK * sizeof(uint64_t);
-    size_t norms = l->metric == METRIC_COSINE ? (size_t)blocks * BLOCK * sizeof(float) : 0;
 
-    if (blocks == 0)
+    if (blocks == 0 || !codes_room(m, p, blocks))
         return;
-    p->codes = slab_alloc(m->x->slab, codes + numbers + norms);
-    if (p->codes == NULL) {
-        no_memory(m);
-        return;
-    }
-    uint8_t *number = p->codes + codes, *norm = number + numbers;
-    p->numbers = (uint64_t *)(void *)number;
-    p->norms = norms > 0 ? (float *)(void *)norm : NULL;
     for (uint32_t block = 0; block < blocks;) {
         const struct piece_layout *layout;
         uint32_t first;
         const uint8_t *piece = index_piece(l, p, block * BLOCK, &layout, &first);
-        size_t count = layout->rows / BLOCK, rows = count * BLOCK;
+        uint32_t count = layout->rows / BLOCK;
 
-        memcpy(p->codes + block * (size_t)l->block, piece, count * l->block);
-        memcpy(number + (size_t)block * BLOCK * sizeof(uint64_t), piece + layout->numbers, rows * sizeof(uint64_t));
-        if (norms > 0)
-            memcpy(norm + (size_t)block * BLOCK * sizeof(float), piece + layout->norms, rows * sizeof(float));
-        block += (uint32_t)count;
+        memcpy(p->codes + block * (size_t)l->block, piece, count * (size_t)l->block);
+        memcpy(p->numbers + (size_t)block * BLOCK, piece + layout->numbers, layout->rows * sizeof(*p->numbers));
+        if (p->norms != NULL)
+            memcpy(p->norms + (size_t)block * BLOCK, piece + layout->norms, layout->rows * sizeof(*p->norms));
+        if (p->attributes != NULL)
+            attributes_copy(l->attributes, p->attributes, blocks, block, piece + layout->attributes, count);
+        block += count;
     }
 }
 

@@ -20,8 +20,9 @@ struct index_posting {
     uint32_t chunks, pieces;
     uint32_t *live_mask, *moving_mask; /* by block of 32 rows */
     uint8_t *codes;                    /* the blocks of all rows, one after another, in memory; NULL: no rows */
-    const uint64_t *numbers;           /* of all rows, behind the codes */
+    uint64_t *numbers;                 /* of all rows, behind the codes */
     float *norms;                      /* and behind those; NULL but for METRIC_COSINE */
+    uint8_t *attributes;               /* the table of all blocks (attributes.h), behind those */
     /* vectors of all rows, one after another, in memory; NULL: they are in the pieces */
     uint8_t *near;
     uint32_t near_room;                /* for so many rows; behind p->rows newer versions write */
@@ -59,6 +60,23 @@ const struct vector_coarse *index_centroids(const struct index *x);
  * METRIC_DOT, else squared. Memory of t. */
 uint32_t index_probe(struct leat_task *t, const struct index *x, const float *query, const struct vector_query *table,
                      uint32_t most, struct vector_near *out);
+
+/* The same one after another, as far as one goes. A posting that is to become empty counts as near as the nearest
+ * centroid in its place; all others' distances are their own. Memory of t. */
+struct index_walk {
+    struct vector_near *near; /* nearest first */
+    uint32_t count, most;     /* so far; how many there are */
+    struct vector_walk *centroids; /* NULL: there are none */
+    struct vector_near *other;     /* what has no centroid among those */
+    uint32_t others, given;        /* how many; of which so many are among the near ones */
+};
+struct index_walk *index_walk(struct leat_task *t, const struct index *x, const float *query,
+                              const struct vector_query *table);
+/* Compare about so many more centroids. false: there are no more postings. */
+bool index_walk_on(struct index_walk *w, uint32_t count);
+
+/* The distance of a centroid as searches have it. */
+float index_distance(const struct index *x, const float *query, const float *centroid);
 
 /* All postings of the group: the i-th of index_count, which may be NULL. */
 uint32_t index_count(const struct index *x);

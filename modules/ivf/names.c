@@ -46,28 +46,28 @@ static void put_span(struct leat_task *t, struct named *n, const struct leat_spa
 }
 
 /* The id and attributes of a hit. false: it is gone, or does not pass the filter; strings were compared by hashes. */
-static bool look_up(struct leat_task *t, const struct ivf *v, const struct search *s, const struct filter *filter,
-                    const struct hit *h, struct named *n)
+static bool look_up(struct leat_task *t, const struct ivf *v, const struct asked *a, const struct hit *h,
+                    struct named *n)
 {
+    const struct filter *filter = a->filter != NULL && filter_strings(a->filter) ? a->filter : NULL;
     struct leat_value id = leat_u64(h->number), field[5] = {{0}, {0}, {0}, {0}, leat_null()};
     const struct leat_span nothing = {"", 0};
 
     if (v->names && leat_get(t, NAMES, LEAT_KEYS(leat_u64(h->number)), &id, 1) != 0)
         return false;
-    if ((s->attributes || filter != NULL) && leat_get(t, IDS, LEAT_KEYS(id), field, 5) != 0)
+    if ((a->search.attributes || filter != NULL) && leat_get(t, IDS, LEAT_KEYS(id), field, 5) != 0)
         return false;
     bool null = field[4].type == LEAT_NULL;
     if (filter != NULL && !filter_verify(filter, null ? (struct leat_span){0} : field[4].as.bytes))
         return false;
     put_span(t, n, v->names ? &id.as.bytes : &nothing);
-    put_span(t, n, s->attributes && !null ? &field[4].as.bytes : NULL);
+    put_span(t, n, a->search.attributes && !null ? &field[4].as.bytes : NULL);
     return true;
 }
 
-static void name_row(struct leat_task *t, const struct ivf *v, const struct leat_batch *in, uint32_t row)
+static void name_row(struct leat_task *t, const struct ivf *v, const struct asked *a, const struct leat_batch *in,
+                     uint32_t row)
 {
-    struct search s = search_request(t, v);
-    const struct filter *filter = search_filter(t, v, &s);
     struct leat_span hits = leat_at(in, row, 1).as.bytes, vectors = leat_at(in, row, 2).as.bytes;
     size_t count = hits.size / sizeof(struct hit), vector = count > 0 ? vectors.size / count : 0;
     struct named n = {.hits = leat_alloc(t, hits.size + 1), .vectors = leat_alloc(t, vectors.size + 1)};
@@ -76,7 +76,7 @@ static void name_row(struct leat_task *t, const struct ivf *v, const struct leat
         struct hit h;
 
         memcpy(&h, (const uint8_t *)hits.base + i * sizeof(h), sizeof(h));
-        if (!look_up(t, v, &s, filter, &h, &n))
+        if (!look_up(t, v, a, &h, &n))
             continue;
         memcpy(n.hits + n.hits_size, &h, sizeof(h));
         memcpy(n.vectors + n.vectors_size, (const uint8_t *)vectors.base + i * vector, vector);
@@ -90,11 +90,12 @@ static void name_row(struct leat_task *t, const struct ivf *v, const struct leat
 int search_name(struct leat_task *t, const struct leat_batch *in)
 {
     const struct ivf *v = leat_state(t);
-    bool names = search_wants_names(t);
+    const struct asked *a = search_asked(t, v);
+    bool names = search_wants_names(v, a);
 
     for (uint32_t i = 0; i < in->rows; i++)
         if (names)
-            name_row(t, v, in, i);
+            name_row(t, v, a, in, i);
         else
             leat_emit(t, i, LEAT_ROW(leat_at(in, i, 1), leat_at(in, i, 2), leat_bytes("", 0), leat_at(in, i, 3)));
     return leat_task_error(t);

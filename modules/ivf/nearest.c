@@ -236,9 +236,10 @@ static void emit_task(const struct nearest *n, const struct list *all, struct le
 
 static int finish(const struct leat_fold_use *use, const void *state, struct leat_task *t)
 {
+    const struct ivf *v = leat_state(t);
     const struct nearest *n = state;
     struct list all = flat(use, n);
-    bool names = search_wants_names(t), *sent = leat_alloc(t, all.count + 1);
+    bool names = search_wants_names(v, search_asked(t, v)), *sent = leat_alloc(t, all.count + 1);
 
     memset(sent, 0, all.count + 1);
     for (uint32_t i = 0; i < all.count; i++)

@@ -7,7 +7,7 @@
 #include "modules/ivf/target.h"
 #include "modules/vector/distance.h"
 
-enum { BLOCKS_MOST = 16, LANES_MOST = BLOCKS_MOST * BLOCK, FEW = 4, FIRST_MOST = 64 };
+enum { BLOCKS_MOST = 16, LANES_MOST = BLOCKS_MOST * BLOCK, FIRST_MOST = 64 };
 
 /* A row that may be among the nearest. */
 struct candidate {
@@ -26,6 +26,7 @@ struct part {
 /* Candidates of a part. */
 struct batch {
     struct part part;
+    bool all; /* not by bounds: there are none */
     uint32_t count;
     struct candidate candidate[LANES_MOST];
 };
@@ -49,7 +50,11 @@ void scan_begin(struct scan *s, struct vector_best *top, uint32_t k, void *room)
 {
     vector_top_begin(&s->top, top, k);
     s->room = room;
-    s->room->turn = s->room->batch[0].count = s->room->batch[1].count = 0;
+    s->room->turn = 0;
+    for (int i = 0; i < 2; i++) {
+        s->room->batch[i].all = false;
+        s->room->batch[i].count = 0;
+    }
     s->posting = s->room->posting;
     s->counts = (struct scan_counts){0};
     s->copies = false;
@@ -192,9 +197,9 @@ static void gather(const struct scan *s, const struct part *part, float most, st
         for (uint32_t mask = r->mask[block]; mask != 0; mask &= mask - 1) {
             uint32_t lane = block * BLOCK + (uint32_t)__builtin_ctz(mask), row = part->block * BLOCK + lane;
 
-            if (r->lower[lane] > most)
+            if (!b->all && r->lower[lane] > most)
                 continue;
-            struct candidate c = {r->lower[lane], row, vector_at(s, part->posting, row)};
+            struct candidate c = {b->all ? 0 : r->lower[lane], row, vector_at(s, part->posting, row)};
             fetch(s->layout, c.vector);
             b->candidate[b->count++] = c;
         }
@@ -213,10 +218,10 @@ static uint32_t under(struct candidate *c, uint32_t count, float most)
 static void rank(struct scan *s, struct batch *b)
 {
     struct candidate *c = b->candidate;
-    uint32_t left = under(c, b->count, threshold(s));
+    uint32_t left = b->all ? b->count : under(c, b->count, threshold(s));
 
     b->count = 0;
-    while (left > TOGETHER) {
+    while (left > TOGETHER && !b->all) {
         best_first(c, left, TOGETHER);
         measure(s, &b->part, c, TOGETHER);
         c += TOGETHER;
@@ -251,45 +256,31 @@ static float first_threshold(struct scan *s, const struct part *part)
 
 /* Candidates of a part are measured when those of the next are known: until then they come from memory. Not before
  * there are k to compare with. */
-static void rank_later(struct scan *s, const struct part *part)
+static void rank_later(struct scan *s, const struct part *part, bool all)
 {
     struct scan_room *r = s->room;
     struct batch *now = &r->batch[r->turn], *before = &r->batch[1 - r->turn];
 
-    gather(s, part, bounded(s) ? INFINITY : first_threshold(s, part), now);
+    now->all = all;
+    gather(s, part, all || bounded(s) ? INFINITY : first_threshold(s, part), now);
     rank(s, before);
     r->turn = 1 - r->turn;
-    if (!bounded(s))
+    if (!all && !bounded(s))
         rank(s, now);
 }
 
 /* ---- Which rows ---- */
 
-/* Rows that pass the filter, of blocks that may lie in several pieces. */
-static void filter_rows(const struct scan *s, const struct index_posting *p, uint32_t block, uint32_t blocks, uint32_t *live)
+void scan_live(const struct scan *s, const struct index_posting *p, uint32_t block, uint32_t blocks, uint32_t *live)
 {
     uint32_t pass[BLOCKS_MOST];
 
-    for (uint32_t done = 0; done < blocks;) {
-        const struct piece_layout *layout;
-        uint32_t first;
-        const uint8_t *piece = index_piece(s->layout, p, (block + done) * BLOCK, &layout, &first);
-        uint32_t at = block + done - first / BLOCK, count = layout->rows / BLOCK - at;
-
-        if (count > blocks - done)
-            count = blocks - done;
-        filter_blocks(s->filter, piece + layout->attributes, layout->rows / BLOCK, at, count, pass);
-        for (uint32_t i = 0; i < count; i++)
-            live[done + i] &= pass[i];
-        done += count;
-    }
-}
-
-void scan_live(const struct scan *s, const struct index_posting *p, uint32_t block, uint32_t blocks, uint32_t *live)
-{
     memcpy(live, p->live_mask + block, blocks * sizeof(*live));
-    if (s->filter != NULL)
-        filter_rows(s, p, block, blocks, live);
+    if (s->filter == NULL)
+        return;
+    filter_blocks(s->filter, p->attributes, (p->rows + BLOCK - 1) / BLOCK, block, blocks, pass);
+    for (uint32_t i = 0; i < blocks; i++)
+        live[i] &= pass[i];
 }
 
 static bool any_live(struct scan *s, const struct part *part)
@@ -302,7 +293,7 @@ static bool any_live(struct scan *s, const struct part *part)
     return any != 0;
 }
 
-/* With a filter: are there so few that their codes would cost more than their distances? */
+/* With a filter: are there so few that their vectors are less to read than the codes of all, by half? */
 static bool few(struct scan *s, const struct part *part)
 {
     const struct scan_room *r = s->room;
@@ -313,20 +304,7 @@ static bool few(struct scan *s, const struct part *part)
     for (uint32_t i = 0; i < part->blocks; i++)
         passed += (uint32_t)__builtin_popcount(r->live[i]);
     s->counts.passed += passed;
-    return passed <= part->blocks * FEW;
-}
-
-/* Those are candidates as they are. */
-static void rank_few(struct scan *s, const struct part *part)
-{
-    struct scan_room *r = s->room;
-
-    memcpy(r->mask, r->live, part->blocks * sizeof(*r->mask));
-    for (uint32_t lane = 0; lane < part->blocks * BLOCK; lane++) {
-        r->lower[lane] = -INFINITY;
-        r->estimate[lane] = INFINITY;
-    }
-    rank_later(s, part);
+    return (size_t)passed * s->layout->vector <= (size_t)part->blocks * s->layout->block / 2;
 }
 
 /* All that live of a part, without codes: of bits, the vectors are their own codes. */
@@ -335,7 +313,7 @@ static void measure_all(struct scan *s, const struct part *part)
     struct scan_room *r = s->room;
 
     memcpy(r->mask, r->live, part->blocks * sizeof(*r->mask));
-    memset(r->lower, 0, sizeof(r->lower));
+    r->batch[0].all = true;
     gather(s, part, INFINITY, &r->batch[0]);
     measure(s, part, r->batch[0].candidate, r->batch[0].count);
     r->batch[0].count = 0;
@@ -354,7 +332,8 @@ static void scan_part(struct scan *s, const struct part *part, const struct prob
         return;
     }
     if (few(s, part)) {
-        rank_few(s, part);
+        memcpy(r->mask, r->live, part->blocks * sizeof(*r->mask));
+        rank_later(s, part, true);
         return;
     }
     struct vector_scan scan = {.query = &s->query, .base = probe->base, .distance = probe->distance,
@@ -363,7 +342,7 @@ static void scan_part(struct scan *s, const struct part *part, const struct prob
                                .mask = r->mask, .lower = r->lower,
                                .estimate = bounded(s) ? NULL : r->estimate};
     if (vector_scan(&scan) > 0)
-        rank_later(s, part);
+        rank_later(s, part, false);
 }
 
 /* The first codes of the posting scanned next. */
@@ -375,12 +354,24 @@ static const void *next_codes(const struct scan *s, uint64_t place, uint32_t cou
     return NULL;
 }
 
+/* What is read first of the posting scanned next. */
+static void fetch_next(const struct scan *s, uint64_t place, uint32_t count)
+{
+    const struct index_posting *p = place + 1 < count ? s->posting[place + 1] : NULL;
+
+    if (p == NULL || s->filter == NULL)
+        return;
+    __builtin_prefetch(p->live_mask);
+    filter_fetch(s->filter, p->attributes, (p->rows + BLOCK - 1) / BLOCK);
+}
+
 static void scan_posting(struct scan *s, uint64_t place, const struct probe *probe, uint32_t count)
 {
     const struct index_posting *p = s->posting[place];
     uint32_t blocks = (p->rows + BLOCK - 1) / BLOCK;
 
     s->counts.postings++;
+    fetch_next(s, place, count);
     for (uint32_t block = 0; block < blocks; block += BLOCKS_MOST) {
         struct part part = {p, place, block, blocks - block < BLOCKS_MOST ? blocks - block : BLOCKS_MOST};
         bool last = block + BLOCKS_MOST >= blocks;
@@ -401,9 +392,10 @@ static bool beyond(const struct scan *s, const struct probe *p)
         float passed = (float)(s->counts.passed + 1) / (float)(s->counts.rows + 1);
         float few = log2f(passed) / log2f(1.0F / TARGET_SPARSE);
 
-        reach += (s->sparse - reach) * fminf(few, 1);
+        /* Where fewer pass than was learnt it may only grow. */
+        reach += (s->sparse - reach) * fminf(few, s->sparse > reach ? 2 : 1);
     }
-    return p->base > s->nearest + reach * unit;
+    return p->least > s->nearest + reach * unit;
 }
 
 bool scan_postings(struct scan *s, const struct probe *probe, uint32_t count)
@@ -416,7 +408,7 @@ bool scan_postings(struct scan *s, const struct probe *probe, uint32_t count)
         s->copies |= s->posting[first + i] != NULL && s->posting[first + i]->moving > 0;
     }
     if (first == 0 && count > 0)
-        s->nearest = probe[0].base;
+        s->nearest = probe[0].least;
     s->places = end;
     for (uint32_t i = 0; i < count && !stops; i++) {
         stops = beyond(s, &probe[i]);

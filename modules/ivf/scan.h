@@ -14,6 +14,7 @@ struct probe {
     uint32_t posting;
     float base;     /* of the query and its centroid: squared distance, or the negated product */
     float distance; /* and their distance */
+    float least;    /* base of the centroid that it is searched for: its own, or of one drained one in its place */
 };
 
 struct hit {
@@ -35,7 +36,7 @@ struct scan {
     float norm;                   /* cosine: its length */
     const struct filter *filter;  /* NULL: none */
     float reach, sparse;          /* where to stop (target.h), for all rows and where few pass; INFINITY: nowhere */
-    float nearest;                /* base of the first probe */
+    float nearest;                /* least of the first probe */
     struct vector_top top;        /* numbers: place << 32 | row; place: of the probe */
     struct scan_counts counts;
     const struct index_posting **posting; /* by place */

@@ -102,7 +102,7 @@ static uint32_t queries_in(struct leat_task *t, const struct ivf *v, struct leat
     return 0;
 }
 
-struct search search_request(struct leat_task *t, const struct ivf *v)
+static struct search read_request(struct leat_task *t, const struct ivf *v)
 {
     const struct leat_batch *r = leat_request(t);
     struct search s = {0};
@@ -124,7 +124,7 @@ static void *filter_memory(void *context, size_t size)
     return leat_alloc(context, size);
 }
 
-const struct filter *search_filter(struct leat_task *t, const struct ivf *v, const struct search *s)
+static const struct filter *read_filter(struct leat_task *t, const struct ivf *v, const struct search *s)
 {
     const struct filter *f = NULL;
     struct leat_error err;
@@ -135,7 +135,30 @@ const struct filter *search_filter(struct leat_task *t, const struct ivf *v, con
     return f;
 }
 
+struct asked *search_asked(struct leat_task *t, const struct ivf *v)
+{
+    struct asked *a = leat_shared(t, sizeof(*a));
+
+    if (!a->known) {
+        a->known = true;
+        a->search = read_request(t, v);
+        a->filter = read_filter(t, v, &a->search);
+    }
+    return a;
+}
+
+bool search_wants_names(const struct ivf *v, const struct asked *a)
+{
+    return v->names || a->search.attributes || (a->filter != NULL && filter_strings(a->filter));
+}
+
 /* ---- Where to look ---- */
+
+/* Groups look as far as it takes. */
+static bool goes_on(const struct search *s)
+{
+    return s->recall > 0 || s->filter.type != LEAT_NULL;
+}
 
 static struct probe probe_of(const struct ivf *v, const float *query, const struct vector_near *near)
 {
@@ -143,7 +166,7 @@ static struct probe probe_of(const struct ivf *v, const float *query, const stru
 
     if (v->layout.metric == METRIC_DOT)
         square = vector_distance(VECTOR_L2, LEAT_F32_VECTOR)->one(query, near->centroid, v->rotation.padded);
-    return (struct probe){near->number, near->distance, sqrtf(square > 0 ? square : 0)};
+    return (struct probe){near->number, near->distance, sqrtf(square > 0 ? square : 0), near->distance};
 }
 
 /* Those of centroids, nearest first, that are not (1 + stop) times farther than the nearest one. */
@@ -158,12 +181,7 @@ static uint32_t within(const struct ivf *v, const struct search *s, const struct
     return count;
 }
 
-/* Groups may have to look farther than the probes they get. */
-static bool goes_on(const struct search *s)
-{
-    return s->recall > 0 || s->filter.type != LEAT_NULL;
-}
-
+/* Each group's probes, and the query's table. Nothing of both when the groups find them themselves. */
 static void emit_probes(struct leat_task *t, const struct ivf *v, const struct search *s, const float *query,
                         const struct vector_near *near, uint32_t count, struct leat_span table)
 {
@@ -208,16 +226,17 @@ static void probe_for(struct leat_task *t, const struct ivf *v, const struct sea
 int search_probe(struct leat_task *t, const struct leat_batch *in)
 {
     const struct ivf *v = leat_state(t);
-    struct search s = search_request(t, v);
+    struct search s = search_asked(t, v)->search;
     float *query = leat_alloc(t, v->rotation.padded * sizeof(*query));
     struct vector_near *near = leat_alloc(t, s.nprobe * sizeof(*near));
 
     (void)in;
-    search_filter(t, v, &s);
     for (uint32_t i = 0; i < s.queries && leat_task_error(t) == 0; i++) {
         struct search one = search_query(t, v, &s, i);
 
-        if (leat_task_error(t) == 0)
+        if (goes_on(&one))
+            emit_probes(t, v, &one, NULL, NULL, 0, (struct leat_span){"", 0});
+        else if (leat_task_error(t) == 0)
             probe_for(t, v, &one, query, near);
     }
     return leat_task_error(t);
@@ -282,70 +301,83 @@ static void aim(struct leat_task *t, const struct search *s, struct scan *scan)
 {
     struct target target;
 
-    if (goes_on(s) && target_get(t, &target))
+    if (target_get(t, &target))
         scan->reach = target_reach(&target, s->recall > 0 ? s->recall : target_recall(&target, s->nprobe), &scan->sparse);
 }
 
-/* Of more centroids than before, those of this group's postings that were not scanned. *all: there are no more. */
-static uint32_t next_probes(struct leat_task *t, const struct ivf *v, const struct search *s, const struct scan *scan,
-                            const float *query, uint32_t most, struct probe *probe, bool *all)
-{
-    struct vector_near *near = leat_alloc(t, most * sizeof(*near));
-    uint32_t found = index_probe(t, scan->index, query, NULL, most, near), count = within(v, s, near, found), probes = 0;
-    uint32_t groups = leat_group_count(t);
-    uint8_t *done = leat_alloc(t, index_count(scan->index) + 1);
+/* What groups scanned one after another share of a query. */
+struct asked_query {
+    bool bounded;
+    float bound; /* the k-th distance that the ones before found: what is farther is not among the nearest of all */
+    float *rotated;
+    struct vector_query table;
+    struct index_walk *walk; /* NULL: nobody has gone on */
+};
 
-    memset(done, 0, index_count(scan->index) + 1);
-    for (uint32_t i = 0; i < scan->places; i++)
-        if (scan->posting[i] != NULL)
-            done[scan->posting[i]->number / groups] = 1;
-    for (uint32_t i = 0; i < count; i++)
-        if (near[i].number % groups == leat_group(t) && near[i].number / groups < index_count(scan->index) &&
-            !done[near[i].number / groups])
-            probe[probes++] = probe_of(v, query, &near[i]);
-    *all = count < most;
+static void take_bound(const struct asked_query *q, struct scan *scan)
+{
+    if (q->bounded)
+        scan->top.threshold = q->bound;
+}
+
+static void give_bound(struct asked_query *q, const struct scan *scan)
+{
+    if (scan->top.count == scan->top.k) {
+        q->bounded = true;
+        q->bound = scan->top.threshold;
+    }
+}
+
+/* The first group that goes on begins, by the centroids that it knows. */
+static void begin_walk(struct leat_task *t, const struct ivf *v, const struct search *s, struct asked_query *q)
+{
+    uint32_t padded = v->rotation.padded;
+
+    if (q->walk != NULL)
+        return;
+    q->rotated = leat_alloc(t, padded * sizeof(*q->rotated));
+    encode_rotated(v, s->vector, s->norm, q->rotated);
+    vector_query_begin(&q->table, q->rotated, padded, v->epsilon, leat_alloc(t, 4 * (size_t)padded));
+    q->walk = index_walk(t, leat_derived(t), q->rotated, &q->table);
+}
+
+/* Those of the group among the postings from `first` on, nearest first. */
+static uint32_t own_probes(struct leat_task *t, const struct ivf *v, const struct asked_query *q, uint32_t first,
+                           uint32_t end, struct probe *probe)
+{
+    uint32_t groups = leat_group_count(t), probes = 0;
+
+    for (uint32_t i = first; i < end; i++) {
+        struct vector_near near = q->walk->near[i];
+
+        if (near.number % groups != leat_group(t))
+            continue;
+        if (q->walk->others > 0)
+            near.distance = index_distance(leat_derived(t), q->rotated, near.centroid);
+        probe[probes] = probe_of(v, q->rotated, &near);
+        probe[probes++].least = q->walk->near[i].distance;
+    }
     return probes;
 }
 
 /* Farther and farther, until the reach ends. */
-static void scan_on(struct leat_task *t, const struct ivf *v, const struct search *s, struct scan *scan)
+static void scan_on(struct leat_task *t, const struct ivf *v, const struct search *s, struct scan *scan,
+                    struct asked_query *q)
 {
-    enum { TIMES = 4 };
-    float *query = leat_alloc(t, v->rotation.padded * sizeof(*query));
-    struct probe *probe = leat_alloc(t, (index_count(scan->index) + 1) * sizeof(*probe));
-    uint32_t most = s->nprobe;
-    bool ends = false;
+    struct index_walk *w = q->walk;
+    struct probe *probe = leat_alloc(t, w->most * sizeof(*probe));
 
-    encode_rotated(v, s->vector, s->norm, query);
-    while (!ends && leat_task_error(t) == 0) {
-        most = most < UINT32_MAX / TIMES ? most * TIMES : UINT32_MAX;
-        uint32_t probes = next_probes(t, v, s, scan, query, most, probe, &ends);
-        if (scan_postings(scan, probe, probes))
+    for (uint32_t first = 0; leat_task_error(t) == 0; first = w->count) {
+        if (first == w->count && !index_walk_on(w, first / 2 > s->nprobe ? first / 2 : s->nprobe))
+            break;
+        uint32_t end = within(v, s, w->near, w->count), probes = own_probes(t, v, q, first, end, probe);
+        if (scan_postings(scan, probe, probes) || end < w->count)
             break;
     }
 }
 
-/* The k-th distance that groups scanned before this one found: what is farther is not among the nearest of all. */
-struct bound {
-    bool known;
-    float distance;
-};
-
-static void take_bound(const struct bound *b, struct scan *scan)
-{
-    if (b->known)
-        scan->top.threshold = b->distance;
-}
-
-static void give_bound(struct bound *b, const struct scan *scan)
-{
-    if (scan->top.count == scan->top.k)
-        *b = (struct bound){true, scan->top.threshold};
-}
-
-/* One query of the request in this group. */
-static void scan_for(struct leat_task *t, const struct ivf *v, const struct search *s, struct scan *scan, struct leat_span probes,
-                     struct leat_span table)
+/* The probes that came with the row. */
+static void scan_given(struct leat_task *t, struct scan *scan, struct leat_span probes, struct leat_span table)
 {
     struct probe *probe = leat_alloc(t, probes.size + 1);
 
@@ -357,33 +389,48 @@ static void scan_for(struct leat_task *t, const struct ivf *v, const struct sear
         memcpy(&scan->query, copy, sizeof(scan->query));
         scan->query.table = copy + TABLE_HEAD;
     }
-    aim(t, s, scan);
-    if (!scan_postings(scan, probe, (uint32_t)(probes.size / sizeof(*probe))) && goes_on(s))
-        scan_on(t, v, s, scan);
+    scan_postings(scan, probe, (uint32_t)(probes.size / sizeof(*probe)));
+}
+
+/* One query of the request in this group. */
+static void scan_for(struct leat_task *t, const struct ivf *v, struct asked *a, const struct leat_batch *in,
+                     uint32_t row, void *room, struct found *found)
+{
+    struct search s = search_query(t, v, &a->search, (uint32_t)leat_at(in, row, 1).as.u);
+    struct asked_query *q = &a->query[s.number];
+    struct leat_span probes = leat_at(in, row, 2).as.bytes;
+
+    if (goes_on(&s))
+        begin_walk(t, v, &s, q);
+    struct scan scan = scan_of(t, v, &s, a->filter, room,
+                               goes_on(&s) ? q->walk->most : (uint32_t)(probes.size / sizeof(struct probe)));
+    take_bound(q, &scan);
+    if (goes_on(&s)) {
+        scan.query = q->table;
+        aim(t, &s, &scan);
+        scan_on(t, v, &s, &scan, q);
+    } else {
+        scan_given(t, &scan, probes, leat_at(in, row, 3).as.bytes);
+    }
+    give_bound(q, &scan);
+    add_found(v, &s, &scan, found);
 }
 
 int search_scan(struct leat_task *t, const struct leat_batch *in)
 {
     const struct ivf *v = leat_state(t);
-    struct search s = search_request(t, v);
-    const struct filter *filter = search_filter(t, v, &s);
-    uint64_t begun = s.stats ? now_ns() : 0;
-    uint32_t more = goes_on(&s) ? index_count(leat_derived(t)) : 0;
-    struct found found = found_for(t, v, &s, in->rows);
+    struct asked *a = search_asked(t, v);
+    uint64_t begun = a->search.stats ? now_ns() : 0;
+    struct found found = found_for(t, v, &a->search, in->rows);
     void *room = leat_alloc(t, scan_room_size(0));
-    struct bound *bound = leat_shared(t, (s.queries + 1) * sizeof(*bound));
 
-    for (uint32_t i = 0; i < in->rows && leat_task_error(t) == 0; i++) {
-        struct search one = search_query(t, v, &s, (uint32_t)leat_at(in, i, 1).as.u);
-        struct leat_span probes = leat_at(in, i, 2).as.bytes;
-        struct scan scan = scan_of(t, v, &one, filter, room, (uint32_t)(probes.size / sizeof(struct probe)) + more);
-
-        take_bound(&bound[one.number], &scan);
-        scan_for(t, v, &one, &scan, probes, leat_at(in, i, 3).as.bytes);
-        give_bound(&bound[one.number], &scan);
-        add_found(v, &one, &scan, &found);
+    if (a->query == NULL) {
+        a->query = leat_alloc(t, (a->search.queries + 1) * sizeof(*a->query));
+        memset(a->query, 0, (a->search.queries + 1) * sizeof(*a->query));
     }
-    emit_found(t, v, &s, &found, begun);
+    for (uint32_t i = 0; i < in->rows && leat_task_error(t) == 0; i++)
+        scan_for(t, v, a, in, i, room, &found);
+    emit_found(t, v, &a->search, &found, begun);
     return leat_task_error(t);
 }
 
@@ -397,8 +444,8 @@ int search_exact(struct leat_task *t, const struct leat_batch *in)
     (void)in;
     if (leat_task_number(t) != leat_group(t))
         return 0;
-    struct search s = search_request(t, v);
-    const struct filter *filter = search_filter(t, v, &s);
+    struct asked *a = search_asked(t, v);
+    struct search s = a->search;
     uint64_t begun = s.stats ? now_ns() : 0;
     const struct index_posting **posting = leat_alloc(t, (count + 1) * sizeof(struct index_posting *));
     struct found found = found_for(t, v, &s, s.queries);
@@ -407,7 +454,7 @@ int search_exact(struct leat_task *t, const struct leat_batch *in)
     void *room = leat_alloc(t, scan_room_size(0));
     for (uint32_t i = 0; i < s.queries; i++) {
         one[i] = search_query(t, v, &s, i);
-        scan[i] = scan_of(t, v, &one[i], filter, room, 0);
+        scan[i] = scan_of(t, v, &one[i], a->filter, room, 0);
     }
     for (uint32_t i = 0; i < count; i++)
         posting[i] = index_at(x, i);
@@ -418,14 +465,6 @@ int search_exact(struct leat_task *t, const struct leat_batch *in)
         add_found(v, &one[i], &scan[i], &found);
     emit_found(t, v, &s, &found, begun);
     return leat_task_error(t);
-}
-
-bool search_wants_names(struct leat_task *t)
-{
-    const struct ivf *v = leat_state(t);
-    const struct leat_batch *r = leat_request(t);
-
-    return v->names || flag_in(r, REQUEST_ATTRIBUTES) || leat_at(r, 0, REQUEST_FILTER).type != LEAT_NULL;
 }
 
 int search_count(struct leat_task *t, const struct leat_batch *in)

@@ -39,13 +39,19 @@ struct search {
     struct leat_value filter;
     bool attributes, vectors, stats;
 };
-struct search search_request(struct leat_task *t, const struct ivf *v);
 /* The same with another query. */
 struct search search_query(struct leat_task *t, const struct ivf *v, const struct search *s, uint32_t number);
-/* NULL: none. An error sticks to t. */
-const struct filter *search_filter(struct leat_task *t, const struct ivf *v, const struct search *s);
+/* A request in one node, for all tasks that run there. */
+struct asked {
+    bool known;
+    struct search search;
+    const struct filter *filter; /* NULL: none */
+    struct asked_query *query;   /* of search_scan, each; else NULL */
+};
+/* Read once. An error sticks to t. */
+struct asked *search_asked(struct leat_task *t, const struct ivf *v);
 /* Does the answer need more than numbers and distances? */
-bool search_wants_names(struct leat_task *t);
+bool search_wants_names(const struct ivf *v, const struct asked *a);
 struct search_stats {
     uint64_t postings, rows, ranked, scan_ns;
 };

@@ -56,8 +56,8 @@ uint32_t vector_coarse_search_many(const struct vector_coarse *c, const float *c
 struct vector_walk;
 size_t vector_walk_room(const struct vector_coarse *c);
 /* Lives in room. */
-struct vector_walk *vector_walk_begin(const struct vector_coarse *c, const float *query, const struct vector_query *table,
-                                      void *room);
+struct vector_walk *vector_walk_begin(const struct vector_coarse *c, const float *query,
+                                      const struct vector_query *table, void *room);
 /* The next nearest, nearest first: about as many as come of n comparisons. 0: there are no more. out: room for all. */
 uint32_t vector_walk_on(struct vector_walk *w, uint32_t n, struct vector_near *out);
 

@@ -7,8 +7,8 @@
 #include <string.h>
 
 /* A search with codes: a lower bound of each distance; the exact distances of a few with the least bounds, of which the
- * n-th is an upper bound; then those of all whose lower bound is not above it. A walk raises a bound step by step, compares
- * what has a lower bound below it, and gives out what is nearer than it. */
+ * n-th is an upper bound; then those of all whose lower bound is not above it. A walk raises a bound step by step,
+ * compares what has a lower bound below it, and gives out what is nearer than it. */
 
 enum { BLOCK = COARSE_BLOCK, GROUP = COARSE_GROUP, SPAN = GROUP * BLOCK };
 
@@ -343,8 +343,8 @@ size_t vector_walk_room(const struct vector_coarse *c)
     return lay_out_walk(&w, c, 0) + sizeof(w) + 128;
 }
 
-struct vector_walk *vector_walk_begin(const struct vector_coarse *c, const float *query, const struct vector_query *table,
-                                      void *room)
+struct vector_walk *vector_walk_begin(const struct vector_coarse *c, const float *query,
+                                      const struct vector_query *table, void *room)
 {
     uintptr_t at = ((uintptr_t)room + 63) / 64 * 64;
     struct vector_walk *w = take(&at, sizeof(*w));

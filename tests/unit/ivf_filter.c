@@ -262,12 +262,34 @@ static void test_example(void **unused)
     check(filter, "{\"price\": 5, \"year\": 2002}", false);
 }
 
+/* Strings are hashes until somebody compares them: it must be known that there are some. */
+static void test_strings(void **unused)
+{
+    static const struct {
+        const char *filter;
+        bool want;
+    } filters[] = {
+        {"{}", false},
+        {"{\"price\": 5, \"sold\": true, \"year\": {\"in\": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]}}", false},
+        {"{\"color\": {\"exists\": true}}", false},
+        {"{\"price\": 5, \"color\": \"red\"}", true},
+        {"{\"not\": {\"color\": {\"neq\": \"red\"}}}", true},
+        {"{\"color\": {\"in\": [\"a\"]}}", true},
+        {"{\"color\": {\"in\": [\"a\", \"b\", \"c\", \"d\", \"e\", \"f\", \"g\", \"h\", \"i\", \"j\"]}}", true},
+        {"{\"name\": {\"gt\": \"m\"}}", true},
+    };
+
+    (void)unused;
+    for (size_t i = 0; i < LENGTH_OF(filters); i++)
+        assert_true(filter_strings(parse(json(filters[i].filter))) == filters[i].want);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_equal),   cmocka_unit_test(test_ranges),  cmocka_unit_test(test_texts),
         cmocka_unit_test(test_in),      cmocka_unit_test(test_long_in), cmocka_unit_test(test_missing),
-        cmocka_unit_test(test_and_or_not), cmocka_unit_test(test_example),
+        cmocka_unit_test(test_and_or_not), cmocka_unit_test(test_example), cmocka_unit_test(test_strings),
     };
 
     return cmocka_run_group_tests(tests, begin, end);

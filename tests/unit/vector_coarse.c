@@ -269,8 +269,8 @@ static double recall(const struct vector_coarse *c, enum vector_metric metric, u
     return hits / ((double)queries * n);
 }
 
-/* A walk in steps of any size comes by each centroid once, nearest first, and misses as few as searches do. Returns how many of
- * the first n are not farther than the n-th true one. */
+/* A walk in steps of any size comes by each centroid once, nearest first, and misses as few as searches do. Returns how
+ * many of the first n are not farther than the n-th true one. */
 static uint32_t walk(const struct vector_coarse *c, enum vector_metric metric, uint32_t dims, const float *query,
                      const struct pair *truth, uint32_t n)
 {
