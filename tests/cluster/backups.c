@@ -20,17 +20,6 @@ enum { DIRECT, THROUGH };
 enum { SEEN };
 enum { BATCH = 20 };
 
-static int count_into(struct leat_task *t, const struct leat_batch *in, uint32_t pstate)
-{
-    for (uint32_t i = 0; i < in->rows; i++) {
-        struct leat_value id = leat_at(in, i, 0), n = leat_i64(0);
-
-        leat_get(t, pstate, LEAT_KEYS(id), &n, 1);
-        leat_put(t, pstate, LEAT_KEYS(id), LEAT_ROW(leat_i64(n.as.i + 1)));
-    }
-    return 0;
-}
-
 static int count_direct(struct leat_task *t, const struct leat_batch *in)
 {
     return count_into(t, in, DIRECT);

@@ -75,6 +75,18 @@ static inline uint64_t next_random(uint64_t *seed)
     return *seed >> 33;
 }
 
+/* A node's work: one more for each row's first column in a map<.., i64>. */
+static inline int count_into(struct leat_task *t, const struct leat_batch *in, uint32_t pstate)
+{
+    for (uint32_t i = 0; i < in->rows; i++) {
+        struct leat_value key = leat_at(in, i, 0), n = leat_i64(0);
+
+        leat_get(t, pstate, LEAT_KEYS(key), &n, 1);
+        leat_put(t, pstate, LEAT_KEYS(key), LEAT_ROW(leat_i64(n.as.i + 1)));
+    }
+    return 0;
+}
+
 /* The first field of what a key leads to, as i64; or missing. */
 static inline int64_t value_of(struct leat_test *t, const char *module, const char *pstate, struct leat_value key,
                                int64_t missing)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/cluster/cluster.h"
-
-#include <math.h>
+#include "tests/lib/vectors.h"
 
 #include "modules/modules.h"
 
@@ -263,14 +262,7 @@ static int append_vector(struct leat_test *t, int id, const float *vector, struc
 
 static double cosine_distance(const float *a, const float *b)
 {
-    double dot = 0, x = 0, y = 0;
-
-    for (int i = 0; i < DIMS; i++) {
-        dot += (double)a[i] * (double)b[i];
-        x += (double)a[i] * (double)a[i];
-        y += (double)b[i] * (double)b[i];
-    }
-    return 1 - dot / sqrt(x * y);
+    return 1 - dot_of(a, b, DIMS) / sqrt(dot_of(a, a, DIMS) * dot_of(b, b, DIMS));
 }
 
 static uint32_t ask(struct leat_test *t, const char *query, const float *vector, char ids[][16], double *distance)

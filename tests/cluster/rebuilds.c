@@ -15,17 +15,6 @@ enum { SEEN, LATER, ROWS = 300, TASKS = 8 };
 
 static char directory[64];
 
-static int count_into(struct leat_task *t, const struct leat_batch *in, uint32_t pstate)
-{
-    for (uint32_t i = 0; i < in->rows; i++) {
-        struct leat_value id = leat_at(in, i, 0), n = leat_i64(0);
-
-        leat_get(t, pstate, LEAT_KEYS(id), &n, 1);
-        leat_put(t, pstate, LEAT_KEYS(id), LEAT_ROW(leat_i64(n.as.i + 1)));
-    }
-    return 0;
-}
-
 static int see(struct leat_task *t, const struct leat_batch *in)
 {
     for (uint32_t i = 0; i < in->rows; i++)

@@ -18,13 +18,7 @@ enum { TASKS = 8, GROUPS = 2, SEGMENT = 16384, BODY = 300, KEEP = 32 << 10, /* a
 
 static int count(struct leat_task *t, const struct leat_batch *in)
 {
-    for (uint32_t i = 0; i < in->rows; i++) {
-        struct leat_value key = leat_at(in, i, 0), n = leat_i64(0);
-
-        leat_get(t, COUNTS, LEAT_KEYS(key), &n, 1);
-        leat_put(t, COUNTS, LEAT_KEYS(key), LEAT_ROW(leat_i64(n.as.i + 1)));
-    }
-    return 0;
+    return count_into(t, in, COUNTS);
 }
 
 #define DECLARED                                                                                                       \
