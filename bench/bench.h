@@ -57,8 +57,8 @@ double bench_bandwidth(void);
 /* An option "--name=value" among the arguments; NULL when it is not there. */
 const char *bench_option(int argc, char **argv, const char *name);
 
-/* Generated vectors: whole numbers of u8, around centres that themselves lie around centres, so that neighbours are near
- * and no list has all of them. Vector i is the same each time. */
+/* Generated vectors: whole numbers of u8, around centres that themselves lie around centres, so that neighbours are
+ * near and no list has all of them. Vector i is the same each time. */
 enum { BENCH_SET_DIMS = 2048 };
 struct bench_set {
     uint32_t vectors, dims;

@@ -279,8 +279,8 @@ static struct figures measure(struct trial *b, struct leat_value filter)
 static void print(const char *name, const struct figures *f, const struct figures *none)
 {
     bench_line(name, f->seconds * 1e6, "us",
-               "%4.2f times without, recall %.4f (%+.4f), %.0f postings, %.0f rows, %.0f ranked", f->seconds / none->seconds,
-               f->recall, f->recall - none->recall, f->probes, f->scored, f->ranked);
+               "%4.2f times without, recall %.4f (%+.4f), %.0f postings, %.0f rows, %.0f ranked",
+               f->seconds / none->seconds, f->recall, f->recall - none->recall, f->probes, f->scored, f->ranked);
 }
 
 static void measure_all(struct trial *b)

@@ -270,8 +270,9 @@ static uint32_t number_of(int argc, char **argv, const char *name, uint32_t othe
 int bench_ivf(int argc, char **argv)
 {
     const char *type = bench_option(argc, argv, "type");
-    struct bench_set s = {.vectors = number_of(argc, argv, "vectors", 200000), .dims = number_of(argc, argv, "dims", 128),
-                    .type = type != NULL && strcmp(type, "f32") == 0 ? LEAT_F32_VECTOR : LEAT_U8_VECTOR};
+    struct bench_set s = {.vectors = number_of(argc, argv, "vectors", 200000),
+                          .dims = number_of(argc, argv, "dims", 128),
+                          .type = type != NULL && strcmp(type, "f32") == 0 ? LEAT_F32_VECTOR : LEAT_U8_VECTOR};
     struct leat_depot *d;
 
     if (s.vectors == 0 || s.dims == 0 || s.dims > BENCH_SET_DIMS ||

@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The compiler of filters. It goes down the MessagePack value, whose nesting leat_any_read bounds, and writes steps behind
- * each other, operands first. */
+/* The compiler of filters. It goes down the MessagePack value, whose nesting leat_any_read bounds, and writes steps
+ * behind each other, operands first. */
 
 enum { FEW = 8 }; /* values of "in" up to which each is compared by itself */
 
@@ -154,7 +154,8 @@ static struct point point_of_i64(const struct leat_value *v)
     return (struct point){(int64_t)floor(v->as.f), v->as.f == floor(v->as.f), false};
 }
 
-static int wants(struct compiler *c, const struct place *at, const struct attribute *a, const struct leat_any_item *item)
+static int wants(struct compiler *c, const struct place *at, const struct attribute *a,
+                 const struct leat_any_item *item)
 {
     char room[64];
 
@@ -166,8 +167,8 @@ static int wants(struct compiler *c, const struct place *at, const struct attrib
 }
 
 /* A literal as a point of the attribute's first column. */
-static int point_of(struct compiler *c, const struct place *at, const struct attribute *a, const struct leat_any_item *item,
-                    struct point *out)
+static int point_of(struct compiler *c, const struct place *at, const struct attribute *a,
+                    const struct leat_any_item *item, struct point *out)
 {
     const struct leat_value *v = &item->value;
     bool number = v->type == LEAT_I64 || v->type == LEAT_U64 || (v->type == LEAT_F64 && isfinite(v->as.f));
@@ -178,7 +179,9 @@ static int point_of(struct compiler *c, const struct place *at, const struct att
     else if (a->type == ATTRIBUTE_I64 && number)
         *out = point_of_i64(v);
     else if (a->type == ATTRIBUTE_F64 && number)
-        out->floor = attribute_order(v->type == LEAT_I64 ? (double)v->as.i : v->type == LEAT_U64 ? (double)v->as.u : v->as.f);
+        out->floor = attribute_order(v->type == LEAT_I64   ? (double)v->as.i
+                                     : v->type == LEAT_U64 ? (double)v->as.u
+                                                           : v->as.f);
     else if (a->type >= ATTRIBUTE_STR && v->type == LEAT_STR)
         out->floor = (int64_t)leat_hash(v);
     else
@@ -196,7 +199,8 @@ struct subject {
 
 static struct filter_step step_of(struct subject s, enum filter_op op, struct interval i)
 {
-    return (struct filter_step){.op = op, .attribute = s.number, .column = s.attribute->column, .low = i.low, .high = i.high};
+    return (struct filter_step){
+        .op = op, .attribute = s.number, .column = s.attribute->column, .low = i.low, .high = i.high};
 }
 
 static int put_equal(struct compiler *c, const struct place *at, struct subject s, const struct leat_any_item *item,
@@ -238,7 +242,8 @@ static bool is_strict(enum range_op op)
 
 /* Texts from a bound of at most 16 bytes on, or those before it, are told by their first 16 bytes: the first word is
  * beyond the bound's, or it is the bound's and the second word is, too. */
-static int put_text_side(struct compiler *c, const struct place *at, struct subject s, const int64_t bound[2], bool above)
+static int put_text_side(struct compiler *c, const struct place *at, struct subject s, const int64_t bound[2],
+                         bool above)
 {
     struct point first = {bound[0], true, false}, second = {bound[1], true, false};
     int rv = put_prefix(c, at, s, 0, above ? from(first, true) : up_to(first, true));
@@ -262,8 +267,9 @@ static int put_text(struct compiler *c, const struct place *at, struct subject s
     if (item->value.type != LEAT_STR)
         return wants(c, at, s.attribute, item);
     if (text.size > ATTRIBUTES_PREFIX || (text.size > 0 && memchr(text.base, 0, text.size) != NULL))
-        return fail(c, at, LEAT_EINVAL, "texts are ordered by their first %d bytes, none of them 0: so must the bound be, it "
-                                        "has %zu bytes",
+        return fail(c, at, LEAT_EINVAL,
+                    "texts are ordered by their first %d bytes, none of them 0: so must the bound be, it "
+                    "has %zu bytes",
                     ATTRIBUTES_PREFIX, text.size);
     attribute_prefix(text, bound);
     int rv = put_text_side(c, at, s, bound, is_above(op));
@@ -388,14 +394,16 @@ static int put_exists(struct compiler *c, const struct place *at, struct subject
 /* ---- The language ---- */
 
 /* One comparison. Bounds of a number only narrow *numbers: one step is put for all of them together. */
-static int compile_comparison(struct compiler *c, const struct place *at, struct subject s, const struct leat_any_item *key,
-                              const struct leat_any_item *item, struct interval *numbers)
+static int compile_comparison(struct compiler *c, const struct place *at, struct subject s,
+                              const struct leat_any_item *key, const struct leat_any_item *item,
+                              struct interval *numbers)
 {
     static const char *const ranges[] = {[GT] = "gt", [GTE] = "gte", [LT] = "lt", [LTE] = "lte"};
 
     for (enum range_op op = GT; op <= LTE; op++)
         if (is_word(key, ranges[op]))
-            return s.attribute->type == ATTRIBUTE_TEXT ? put_text(c, at, s, op, item) : range(c, at, s, op, item, numbers);
+            return s.attribute->type == ATTRIBUTE_TEXT ? put_text(c, at, s, op, item)
+                                                       : range(c, at, s, op, item, numbers);
     if (is_word(key, "eq") || is_word(key, "neq"))
         return put_equal(c, at, s, item, is_word(key, "neq"));
     if (is_word(key, "in"))
@@ -529,7 +537,8 @@ int filter_parse(const struct attributes *a, struct leat_span msgpack, filter_al
                  const struct filter **out, struct leat_error *err)
 {
     struct leat_value bytes = leat_bytes(msgpack.base, msgpack.size);
-    struct compiler c = {.attributes = a, .alloc = alloc, .context = context, .err = err, .factor = leat_hash(&bytes) | 1};
+    struct compiler c = {
+        .attributes = a, .alloc = alloc, .context = context, .err = err, .factor = leat_hash(&bytes) | 1};
     struct place root = {NULL, {"filter", 6}, 0};
     struct leat_any_item item = {.value = {.type = LEAT_NULL}};
 

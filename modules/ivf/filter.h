@@ -4,7 +4,8 @@
 
 /* Filters on attributes, evaluated on blocks of 32 rows. docs/IVF.md has the language:
  *
- *   filter:      {ATTRIBUTE: value, ATTRIBUTE: {comparison, ..}, "and": [filter, ..], "or": [filter, ..], "not": filter}
+ *   filter:      {ATTRIBUTE: value, ATTRIBUTE: {comparison, ..}, "and": [filter, ..], "or": [filter, ..],
+ *                 "not": filter}
  *   comparison:  "eq" "neq" "gt" "gte" "lt" "lte": value; "in": [value, ..]; "exists": true or false
  *
  * All entries of a map must hold, so {} is every row. On a row that lacks the attribute each comparison is false, neq
@@ -31,8 +32,8 @@ typedef void *filter_alloc(void *context, size_t size);
 int filter_parse(const struct attributes *a, struct leat_span msgpack, filter_alloc *alloc, void *context,
                  const struct filter **out, struct leat_error *err);
 
-/* Of a table (attributes.h) of `blocks` blocks those from `first` on, `count` of them: mask[i] has the bits of the rows of
- * block first + i that pass. Places without a row pass or do not: the caller knows which rows live. */
+/* Of a table (attributes.h) of `blocks` blocks those from `first` on, `count` of them: mask[i] has the bits of the rows
+ * of block first + i that pass. Places without a row pass or do not: the caller knows which rows live. */
 void filter_blocks(const struct filter *f, const void *table, uint32_t blocks, uint32_t first, uint32_t count,
                    uint32_t *mask);
 
@@ -45,8 +46,8 @@ bool filter_verify(const struct filter *f, struct leat_span map);
 
 /* ---- Kernels: by instruction set, chosen with those of modules/vector ---- */
 
-/* The values of a long "in", by open addressing: a slot that is free holds `empty`, which is itself one of the values, so
- * that a search that ends at it ends right. */
+/* The values of a long "in", by open addressing: a slot that is free holds `empty`, which is itself one of the values,
+ * so that a search that ends at it ends right. */
 struct filter_set {
     int64_t *slot;
     uint32_t mask, shift; /* slots - 1; 64 - log2(slots) */

@@ -198,7 +198,8 @@ static bool is_member(const struct filter_member *m, int64_t value, struct leat_
 
     if (m->set.slot[slot] != value || m->string == NULL)
         return m->set.slot[slot] == value;
-    for (const struct filter_string *s = m->string[value == m->set.empty ? m->set.mask + 1 : slot]; s != NULL; s = s->next)
+    for (const struct filter_string *s = m->string[value == m->set.empty ? m->set.mask + 1 : slot]; s != NULL;
+         s = s->next)
         if (same_text(s->text, text))
             return true;
     return false;

@@ -231,8 +231,8 @@ static void rank(struct scan *s, struct batch *b)
         measure(s, &b->part, c, left);
 }
 
-/* Before there are k distances to compare with: the k-th upper bound of a part's rows. What lies above it is not among the
- * k nearest, as surely as bounds hold. */
+/* Before there are k distances to compare with: the k-th upper bound of a part's rows. What lies above it is not among
+ * the k nearest, as surely as bounds hold. */
 static float first_threshold(struct scan *s, const struct part *part)
 {
     struct scan_room *r = s->room;
@@ -337,7 +337,8 @@ static void scan_part(struct scan *s, const struct part *part, const struct prob
         return;
     }
     struct vector_scan scan = {.query = &s->query, .base = probe->base, .distance = probe->distance,
-                               .threshold = threshold(s), .blocks = part->posting->codes + (size_t)part->block * l->block,
+                               .threshold = threshold(s),
+                               .blocks = part->posting->codes + (size_t)part->block * l->block,
                                .count = part->blocks, .live = r->live, .ahead = ahead, .ahead_count = part->blocks,
                                .mask = r->mask, .lower = r->lower,
                                .estimate = bounded(s) ? NULL : r->estimate};
@@ -376,8 +377,9 @@ static void scan_posting(struct scan *s, uint64_t place, const struct probe *pro
         struct part part = {p, place, block, blocks - block < BLOCKS_MOST ? blocks - block : BLOCKS_MOST};
         bool last = block + BLOCKS_MOST >= blocks;
 
-        scan_part(s, &part, probe, last || p->codes == NULL ? next_codes(s, place, count)
-                                                            : p->codes + (size_t)(block + BLOCKS_MOST) * s->layout->block);
+        scan_part(s, &part, probe,
+                  last || p->codes == NULL ? next_codes(s, place, count)
+                                           : p->codes + (size_t)(block + BLOCKS_MOST) * s->layout->block);
     }
 }
 

@@ -2,8 +2,8 @@
 #ifndef MODULES_IVF_SCAN_H
 #define MODULES_IVF_SCAN_H
 
-/* The scan of postings for one query: plain functions over a version of the index. Codes are summed 32 rows at a time; rows
- * whose lower bound is not above the k-th distance so far are measured exactly, where they lie. */
+/* The scan of postings for one query: plain functions over a version of the index. Codes are summed 32 rows at a time;
+ * rows whose lower bound is not above the k-th distance so far are measured exactly, where they lie. */
 
 #include "modules/ivf/filter.h"
 #include "modules/ivf/index.h"
@@ -49,11 +49,11 @@ struct scan {
 size_t scan_room_size(uint32_t postings);
 /* top: room for k of them. layout, index, vector, norm, filter and query are the caller's to fill; reach: INFINITY. */
 void scan_begin(struct scan *s, struct vector_best *top, uint32_t k, void *room);
-/* Scan postings in this order, nearest first; those that are not there are passed over. May be called again with farther ones.
- * true: the reach ends before these do. */
+/* Scan postings in this order, nearest first; those that are not there are passed over. May be called again with
+ * farther ones. true: the reach ends before these do. */
 bool scan_postings(struct scan *s, const struct probe *probe, uint32_t count);
-/* What several scans of one filter find among all rows of these postings (NULL among them is passed over), once (exact.c).
- * posting: kept. */
+/* What several scans of one filter find among all rows of these postings (NULL among them is passed over), once
+ * (exact.c). posting: kept. */
 void scan_exact(struct scan *s, uint32_t scans, const struct index_posting **posting, uint32_t count);
 /* Of a posting's blocks of 32 rows those rows that live and pass the filter. */
 void scan_live(const struct scan *s, const struct index_posting *p, uint32_t block, uint32_t blocks, uint32_t *live);

@@ -10,8 +10,8 @@
 #include "modules/ivf/target.h"
 #include "modules/vector/distance.h"
 
-/* A search. At the origin: which postings; on one task of each group: their nearest rows; at the origin: the nearest of all; where
- * the ids are known: names and attributes. */
+/* A search. At the origin: which postings; on one task of each group: their nearest rows; at the origin: the nearest of
+ * all; where the ids are known: names and attributes. */
 
 enum { K_MOST = 10000, PROBES_MOST = 65536, QUERIES_MOST = 1024, FOUND_MOST = 1 << 20 };
 
@@ -75,7 +75,8 @@ struct search search_query(struct leat_task *t, const struct ivf *v, const struc
     float square = 0;
 
     q.number = number;
-    q.vector = (const uint8_t *)leat_at(leat_request(t), 0, REQUEST_VEC).as.bytes.base + (size_t)number * v->layout.vector;
+    q.vector = (const uint8_t *)leat_at(leat_request(t), 0, REQUEST_VEC).as.bytes.base +
+               (size_t)number * v->layout.vector;
     vector_squares(v->layout.type, q.vector, 0, 1, v->layout.dims, &square);
     q.norm = sqrtf(square);
     if (!isfinite(square))
@@ -93,9 +94,11 @@ static uint32_t queries_in(struct leat_task *t, const struct ivf *v, struct leat
     if (vecs.type != LEAT_BYTES)
         return 1;
     if (size == 0 || size % one != 0)
-        leat_task_fail(t, LEAT_EINVAL, "vecs has %zu bytes: one or more vectors of %zu bytes each are wanted", size, one);
+        leat_task_fail(t, LEAT_EINVAL, "vecs has %zu bytes: one or more vectors of %zu bytes each are wanted", size,
+                       one);
     else if (size / one > QUERIES_MOST || size / one * k > FOUND_MOST)
-        leat_task_fail(t, LEAT_ELIMIT, "vecs has %zu vectors and k = %u: %d vectors and %d neighbours of all are the most", size / one,
+        leat_task_fail(t, LEAT_ELIMIT,
+                       "vecs has %zu vectors and k = %u: %d vectors and %d neighbours of all are the most", size / one,
                        k, QUERIES_MOST, FOUND_MOST);
     else
         return (uint32_t)(size / one);
@@ -213,7 +216,8 @@ static struct leat_span table_of(struct leat_task *t, const struct ivf *v, const
     return (struct leat_span){bytes, v->layout.width > 0 ? size : 0};
 }
 
-static void probe_for(struct leat_task *t, const struct ivf *v, const struct search *s, float *query, struct vector_near *near)
+static void probe_for(struct leat_task *t, const struct ivf *v, const struct search *s, float *query,
+                      struct vector_near *near)
 {
     struct vector_query table;
 
@@ -245,10 +249,11 @@ int search_probe(struct leat_task *t, const struct leat_batch *in)
 /* ---- At a group ---- */
 
 /* Room is shared by scans one after another. */
-static struct scan scan_of(struct leat_task *t, const struct ivf *v, const struct search *s, const struct filter *filter, void *room,
-                           uint32_t postings)
+static struct scan scan_of(struct leat_task *t, const struct ivf *v, const struct search *s,
+                           const struct filter *filter, void *room, uint32_t postings)
 {
-    struct scan scan = {.layout = &v->layout, .index = leat_derived(t), .vector = s->vector, .norm = s->norm, .filter = filter};
+    struct scan scan = {
+        .layout = &v->layout, .index = leat_derived(t), .vector = s->vector, .norm = s->norm, .filter = filter};
 
     scan_begin(&scan, leat_alloc(t, s->k * sizeof(struct vector_best)), s->k, room);
     scan.posting = leat_alloc(t, (postings + 1) * sizeof(*scan.posting));
@@ -288,7 +293,8 @@ static void add_found(const struct ivf *v, const struct search *s, struct scan *
     f->stats.ranked += scan->counts.ranked;
 }
 
-static void emit_found(struct leat_task *t, const struct ivf *v, const struct search *s, struct found *f, uint64_t begun)
+static void emit_found(struct leat_task *t, const struct ivf *v, const struct search *s, struct found *f,
+                       uint64_t begun)
 {
     f->stats.scan_ns = s->stats ? now_ns() - begun : 0;
     leat_emit(t, 0, LEAT_ROW(leat_u32(s->k), leat_bytes(f->hit, f->count * sizeof(*f->hit)),
@@ -302,7 +308,8 @@ static void aim(struct leat_task *t, const struct search *s, struct scan *scan)
     struct target target;
 
     if (target_get(t, &target))
-        scan->reach = target_reach(&target, s->recall > 0 ? s->recall : target_recall(&target, s->nprobe), &scan->sparse);
+        scan->reach = target_reach(&target, s->recall > 0 ? s->recall : target_recall(&target, s->nprobe),
+                                   &scan->sparse);
 }
 
 /* What groups scanned one after another share of a query. */

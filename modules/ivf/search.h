@@ -6,11 +6,12 @@
 #include "modules/ivf/ivf.h"
 
 /* What a search takes, and its first columns' places. */
-#define HOW "k: u32?, nprobe: u32?, filter: any?, attributes: bool?, vectors: bool?, stats: bool?, recall: f32?, stop: f32?"
+#define HOW                                                                                                            \
+    "k: u32?, nprobe: u32?, filter: any?, attributes: bool?, vectors: bool?, stats: bool?, recall: f32?, stop: f32?"
 #define REQUEST "vec: $type[$dims], " HOW
 #define REQUEST_MANY "vecs: bytes, " HOW
-enum request { REQUEST_VEC, REQUEST_K, REQUEST_NPROBE, REQUEST_FILTER, REQUEST_ATTRIBUTES, REQUEST_VECTORS, REQUEST_STATS,
-               REQUEST_RECALL, REQUEST_STOP };
+enum request { REQUEST_VEC, REQUEST_K, REQUEST_NPROBE, REQUEST_FILTER, REQUEST_ATTRIBUTES, REQUEST_VECTORS,
+               REQUEST_STATS, REQUEST_RECALL, REQUEST_STOP };
 
 /* From the origin to each group: which query of the request, struct probe each, the query's table. */
 #define PROBES "task: u32, number: u32, probes: bytes, query: bytes"

@@ -156,6 +156,15 @@ def check_sizes(root, _):
                     yield f'{file}:{number}: {name} has {length} lines, at most {FUNCTION_MAX}'
 
 
+def check_lines(root, _):
+    """No line is longer than .editorconfig says."""
+    most = int(re.search(r'max_line_length = (\d+)', '\n'.join(lines_of(root, '.editorconfig'))).group(1))
+    for file in c_files(root):
+        for number, line in enumerate(lines_of(root, file), 1):
+            if len(line) > most:
+                yield f'{file}:{number}: {len(line)} columns, at most {most}'
+
+
 def check_words(root, _):
     """Nothing left undone, and no test that waits by sleeping."""
     undone = re.compile(r'\b(TODO|FIXME|XXX)\b|not implemented', re.I)
