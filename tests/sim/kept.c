@@ -72,19 +72,22 @@ static bool done(int rv, const char *what, const struct leat_error *err)
     return rv == 0;
 }
 
-/* Some rows, and maybe some that were acknowledged: these must not count again, whether they are still there or not. */
+/* Some rows, and maybe some that were acknowledged: these must not count again, whether they are still there or not. All
+ * that was refused is sent again first. */
 static void append(uint32_t depot, uint32_t partition, struct random *r)
 {
     uint64_t acked = kept.acked[depot][partition], again = random_below(r, 4) == 0 ? random_below(r, 30) : 0;
     uint64_t from = acked > again ? acked - again : 0, to = acked + 1 + random_below(r, BATCH);
-    struct leat_append how = {
-        .ack = LEAT_APPENDED, .partition = partition, .session = 1 + partition, .sequence = from + 1};
+    uint64_t *refused = &kept.refused[depot][partition];
     struct leat_error err = {0};
     struct leat_rows *rows;
     uint8_t body[BODY];
 
     if (leat_rows_new(depot_of(depot), &rows) != 0)
         sim_fail("no rows");
+    from = *refused > 0 && *refused <= from ? *refused - 1 : from;
+    struct leat_append how = {
+        .ack = LEAT_APPENDED, .partition = partition, .session = 1 + partition, .sequence = from + 1};
     for (uint64_t i = from; i < to; i++) {
         memset(body, (int)i, sizeof(body));
         leat_rows_add(rows, LEAT_ROW(leat_u64(partition), leat_u64(i), leat_bytes(body, sizeof(body))), &err);
@@ -92,7 +95,9 @@ static void append(uint32_t depot, uint32_t partition, struct random *r)
     if (kept.sent[depot][partition] < to)
         kept.sent[depot][partition] = to;
     sim.result->counts.rows += to - from;
-    if (done(leat_append(depot_of(depot), rows, &how, NULL, &err), "an append", &err))
+    bool appended = done(leat_append(depot_of(depot), rows, &how, NULL, &err), "an append", &err);
+    *refused = appended ? 0 : *refused > 0 && *refused <= from ? *refused : from + 1;
+    if (appended)
         kept.acked[depot][partition] = to;
     leat_rows_free(rows);
 }

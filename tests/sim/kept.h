@@ -13,6 +13,7 @@ enum { KEPT_DEPOTS = 2, KEPT_TASKS = 4 };
 struct kept_promise {
     uint64_t sent[KEPT_DEPOTS][KEPT_TASKS];  /* rows 0, 1, ...: sequence n + 1 */
     uint64_t acked[KEPT_DEPOTS][KEPT_TASKS];
+    uint64_t refused[KEPT_DEPOTS][KEPT_TASKS]; /* from this row on, + 1, they must be sent again; 0: none was refused */
     uint64_t held[KEPT_DEPOTS][KEPT_TASKS];  /* offset at which the consumer may read on */
     bool registered[KEPT_DEPOTS];
 };
