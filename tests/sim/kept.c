@@ -72,8 +72,8 @@ static bool done(int rv, const char *what, const struct leat_error *err)
     return rv == 0;
 }
 
-/* Some rows, and maybe some that were acknowledged: these must not count again, whether they are still there or not. All
- * that was refused is sent again first. */
+/* Some rows, and maybe some that were acknowledged: these must not count again, whether they are still there or not.
+ * All that was refused is sent again first. */
 static void append(uint32_t depot, uint32_t partition, struct random *r)
 {
     uint64_t acked = kept.acked[depot][partition], again = random_below(r, 4) == 0 ? random_below(r, 30) : 0;

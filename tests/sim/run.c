@@ -2,6 +2,7 @@
 #include "tests/sim/sim.h"
 
 #include "base/log.h"
+#include "engine/group_state.h"
 #include "tests/sim/follower.h"
 #include "tests/sim/kept.h"
 #include "tests/sim/vectors.h"
@@ -478,6 +479,20 @@ static void run_actors(void)
         pthread_join(thread[i], NULL);
 }
 
+/* Has each group taken all that was sent to it? Dead letters are, too, and no wait covers them. */
+static bool all_taken(void)
+{
+    for (uint32_t i = 0; i < sim.leat->modules; i++)
+        for (uint32_t j = 0; j < sim.leat->module[i]->groups; j++) {
+            const struct group *g = sim.leat->module[i]->group[j];
+
+            for (uint32_t k = 0; k < g->config.groups; k++)
+                if (g->peer[k].group->peer[j].cursor.turn != g->sent[k])
+                    return false;
+        }
+    return true;
+}
+
 bool sim_settle(void)
 {
     struct leat_error err = {0};
@@ -488,6 +503,11 @@ bool sim_settle(void)
                 sim_fail("there is still something to do after 600 s: %s", err.text);
             stop(err.text);
         }
+        fiber_sleep(SECOND);
+    }
+    for (uint32_t i = 0; !stopped() && !all_taken(); i++) {
+        if (i == 600)
+            sim_fail("what was sent is not taken after 600 s");
         fiber_sleep(SECOND);
     }
     return !stopped();
