@@ -13,13 +13,33 @@ import command_run
 from command_run import CommandTest, crc32c
 
 
+CHUNK = 1 << 16
+
+
+def chunks(file):
+    """What a file has that is not zero. Logs allocate their files: most of one was never written, and takes long to read."""
+    at, size = 0, os.fstat(file.fileno()).st_size
+    while at < size:
+        try:
+            at = os.lseek(file.fileno(), at, os.SEEK_DATA) // CHUNK * CHUNK
+        except OSError:  # nothing from here on
+            return
+        chunk = os.pread(file.fileno(), CHUNK, at)
+        if chunk.strip(b'\0'):
+            yield at, chunk
+        at += CHUNK
+
+
 def bytes_of(folder):
-    """Every file with its content."""
+    """Every file with its size and its content."""
     found = {}
     for path, _, names in os.walk(folder):
         for name in names:
             with open(os.path.join(path, name), 'rb') as f:
-                found[os.path.relpath(os.path.join(path, name), folder)] = hashlib.md5(f.read()).hexdigest()
+                digest = hashlib.md5(str(os.fstat(f.fileno()).st_size).encode())
+                for at, chunk in chunks(f):
+                    digest.update(b'%d ' % at + chunk)
+                found[os.path.relpath(os.path.join(path, name), folder)] = digest.hexdigest()
     return found
 
 
@@ -230,7 +250,7 @@ class Doctor(CommandTest):
         """As a trim leaves a log: the first segment is gone, the next one says how far it went."""
         path = self.segment('depots')
         with open(path, 'rb') as f:
-            content = f.read()
+            content = f.read(1 << 20)
         partitions, = struct.unpack('<I', content[12:16])
         offsets, groups, at = [0] * partitions, 0, (32 + 8 * partitions + 4095) // 4096 * 4096
         while content[at:at + 4] == b'LGRP':
