@@ -142,10 +142,8 @@ static uint64_t data_end(const struct segment *g, uint64_t from)
     while (end < g->size) {
         off_t data = lseek(g->fd, (off_t)end, SEEK_DATA), hole = data >= 0 ? lseek(g->fd, data, SEEK_HOLE) : -1;
 
-        if (data < 0 && errno == ENXIO)
-            return end;
-        if (hole < 0)
-            return g->size;
+        if (hole < 0) /* nothing behind it; or else a file system that does not know */
+            return errno == ENXIO ? end : g->size;
         end = (uint64_t)hole;
     }
     return g->size;

@@ -422,6 +422,14 @@ static uint64_t bytes_between(const struct pstate_view *v)
     return share < DUE_LEAST ? DUE_LEAST : share < DUE_MOST ? share : DUE_MOST;
 }
 
+/* One of which nothing is written: the next takes its slot, as the other one has the last whole checkpoint. */
+static void undo(struct checkpointer *c)
+{
+    mdb_txn_abort(c->next_pin);
+    c->next_pin = NULL;
+    c->sequence--;
+}
+
 static int begin(struct pstate_view *v, struct leat_span state, struct leat_error *err)
 {
     struct checkpointer *c = v->checkpointer;
@@ -436,12 +444,16 @@ static int begin(struct pstate_view *v, struct leat_span state, struct leat_erro
     c->sequence++;
     c->next_turn = v->turn;
     rv = make_slot(v, state, err);
+    if (rv != 0) {
+        undo(c);
+        return rv;
+    }
     c->quiet = v->written < bytes_between(v) / 4;
     c->done_commits = v->commits;
     c->done_bytes = file_bytes(v);
     c->done_ns = now_ns();
     v->written = 0;
-    return rv;
+    return 0;
 }
 
 /* While much is written, free pages are soon in use again. */
@@ -510,7 +522,10 @@ int pstate_checkpoint_start(struct pstate_view *v, struct leat_span state, struc
     int rv = begin(v, state, err);
     if (rv != 0)
         return rv;
-    return run(v, err);
+    rv = run(v, err);
+    if (rv != 0)
+        undo(c);
+    return rv;
 }
 
 /* There was no space for the last one: its slot is to be written again. */

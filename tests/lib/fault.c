@@ -15,7 +15,11 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-const char *const fault_name[FAULT_CALLS] = {"open", "write", "sync", "allocate", "cut", "unlink"};
+ssize_t call_read(int fd, void *out, size_t size) __asm__("read");
+ssize_t call_pread(int fd, void *out, size_t size, off_t offset) __asm__("pread64");
+ssize_t call_pread_32(int fd, void *out, size_t size, off_t offset) __asm__("pread") __attribute__((alias("pread64")));
+
+const char *const fault_name[FAULT_CALLS] = {"open", "write", "sync", "allocate", "cut", "unlink", "read"};
 
 static struct {
     pthread_mutex_t lock;
@@ -91,6 +95,16 @@ int call_open(const char *path, int flags, ...)
         mode = va_arg(args, mode_t);
     va_end(args);
     return fails(FAULT_OPEN, path) ? -1 : (int)syscall(SYS_openat, AT_FDCWD, path, flags, mode);
+}
+
+ssize_t call_read(int fd, void *out, size_t size)
+{
+    return file_fails(FAULT_READ, fd) ? -1 : syscall(SYS_read, fd, out, size);
+}
+
+ssize_t call_pread(int fd, void *out, size_t size, off_t offset)
+{
+    return file_fails(FAULT_READ, fd) ? -1 : syscall(SYS_pread64, fd, out, size, offset);
 }
 
 ssize_t call_pwrite(int fd, const void *bytes, size_t size, off_t offset)

@@ -9,7 +9,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum fault_call { FAULT_OPEN, FAULT_WRITE, FAULT_SYNC, FAULT_ALLOCATE, FAULT_CUT, FAULT_UNLINK, FAULT_CALLS };
+enum fault_call {
+    FAULT_OPEN,
+    FAULT_WRITE,
+    FAULT_SYNC,
+    FAULT_ALLOCATE,
+    FAULT_CUT,
+    FAULT_UNLINK,
+    FAULT_READ,
+    FAULT_CALLS
+};
 
 extern const char *const fault_name[FAULT_CALLS];
 

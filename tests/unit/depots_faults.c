@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -249,6 +250,35 @@ static void removing(void **state)
     every_call(FAULT_UNLINK, EIO);
 }
 
+/* What a torn write left is cut before anything else is written: the log does not open while that fails. */
+static void cutting(void **state)
+{
+    static const int numbers[] = {EIO, ENOSPC};
+
+    (void)state;
+    for (size_t i = 0; i < LENGTH_OF(numbers); i++) {
+        const struct fault f = {FAULT_WRITE, 1, numbers[i], false};
+        struct leat_error err = {0};
+        struct world w = {0};
+        struct log *l;
+        char path[128];
+
+        fault_directory(w.directory);
+        w.config = (struct log_config){.directory = w.directory, .partitions = PARTITIONS, .durability = LEAT_FULL};
+        open_whole(&w);
+        snprintf(path, sizeof(path), "%s/0000000000000000.seg", w.directory);
+        int fd = open(path, O_RDWR);
+        assert_int_equal(pwrite(fd, "torn", 4, 1 << 20), 4);
+        close(fd);
+        fault_begin(w.directory, &f);
+        assert_int_equal(log_open(&log_segments, &w.config, &l, &err), numbers[i] == EIO ? LEAT_EIO : LEAT_ENOSPACE);
+        assert_int_equal(fault_end(), 1);
+        assert_non_null(strstr(err.text, path));
+        open_whole(&w);
+        file_remove_tree(w.directory, NULL);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -257,6 +287,7 @@ int main(void)
         cmocka_unit_test(syncing),
         cmocka_unit_test(finding_space),
         cmocka_unit_test(removing),
+        cmocka_unit_test(cutting),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

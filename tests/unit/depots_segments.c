@@ -217,6 +217,40 @@ static void a_segment_that_was_being_made_is_dropped(void **state)
     file_remove_tree(f.directory, NULL);
 }
 
+/* Who only looks finds the number of partitions in the files: of the last one that was not being made. */
+static void partitions_are_found(void **state)
+{
+    struct leat_error err = {0};
+    struct fixture f;
+    struct log *l;
+
+    (void)state;
+    set_up(&f);
+    f.config.read_only = true;
+    for (int i = 0; i < 2; i++) {
+        char path[128];
+
+        snprintf(path, sizeof(path), "%s/%016x.seg", f.directory, i);
+        int fd = open(path, O_RDWR | O_CREAT, 0600);
+        assert_int_equal(ftruncate(fd, SEGMENT), 0);
+        close(fd);
+        assert_int_equal(log_open(&log_segments, &f.config, &l, &err), 0);
+        assert_int_equal(l->partitions, i == 0 ? 0 : 2);
+        if (i == 1)
+            assert_int_equal(records(l), GROUPS);
+        log_close(l);
+        if (i == 1)
+            break;
+        assert_int_equal(unlink(path), 0);
+        f.config.read_only = false;
+        fill(&f, GROUPS);
+        f.config.read_only = true;
+    }
+    file_remove_tree(f.directory, NULL);
+    assert_int_equal(log_open(&log_segments, &f.config, &l, &err), LEAT_ENOTFOUND);
+    assert_non_null(strstr(err.text, f.directory));
+}
+
 /* But one that has records is damaged. */
 static void a_damaged_header_is_reported(void **state)
 {
@@ -424,6 +458,7 @@ int main(void)
         cmocka_unit_test(damage_in_older_segments_is_reported),
         cmocka_unit_test(a_missing_segment_is_reported),
         cmocka_unit_test(a_segment_that_was_being_made_is_dropped),
+        cmocka_unit_test(partitions_are_found),
         cmocka_unit_test(a_damaged_header_is_reported),
         cmocka_unit_test(another_version_is_refused), cmocka_unit_test(another_owners_file_is_refused),
         cmocka_unit_test(partitions_may_grow),

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -309,6 +310,7 @@ static void a_checkpoint_in_steps(void **state)
     store_u64(bytes, 3);
     assert_int_equal(pstate_checkpoint_start(v, span_of(bytes, 8), &err), 0);
     take_turn(v, 2, model);
+    assert_int_equal(pstate_checkpoint_start(v, span_of(bytes, 8), &err), LEAT_EBUSY);
     assert_int_equal(pstate_checkpoint_poll(v, &at, &previous, &err), LEAT_EAGAIN);
     take_turn(v, 3, model);
     assert_int_equal(pstate_checkpoint_poll(v, &at, &previous, &err), 0);
@@ -411,7 +413,8 @@ static bool lives(const struct fault *fault, const int64_t (*history)[KEYS])
 static void any_call_may_fail(void **state)
 {
     static const struct fault kinds[] = {{.call = FAULT_OPEN, .number = EMFILE}, {.call = FAULT_WRITE, .number = EIO},
-                                         {.call = FAULT_WRITE, .number = ENOSPC}, {.call = FAULT_SYNC, .number = EIO}};
+                                         {.call = FAULT_WRITE, .number = ENOSPC}, {.call = FAULT_SYNC, .number = EIO},
+                                         {.call = FAULT_READ, .number = EIO}};
     static int64_t history[TURNS + 1][KEYS];
 
     (void)state;
@@ -425,6 +428,79 @@ static void any_call_may_fail(void **state)
             f.at++;
         assert_true(f.at > 1);
     }
+}
+
+/* Threads whose stacks find no place cannot be made. */
+static void make_threads_huge(bool huge)
+{
+    static pthread_attr_t was;
+    pthread_attr_t attributes;
+
+    if (huge) {
+        assert_int_equal(pthread_getattr_default_np(&was), 0);
+        assert_int_equal(pthread_attr_init(&attributes), 0);
+        assert_int_equal(pthread_attr_setstacksize(&attributes, (size_t)1 << 47), 0);
+        assert_int_equal(pthread_setattr_default_np(&attributes), 0);
+        pthread_attr_destroy(&attributes);
+    } else {
+        assert_int_equal(pthread_setattr_default_np(&was), 0);
+        pthread_attr_destroy(&was);
+    }
+}
+
+static int start_with_fault(struct fixture *f, struct pstate_view *v, struct leat_error *err)
+{
+    static const struct fault unread = {.call = FAULT_READ, .at = 1, .number = EIO};
+
+    fault_begin(f->directory, &unread);
+    int rv = pstate_checkpoint_start(v, span_of("state", 5), err);
+    assert_int_equal(fault_end(), 1);
+    return rv;
+}
+
+/* None is under way then, and the next goes into the slot that this one would have had: not over the last whole one. */
+static void a_checkpoint_that_cannot_begin(void **state)
+{
+    int64_t model[KEYS] = {0};
+    struct buffer out = {0};
+    struct leat_error err = {0};
+    struct pstate_slot slot[2];
+    struct fixture f;
+    uint64_t turn, at, previous;
+    size_t huge = LIMIT_BATCH + (2 << 20);
+    void *much = base_alloc(huge);
+
+    (void)state;
+    set_up(&f);
+    struct pstate_view *v = open_view(&f, &turn);
+    for (turn = 1; turn <= 6; turn++) {
+        take_turn(v, turn, model);
+        if (turn % 3 == 0) {
+            assert_int_equal(pstate_checkpoint_start(v, span_of(much, huge), &err), LEAT_ELIMIT);
+        } else if (turn % 3 == 1) {
+            assert_int_equal(start_with_fault(&f, v, &err), LEAT_EIO);
+            assert_non_null(strstr(err.text, "meta pages"));
+        } else {
+            make_threads_huge(true);
+            assert_true(pstate_checkpoint_start(v, span_of("state", 5), &err) < 0);
+            make_threads_huge(false);
+            assert_non_null(strstr(err.text, f.directory));
+        }
+        assert_int_equal(pstate_checkpoint_wait(v, &err), 0);
+        assert_int_equal(pstate_checkpoint_poll(v, &at, &previous, &err), 0);
+        assert_int_equal(at, turn - 1);
+        checkpoint(v, turn);
+        pstate_slots(f.directory, slot, &out);
+        assert_true(slot[turn % 2].code == 0 && slot[turn % 2].turn == turn);
+        assert_true(turn == 1 || (slot[1 - turn % 2].code == 0 && slot[1 - turn % 2].turn == turn - 1));
+    }
+    pstate_view_close(v);
+    v = open_view(&f, &turn);
+    check(v, 6, model);
+    pstate_view_close(v);
+    buffer_fini(&out);
+    free(much);
+    tear_down(&f);
 }
 
 static void a_clean_close_keeps_everything(void **state)
@@ -449,68 +525,89 @@ static void a_clean_close_keeps_everything(void **state)
     tear_down(&f);
 }
 
-static void damaged_slots_are_reported(void **state)
+/* A view of two turns with a checkpoint of each: the second is in slot 0. */
+static void make_two(struct fixture *f)
 {
     int64_t model[KEYS] = {0};
-    struct buffer state_out = {0};
-    struct leat_error err = {0};
-    struct fixture f;
     struct pstate_view *v;
     uint64_t turn;
 
-    (void)state;
-    set_up(&f);
-    v = open_view(&f, &turn);
+    set_up(f);
+    v = open_view(f, &turn);
     for (turn = 1; turn <= 2; turn++) {
         take_turn(v, turn, model);
         checkpoint(v, turn);
     }
     pstate_view_close(v);
-    for (int slot = 0; slot < 2; slot++) {
-        char path[128];
-
-        snprintf(path, sizeof(path), "%s/checkpoint.%d", f.directory, slot);
-        int fd = open(path, O_RDWR);
-        assert_int_equal(pwrite(fd, "x", 1, 100), 1);
-        close(fd);
-    }
-    assert_int_equal(pstate_view_open(&f.config, &v, &turn, &state_out, &err), LEAT_ECORRUPT);
-    assert_non_null(strstr(err.text, "no checkpoint"));
-    tear_down(&f);
 }
 
-/* A slot of a later program: not passed over, as the pages of the other may be gone. */
-static void slots_of_another_version_are_refused(void **state)
+static int open_code(struct fixture *f, struct leat_error *err)
 {
-    int64_t model[KEYS] = {0};
-    struct buffer state_out = {0};
-    struct leat_error err = {0};
-    struct fixture f;
+    struct buffer state = {0};
     struct pstate_view *v;
-    char path[128];
     uint64_t turn;
 
+    return pstate_view_open(&f->config, &v, &turn, &state, err);
+}
+
+static void damaged_slots_are_reported(void **state)
+{
+    static const off_t place[] = {0, 44, 100}; /* its mark, a size, what the CRC is of; then a file that is too short */
+
     (void)state;
-    set_up(&f);
-    v = open_view(&f, &turn);
-    for (turn = 1; turn <= 2; turn++) {
-        take_turn(v, turn, model);
-        checkpoint(v, turn);
+    for (size_t i = 0; i <= LENGTH_OF(place); i++) {
+        struct leat_error err = {0};
+        struct fixture f;
+
+        make_two(&f);
+        for (int slot = 0; slot < 2; slot++) {
+            char path[128];
+
+            snprintf(path, sizeof(path), "%s/checkpoint.%d", f.directory, slot);
+            int fd = open(path, O_RDWR);
+            if (i < LENGTH_OF(place))
+                assert_int_equal(pwrite(fd, "x", 1, place[i]), 1);
+            else
+                assert_int_equal(ftruncate(fd, 20), 0);
+            close(fd);
+        }
+        assert_int_equal(open_code(&f, &err), LEAT_ECORRUPT);
+        assert_non_null(strstr(err.text, "no checkpoint"));
+        assert_non_null(strstr(err.text, "does not check out"));
+        tear_down(&f);
     }
-    pstate_view_close(v);
-    snprintf(path, sizeof(path), "%s/checkpoint.0", f.directory); /* the second goes there */
-    struct buffer slot = read_file(path);
-    size_t size = 48 + 2 * (size_t)load_u32(slot.base + 12) + load_u64(slot.base + 40);
-    assert_true(size <= slot.size);
-    store_u32(slot.base + 8, load_u32(slot.base + 8) + 1);
-    store_u32(slot.base + 4, crc32c(0, slot.base + 8, size - 8));
-    int fd = open(path, O_RDWR);
-    assert_int_equal(pwrite(fd, slot.base, slot.size, 0), slot.size);
-    close(fd);
-    assert_int_equal(pstate_view_open(&f.config, &v, &turn, &state_out, &err), LEAT_EFORMAT);
-    assert_non_null(strstr(err.text, "this program reads version"));
-    buffer_fini(&slot);
-    tear_down(&f);
+}
+
+/* A slot of a later program, or of another LMDB: not passed over, as the pages of the other may be gone. */
+static void slots_of_another_version_are_refused(void **state)
+{
+    static const struct {
+        size_t place;
+        uint32_t more;
+        const char *says;
+    } field[] = {{8, 1, "this program reads version"}, {32, 1U << 24, "another LMDB version"}};
+
+    (void)state;
+    for (size_t i = 0; i < LENGTH_OF(field); i++) {
+        struct leat_error err = {0};
+        struct fixture f;
+        char path[128];
+
+        make_two(&f);
+        snprintf(path, sizeof(path), "%s/checkpoint.0", f.directory);
+        struct buffer slot = read_file(path);
+        size_t size = 48 + 2 * (size_t)load_u32(slot.base + 12) + load_u64(slot.base + 40);
+        assert_true(size <= slot.size);
+        store_u32(slot.base + field[i].place, load_u32(slot.base + field[i].place) + field[i].more);
+        store_u32(slot.base + 4, crc32c(0, slot.base + 8, size - 8));
+        int fd = open(path, O_RDWR);
+        assert_int_equal(pwrite(fd, slot.base, slot.size, 0), slot.size);
+        close(fd);
+        assert_int_equal(open_code(&f, &err), LEAT_EFORMAT);
+        assert_non_null(strstr(err.text, field[i].says));
+        buffer_fini(&slot);
+        tear_down(&f);
+    }
 }
 
 int main(void)
@@ -520,6 +617,7 @@ int main(void)
         cmocka_unit_test(a_death_at_any_point_is_survived),
         cmocka_unit_test(a_checkpoint_in_steps),
         cmocka_unit_test(any_call_may_fail),
+        cmocka_unit_test(a_checkpoint_that_cannot_begin),
         cmocka_unit_test(a_clean_close_keeps_everything),
         cmocka_unit_test(damaged_slots_are_reported),
         cmocka_unit_test(slots_of_another_version_are_refused),
