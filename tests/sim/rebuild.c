@@ -3,6 +3,7 @@
 
 #include "engine/layout.h"
 #include "tests/sim/kept.h"
+#include "tests/sim/vectors.h"
 
 #include <pthread.h>
 
@@ -116,8 +117,9 @@ static void draw(struct rebuilding *r, uint64_t dice)
     static const uint64_t range[] = {200, 2000, 20000, 100000};
 
     random_seed(&r->random, dice);
-    bool other = sim.keeps && random_below(&r->random, 3) == 0;
-    r->module = other ? &kept_module : &sim_module.module;
+    bool index = vectors_plan.runs && random_below(&r->random, 2) == 0;
+    bool other = index || (sim.keeps && random_below(&r->random, 3) == 0);
+    r->module = index ? &vectors_module : other ? &kept_module : &sim_module.module;
     r->how = (struct leat_rebuild){.progress = progress, .context = r};
     groups.before = groups.after = sim.groups;
     if (!other && random_below(&r->random, 2) == 0) {

@@ -28,6 +28,9 @@ const char *const op_name[OP_KINDS] = {
 /* Rows that one row of a client becomes: where it is more, turns are longer and rows fewer. */
 enum { HEAVY = 60 };
 
+/* With an index there are more groups to look at: between two ticks all must be seen idle. */
+enum { SLOW_TICK_MS = 1000 };
+
 #define SECOND INT64_C(1000000000)
 
 void sim_note(const char *format, ...)
@@ -80,6 +83,8 @@ static void draw_plan(struct random *r)
     uint32_t tasks = 1U << below(r, 5);
 
     sim_module_make(r, tasks, &sim_module);
+    if (vectors_plan.runs && sim_module.tick_ms > 0)
+        sim_module.depot_list[sim_module.depots].tick_ms = sim_module.tick_ms + SLOW_TICK_MS;
     sim.clients = 1 + below(r, SIM_CLIENTS);
     sim.groups = 1U << below(r, 3);
     sim.groups = sim.groups > tasks ? tasks : sim.groups;
@@ -672,13 +677,13 @@ void sim_run(uint64_t seed, const bool *dropped, bool verbose, struct sim_result
     random_seed(&plan, seed);
     fiber_world.now_ns = SECOND;
     fiber_world.wall_offset_us = INT64_C(1700000000000000);
+    vectors_init(seed);
     draw_plan(&plan);
     random_seed(&fiber_world.random, random_u64(&plan));
     draw_operator(&plan);
     draw_rebuilds(&plan);
     sim_backup_init();
     sim_rebuild_init();
-    vectors_init(seed);
     memset(&kept, 0, sizeof(kept));
     result->ops = sim.ops;
     log_level_set(verbose ? LOG_WARN : LOG_ERROR + 1);

@@ -19,7 +19,7 @@ struct vectors_promise vectors;
 
 static struct leat_topology topology[TOPOLOGIES_MOST];
 static struct leat_node node[NODES_MOST];
-static struct leat_module module;
+struct leat_module vectors_module;
 
 static int place(struct leat_task *t, const struct leat_batch *in)
 {
@@ -37,7 +37,7 @@ static int move(struct leat_task *t, const struct leat_batch *in)
 
 static void make_module(void)
 {
-    module = module_ivf;
+    vectors_module = module_ivf;
     for (uint32_t i = 0; i == 0 || topology[i - 1].name != NULL; i++) {
         leat_assert(i < TOPOLOGIES_MOST);
         topology[i] = module_ivf.topologies[i];
@@ -48,7 +48,7 @@ static void make_module(void)
         node[i].run = node[i].run == store_placed ? place : node[i].run == upkeep_move ? move : node[i].run;
     }
     topology[0].nodes = node;
-    module.topologies = topology;
+    vectors_module.topologies = topology;
 }
 
 void vectors_init(uint64_t seed)
@@ -87,7 +87,7 @@ int vectors_launch(struct leat *l, struct leat_error *err)
     struct leat_launch how = {.tasks = vectors_plan.tasks, .groups = vectors_plan.groups, .options = options};
 
     snprintf(dims, sizeof(dims), "%u", vectors_plan.dims);
-    return leat_launch(l, &module, &how, err);
+    return leat_launch(l, &vectors_module, &how, err);
 }
 
 /* ---- Changes ---- */

@@ -21,6 +21,7 @@ struct vectors_plan {
     bool names; /* ids are str */
 };
 extern struct vectors_plan vectors_plan;
+extern struct leat_module vectors_module;
 
 /* What was promised, by client. */
 struct vectors_promise {
