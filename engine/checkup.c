@@ -181,7 +181,7 @@ static bool read_state(const struct layout *l, struct look *k, struct leat_span 
 static void tell_slots(const struct pstate_slot slot[2], const char *path, struct checkup *c)
 {
     for (int i = 0; i < 2; i++)
-        if (slot[i].code != 0 && slot[i].code != LEAT_ENOTFOUND)
+        if (slot[i].code != 0 && slot[i].code != LEAT_ENOTFOUND && slot[i].code != LEAT_ETRIMMED)
             found(c, CHECKUP_WARNING, path,
                   "nothing, when it was killed while it wrote: a start takes the other one. Else look at the disk",
                   "%s", slot[i].why.text);
@@ -216,7 +216,7 @@ static void look_at_slots(const struct layout *l, struct look *k, struct checkup
     } else if (!none) {
         found(c, CHECKUP_DAMAGE, path,
               "make the views again (leat rebuild), or put the module's directory back from a backup (leat restore)",
-              "no checkpoint is whole: %s", slot[slot[0].code == LEAT_ENOTFOUND].why.text);
+              "no checkpoint is whole: %s", slot[slot[0].code != LEAT_ECORRUPT].why.text);
     }
     buffer_fini(&state);
 }

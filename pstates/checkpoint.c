@@ -19,15 +19,17 @@
  * whatever else in it was lost, kept or torn. Then S is pinned before the first write, and the journal replayed.
  *
  *   start    pin S, copy the metas (both on the writer's thread: no commit comes between)
- *   helper   fdatasync the file; write {metas, turn, state} durably into the older of two slots: on a thread of its
- *            own, or in two steps of poll
+ *   helper   fdatasync the file; write {metas, turn, state} durably into the one of two slots that is not in use;
+ *            mark the other as spent, durably: on a thread of its own, or in two steps of poll
  *   poll     drop the pin before it; S stays pinned until the next checkpoint is whole
  *
- * A crash inside any step leaves the other slot, whose pin was held until this one was whole. When there was no space
- * for the slot, the helper writes the same bytes again later: parts of them may be in the file, so their pages stay
- * pinned until all are. */
+ * A crash inside any step leaves the other slot, whose pin is held until it is spent. What is spent is never taken: its
+ * pages may be in use again, so that damage to the newest slot is told and not passed over. When there was no space for
+ * the slot, the helper writes the same bytes again later: parts of them may be in the file, so their pages stay pinned
+ * until all are. */
 
-#define SLOT_MAGIC 0x4b43504cU /* "LPCK" */
+#define SLOT_MAGIC 0x4b43504cU  /* "LPCK" */
+#define SPENT_MAGIC 0x5343504cU /* "LPCS" */
 
 enum { SLOT_VERSION = 1, SLOT_HEADER = 48, META_PAGES = 2 };
 
@@ -54,10 +56,10 @@ struct checkpointer {
     struct leat_error why;
 };
 
-const char *const pstate_crash_points[] = {"checkpoint.pinned",       "checkpoint.synced", "checkpoint.slot_half",
-                                           "checkpoint.slot_written", "checkpoint.done",   "restore.metas_half",
-                                           "restore.metas_written",   "restore.opened",    "commit.before",
-                                           "commit.after",            NULL};
+const char *const pstate_crash_points[] = {
+    "checkpoint.pinned",       "checkpoint.synced", "checkpoint.slot_half", "checkpoint.slot_written",
+    "checkpoint.spent",        "checkpoint.done",   "restore.metas_half",   "restore.metas_written",
+    "restore.opened",          "commit.before",     "commit.after",         NULL};
 
 static pstate_crash *crash_hook;
 static void *crash_context;
@@ -107,6 +109,8 @@ static int read_slot(const char *directory, unsigned which, struct buffer *out, 
     int rv = file_read(path, LIMIT_BATCH + (1 << 20), out, err);
     if (rv != 0)
         return rv;
+    if (out->size >= SLOT_HEADER && load_u32(out->base) == SPENT_MAGIC)
+        return leat_fail(err, LEAT_ETRIMMED, "'%s' is spent: there was a newer one", path);
     if (out->size < SLOT_HEADER || load_u32(out->base) != SLOT_MAGIC ||
         load_u64(out->base + 40) > out->size - SLOT_HEADER)
         return leat_fail(err, LEAT_ECORRUPT, "'%s' does not check out", path);
@@ -128,7 +132,7 @@ static uint64_t slot_sequence(const struct buffer *slot)
 /* It may be the newer one for all we know: the pages of the other may be gone. */
 static bool unreadable(int rv)
 {
-    return rv != 0 && rv != LEAT_ENOTFOUND && rv != LEAT_ECORRUPT;
+    return rv != 0 && rv != LEAT_ENOTFOUND && rv != LEAT_ECORRUPT && rv != LEAT_ETRIMMED;
 }
 
 /* The newer whole slot into *out. LEAT_ENOTFOUND: there never was a whole one. */
@@ -155,15 +159,34 @@ static int newest_slot(const char *directory, struct buffer *out, struct leat_er
     /* The first checkpoint ever goes into slot 1: while slot 0 is missing, a torn slot 1 was never whole. */
     if (first == LEAT_ENOTFOUND && (second == LEAT_ENOTFOUND || second == LEAT_ECORRUPT))
         return LEAT_ENOTFOUND;
-    *err = first != LEAT_ENOTFOUND ? why[0] : why[1];
-    return base_wrap(err, err->code,
-                     "no checkpoint in '%s' is whole; remove this directory to build the view again from the journal",
-                     directory);
+    return leat_fail(err, LEAT_ECORRUPT,
+                     "no checkpoint in '%s' is whole (%s): make the views again from the depots (leat rebuild), or put "
+                     "the module's directory back from a backup",
+                     directory, first == LEAT_ECORRUPT ? why[0].text : why[1].text);
+}
+
+/* Slot `which` is not to be taken any more, if it is there. */
+static int spend_slot(const char *directory, unsigned which, bool durable, struct leat_error *err)
+{
+    uint8_t magic[4];
+    char path[4096];
+    int rv = 0;
+
+    slot_path(directory, which, path, sizeof(path));
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return errno == ENOENT ? 0 : base_errno(err, errno, "open", path);
+    store_u32(magic, SPENT_MAGIC);
+    if (file_pwrite(fd, magic, sizeof(magic), 0) != 0)
+        rv = base_errno(err, errno, "write", path);
+    else if (durable)
+        rv = file_sync(fd, path, err);
+    close(fd);
+    return rv;
 }
 
 /* A process may have died between writing a slot and syncing it, or its sync failed, and the kernel takes the pages for
- * clean: it is written again. It counts from now on: pages of the snapshot before it may be reused, and the next
- * checkpoint goes into the other slot. */
+ * clean: it is written again. It counts from now on. */
 static int settle_slot(const char *directory, const struct buffer *slot, struct leat_error *err)
 {
     char path[4096];
@@ -215,6 +238,8 @@ int checkpoint_restore(const char *directory, bool durable, uint64_t *turn, stru
         rv = leat_fail(err, LEAT_EFORMAT, "'%s' was written with another LMDB version", directory);
     if (rv == 0 && durable)
         rv = settle_slot(directory, &slot, err);
+    if (rv == 0)
+        rv = spend_slot(directory, (unsigned)(slot_sequence(&slot) + 1) % 2, durable, err);
     if (rv == 0)
         rv = put_metas_back(directory, &slot, err);
     if (rv == 0) {
@@ -360,9 +385,11 @@ static int write_slot(struct pstate_view *v, struct leat_error *err)
         rv = file_sync(fd, path, err);
     close(fd);
     crash = crash != 0 ? crash : crash_point("checkpoint.slot_written");
-    if (rv != 0 || crash != 0)
-        return rv != 0 ? rv : crash;
-    return sync && fresh ? file_sync_directory(v->directory, err) : 0;
+    if (rv == 0 && crash == 0 && sync && fresh)
+        rv = file_sync_directory(v->directory, err);
+    if (rv == 0 && crash == 0)
+        rv = spend_slot(v->directory, (unsigned)(c->sequence + 1) % 2, sync, err);
+    return rv != 0 ? rv : crash != 0 ? crash : crash_point("checkpoint.spent");
 }
 
 static int sync_pages(struct pstate_view *v, struct leat_error *err)

@@ -161,7 +161,8 @@ bool pstate_change_read(const struct pstate_schema *schema, const struct pstate_
 
 /* One of the two slots of the checkpoint as it is on the disk. */
 struct pstate_slot {
-    int code;                /* 0: it checks out; LEAT_ENOTFOUND: it is not there; else why says what is wrong */
+    int code;                /* 0: it checks out; LEAT_ENOTFOUND: it is not there; LEAT_ETRIMMED: it is
+                                spent; else why says what is wrong */
     uint64_t sequence, turn;
     bool newest;             /* the one that a restart takes */
     bool clean;              /* and the view's file stands at it, as a clean stop leaves it */

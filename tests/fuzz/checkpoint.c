@@ -8,9 +8,10 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
-/* A view with two checkpoints. What the input says is done to their slots and to the meta pages of its data: each five
- * bytes are {file, kind, position u16, value}. Then the view opens at one of the checkpoints, with the state and the
- * content that it had there; or empty, where no checkpoint was ever whole; or says what is damaged. */
+/* A view with two checkpoints, the first of which is not spent yet. What the input says is done to their slots and to
+ * the meta pages of its data: each five bytes are {file, kind, position u16, value}. Then the view opens at one of the
+ * checkpoints, with the state and the content that it had there; or empty, where no checkpoint was ever whole; or says
+ * what is damaged. */
 
 enum { SLOT_0, SLOT_1, METAS, FILES, MOST = 64 << 10, STEP = 5, KEYS = 30, FIRST = 10, SECOND = 20, HEADER = 48 };
 
@@ -58,6 +59,15 @@ static void checkpoint(struct pstate_view *v, uint64_t turn)
     leat_assert(pstate_checkpoint_wait(v, NULL) == 0);
 }
 
+static void keep(int file)
+{
+    struct leat_span bytes = memory_bytes(name[file]);
+
+    leat_assert(bytes.size <= MOST);
+    memcpy(whole.bytes[file], bytes.base, bytes.size);
+    whole.size[file] = bytes.size;
+}
+
 static void set_up(void)
 {
     struct buffer state = {0};
@@ -70,15 +80,11 @@ static void set_up(void)
     atexit(clean_up);
     leat_assert(pstate_view_open(&config, &v, &turn, &state, NULL) == 0);
     checkpoint(v, FIRST);
+    keep(SLOT_1); /* as it is while it is not spent */
     checkpoint(v, SECOND);
     pstate_view_close(v);
-    for (int i = 0; i < FILES; i++) {
-        struct leat_span bytes = memory_bytes(name[i]);
-
-        leat_assert(bytes.size <= MOST);
-        memcpy(whole.bytes[i], bytes.base, bytes.size);
-        whole.size[i] = bytes.size;
-    }
+    keep(SLOT_0);
+    keep(METAS);
 }
 
 static void copy_whole(struct files *out)

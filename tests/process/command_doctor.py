@@ -149,11 +149,18 @@ class Doctor(CommandTest):
         rows = self.doctor(code=5 if os.path.exists(self.file('group-000', 'view', 'checkpoint.0')) else 0)
         self.assertIn('checked', self.weights(rows))
 
-    def test_one_checkpoint(self):
-        self.append({'text': 'again'})  # the second slot
+    def test_newest_checkpoint(self):
+        self.append({'text': 'again'})  # the second slot; the first is spent
         self.change(self.file('group-000', 'view', 'checkpoint.0'), 60, b'XXXX')
-        rows = self.doctor(code=1, says='a warning')
+        rows = self.doctor(code=5)
+        self.assertIn("no checkpoint is whole", rows[0]['what'])
         self.assertIn("checkpoint.0' does not check out", rows[0]['what'])
+
+    def test_spent_checkpoint(self):
+        self.append({'text': 'again'})
+        self.change(self.file('group-000', 'view', 'checkpoint.1'), 0, b'XXXX')
+        rows = self.doctor(code=1, says='a warning')
+        self.assertIn("checkpoint.1' does not check out", rows[0]['what'])
 
     def test_pages_of_a_view(self):
         with open(self.file('group-000', 'view', 'data.mdb'), 'r+b') as f:

@@ -492,7 +492,7 @@ static void a_checkpoint_that_cannot_begin(void **state)
         checkpoint(v, turn);
         pstate_slots(f.directory, slot, &out);
         assert_true(slot[turn % 2].code == 0 && slot[turn % 2].turn == turn);
-        assert_true(turn == 1 || (slot[1 - turn % 2].code == 0 && slot[1 - turn % 2].turn == turn - 1));
+        assert_int_equal(slot[1 - turn % 2].code, turn == 1 ? LEAT_ENOTFOUND : LEAT_ETRIMMED);
     }
     pstate_view_close(v);
     v = open_view(&f, &turn);
@@ -539,6 +539,66 @@ static void make_two(struct fixture *f)
         checkpoint(v, turn);
     }
     pstate_view_close(v);
+}
+
+static void write_file(const char *path, const struct buffer *bytes)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+    assert_true(fd >= 0);
+    assert_int_equal(pwrite(fd, bytes->base, bytes->size, 0), bytes->size);
+    close(fd);
+}
+
+/* Two checkpoints, of turns 1 and 2; *first gets the slot of the first as it was before the second. */
+static void take_two(struct fixture *f, struct buffer *first)
+{
+    int64_t model[KEYS] = {0};
+    char path[128];
+    uint64_t turn;
+    struct pstate_view *v = open_view(f, &turn);
+
+    take_turn(v, 1, model);
+    checkpoint(v, 1);
+    snprintf(path, sizeof(path), "%s/checkpoint.1", f->directory);
+    *first = read_file(path);
+    take_turn(v, 2, model);
+    checkpoint(v, 2);
+    pstate_view_close(v);
+}
+
+/* The pages of the checkpoint before the newest one may be in use again: it must not stand in for that. */
+static void the_slot_before_is_never_taken(void **state)
+{
+    (void)state;
+    for (int way = 0; way < 4; way++) {
+        struct buffer state_out = {0}, first;
+        struct leat_error err = {0};
+        struct fixture f;
+        struct pstate_view *v;
+        char newest[128], other[128];
+        uint64_t turn;
+
+        set_up(&f);
+        take_two(&f, &first);
+        snprintf(newest, sizeof(newest), "%s/checkpoint.0", f.directory);
+        snprintf(other, sizeof(other), "%s/checkpoint.1", f.directory);
+        if (way >= 2) { /* it died before the other was spent: then the next start does that */
+            write_file(other, &first);
+            v = open_view(&f, &turn);
+            assert_int_equal(turn, 2);
+            pstate_view_close(v);
+        }
+        struct buffer none = {0};
+        if (way % 2 == 0)
+            write_file(newest, &none);
+        else
+            assert_int_equal(unlink(newest), 0);
+        assert_int_equal(pstate_view_open(&f.config, &v, &turn, &state_out, &err), LEAT_ECORRUPT);
+        assert_non_null(strstr(err.text, "no checkpoint"));
+        buffer_fini(&first);
+        tear_down(&f);
+    }
 }
 
 static int open_code(struct fixture *f, struct leat_error *err)
@@ -620,6 +680,7 @@ int main(void)
         cmocka_unit_test(a_checkpoint_that_cannot_begin),
         cmocka_unit_test(a_clean_close_keeps_everything),
         cmocka_unit_test(damaged_slots_are_reported),
+        cmocka_unit_test(the_slot_before_is_never_taken),
         cmocka_unit_test(slots_of_another_version_are_refused),
     };
 
