@@ -185,7 +185,7 @@ static struct quantiles alone(struct leat *l, const struct bench_set *s)
         beside[i] = a.took[0] - own;
     }
     bench_line("ivf_search_engine", bench_median(beside, SEARCHES) * 1e6, "us",
-               "of a search beside its scans: coarse search, table, engine");
+               "of a search beside finding the postings and scanning them: the engine; wanted: 10");
     free(beside);
     one = rate_of(l, s, 1);
     two = rate_of(l, s, 2);

@@ -111,6 +111,7 @@ static void take(const struct leat_fold_use *use, struct nearest *n, struct leat
     n->stats.postings += s.postings;
     n->stats.rows += s.rows;
     n->stats.ranked += s.ranked;
+    n->stats.probe_ns += s.probe_ns;
     n->stats.scan_ns += s.scan_ns;
 }
 
@@ -203,7 +204,8 @@ static struct leat_value stats_value(const struct search_stats *s, uint8_t *room
     const struct {
         const char *name;
         uint64_t number;
-    } field[] = {{"probes", s->postings}, {"scored", s->rows}, {"ranked", s->ranked}, {"scan_ns", s->scan_ns}};
+    } field[] = {{"probes", s->postings}, {"scored", s->rows}, {"ranked", s->ranked}, {"probe_ns", s->probe_ns},
+                 {"scan_ns", s->scan_ns}};
     uint8_t *at = room;
 
     *at++ = 0x80 | (sizeof(field) / sizeof(*field));

@@ -186,7 +186,7 @@ static uint32_t within(const struct ivf *v, const struct search *s, const struct
 
 /* Each group's probes, and the query's table. Nothing of both when the groups find them themselves. */
 static void emit_probes(struct leat_task *t, const struct ivf *v, const struct search *s, const float *query,
-                        const struct vector_near *near, uint32_t count, struct leat_span table)
+                        const struct vector_near *near, uint32_t count, struct leat_span table, uint64_t took_ns)
 {
     uint32_t groups = leat_group_count(t);
     struct probe *probe = leat_alloc(t, (count + 1) * sizeof(*probe));
@@ -197,9 +197,11 @@ static void emit_probes(struct leat_task *t, const struct ivf *v, const struct s
         for (uint32_t i = 0; i < count; i++)
             if (near[i].number % groups == group)
                 probe[probes++] = probe_of(v, query, &near[i]);
-        if (probes > 0 || goes_on(s))
-            leat_emit(t, 0, LEAT_ROW(leat_u32(group), leat_u32(s->number), leat_bytes(probe, probes * sizeof(*probe)),
-                                     leat_bytes(table.base, table.size)));
+        if (probes == 0 && !goes_on(s))
+            continue;
+        leat_emit(t, 0, LEAT_ROW(leat_u32(group), leat_u32(s->number), leat_bytes(probe, probes * sizeof(*probe)),
+                                 leat_bytes(table.base, table.size), leat_u64(took_ns)));
+        took_ns = 0;
     }
 }
 
@@ -219,12 +221,14 @@ static struct leat_span table_of(struct leat_task *t, const struct ivf *v, const
 static void probe_for(struct leat_task *t, const struct ivf *v, const struct search *s, float *query,
                       struct vector_near *near)
 {
+    uint64_t begun = s->stats ? now_ns() : 0;
     struct vector_query table;
 
     encode_rotated(v, s->vector, s->norm, query);
     struct leat_span bytes = table_of(t, v, query, &table);
     uint32_t count = index_probe(t, leat_derived(t), query, &table, s->nprobe, near);
-    emit_probes(t, v, s, query, near, within(v, s, near, count), bytes);
+    uint64_t took_ns = s->stats ? now_ns() - begun : 0;
+    emit_probes(t, v, s, query, near, within(v, s, near, count), bytes, took_ns);
 }
 
 int search_probe(struct leat_task *t, const struct leat_batch *in)
@@ -239,7 +243,7 @@ int search_probe(struct leat_task *t, const struct leat_batch *in)
         struct search one = search_query(t, v, &s, i);
 
         if (goes_on(&one))
-            emit_probes(t, v, &one, NULL, NULL, 0, (struct leat_span){"", 0});
+            emit_probes(t, v, &one, NULL, NULL, 0, (struct leat_span){"", 0}, 0);
         else if (leat_task_error(t) == 0)
             probe_for(t, v, &one, query, near);
     }
@@ -435,8 +439,10 @@ int search_scan(struct leat_task *t, const struct leat_batch *in)
         a->query = leat_alloc(t, (a->search.queries + 1) * sizeof(*a->query));
         memset(a->query, 0, (a->search.queries + 1) * sizeof(*a->query));
     }
-    for (uint32_t i = 0; i < in->rows && leat_task_error(t) == 0; i++)
+    for (uint32_t i = 0; i < in->rows && leat_task_error(t) == 0; i++) {
+        found.stats.probe_ns += leat_at(in, i, 4).as.u;
         scan_for(t, v, a, in, i, room, &found);
+    }
     emit_found(t, v, &a->search, &found, begun);
     return leat_task_error(t);
 }

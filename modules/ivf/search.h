@@ -13,8 +13,9 @@
 enum request { REQUEST_VEC, REQUEST_K, REQUEST_NPROBE, REQUEST_FILTER, REQUEST_ATTRIBUTES, REQUEST_VECTORS,
                REQUEST_STATS, REQUEST_RECALL, REQUEST_STOP };
 
-/* From the origin to each group: which query of the request, struct probe each, the query's table. */
-#define PROBES "task: u32, number: u32, probes: bytes, query: bytes"
+/* From the origin to each group: which query of the request, struct probe each, the query's table; with one of them what
+ * finding all took. */
+#define PROBES "task: u32, number: u32, probes: bytes, query: bytes, took_ns: u64"
 /* From a group to the origin: struct hit each, their vectors, struct search_stats. */
 #define HITS "k: u32, hits: bytes, vectors: bytes, stats: bytes"
 /* From the origin to where ids are known, one row a task: struct hit each, their vectors. Without names: one row. */
@@ -54,7 +55,7 @@ struct asked *search_asked(struct leat_task *t, const struct ivf *v);
 /* Does the answer need more than numbers and distances? */
 bool search_wants_names(const struct ivf *v, const struct asked *a);
 struct search_stats {
-    uint64_t postings, rows, ranked, scan_ns;
+    uint64_t postings, rows, ranked, probe_ns, scan_ns;
 };
 /* Keeps the k nearest hits, each id once. */
 extern const struct leat_fold search_nearest;
