@@ -161,7 +161,8 @@ struct leat_module {
     const struct leat_derive *derive; /* NULL: nothing is derived */
 };
 
-/* Lists end with a zero row, which these add. */
+/* Lists end with a zero row, which these add. For constants at file scope: inside a function such a list ends with its
+ * block. C only: in C++ write arrays, and structs by name, yourself. */
 #define OPTIONS(...) ((const struct leat_option[]){__VA_ARGS__, {NULL, NULL}})
 #define DEPOTS(...) ((const struct leat_depot_declaration[]){__VA_ARGS__, {.name = NULL}})
 #define PSTATES(...) ((const struct leat_pstate_declaration[]){__VA_ARGS__, {NULL, NULL}})
