@@ -13,8 +13,8 @@
 enum request { REQUEST_VEC, REQUEST_K, REQUEST_NPROBE, REQUEST_FILTER, REQUEST_ATTRIBUTES, REQUEST_VECTORS,
                REQUEST_STATS, REQUEST_RECALL, REQUEST_STOP };
 
-/* From the origin to each group: which query of the request, struct probe each, the query's table; with one of them what
- * finding all took. */
+/* From the origin to each group: which query of the request, struct probe each, the query's table; with one of them
+ * what finding all took. */
 #define PROBES "task: u32, number: u32, probes: bytes, query: bytes, took_ns: u64"
 /* From a group to the origin: struct hit each, their vectors, struct search_stats. */
 #define HITS "k: u32, hits: bytes, vectors: bytes, stats: bytes"
