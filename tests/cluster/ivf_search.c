@@ -190,7 +190,7 @@ static struct measured measure(struct data *d, struct request *r, int part)
 
 /* ---- Tests ---- */
 
-/* Finding the postings is a stage of its own where the origin does it; it and the scans are not longer than the whole. */
+/* Finding the postings is a stage of its own where the origin does it. It and the scans are not longer than all. */
 static void stages_have_their_times(void **state)
 {
     struct data *d = open_data(&ways[1]);
