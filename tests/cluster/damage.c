@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/cluster/cluster.h"
 
+#include "base/crc32c.h"
 #include "base/log.h"
 #include "base/random.h"
+#include "depots/log.h"
+#include "engine/journal.h"
 #include "engine/node.h"
 #include "modules/modules.h"
 #include "tests/lib/fault.h"
@@ -125,14 +128,16 @@ static enum outcome open_damaged(const struct world *w)
     static const int fatal[] = {SIGABRT, SIGSEGV, SIGBUS};
     char directory[128];
     int status = 0;
-    pid_t child = fork();
+    pid_t child;
 
+    fflush(NULL);
+    child = fork();
     snprintf(directory, sizeof(directory), "%s/hand", w->root);
     if (child == 0) {
         for (size_t i = 0; i < LENGTH_OF(fatal); i++)
             signal(fatal[i], SIG_DFL);
         alarm(PATIENCE_S);
-        _exit((int)judge(directory));
+        exit((int)judge(directory)); /* what it ran counts as covered */
     }
     assert_int_equal(waitpid(child, &status, 0), child);
     return WIFEXITED(status) && WEXITSTATUS(status) <= WRONG ? (enum outcome)WEXITSTATUS(status) : DIED;
@@ -328,11 +333,105 @@ static void bits_are_flipped(void **state)
     assert_true(refused > 0);
 }
 
+/* ---- Whole, but not what belongs there ---- */
+
+enum misfit { FITS, TURN, RANGE, HOP, SESSIONS, TICK, OUTPUT, BYTES, MISFITS };
+
+/* One more batch behind the last one. */
+static void append_batch(const struct world *w, enum misfit misfit)
+{
+    struct progress_range range = {.partition = 1000};
+    struct batch_hop hop = {.peer = 2};
+    struct batch_session session = {.partition = 1000};
+    struct batch_tick tick = {.depot = 1000};
+    struct batch_output output = {.group = 2};
+    struct leat_error err = {0, ""};
+    struct arena *a = arena_open(1 << 20);
+    struct buffer bytes = {0};
+    struct log_slice slice;
+    struct batch b;
+    struct log *l;
+    char path[128];
+    uint64_t first, next;
+
+    snprintf(path, sizeof(path), "%s/hand/word_count/group-000/journal", w->root);
+    struct log_config config = {
+        .directory = path, .partitions = 1, .durability = LEAT_PROCESS, .segment_size = 8 << 10};
+    must(log_open(&log_segments, &config, &l, &err));
+    log_bounds(l, 0, &first, &next);
+    must(log_read(l, 0, next - 1, 1, 1, &slice, &err));
+    must(batch_decode(slice.entry[0].body, a, &b, &err));
+    b = (struct batch){.epoch = b.epoch, .turn = b.turn + 1 + (misfit == TURN), .now_us = b.now_us,
+                       .range = &range, .ranges = misfit == RANGE, .hop = &hop, .hops = misfit == HOP,
+                       .session = &session, .sessions = misfit == SESSIONS, .tick = &tick, .ticks = misfit == TICK,
+                       .output = &output, .outputs = misfit == OUTPUT};
+    log_release(l, &slice);
+    batch_encode(&b, &bytes);
+    struct log_record r = {.body = span_of(bytes.base, bytes.size - (misfit == BYTES))};
+    must(log_append(l, &r, 1, NULL));
+    must(log_sync(l, &err));
+    log_close(l);
+    buffer_fini(&bytes);
+    arena_close(a);
+}
+
+static void batches_do_not_fit(void **state)
+{
+    for (int misfit = FITS; misfit < MISFITS; misfit++) {
+        char what[32];
+
+        snprintf(what, sizeof(what), "misfit %d", misfit);
+        fresh(*state);
+        append_batch(*state, (enum misfit)misfit);
+        assert_int_equal(launches(*state, what, "journal"), misfit == FITS);
+    }
+}
+
+enum { STATE_WHOLE, STATE_VERSION, STATE_GROUP, STATE_CUT, STATE_TURN, STATES };
+
+/* What a checkpoint keeps of its group: version, number, epoch, turn, and more. */
+static void change_state(const char *path, int how)
+{
+    struct leat_error err = {0, ""};
+    struct buffer slot = {0};
+
+    must(file_read(path, 1 << 24, &slot, &err));
+    uint8_t *size = slot.base + 40, *text = slot.base + 48 + 2 * (size_t)load_u32(slot.base + 12), *turn = text + 2;
+    while (*turn++ >= 0x80)
+        ;
+    if (how == STATE_CUT)
+        store_u64(size, load_u64(size) / 2);
+    else if (how != STATE_WHOLE)
+        *(how == STATE_VERSION ? text : how == STATE_GROUP ? text + 1 : turn) ^= 1;
+    slot.size = (size_t)(text - slot.base) + load_u64(size);
+    store_u32(slot.base + 4, crc32c(0, slot.base + 8, slot.size - 8));
+    must(file_replace(path, buffer_bytes(&slot), &err));
+    buffer_fini(&slot);
+}
+
+static void states_do_not_fit(void **state)
+{
+    const struct world *w = *state;
+
+    for (int how = STATE_WHOLE; how < STATES; how++) {
+        char path[128], what[32];
+
+        fresh(w);
+        snprintf(what, sizeof(what), "state %d", how);
+        for (int slot = 0; slot < 2; slot++) {
+            snprintf(path, sizeof(path), "%s/hand/word_count/group-001/view/checkpoint.%d", w->root, slot);
+            change_state(path, how);
+        }
+        assert_int_equal(launches(w, what, "view"), how == STATE_WHOLE);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_is_damaged),  cmocka_unit_test(parts_are_removed), cmocka_unit_test(parts_are_older),
         cmocka_unit_test(groups_are_mixed_up), cmocka_unit_test(bits_are_flipped),
+        cmocka_unit_test(batches_do_not_fit),  cmocka_unit_test(states_do_not_fit),
     };
 
     log_level_set(LOG_ERROR + 1);
