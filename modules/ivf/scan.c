@@ -383,6 +383,41 @@ static void scan_posting(struct scan *s, uint64_t place, const struct probe *pro
     }
 }
 
+/* Estimates of the rows that live of some blocks. */
+static void push_estimates(struct scan *s, const struct index_posting *p, const struct probe *probe, uint32_t block,
+                           struct vector_top *top)
+{
+    const struct layout *l = s->layout;
+    struct scan_room *r = s->room;
+    uint32_t blocks = (p->rows + BLOCK - 1) / BLOCK - block;
+    struct vector_scan scan = {.query = &s->query, .base = probe->base, .distance = probe->distance,
+                               .threshold = INFINITY, .blocks = p->codes + (size_t)block * l->block,
+                               .count = blocks < BLOCKS_MOST ? blocks : BLOCKS_MOST, .live = p->live_mask + block,
+                               .mask = r->mask, .lower = r->lower, .estimate = r->estimate};
+
+    vector_scan(&scan);
+    for (uint32_t i = 0; i < scan.count; i++)
+        vector_top_lanes(top, r->estimate + (size_t)i * BLOCK, r->mask[i], 0);
+}
+
+float scan_unit(struct scan *s, const struct probe *probe, uint32_t count)
+{
+    enum { FIRST = 2 };
+    struct vector_top top;
+
+    if (s->layout->metric == METRIC_DOT)
+        return s->norm;
+    vector_top_begin(&top, s->room->first, s->top.k < FIRST_MOST ? s->top.k : FIRST_MOST);
+    for (uint32_t i = 0, done = 0; i < count && done < FIRST && s->layout->width > 0; i++) {
+        const struct index_posting *p = index_posting(s->index, probe[i].posting);
+
+        for (uint32_t block = 0; p != NULL && block * BLOCK < p->rows; block += BLOCKS_MOST)
+            push_estimates(s, p, &probe[i], block, &top);
+        done += p != NULL;
+    }
+    return top.threshold > 0 ? top.threshold : INFINITY;
+}
+
 /* Is the posting so far away that its rows hardly matter? */
 static bool beyond(const struct scan *s, const struct probe *p)
 {

@@ -52,6 +52,9 @@ void scan_begin(struct scan *s, struct vector_best *top, uint32_t k, void *room)
 /* Scan postings in this order, nearest first; those that are not there are passed over. May be called again with
  * farther ones. true: the reach ends before these do. */
 bool scan_postings(struct scan *s, const struct probe *probe, uint32_t count);
+/* About how far k rows lie, whether they pass the filter or not, in units of a reach: by codes of the first postings.
+ * INFINITY: these have no codes, or too few rows. */
+float scan_unit(struct scan *s, const struct probe *probe, uint32_t count);
 /* What several scans of one filter find among all rows of these postings (NULL among them is passed over), once
  * (exact.c). posting: kept. */
 void scan_exact(struct scan *s, uint32_t scans, const struct index_posting **posting, uint32_t count);

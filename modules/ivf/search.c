@@ -306,16 +306,6 @@ static void emit_found(struct leat_task *t, const struct ivf *v, const struct se
                              leat_bytes(&f->stats, s->stats ? sizeof(f->stats) : 0)));
 }
 
-/* How far this group goes. What nprobe finds without a filter, a search with one is to find, too. */
-static void aim(struct leat_task *t, const struct search *s, struct scan *scan)
-{
-    struct target target;
-
-    if (target_get(t, &target))
-        scan->reach = target_reach(&target, s->recall > 0 ? s->recall : target_recall(&target, s->nprobe),
-                                   &scan->sparse);
-}
-
 /* What groups scanned one after another share of a query. */
 struct asked_query {
     bool bounded;
@@ -371,6 +361,24 @@ static uint32_t own_probes(struct leat_task *t, const struct ivf *v, const struc
     return probes;
 }
 
+/* How far this group goes. What nprobe finds without a filter, a search with one is to find, too: there it would have
+ * ended at the posting `last`. */
+static void aim(struct leat_task *t, const struct search *s, struct scan *scan, const struct probe *probe,
+                uint32_t probes, float last)
+{
+    float recall = s->recall;
+    struct target target;
+
+    if (!target_get(t, &target))
+        return;
+    if (recall <= 0) {
+        float unit = scan_unit(scan, probe, probes);
+
+        recall = target_recall(&target, unit < INFINITY ? (last - probe[0].least) / unit : INFINITY);
+    }
+    scan->reach = target_reach(&target, recall, &scan->sparse);
+}
+
 /* Farther and farther, until the reach ends. */
 static void scan_on(struct leat_task *t, const struct ivf *v, const struct search *s, struct scan *scan,
                     struct asked_query *q)
@@ -378,10 +386,17 @@ static void scan_on(struct leat_task *t, const struct ivf *v, const struct searc
     struct index_walk *w = q->walk;
     struct probe *probe = leat_alloc(t, w->most * sizeof(*probe));
 
+    bool more = true, aimed = false;
+
+    while (w->count < s->nprobe && more)
+        more = index_walk_on(w, s->nprobe);
     for (uint32_t first = 0; leat_task_error(t) == 0; first = w->count) {
         if (first == w->count && !index_walk_on(w, first / 2 > s->nprobe ? first / 2 : s->nprobe))
             break;
         uint32_t end = within(v, s, w->near, w->count), probes = own_probes(t, v, q, first, end, probe);
+        if (!aimed && probes > 0 && (more || s->recall > 0))
+            aim(t, s, scan, probe, probes, w->near[more ? s->nprobe - 1 : 0].distance);
+        aimed |= probes > 0;
         if (scan_postings(scan, probe, probes) || end < w->count)
             break;
     }
@@ -418,7 +433,6 @@ static void scan_for(struct leat_task *t, const struct ivf *v, struct asked *a, 
     take_bound(q, &scan);
     if (goes_on(&s)) {
         scan.query = q->table;
-        aim(t, &s, &scan);
         scan_on(t, v, &s, &scan, q);
     } else {
         scan_given(t, &scan, probes, leat_at(in, row, 3).as.bytes);

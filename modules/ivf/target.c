@@ -81,17 +81,15 @@ float target_reach(const struct target *target, float recall, float *sparse)
     return reach_at(target->reach, recall);
 }
 
-float target_recall(const struct target *target, uint32_t probes)
+float target_recall(const struct target *target, float reach)
 {
-    const float *known = target->probes;
-    float count = (float)probes;
     uint32_t i = 0;
 
-    while (i < TARGET_POINTS && known[i] < count)
+    while (i < TARGET_POINTS - 1 && target->reach[i] < reach)
         i++;
-    if (i == TARGET_POINTS)
-        return 1;
-    return i == 0 ? share[0] : between(count, known[i - 1], known[i], share[i - 1], share[i]);
+    if (i == TARGET_POINTS - 1)
+        return share[i - 1];
+    return i == 0 ? share[0] : between(reach, target->reach[i - 1], target->reach[i], share[i - 1], share[i]);
 }
 
 /* ---- In the background ---- */

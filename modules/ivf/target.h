@@ -35,7 +35,7 @@ void target_keep(struct leat_task *t, struct leat_span body);
 bool target_get(struct leat_task *t, struct target *out);
 /* For a share of the neighbours, in *sparse as in struct target; of all: INFINITY. */
 float target_reach(const struct target *target, float recall, float *sparse);
-/* The share that so many probes find without a filter. */
-float target_recall(const struct target *target, uint32_t probes);
+/* The share that is found without a filter within a reach; at most 0.998, what few queries need is not known well. */
+float target_recall(const struct target *target, float reach);
 
 #endif
