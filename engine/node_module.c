@@ -302,10 +302,58 @@ static uint64_t memory_half(void)
     return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size / 2 : 0;
 }
 
+/* Groups that open beside each other: each reads, replays and derives from its own files. */
+struct opening {
+    struct module *module;
+    _Atomic uint32_t next;
+    _Atomic bool failed;
+    int *code;              /* by group, and so on */
+    struct leat_error *why;
+};
+
+static void *open_some(void *context)
+{
+    struct opening *o = context;
+    uint32_t i;
+
+    while (!atomic_load(&o->failed) && (i = atomic_fetch_add(&o->next, 1)) < o->module->groups) {
+        o->code[i] = open_group(o->module, i, &o->why[i]);
+        if (o->code[i] != 0)
+            atomic_store(&o->failed, true);
+    }
+    return NULL;
+}
+
+/* They begin in order, so of those that fail the first is the same each time. */
+static int open_all(struct module *m, struct leat_error *err)
+{
+    struct opening o = {.module = m, .code = base_alloc(m->groups * sizeof(*o.code)),
+                        .why = base_alloc(m->groups * sizeof(*o.why))};
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    uint32_t most = m->node->manual || cores < 1 ? 1 : (uint32_t)cores, threads = 0;
+    pthread_t *thread = base_alloc(most * sizeof(*thread));
+    int rv = 0;
+
+    most = most < m->groups ? most : m->groups;
+    while (threads + 1 < most && pthread_create(&thread[threads], NULL, open_some, &o) == 0)
+        threads++;
+    open_some(&o);
+    for (uint32_t i = 0; i < threads; i++)
+        pthread_join(thread[i], NULL);
+    for (uint32_t i = 0; i < m->groups && rv == 0; i++) {
+        rv = o.code[i];
+        if (rv != 0 && err != NULL)
+            *err = o.why[i];
+    }
+    free(thread);
+    free(o.code);
+    free(o.why);
+    return rv;
+}
+
 static int open_groups(struct module *m, struct leat_error *err)
 {
     uint32_t nodes = 0;
-    int rv = 0;
 
     for (uint32_t i = 0; i < m->plan->topologies; i++)
         nodes += m->plan->topology[i].nodes;
@@ -315,9 +363,7 @@ static int open_groups(struct module *m, struct leat_error *err)
     m->runner = base_alloc(m->groups * sizeof(*m->runner));
     for (uint32_t i = 0; i < m->groups; i++)
         runner_init(&m->runner[i], m);
-    for (uint32_t i = 0; i < m->groups && rv == 0; i++)
-        rv = open_group(m, i, err);
-    return rv;
+    return open_all(m, err);
 }
 
 /* Where the depots of other modules are. */

@@ -142,12 +142,71 @@ static void values_of_options_come_back(void **unused)
     assert_int_equal(launch_twice(directory, value), LEAT_EMODULE);
 }
 
+static void move_group(const char *directory, int group, bool away)
+{
+    char here[64], there[64];
+
+    snprintf(here, sizeof(here), "%s/counter/group-%03d", directory, group);
+    snprintf(there, sizeof(there), "%s/away-%03d", directory, group);
+    assert_int_equal(rename(away ? here : there, away ? there : here), 0);
+}
+
+/* Groups open beside each other: of several that cannot, the first is named, each time, and the others are as they
+ * were. */
+static void the_first_group_that_fails_is_named(void **unused)
+{
+    enum { LAUNCHES = 5, GROUPS = 8 };
+    struct leat_launch launch = {.tasks = GROUPS, .groups = GROUPS};
+    char directory[] = "/tmp/leat-launches-XXXXXX";
+    struct leat_error err = {0, ""};
+    struct leat_depot *d;
+    struct leat_rows *rows;
+    struct leat *l;
+
+    (void)unused;
+    assert_non_null(mkdtemp(directory));
+    for (int i = 0; i < LAUNCHES; i++) {
+        must(leat_open(directory, NULL, &l, &err));
+        must(leat_launch(l, &counter, &launch, &err));
+        must(leat_depot_find(l, "counter", "names", &d, &err));
+        must(leat_rows_new(d, &rows));
+        for (int n = 0; n < 50; n++) {
+            char name[16];
+
+            snprintf(name, sizeof(name), "%d", n);
+            must(leat_rows_add(rows, LEAT_ROW(leat_str(name)), &err));
+        }
+        must(leat_append(d, rows, &(struct leat_append){.ack = LEAT_PROCESSED}, NULL, &err));
+        leat_rows_free(rows);
+        leat_close(l);
+        move_group(directory, 2, true);
+        move_group(directory, 3 + i % 5, true);
+        must(leat_open(directory, NULL, &l, &err));
+        assert_int_equal(leat_launch(l, &counter, &launch, &err), LEAT_ECORRUPT);
+        assert_non_null(strstr(err.text, "group-002' is missing"));
+        leat_close(l);
+        move_group(directory, 2, false);
+        move_group(directory, 3 + i % 5, false);
+    }
+    must(leat_open(directory, NULL, &l, &err));
+    must(leat_launch(l, &counter, &launch, &err));
+    struct leat_view *view;
+    struct leat_value key = leat_str("17"), n;
+    must(leat_view_open(l, "counter", &view, &err));
+    assert_int_equal(leat_get(leat_view_owner(view, &key), 0, LEAT_KEYS(key), &n, 1), 0);
+    assert_int_equal(n.as.i, LAUNCHES);
+    leat_view_close(view);
+    leat_close(l);
+    assert_int_equal(file_remove_tree(directory, NULL), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_most_groups_there_can_be),
         cmocka_unit_test(a_first_launch_that_fails),
         cmocka_unit_test(values_of_options_come_back),
+        cmocka_unit_test(the_first_group_that_fails_is_named),
     };
 
     return cmocka_run_group_tests_name("cluster_launches", tests, NULL, NULL);
