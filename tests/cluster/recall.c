@@ -294,7 +294,7 @@ static void closes_at_any_time(void **unused)
 
 /* ---- ivf ---- */
 
-enum { DIMS = 16, ROWS = 4000, K = 10, QUERIES = 120, COLUMNS = 9 };
+enum { DIMS = 16, ROWS = 1500, K = 10, QUERIES = 50, COLUMNS = 9 };
 
 static float row_of[ROWS][DIMS];
 
@@ -392,7 +392,7 @@ static void as_by_brute_force(void **unused)
         assert_true(f.skipped == 0 && f.failed == 0);
     }
     assert_true(sum / samples < 0.6 && sum > 0); /* one posting of a hundred */
-    for (int i = 0; i < 40; i++) {
+    for (int i = 0; i < 20; i++) {
         make_vector(&seed, query);
         assert_true(search(l, query, 65536) == 1);
         assert_true(settled(l, "query search", ++samples).last == 1);
