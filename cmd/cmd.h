@@ -6,7 +6,8 @@
  *
  *   main.c          the table, parsing, help
  *   open.c          modules, options and data directories of a call
- *   cmd_data.c      depot, pstate, query, export; cmd_import.c: import
+ *   cmd_data.c      depot, query, export; cmd_import.c: import
+ *   cmd_pstate.c    pstate, export --pstate
  *   cmd_module.c    module, stats, version
  *   cmd_backup.c    backup, restore, rebuild
  *   cmd_consumer.c  depot consumer
@@ -89,6 +90,7 @@ struct consumer;
 /* Where --consumer reads on; and where next time, once what was printed is written. */
 int export_begin(const struct call *c, struct consumer *at, struct leat_error *err);
 int export_end(const struct call *c, const struct consumer *at, struct leat_error *err);
+int export_pstate(struct call *c); /* all of a PState; an exit code */
 
 /* ---- output.c ---- */
 

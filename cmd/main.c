@@ -30,8 +30,9 @@ const struct command commands[] = {
      "leat depot consumer add word_count sentences backup --data ./data\n"
      "leat depot consumer list word_count sentences --data ./data\n", " data= ",
      1, 4, cmd_depot_consumer},
-    {"pstate get", "M PSTATE KEY ... --data DIR", "what keys lead to",
-     "leat pstate get word_count counts leat --data ./data\n", " data= task= ", 3, 12, cmd_pstate_get},
+    {"pstate get", "M PSTATE KEY ... --data DIR", "what keys, and for packed rows a number, lead to",
+     "leat pstate get word_count counts leat --data ./data\n"
+     "leat pstate get lsh vectors 0 --task 3 --data ./data\n", " data= task= ", 3, 12, cmd_pstate_get},
     {"pstate scan", "M PSTATE [KEY ...] --data DIR", "elements of a collection, task by task",
      "leat pstate scan word_count counts --data ./data --limit 20\n", " data= task= from= to= limit= reverse ", 2, 12,
      cmd_pstate_scan},

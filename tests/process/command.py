@@ -4,6 +4,7 @@ usage: command.py LEAT [TEST ...]"""
 import fcntl
 import glob
 import json
+import math
 import os
 import pty
 import re
@@ -355,9 +356,48 @@ class Data(CommandTest):
         rows = self.rows('pstate', 'scan', 'lsh', 'vectors', *data)
         self.assertEqual(len(rows), 40)
         self.assertEqual(self.rows('pstate', 'scan', 'lsh', 'vectors', '--limit', 3, *data), rows[:3])
+        self.check_packed_rows(data, rows, {v['id']: v for v in vectors})
         ids = sum(([r['value'] for r in self.rows('pstate', 'scan', 'lsh', 'ids', '--task', t, *data)] for t in (0, 1)), [])
         self.assertEqual(sorted(ids), sorted(v['id'] for v in vectors))
         self.check_buckets(data, one['in'])
+
+    def check_packed_rows(self, data, rows, vectors):
+        """Rows have values, wherever they are read."""
+        self.assertEqual(self.rows('export', 'lsh', '--pstate', 'vectors', *data), rows)
+        found = {(r['task'], r['row']): r['vec'] for r in rows}
+        for task in range(2):
+            for entry in self.rows('pstate', 'scan', 'lsh', 'embeddings', '--task', task, *data):
+                vec = found[task, entry['row']]
+                length = math.sqrt(sum(x * x for x in vectors[entry['key']]['vec']))
+                for a, b in zip(vec, vectors[entry['key']]['vec']):
+                    self.assertTrue(min(abs(a - b), abs(a - b / length)) < 1e-6, (a, b))
+                one = self.rows('pstate', 'get', 'lsh', 'vectors', entry['row'], '--task', task, *data)
+                self.assertEqual([r for r in rows if (r['task'], r['row']) == (task, entry['row'])], [{'task': task, 'row': entry['row'], **one[0]}])
+        self.run_leat('pstate', 'get', 'lsh', 'vectors', 0, *data, code=4, says='--task N')
+        self.run_leat('pstate', 'get', 'lsh', 'vectors', 999, '--task', 1, *data, code=1, says='no row 999 there, at task 1')
+        self.run_leat('pstate', 'get', 'lsh', 'vectors', 'x', '--task', 1, *data, code=4, says='whole number')
+        self.run_leat('pstate', 'get', 'lsh', 'vectors', 0, 1, '--task', 1, *data, code=4, says='fewer levels')
+        self.run_leat('pstate', 'scan', 'lsh', 'vectors', 0, '--task', 1, *data, code=4, says='pstate get')
+        members = self.rows('export', 'lsh', '--pstate', 'buckets', *data)
+        self.assertEqual(members, self.rows('pstate', 'scan', 'lsh', 'buckets', *data))
+
+    def test_nested_export(self):
+        """All of it: each element of each collection, with all its keys."""
+        module = {'module': 'bank_transfer', 'more': ['--ack', 'processed', '--tasks', 4]}
+        rows = [{'id': f't{i}', 'from': f'a{i % 5}', 'to': f'a{(i + 1) % 5}', 'amount': i + 1} for i in range(20)]
+        self.append(*[{'account': f'a{i}', 'amount': 1000} for i in range(5)], depot='deposits', **module)
+        self.append(*rows, depot='transfers', **module)
+        found = self.rows('export', 'bank_transfer', '--pstate', 'transfers', '--data', self.data)
+        self.assertEqual({r['keys'][1]: (r['keys'][0], r['to'], r['amount'], r['done']) for r in found},
+                         {r['id']: (r['from'], r['to'], r['amount'], True) for r in rows})
+        self.assertEqual(len(found), len(rows))
+        for r in found:
+            self.assertEqual(self.rows('pstate', 'get', 'bank_transfer', 'transfers', *r['keys'], '--task', r['task'], '--data', self.data),
+                             [{'to': r['to'], 'amount': r['amount'], 'done': True}])
+        one = self.rows('pstate', 'scan', 'bank_transfer', 'transfers', 'a0', '--data', self.data)
+        self.assertEqual(sorted(r['key'] for r in one), ['t0', 't10', 't15', 't5'])
+        balances = self.rows('export', 'bank_transfer', '--pstate', 'balances', '--data', self.data)
+        self.assertEqual(sum(r['value'] for r in balances), 5000)
 
     def check_buckets(self, data, buckets):
         """Members of all buckets are a set, those of a bucket a range of it; each at the task that the bucket is routed to."""
