@@ -14,7 +14,7 @@ enum { STALL_NS = 8000000, BACKUPS_MOST = 3 }; /* of a seed: the simulated disk 
 static struct {
     char name[64];                /* of the newest; empty: none */
     uint32_t taken;
-    uint32_t groups;              /* of the module then */
+    uint32_t groups[2];           /* of the modules then: rebuilds change them */
     uint64_t acked[SIM_STREAMS];  /* when it was begun */
     struct kept_promise kept;
     struct vectors_promise vectors;
@@ -70,7 +70,8 @@ void sim_backup(uint64_t dice)
     memcpy(backup.acked, acked, sizeof(acked));
     /* Rows that were sent meanwhile may be in it. */
     backup.kept = promise;
-    backup.groups = sim.groups;
+    backup.groups[0] = sim.groups;
+    backup.groups[1] = vectors_plan.groups;
     backup.vectors = promise_of_vectors;
     memset(backup.vectors.processed, 0, sizeof(backup.vectors.processed));
 }
@@ -79,11 +80,12 @@ void sim_backup(uint64_t dice)
 static void swap_promises(void)
 {
     struct kept_promise now = kept;
-    uint32_t groups = sim.groups;
+    uint32_t groups[2] = {sim.groups, vectors_plan.groups};
     struct vectors_promise now_of_vectors = vectors;
 
-    sim.groups = backup.groups;
-    backup.groups = groups;
+    sim.groups = backup.groups[0];
+    vectors_plan.groups = backup.groups[1];
+    memcpy(backup.groups, groups, sizeof(groups));
     for (uint32_t i = 0; i < SIM_STREAMS; i++) {
         uint64_t acked = sim.stream[i].acked;
 

@@ -24,6 +24,8 @@ struct rebuilding {
 
 static struct {
     bool unsure;          /* a crash left these groups or those */
+    const char *module;
+    uint32_t *now;        /* of that module */
     uint32_t before, after;
 } groups;
 
@@ -112,21 +114,30 @@ static void *rebuild(void *context)
     return NULL;
 }
 
+static void draw_module(struct rebuilding *r)
+{
+    uint64_t which = random_below(&r->random, 3);
+    bool little = sim.keeps && which == 0, index = vectors_plan.runs && which == 1;
+    uint32_t tasks = index ? vectors_plan.tasks : sim_module.tasks;
+
+    r->module = little ? &kept_module : index ? &vectors_module : &sim_module.module;
+    r->how = (struct leat_rebuild){.progress = progress, .context = r};
+    groups.module = r->module->name;
+    groups.now = index ? &vectors_plan.groups : &sim.groups;
+    groups.before = groups.after = *groups.now;
+    if (little || random_below(&r->random, 2) == 0)
+        return;
+    r->how.groups = 1U << random_below(&r->random, 3);
+    r->how.groups = r->how.groups > tasks ? tasks : r->how.groups;
+    groups.after = r->how.groups;
+}
+
 static void draw(struct rebuilding *r, uint64_t dice)
 {
     static const uint64_t range[] = {200, 2000, 20000, 100000};
 
     random_seed(&r->random, dice);
-    bool index = vectors_plan.runs && random_below(&r->random, 2) == 0;
-    bool other = index || (sim.keeps && random_below(&r->random, 3) == 0);
-    r->module = index ? &vectors_module : other ? &kept_module : &sim_module.module;
-    r->how = (struct leat_rebuild){.progress = progress, .context = r};
-    groups.before = groups.after = sim.groups;
-    if (!other && random_below(&r->random, 2) == 0) {
-        r->how.groups = 1U << random_below(&r->random, 3);
-        r->how.groups = r->how.groups > sim_module.tasks ? sim_module.tasks : r->how.groups;
-        groups.after = r->how.groups;
-    }
+    draw_module(r);
     sim.crash_with_power = sim.durability == LEAT_FULL && random_below(&r->random, 3) != 0;
     switch (random_below(&r->random, 6)) {
     case 0:
@@ -161,9 +172,9 @@ static void ended(const struct rebuilding *r)
     sim.result->counts.rebuilds += r->rv == 0;
     if (r->rv == 0) {
         sim.result->counts.rebuilt_groups += groups.after != groups.before;
-        sim.groups = groups.after;
+        *groups.now = groups.after;
     } else {
-        groups.unsure = power;
+        groups.unsure = power && r->module != &kept_module;
     }
     if (power) /* what is done is done */
         files_crash(true);
@@ -185,7 +196,7 @@ void sim_rebuild(uint64_t dice)
     case FIBER_CRASHED:
         sim_note("%s in a rebuild", sim.crash_with_power ? "the power is lost" : "the process is killed");
         sim.result->counts.rebuilds_crashed++;
-        groups.unsure = true;
+        groups.unsure = r.module != &kept_module;
         files_crash(sim.crash_with_power);
         break;
     case FIBER_DONE:
@@ -201,12 +212,12 @@ bool sim_rebuild_look(struct leat_error *err)
 
     if (!groups.unsure)
         return true;
-    if (layout_open(FILES_ROOT "/data", "sim", &l, err) != 0)
+    if (layout_open(FILES_ROOT "/data", groups.module, &l, err) != 0)
         return false;
     if (l->groups != groups.before && l->groups != groups.after)
         sim_fail("after a rebuild that was cut off there are %u groups", l->groups);
     sim.result->counts.rebuilt_groups += l->groups != groups.before;
-    sim.groups = l->groups;
+    *groups.now = l->groups;
     groups.unsure = false;
     layout_close(l);
     return true;
