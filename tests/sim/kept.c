@@ -226,6 +226,23 @@ static uint64_t kept_bytes(uint32_t depot, uint32_t group)
     return rows * BODY;
 }
 
+/* Bytes that were ever appended. */
+static uint64_t bytes_of(uint32_t depot, uint32_t group)
+{
+    return (bounds_of(depot, group).next + bounds_of(depot, group + 2).next) * BODY;
+}
+
+/* So much in each group: depots share segments, and one with few rows would hold those of the other. */
+static void append_all(uint32_t depot, uint64_t bytes, struct random *r)
+{
+    for (uint32_t group = 0; group < 2; group++)
+        for (uint64_t end = bytes_of(depot, group) + bytes; bytes_of(depot, group) < end;) {
+            if (sim.stop || sim_failed_module() != NULL)
+                return;
+            append(depot, group + 2 * (uint32_t)random_below(r, 2), r);
+        }
+}
+
 /* The last ones go when there are younger ones. */
 void kept_check_space(void)
 {
@@ -235,9 +252,7 @@ void kept_check_space(void)
     random_seed(&r, sim.seed);
     for (uint32_t round = 0; round < ROUNDS; round++) {
         for (uint32_t depot = 0; depot < KEPT_DEPOTS; depot++) {
-            for (uint64_t bytes = 0; bytes < 2 * sim.segment_size; bytes += KEPT_TASKS * BATCH / 2 * BODY)
-                for (uint32_t p = 0; p < KEPT_TASKS; p++)
-                    append(depot, p, &r);
+            append_all(depot, 2 * sim.segment_size, &r);
             for (uint32_t p = 0; p < KEPT_TASKS; p++)
                 kept.held[depot][p] = bounds_of(depot, p).next;
             put_consumer(depot);
