@@ -21,7 +21,7 @@
 /* The file calls, under the names that the linker looks for, with and without 64. What does not lie on the simulated
  * disk goes to the kernel. */
 
-enum { FIGURES_ONE_IN = 16 };
+enum { FIGURES_ONE_IN = 16, PAGE = 4096, PAGE_LINK = 48 };
 
 #define BOTH(name) __asm__(name) __attribute__((alias(name "64")))
 
@@ -293,13 +293,17 @@ static ssize_t write_at(int fd, const void *bytes, size_t size, uint64_t at)
     return done;
 }
 
-/* Whoever watches the bytes of the disk sees a change of one: a cheap hash. */
+/* Whoever watches the bytes of the disk sees a change of one: a cheap hash. Where LMDB uses a page again that it had
+ * let go in the same transaction, an address stays behind in what is free of it (NEXT_LOOSE_PAGE): that is not the same
+ * in each run. */
 static void trace_bytes(const void *bytes, ssize_t size)
 {
     uint64_t h = 0, word;
     ssize_t i = 0;
 
     for (; i + 8 <= size; i += 8) {
+        if (size % PAGE == 0 && i % PAGE == PAGE_LINK)
+            continue;
         memcpy(&word, (const uint8_t *)bytes + i, 8);
         h = (h ^ word) * 0x9e3779b97f4a7c15U;
         h ^= h >> 29;
