@@ -360,7 +360,7 @@ static void fetch_next(const struct scan *s, uint64_t place, uint32_t count)
 {
     const struct index_posting *p = place + 1 < count ? s->posting[place + 1] : NULL;
 
-    if (p == NULL || s->filter == NULL)
+    if (p == NULL || p->attributes == NULL || s->filter == NULL)
         return;
     __builtin_prefetch(p->live_mask);
     filter_fetch(s->filter, p->attributes, (p->rows + BLOCK - 1) / BLOCK);
