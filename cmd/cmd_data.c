@@ -164,6 +164,7 @@ int cmd_depot_append(struct call *c)
     if (rv != 0)
         goto out;
     code = append_given(c, l, &g, &how, &err);
+    call_tell_dead_letters(c, l, c->argument[0]);
     leat_close(l);
 out:
     if (plan != NULL)

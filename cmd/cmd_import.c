@@ -267,6 +267,7 @@ static int run_import(struct import *im, struct leat *l, struct leat_error *err)
     /* They run only as long as a process has the directory open. */
     while (rv == 0 && im->idle && !interrupted && (rv = leat_wait_idle(l, 1000, err)) == LEAT_ETIMEOUT)
         rv = 0;
+    call_tell_dead_letters(c, l, call_option(c, "module"));
     return rv;
 }
 

@@ -147,6 +147,7 @@ int cmd_stats(struct call *c)
 {
     const char *data = call_option(c, "data");
     struct top_sample *s = NULL;
+    struct leat_error err = {0};
     struct buffer text;
     char path[4096];
 
@@ -154,13 +155,18 @@ int cmd_stats(struct call *c)
         return call_usage(c, "say where the data is: --data DIR");
     snprintf(path, sizeof(path), "%s/stats.jsonl", data);
     buffer_init(&text, 16 << 20);
-    if (file_read(path, 16 << 20, &text, NULL) == 0)
+    int rv = file_read(path, 16 << 20, &text, &err);
+    if (rv == 0)
         s = top_sample_open(buffer_bytes(&text));
     if (s != NULL && c->json)
         fwrite(text.base, 1, text.size, stdout);
     else if (s != NULL)
         stat_rows(c, s);
     buffer_fini(&text);
+    if (rv != 0 && rv != LEAT_ENOTFOUND) {
+        call_error(&err);
+        return EXIT_OPEN;
+    }
     if (s == NULL) {
         fprintf(stderr, "leat: there are no figures in '%s': nothing has run there\n", data);
         return EXIT_OPEN;

@@ -2,10 +2,12 @@
 #include "cmd/cmd.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "engine/node.h"
 #include "modules/modules.h"
 #include "topologies/plan.h"
 
@@ -76,13 +78,41 @@ int call_depot_missing(const char *module, const char *depot)
     return EXIT_NO;
 }
 
-/* Does the directory hold data of the module? */
+/* Does the directory hold data of the module? errno says why not. */
 static bool has_module(const char *data, const char *module)
 {
     char path[4096];
 
     snprintf(path, sizeof(path), "%s/%s/module.ini", data, module);
     return access(path, F_OK) == 0;
+}
+
+static void add_letters(void *context, const struct leat_stat *s)
+{
+    if (strcmp(s->name, "dead_letters_total") == 0)
+        *(double *)context += s->value;
+}
+
+void call_tell_dead_letters(const struct call *c, struct leat *l, const char *module)
+{
+    double letters = 0;
+
+    leat_stats(l, add_letters, &letters);
+    if (letters > 0)
+        fprintf(stderr, "%.0f row%s to the dead letters; 'leat depot tail %s dead_letters --data %s' says why\n",
+                letters, letters == 1 ? " went" : "s went", module, call_option(c, "data"));
+}
+
+/* What a launch would refuse once there is a directory. */
+static int check_launch(const struct call *c, const struct plan *p)
+{
+    struct leat_launch launch = {.groups = (uint32_t)call_number(c, "groups", 0, LIMIT_GROUPS),
+                                 .retain = call_retains(c)};
+    struct leat_error err = {0};
+
+    if (launch.retain == NULL)
+        return EXIT_USAGE;
+    return module_check_launch(p, &launch, &err) == 0 ? 0 : call_error(&err);
 }
 
 int call_target(const struct call *c, const char *module, const char *depot, struct plan **out, uint32_t *number)
@@ -101,11 +131,13 @@ int call_target(const struct call *c, const char *module, const char *depot, str
         return call_depot_missing(module, depot);
     }
     *number = (uint32_t)at;
-    if (has_module(call_option(c, "data"), module))
+    bool made = has_module(call_option(c, "data"), module);
+    rv = made ? 0 : check_launch(c, p);
+    if (made || rv != 0)
         plan_close(p);
     else
         *out = p;
-    return 0;
+    return rv;
 }
 
 /* Somebody's home directory is no place for data: refuse a directory that holds files and none of Leat's. */
@@ -131,10 +163,14 @@ static int check_present(const char *data, const char *module)
 {
     struct stat st;
 
-    if (stat(data, &st) != 0)
+    if (stat(data, &st) != 0 && errno == ENOENT)
         fprintf(stderr, "leat: there is no directory '%s'\n", data);
+    else if (stat(data, &st) != 0)
+        fprintf(stderr, "leat: '%s' cannot be opened: %s\n", data, strerror(errno));
     else if (!S_ISDIR(st.st_mode))
         fprintf(stderr, "leat: '%s' is not a directory\n", data);
+    else if (!has_module(data, module) && errno != ENOENT)
+        fprintf(stderr, "leat: data of module '%s' in '%s' cannot be opened: %s\n", module, data, strerror(errno));
     else if (!has_module(data, module))
         fprintf(stderr,
                 "leat: there is no data of module '%s' in '%s'; 'leat import' or 'leat depot append' makes some\n",
@@ -171,6 +207,8 @@ int call_open(const struct call *c, const char *module, bool create, struct leat
         call_error(&err);
         return EXIT_OPEN;
     }
+    if (!create) /* who only reads leaves the figures of whoever did the work */
+        stats_writer_mute((*out)->stats);
     if (leat_launch(*out, m, &launch, &err) != 0) {
         leat_close(*out);
         return call_error(&err);

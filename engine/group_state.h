@@ -241,6 +241,9 @@ struct turn {
     bool committed;                          /* the journal has it: nothing to undo any more */
     bool applied;                            /* the view has it */
     bool set_aside;                          /* the poisonous input was among the inputs */
+    uint32_t dead_letters;
+    uint32_t rejected;                       /* rows, and of the first of them: */
+    const char *reason, *rejecter;           /* the node */
 };
 
 extern const struct flow_hooks turn_hooks;

@@ -85,11 +85,16 @@ static inline struct group *module_group(const struct module *m, uint32_t task)
 
 int module_launch(struct leat *l, const struct leat_module *module, const struct leat_launch *launch,
                   struct leat_error *err);
+/* Numbers of groups and times to keep records that a launch of the plan would refuse. */
+int module_check_launch(const struct plan *p, const struct leat_launch *launch, struct leat_error *err);
 /* testing.c: drop one group as a crash would, and open it again beside the others,
  * which keep what they have in memory. */
 int module_reopen_group(struct module *m, uint32_t number, struct leat_error *err);
 /* How long depots keep their records: what is declared, said before, or given now. */
 int module_retain(struct module *m, const struct leat_option *given, struct leat_error *err);
+/* One of those: a depot of the plan, or '*', and for how long. */
+int module_retain_of(const struct plan *p, const struct leat_option *said, struct plan_retain *out,
+                     struct leat_error *err);
 void module_stop(struct module *m);  /* end the threads; groups stay */
 /* Take what has come: before any module is closed, as it may read another's depots. */
 void module_settle(struct module *m);
@@ -107,5 +112,7 @@ struct query_pool *query_pool_open(uint32_t threads);
 
 struct stats_writer *stats_writer_open(struct leat *l);
 void stats_writer_close(struct stats_writer *w);
+/* Write nothing from now on: the file keeps the figures of whoever wrote it last. */
+void stats_writer_mute(struct stats_writer *w);
 
 #endif

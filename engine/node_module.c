@@ -227,6 +227,25 @@ static uint32_t power_of_two(uint32_t n)
     return power;
 }
 
+static int check_groups(const struct plan *p, uint32_t groups, struct leat_error *err)
+{
+    if (groups <= p->tasks && groups <= LIMIT_GROUPS && (groups & (groups - 1)) == 0)
+        return 0;
+    return leat_fail(err, LEAT_EMODULE,
+                     "module '%s', %u groups: the number of groups is a power of two up to the %u tasks and %d",
+                     p->module->name, groups, p->tasks, LIMIT_GROUPS);
+}
+
+int module_check_launch(const struct plan *p, const struct leat_launch *launch, struct leat_error *err)
+{
+    struct plan_retain retain;
+    int rv = check_groups(p, launch->groups, err);
+
+    for (uint32_t i = 0; rv == 0 && launch->retain != NULL && launch->retain[i].name != NULL; i++)
+        rv = module_retain_of(p, &launch->retain[i], &retain, err);
+    return rv;
+}
+
 static int make_plan(struct leat *l, struct module *m, const struct leat_module *module,
                      const struct leat_launch *launch, struct kept *k, struct leat_error *err)
 {
@@ -242,10 +261,8 @@ static int make_plan(struct leat *l, struct module *m, const struct leat_module 
     int rv = plan_open(&config, &m->plan, err);
     if (rv != 0)
         return rv;
-    if (groups > tasks || groups > LIMIT_GROUPS || (groups & (groups - 1)) != 0)
-        return leat_fail(err, LEAT_EMODULE,
-                         "%u groups: the number of groups is a power of two up to the %u tasks and %d", groups, tasks,
-                         LIMIT_GROUPS);
+    if ((rv = check_groups(m->plan, groups, err)) != 0)
+        return rv;
     if (k->groups > 0 && groups != k->groups)
         return leat_fail(err, LEAT_EEXISTS,
                          "module '%s' was launched here with %u groups, not %u; the number cannot change", module->name,

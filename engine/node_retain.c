@@ -53,6 +53,16 @@ static int write_said(const char *path, const struct said *s, struct leat_error 
     return rv;
 }
 
+int module_retain_of(const struct plan *p, const struct leat_option *said, struct plan_retain *out,
+                     struct leat_error *err)
+{
+    if (strcmp(said->name, "*") != 0 && plan_depot_find(p, said->name) < 0)
+        return leat_fail(err, LEAT_ENOTFOUND, "retention for depot '%s', which module '%s' does not have", said->name,
+                         p->module->name);
+    int rv = plan_retain_parse(said->value, out, err);
+    return rv == 0 ? 0 : base_wrap(err, rv, "module '%s', depot '%s'", p->module->name, said->name);
+}
+
 static int apply(struct module *m, const struct said *s, struct leat_error *err)
 {
     int rv = 0;
@@ -61,10 +71,7 @@ static int apply(struct module *m, const struct said *s, struct leat_error *err)
         bool all = strcmp(s->option[i].name, "*") == 0;
         struct plan_retain retain;
 
-        rv = plan_retain_parse(s->option[i].value, &retain, err);
-        if (rv == 0 && !all && plan_depot_find(m->plan, s->option[i].name) < 0)
-            rv = leat_fail(err, LEAT_ENOTFOUND, "retention for depot '%s', which module '%s' does not have",
-                           s->option[i].name, m->plan->module->name);
+        rv = module_retain_of(m->plan, &s->option[i], &retain, err);
         for (uint32_t d = 0; d < m->plan->depots && rv == 0; d++)
             if (all || strcmp(m->plan->depot[d].name, s->option[i].name) == 0)
                 m->retain[d] = retain;

@@ -196,6 +196,7 @@ struct stats_writer {
     pthread_mutex_t lock;
     pthread_cond_t cond;
     bool stop, started;
+    _Atomic bool mute;
 };
 
 static void write_line(void *context, const struct leat_stat *s)
@@ -242,7 +243,8 @@ static void *writer_main(void *context)
             break;
         pthread_mutex_unlock(&w->lock);
         disk_look(&w->node->disk);
-        write_file(w->node);
+        if (!atomic_load(&w->mute))
+            write_file(w->node);
         pthread_mutex_lock(&w->lock);
     }
     pthread_mutex_unlock(&w->lock);
@@ -260,6 +262,11 @@ struct stats_writer *stats_writer_open(struct leat *l)
     return w;
 }
 
+void stats_writer_mute(struct stats_writer *w)
+{
+    atomic_store(&w->mute, true);
+}
+
 void stats_writer_close(struct stats_writer *w)
 {
     if (w == NULL)
@@ -270,7 +277,8 @@ void stats_writer_close(struct stats_writer *w)
     pthread_mutex_unlock(&w->lock);
     if (w->started)
         pthread_join(w->thread, NULL);
-    write_file(w->node);
+    if (!atomic_load(&w->mute))
+        write_file(w->node);
     pthread_mutex_destroy(&w->lock);
     pthread_cond_destroy(&w->cond);
     free(w);

@@ -247,6 +247,11 @@ static int commit(struct turn *t, struct leat_error *err)
     if (rv != 0)
         return rv;
     t->committed = true;
+    atomic_fetch_add(&g->stats.dead_letters, t->dead_letters); /* before their acks go */
+    if (t->rejected > 0)
+        log_print(LOG_WARN, "engine", "module %s, group %u, node %s: %u row%s to the dead letters, the first: %s",
+                  g->plan->module->name, g->config.number, t->rejecter, t->rejected,
+                  t->rejected == 1 ? " goes" : "s go", t->reason);
     if (group_crashes(g, "turn.committed"))
         return LEAT_ECANCELED;
     int64_t start = now_ns(g);

@@ -118,7 +118,7 @@ void turn_dead_letter(struct turn *t, const struct plan_topology *topology, cons
     leat_assert(rv == 0);
     struct leat_span letter = arena_copy(g->arena, buffer_bytes(&g->flow->scratch));
     turn_append(t, depot, task, letter, 0);
-    atomic_fetch_add(&g->stats.dead_letters, 1);
+    t->dead_letters++;
 }
 
 /* The bytes of a row of the batch in hand, as it is encoded. */
@@ -142,6 +142,10 @@ static void turn_reject(struct flow *f, const struct leat_task *task, uint32_t r
     snprintf(text, sizeof(text), "%s", reason);
     if (!utf8_valid(span_text(text)))
         snprintf(text, sizeof(text), "the row was rejected with a reason that is not UTF-8");
+    if (t->rejected++ == 0) {
+        t->reason = arena_format(t->group->arena, "%s", text);
+        t->rejecter = task->node->name;
+    }
     turn_dead_letter(t, &f->plan->topology[task->at.topology], task->node, task->number, text, "rejected by the node",
                      encode_again(f, task, row));
     atomic_fetch_add(&t->group->config.nodes[flow_number(f, task->at)].rejected, 1);

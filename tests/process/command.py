@@ -189,6 +189,17 @@ class Opening(CommandTest):
             self.run_leat(*writer, '--data', self.folder, code=3, says='holds other files')
         self.assertEqual(sorted(os.listdir(self.folder)), ['letter', 'w.jsonl'])
 
+    def test_cannot_be_opened(self):
+        """Why not is said, and nothing that is only a guess."""
+        self.append(*WORDS)
+        for path in (os.path.join(self.data, 'word_count', 'module.ini'), os.path.join(self.data, 'stats.jsonl'), self.path('loop')):
+            if os.path.exists(path):
+                os.remove(path)
+            os.symlink(path, path)  # not to be opened by root either
+        for call in (*self.READERS, ['stats']):
+            self.run_leat(*call, '--data', self.data, code=3, says='Too many levels of symbolic links')
+            self.run_leat(*call, '--data', self.path('loop'), code=3, says='Too many levels of symbolic links')
+
     def test_held_by_another(self):
         self.append(*WORDS)
         row = self.write('w.jsonl', '{"text": "a"}')
@@ -445,6 +456,21 @@ class Data(CommandTest):
         self.assertRegex(table, r'^module +object +name +value +p50 +p99 +max')
         self.assertEqual(len(table.splitlines()), len(lines))
         self.run_leat('stats', '--data', self.data, '--format', 'table', '--quiet', says='^$')
+        for call in Opening.READERS:  # they leave the figures of whoever did the work
+            self.run_leat(*call, '--data', self.data)
+        self.assertEqual(self.rows('stats', '--data', self.data), lines)
+
+    def test_dead_letters_are_told(self):
+        """Rows that a node rejects are appended, but somebody must hear of them."""
+        more = ['--set', 'dims=2', '--set', 'metric=cosine', '--ack', 'processed']
+        rows = [json.dumps({'id': str(i), 'vec': [0, i % 2]}) for i in range(6)]
+        says = r"(?s)warn engine: module ivf, .* to the dead letters.*length is 0.*\n3 rows went to the dead letters; 'leat depot tail ivf dead_letters --data "
+        self.run_leat('depot', 'append', 'ivf', 'vectors', *rows, '--data', self.data, *more, says=says)
+        path = self.write('v.jsonl', '\n'.join(rows[:3]))
+        into = ['--module', 'ivf', '--depot', 'vectors', '--data', self.data]
+        self.run_leat('import', path, *into, '--ack', 'processed', says='(?s)3 rows, 3 of them new.*\n2 rows went to the dead letters')
+        self.run_leat('import', path, *into, '--ack', 'processed', says='^3 rows, 0 of them new.*s\n$')
+        self.assertEqual(len(self.rows('depot', 'tail', 'ivf', 'dead_letters', '--data', self.data)), 5)
 
 
 class Modules(CommandTest):
@@ -555,6 +581,16 @@ class Consumers(CommandTest):
         self.run_leat(*row, '--retain', 'sentences=7', code=4, says="'7'")
         self.run_leat(*row, '--retain', 'nothing=7d', code=1, says="depot 'nothing'")
         self.run_leat(*row, '--retain', '7d', code=2, says='name=value')
+
+    def test_refused_before_a_directory_is_made(self):
+        path, row = self.write('w.jsonl', '{"text": "a"}'), '{"text": "a"}'
+        for call in (['import', path, '--module', 'word_count', '--depot', 'sentences'], ['depot', 'append', 'word_count', 'sentences', row]):
+            for more, code, says in ((['--groups', 3], 4, "module 'word_count', 3 groups: .* power of two"),
+                                     (['--groups', 8, '--tasks', 4], 4, "module 'word_count', 8 groups"),
+                                     (['--retain', 'sentences=xx'], 4, "module 'word_count', depot 'sentences'.*'xx'"),
+                                     (['--retain', 'nothing=7d'], 1, "depot 'nothing'"), (['--retain', '7d'], 2, 'name=value')):
+                self.run_leat(*call, '--data', self.data, *more, code=code, says=says)
+                self.assertFalse(os.path.exists(self.data), more)
 
 
 class Tables(CommandTest):
