@@ -4,6 +4,7 @@
 #include "modules/ivf/ivf.h"
 #include "modules/modules.h"
 
+#include <math.h>
 #include <stdio.h>
 
 typedef unsigned long long big;
@@ -53,18 +54,22 @@ static void make_module(void)
 
 void vectors_init(uint64_t seed)
 {
+    enum { COMMON = 4 }; /* the others in few seeds */
     static const struct vectors_plan plans[] = {
-        {.dims = 8, .type = LEAT_U8_VECTOR, .type_name = "u8", .metric = "l2"},
-        {.dims = 16, .type = LEAT_F32_VECTOR, .type_name = "f32", .metric = "l2", .names = true},
-        {.dims = 13, .type = LEAT_F32_VECTOR, .type_name = "f32", .metric = "cosine"},
-        {.dims = 16, .type = LEAT_U8_VECTOR, .type_name = "u8", .metric = "cosine", .names = true},
+        {false, 0, 0, 8, LEAT_U8_VECTOR, METRIC_L2, "u8", "l2", false},
+        {false, 0, 0, 16, LEAT_F32_VECTOR, METRIC_L2, "f32", "l2", true},
+        {false, 0, 0, 13, LEAT_F32_VECTOR, METRIC_COSINE, "f32", "cosine", false},
+        {false, 0, 0, 16, LEAT_U8_VECTOR, METRIC_COSINE, "u8", "cosine", true},
+        {false, 0, 0, 12, LEAT_I8_VECTOR, METRIC_DOT, "i8", "dot", false},
+        {false, 0, 0, 128, LEAT_BITS, METRIC_HAMMING, "bits", "hamming", true},
     };
     static const uint32_t groups[] = {1, 2, 4, 4};
     struct random r;
 
     memset(&vectors, 0, sizeof(vectors));
     random_seed(&r, sim_mix(seed, 77));
-    vectors_plan = plans[random_below(&r, LENGTH_OF(plans))];
+    uint64_t plan = random_below(&r, COMMON);
+    vectors_plan = plans[seed % 16 != 0 ? plan : COMMON + seed / 16 % (LENGTH_OF(plans) - COMMON)];
     vectors_plan.runs = seed % 8 == 0 || seed % 8 == 5;
     vectors_plan.tasks = 4U << random_below(&r, 2);
     vectors_plan.groups = groups[random_below(&r, LENGTH_OF(groups))];
@@ -76,7 +81,7 @@ int vectors_launch(struct leat *l, struct leat_error *err)
     char dims[8];
     struct leat_option options[] = {{"dims", dims},
                                     {"type", vectors_plan.type_name},
-                                    {"metric", vectors_plan.metric},
+                                    {"metric", vectors_plan.metric_name},
                                     {"ids", vectors_plan.names ? "str" : "u64"},
                                     {"attributes", "n: i64"},
                                     {"target", "8"},
@@ -92,17 +97,18 @@ int vectors_launch(struct leat *l, struct leat_error *err)
 
 /* ---- Changes ---- */
 
-/* Elements are whole numbers, so that sums of squares are exact. */
+/* Elements are whole numbers, so that sums of squares are exact; or bytes of bits. */
 static void put_elements(struct vectors_change *c, const uint8_t *element)
 {
-    c->size = vectors_plan.dims * (vectors_plan.type == LEAT_U8_VECTOR ? 1 : 4);
+    c->size = (uint32_t)leat_vector_size(vectors_plan.type, vectors_plan.dims);
+    if (vectors_plan.type != LEAT_F32_VECTOR) {
+        memcpy(c->vector, element, c->size);
+        return;
+    }
     for (uint32_t i = 0; i < vectors_plan.dims; i++) {
         float f = element[i];
 
-        if (vectors_plan.type == LEAT_U8_VECTOR)
-            c->vector[i] = element[i];
-        else
-            memcpy(c->vector + (size_t)i * 4, &f, 4);
+        memcpy(c->vector + (size_t)i * 4, &f, 4);
     }
 }
 
@@ -128,9 +134,9 @@ struct vectors_change vectors_change_at(uint32_t client, uint64_t n)
     const uint64_t id[] = {[SCATTERED] = own, [EQUAL] = first + own % 20, [SORTED] = first + at, [SWEPT] = first + at};
     const bool there[] = {[SCATTERED] = (own >> 32) % 5 > 0, [EQUAL] = true, [SORTED] = true, [SWEPT] = at % 16 == 0};
     struct vectors_change c = {.id = (uint32_t)(id[kind] % VECTORS_IDS), .there = there[kind]};
-    uint8_t element[VECTORS_DIMS];
+    uint8_t element[VECTORS_ELEMENTS];
 
-    for (uint32_t i = 0; i < VECTORS_DIMS; i++) {
+    for (uint32_t i = 0; i < VECTORS_ELEMENTS; i++) {
         uint64_t place = 1 + sim_mix(run / 2, i) % 100, noise = kind == SCATTERED ? sim_mix(own, i) % 30 : 0;
 
         element[i] = (uint8_t)(kind >= SORTED ? (i % 3 == 0 ? line : 1) : place + noise);
@@ -340,7 +346,7 @@ static uint64_t run_of(struct leat_span vector)
 {
     float f;
 
-    if (vectors_plan.type == LEAT_U8_VECTOR)
+    if (vectors_plan.type != LEAT_F32_VECTOR)
         return *(const uint8_t *)vector.base - 1U;
     memcpy(&f, vector.base, sizeof(f));
     return (uint64_t)f - 1;
@@ -378,7 +384,7 @@ uint32_t vectors_hit(const struct leat_batch *rows, uint32_t i, const struct vec
 /* Each id once, as one of the changes that are possible says. */
 static void check_hits(const struct leat_batch *rows, const struct vectors_known *known, bool *seen)
 {
-    double last = -1;
+    double last = -INFINITY;
 
     for (uint32_t i = 0; i < rows->rows; i++) {
         uint32_t number = vectors_hit(rows, i, known);

@@ -11,13 +11,14 @@
 
 #include "tests/sim/sim.h"
 
-enum { VECTORS_IDS = 100, VECTORS_DIMS = 16, VECTORS_SIZE = VECTORS_DIMS * 4, VECTORS_NONE = 1 << 20 };
+enum { VECTORS_IDS = 100, VECTORS_ELEMENTS = 16, VECTORS_SIZE = VECTORS_ELEMENTS * 4, VECTORS_NONE = 1 << 20 };
 
 struct vectors_plan {
     bool runs;
     uint32_t tasks, groups, dims;
     enum leat_type type;
-    const char *type_name, *metric;
+    int metric; /* enum metric */
+    const char *type_name, *metric_name;
     bool names; /* ids are str */
 };
 extern struct vectors_plan vectors_plan;
