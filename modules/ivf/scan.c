@@ -383,21 +383,25 @@ static void scan_posting(struct scan *s, uint64_t place, const struct probe *pro
     }
 }
 
-/* Estimates of the rows that live of some blocks. */
+/* Estimates of the rows that live of some blocks; of bits, their distances. */
 static void push_estimates(struct scan *s, const struct index_posting *p, const struct probe *probe, uint32_t block,
                            struct vector_top *top)
 {
     const struct layout *l = s->layout;
     struct scan_room *r = s->room;
-    uint32_t blocks = (p->rows + BLOCK - 1) / BLOCK - block;
+    uint32_t rows = p->rows - block * BLOCK < LANES_MOST ? p->rows - block * BLOCK : LANES_MOST;
+    const uint32_t *live = p->live_mask + block, *mask = l->width > 0 ? r->mask : live;
     struct vector_scan scan = {.query = &s->query, .base = probe->base, .distance = probe->distance,
                                .threshold = INFINITY, .blocks = p->codes + (size_t)block * l->block,
-                               .count = blocks < BLOCKS_MOST ? blocks : BLOCKS_MOST, .live = p->live_mask + block,
+                               .count = (rows + BLOCK - 1) / BLOCK, .live = live,
                                .mask = r->mask, .lower = r->lower, .estimate = r->estimate};
 
-    vector_scan(&scan);
+    if (l->width > 0)
+        vector_scan(&scan);
+    else
+        kernel(l)->strided(s->vector, vector_at(s, p, block * BLOCK), l->vector, rows, l->dims, r->estimate);
     for (uint32_t i = 0; i < scan.count; i++)
-        vector_top_lanes(top, r->estimate + (size_t)i * BLOCK, r->mask[i], 0);
+        vector_top_lanes(top, r->estimate + (size_t)i * BLOCK, mask[i], 0);
 }
 
 float scan_unit(struct scan *s, const struct probe *probe, uint32_t count)
@@ -408,7 +412,7 @@ float scan_unit(struct scan *s, const struct probe *probe, uint32_t count)
     if (s->layout->metric == METRIC_DOT)
         return s->norm;
     vector_top_begin(&top, s->room->first, s->top.k < FIRST_MOST ? s->top.k : FIRST_MOST);
-    for (uint32_t i = 0, done = 0; i < count && done < FIRST && s->layout->width > 0; i++) {
+    for (uint32_t i = 0, done = 0; i < count && done < FIRST; i++) {
         const struct index_posting *p = index_posting(s->index, probe[i].posting);
 
         for (uint32_t block = 0; p != NULL && block * BLOCK < p->rows; block += BLOCKS_MOST)

@@ -53,7 +53,7 @@ void scan_begin(struct scan *s, struct vector_best *top, uint32_t k, void *room)
  * farther ones. true: the reach ends before these do. */
 bool scan_postings(struct scan *s, const struct probe *probe, uint32_t count);
 /* About how far k rows lie, whether they pass the filter or not, in units of a reach: by codes of the first postings.
- * INFINITY: these have no codes, or too few rows. */
+ * INFINITY: these have too few rows. */
 float scan_unit(struct scan *s, const struct probe *probe, uint32_t count);
 /* What several scans of one filter find among all rows of these postings (NULL among them is passed over), once
  * (exact.c). posting: kept. */
