@@ -9,6 +9,7 @@
  * module must know them by their id. */
 
 #include "modules/modules.h"
+#include "tests/process/often.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -302,6 +303,7 @@ int main(int argc, char **argv)
     bool finish = strcmp(argv[1], "finish") == 0;
     open_told(argv[2]);
     must(leat_open(argv[2], NULL, &leat, &err), &err);
+    checkpoint_often(leat);
     must(leat_launch(leat, &module_bank_transfer, &(struct leat_launch){.tasks = 16, .groups = 4}, &err), &err);
     check_answered(finish ? 0 : before(told->transfers, 1000));
     append_all(finish ? told->deposits + BATCH : INT64_MAX, finish ? told->transfers + BATCH : ROWS);

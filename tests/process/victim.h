@@ -9,6 +9,7 @@
  *   PROGRAM finish DIRECTORY    complete the last batch, wait until nothing is left to do, compare */
 
 #include "leat/leat.h"
+#include "tests/process/often.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -86,6 +87,7 @@ static inline int victim_main(const struct victim *v, int count, char **argument
         return 2;
     }
     must(leat_open(argument[2], NULL, &l, &err), &err);
+    checkpoint_often(l);
     must(leat_launch(l, v->module, &(struct leat_launch){.tasks = 16, .groups = 4, .options = v->options}, &err), &err);
     must(leat_depot_find(l, v->module->name, v->depot, &d, &err), &err);
     if (strcmp(argument[1], "append") == 0)
