@@ -17,6 +17,7 @@ struct ack_point {
 
 struct ack_queue {
     struct ack_point *first, *last;
+    struct ack_point *sought; /* the last one before the offset of the last return; NULL: none */
     uint64_t frontier;
 };
 
@@ -88,7 +89,7 @@ void acks_stop(struct acks *a, int code)
             p->wait->chain = left;
             left = p->wait;
         }
-        a->queue[i].first = a->queue[i].last = NULL;
+        a->queue[i].first = a->queue[i].last = a->queue[i].sought = NULL;
     }
     pthread_mutex_unlock(&a->lock);
     done_all(left, code);
@@ -142,6 +143,8 @@ static void unlink_point(struct ack_queue *q, struct ack_point *p)
     *at = p->next;
     if (q->last == p)
         q->last = before;
+    if (q->sought == p)
+        q->sought = before;
 }
 
 bool acks_cancel(struct acks *a, struct ack_wait *w)
@@ -174,6 +177,8 @@ void acks_advance(struct acks *a, uint32_t partition, uint64_t frontier)
         q->first = p->next;
         if (q->first == NULL)
             q->last = NULL;
+        if (q->sought == p)
+            q->sought = NULL;
         if (--p->wait->left == 0) {
             p->wait->chain = reached;
             reached = p->wait;
@@ -192,14 +197,26 @@ uint64_t acks_frontier(struct acks *a, uint32_t partition)
     return frontier;
 }
 
+/* The first point that is not before an offset. Those of a batch come mostly in order: it goes on where it stood. */
+static struct ack_point *seek(struct ack_queue *q, uint64_t offset)
+{
+    if (q->sought != NULL && q->sought->offset >= offset)
+        q->sought = NULL;
+    struct ack_point *p = q->sought != NULL ? q->sought->next : q->first;
+
+    while (p != NULL && p->offset < offset) {
+        q->sought = p;
+        p = p->next;
+    }
+    return p;
+}
+
 void acks_return(struct acks *a, uint32_t partition, uint64_t offset, uint8_t type, struct leat_span value)
 {
     leat_assert(partition < a->partitions);
     pthread_mutex_lock(&a->lock);
-    struct ack_point *p = a->queue[partition].first;
-    while (p != NULL && p->offset < offset)
-        p = p->next;
     /* The wait that holds the record is the first whose last offset is not before it. */
+    struct ack_point *p = seek(&a->queue[partition], offset);
     if (p != NULL && LIMIT_BATCH - p->wait->returns.size < value.size + RETURN_HEAD) {
         p->wait->dropped++;
     } else if (p != NULL) {

@@ -202,9 +202,66 @@ static void returns_go_to_who_waits(void **unused)
     acks_close(a);
 }
 
-/* ---- At random, against frontiers compared one by one ---- */
-
 static struct test_wait waits[WAITS];
+
+/* Who must get a value: of those that wait the one with the least offset not before it, of several the first. */
+static uint32_t who_waits(const bool *waiting, const uint64_t *offset, uint32_t count, uint64_t of)
+{
+    uint32_t best = count;
+
+    for (uint32_t i = 0; i < count; i++)
+        if (waiting[i] && offset[i] >= of && (best == count || offset[i] < offset[best]))
+            best = i;
+    return best;
+}
+
+/* Values in order, out of it, and again, while waits come, are taken back and are reached. */
+static void returns_against_a_model(void **unused)
+{
+    enum { MOST = 400, VALUES = 40000 };
+    uint64_t seed = random_entropy(), frontier = 0, at = 0, offset[MOST];
+    struct acks *a = acks_open(1);
+    uint32_t count = 0, got[MOST] = {0};
+    bool waiting[MOST] = {false};
+    struct random r;
+
+    (void)unused;
+    print_message("seed %llu\n", (unsigned long long)seed);
+    random_seed(&r, seed);
+    memset(waits, 0, sizeof(waits));
+    for (uint32_t i = 0; i < VALUES; i++) {
+        uint32_t chance = (uint32_t)random_below(&r, 300), old = (uint32_t)random_below(&r, MOST);
+
+        if (chance < 3 && count < MOST) {
+            offset[count] = frontier + random_below(&r, 60);
+            waiting[count] = true;
+            wait_on(a, &waits[count], 0, offset[count]);
+            count++;
+        } else if (chance == 3 && old < count) {
+            assert_int_equal(acks_cancel(a, &waits[old].wait), waiting[old]);
+            waiting[old] = false;
+        } else if (chance == 4) {
+            frontier += random_below(&r, 30);
+            acks_advance(a, 0, frontier);
+            for (uint32_t j = 0; j < count; j++)
+                waiting[j] = waiting[j] && offset[j] >= frontier;
+        }
+        at = chance < 30 ? frontier + random_below(&r, 60) : at + chance % 2;
+        uint32_t who = who_waits(waiting, offset, count, at);
+        acks_return(a, 0, at, 1, span_text(""));
+        if (who < count)
+            assert_int_equal(waits[who].wait.returns.size, ++got[who] * (4 + 8 + 1 + 1));
+    }
+    assert_in_range(count, MOST / 2, MOST);
+    acks_close(a);
+    for (uint32_t i = 0; i < count; i++) {
+        assert_int_equal(waits[i].wait.returns.size, got[i] * (4 + 8 + 1 + 1));
+        buffer_fini(&waits[i].wait.returns);
+    }
+    memset(waits, 0, sizeof(waits));
+}
+
+/* ---- At random, against frontiers compared one by one ---- */
 
 static bool is_there(const struct test_wait *w, const uint64_t *frontier)
 {
@@ -345,6 +402,7 @@ int main(void)
         cmocka_unit_test(stopped),
         cmocka_unit_test(closed),
         cmocka_unit_test(returns_go_to_who_waits),
+        cmocka_unit_test(returns_against_a_model),
         cmocka_unit_test(against_a_model),
         cmocka_unit_test(many_threads),
     };
