@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "modules/lsh.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -234,12 +235,12 @@ static void store_one(struct leat_task *t, const struct lsh *l, const struct lea
             forget(t, l, i, id, &k);
         return;
     }
-    float norm = sqrtf(vector_kernels()->dot(vector.as.bytes.base, vector.as.bytes.base, l->dims));
-    if (norm > 0 && isfinite(norm))
-        keep(t, l, i, id, vector, norm, leat_at(in, i, 2), projection, &k);
+    float square = vector_kernels()->dot(vector.as.bytes.base, vector.as.bytes.base, l->dims);
+    if (isnormal(square))
+        keep(t, l, i, id, vector, sqrtf(square), leat_at(in, i, 2), projection, &k);
     else
-        leat_reject(t, i, "the vector's length is %g: cosine distance needs one that is not 0 and finite",
-                    (double)norm);
+        leat_reject(t, i, "the vector's squared length is %g: cosine distance needs one from %g to %g",
+                    (double)square, (double)FLT_MIN, (double)FLT_MAX);
 }
 
 /* So many vectors at a time meet the planes: enough for full speed, few enough that their products stay in a cache. */

@@ -2,6 +2,7 @@
 #include "modules/lsh.h"
 #include "modules/vector/top.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -13,11 +14,16 @@ struct query {
     float norm;
 };
 
+/* Fails the task when it has no distances. */
 static struct query query_of(struct leat_task *t, const struct lsh *l)
 {
     const void *vector = leat_at(leat_request(t), 0, 0).as.bytes.base;
+    float square = vector_kernels()->dot(vector, vector, l->dims);
 
-    return (struct query){vector, sqrtf(vector_kernels()->dot(vector, vector, l->dims))};
+    if (!isnormal(square))
+        leat_task_fail(t, LEAT_EINVAL, "the query's squared length is %g: cosine distance needs one from %g to %g",
+                       (double)square, (double)FLT_MIN, (double)FLT_MAX);
+    return (struct query){vector, sqrtf(square)};
 }
 
 static void probe_radius(struct leat_task *t, const struct lsh *l, const float *projection)
@@ -45,6 +51,8 @@ int lsh_probe(struct leat_task *t, const struct leat_batch *in)
     struct query q = query_of(t, l);
 
     (void)in;
+    if (leat_task_error(t) != 0)
+        return leat_task_error(t);
     vector_kernels()->product(&l->planes, &q.vector, 1, projection);
     if (l->probes > 0)
         probe_likeliest(t, l, projection, q.norm);
@@ -126,12 +134,12 @@ static float norm_at(const void *row, uint32_t place)
     return norm;
 }
 
-/* Cosine distance; a query of length 0 has distance 1 to all. */
+/* Cosine distance. */
 static float distance(float dot, float norm, float query_norm)
 {
     float d = 1.0F - dot / (norm * query_norm);
 
-    return query_norm > 0 ? (d < 0 ? 0 : d) : 1.0F;
+    return d < 0 ? 0 : d;
 }
 
 /* The nearest of the rows scored so far. */
@@ -222,6 +230,8 @@ int lsh_scan(struct leat_task *t, const struct leat_batch *in)
     uint64_t number = 0;
 
     (void)in;
+    if (leat_task_error(t) != 0)
+        return leat_task_error(t);
     /* Blocks only get shorter: full ones, then parts of the tail. */
     while (leat_rows_block(t, VECTORS, LEAT_KEYS(), number, &block[blocks]) == 0) {
         number += block[blocks].rows;

@@ -456,6 +456,42 @@ static void a_vector_is_a_candidate_once(void **state)
     leat_test_close(t);
 }
 
+/* Of such lengths floats do not know the distance: neither a query nor a vector may have them. */
+static void lengths_beyond_floats_are_refused(void **state)
+{
+    static const float sizes[] = {0, 1e-30F, 1e-22F, 1e30F, 3e38F};
+    static const char *const queries[] = {"search", "exact", "candidates"};
+    struct leat_test *t = open_way(&module_lsh, &ways[1], small);
+    struct leat_error err = {0, ""};
+    struct leat_result *r;
+    float vector[DIMS];
+
+    (void)state;
+    for (int i = 0; i < DIMS; i++)
+        vector[i] = 1;
+    append(t, "ones", vector);
+    must(leat_test_run(t, &err));
+    for (uint64_t s = 0; s < sizeof(sizes) / sizeof(*sizes); s++) {
+        for (int i = 0; i < DIMS; i++)
+            vector[i] = sizes[s];
+        struct leat_row request = LEAT_ROW(leat_vector(LEAT_F32_VECTOR, vector, DIMS));
+        for (size_t q = 0; q < sizeof(queries) / sizeof(*queries); q++) {
+            assert_int_equal(leat_query(leat_test_leat(t), "lsh", queries[q], request, NULL, &r, &err), LEAT_EINVAL);
+            assert_non_null(strstr(err.text, "the query's squared length is "));
+        }
+        append(t, "odd", vector);
+        must(leat_test_run(t, &err));
+        assert_int_equal(dead_letters(t), s + 1);
+    }
+    for (int i = 0; i < DIMS; i++)
+        vector[i] = 1e-17F;
+    r = ask(t, "exact", vector);
+    assert_int_equal(leat_result_rows(r)->rows, 1);
+    assert_true(leat_at(leat_result_rows(r), 0, 1).as.f < 1e-6);
+    leat_result_free(r);
+    leat_test_close(t);
+}
+
 /* ---- Options ---- */
 
 static void expect_refusal(const struct leat_module *module, const char *name, const char *value, const char *words)
@@ -517,6 +553,7 @@ int main(void)
         cmocka_unit_test(radius_probing_finds_what_the_model_finds),
         cmocka_unit_test(likeliest_probing_finds_what_the_model_finds),
         cmocka_unit_test(a_vector_is_a_candidate_once),
+        cmocka_unit_test(lengths_beyond_floats_are_refused),
         cmocka_unit_test(options_have_bounds),
         cmocka_unit_test(unknown_instructions_are_refused),
     };
