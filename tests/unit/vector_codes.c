@@ -251,6 +251,31 @@ static void odd_rows_are_encoded(void **state)
         }
 }
 
+/* Sums that are infinite, or no numbers: the estimate is still one, the least there is; and of a row that is its
+ * centroid, which needs no product, it is exact. */
+static void products_beyond_floats_let_rows_pass(void **state)
+{
+    enum { PADDED = 64 };
+
+    (void)state;
+    for (uint32_t t = 0; t < 64; t++)
+        for (uint32_t bits = 4; bits <= 8; bits += 4) {
+            float query[PADDED], centroid[PADDED], out;
+            uint8_t code[PADDED];
+            const uint8_t *codes[] = {code};
+
+            for (uint32_t i = 0; i < PADDED; i++) {
+                query[i] = (i >> t % 8 & 1) != 0 ? -3e38F : 3e38F;
+                code[i] = t < 8 || below(2) == 0 ? 255 : 0;
+                centroid[i] = normal();
+            }
+            vector_code_products(bits, query, codes, 1, PADDED, &out);
+            assert_true(out == FLT_MAX);
+            struct pair same = judge(VECTOR_DOT, bits, centroid, centroid, query, PADDED);
+            assert_true(same.estimate == same.exact && same.bound == same.exact);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -261,6 +286,7 @@ int main(void)
         cmocka_unit_test(estimates_are_right_on_average_and_bounds_hold),
         cmocka_unit_test(few_scales_are_enough),
         cmocka_unit_test(odd_rows_are_encoded),
+        cmocka_unit_test(products_beyond_floats_let_rows_pass),
     };
 
     draw_from(20261121);
