@@ -14,7 +14,8 @@ int check_fail(const struct plan *p, struct leat_error *err, const char *format,
     va_start(args, format);
     vsnprintf(text, sizeof(text), format, args);
     va_end(args);
-    return leat_fail(err, LEAT_EMODULE, "module '%s': %s", p->module->name != NULL ? p->module->name : "", text);
+    return p->module->name == NULL ? leat_fail(err, LEAT_EMODULE, "the module: %s", text)
+                                   : leat_fail(err, LEAT_EMODULE, "module '%s': %s", p->module->name, text);
 }
 
 int check_wrap(const struct plan *p, struct leat_error *err, const char *format, ...)
@@ -69,6 +70,8 @@ int check_name(const struct plan *p, const char *what, const char *name, uint32_
 {
     if (count >= limit)
         return check_fail(p, err, "more than %u of kind %s", limit, what);
+    if (name == NULL)
+        return check_fail(p, err, "it has no name: .name is missing");
     if (!name_fits(name))
         return check_fail(p, err, "%s '%s': a name is [a-z][a-z0-9_]*, at most %d bytes", what, name, LIMIT_NAME);
     return 0;

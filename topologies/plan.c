@@ -242,6 +242,8 @@ static int resolve_source(struct plan *p, const struct plan_config *config, cons
             *schema = &t->node[i].emits;
             if (t->node[i].work == PLAN_APPEND)
                 return check_node_fail(p, to, err, "reads '%s', which only appends to a depot", source);
+            if (t->node[i].work == PLAN_RUN && t->node[i].emits.columns == 0)
+                return check_node_fail(p, to, err, "reads '%s', which emits nothing: its .emits is missing", source);
             return add_edge(p, &t->node[i].edge, &t->node[i].edges, to, source, err);
         }
     int depot = plan_depot_find(p, source);

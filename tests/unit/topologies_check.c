@@ -56,7 +56,7 @@ static void test_module_rules(void **state)
         refuse(&m, NULL, "a name is [a-z][a-z0-9_]*, at most 48 bytes");
     }
     m.name = NULL;
-    refuse(&m, NULL, "module ''");
+    refuse(&m, NULL, "the module: it has no name: .name is missing");
 }
 
 static void test_option_rules(void **state)
@@ -256,7 +256,9 @@ static void test_node_rules(void **state)
                   "a scalar that is never null; it reads {w: str?}");
     refuse_stream(LIST({"split", .from = "lines", .run = run},
                        {"n", .from = "split", .route = LEAT_BY_KEY, .run = run}),
-                  "a scalar that is never null; it reads {}");
+                  "node 'n': reads 'split', which emits nothing: its .emits is missing");
+    refuse_stream(LIST({"first", .from = "lines", .run = run}, {"second", .from = "lines, first", .run = run}),
+                  "node 'second': reads 'first', which emits nothing: its .emits is missing");
 }
 
 /* Their rows wait in a PState, which nobody can name. */
@@ -392,6 +394,8 @@ static void test_query_rules(void **state)
     refuse_query("a: i64",
                  LIST({"a", .from = "request, b", .fold = &leat_list}, {"b", .from = "a", .fold = &leat_list}, REPLY),
                  "a fold in a loop never finishes");
+    refuse_query("a: i64", LIST({"n", .from = "request", .run = run}, {"m", .from = "n", .run = run}, REPLY),
+                 "node 'm': reads 'n', which emits nothing: its .emits is missing");
     refuse_query("", LIST({"n", .from = "request", .route = LEAT_BY_KEY, .fold = &leat_last}, REPLY), "it reads {}");
     refuse_query("a: i64", LIST({"n", .from = "request", .route = LEAT_TO_ORIGIN, .run = run, .into = "reply"}),
                  "module 'world': topology 'ask': node 'n': is the reply, so it must say what it emits: .emits is "
