@@ -38,6 +38,16 @@ char *base_strdup(const char *text);
 /* Translate errno of a failed system call on `what` (a path) into a code and a sentence. */
 int base_errno(struct leat_error *err, int number, const char *doing, const char *what);
 
+/* What a public call ends with: on success err (may be NULL) says nothing, whatever was tried on the way. */
+static inline int base_result(struct leat_error *err, int rv)
+{
+    if (rv == 0 && err != NULL) {
+        err->code = 0;
+        err->text[0] = '\0';
+    }
+    return rv;
+}
+
 /* Put "prefix: " before the sentence in err (may be NULL) and return its code. */
 int base_wrap(struct leat_error *err, int code, const char *format, ...) LEAT_PRINTF(3, 4);
 

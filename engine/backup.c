@@ -626,5 +626,5 @@ int leat_backup(const char *directory, const char *to, const struct leat_backup 
     if (rv == 0)
         rv = backup_write(directory, to, &c.list, how, name != NULL ? name : unused, err);
     copy_fini(&c);
-    return rv == 0 ? 0 : base_wrap(err, rv, "backup of '%s'", directory);
+    return rv == 0 ? base_result(err, 0) : base_wrap(err, rv, "backup of '%s'", directory);
 }

@@ -655,7 +655,7 @@ int leat_restore(const char *backups, const char *name, const char *directory, c
     if (rv == 0)
         rv = file_sync_directory(parent, err);
     backup_list_free(&l);
-    return rv;
+    return base_result(err, rv);
 }
 
 /* ---- Verifying ---- */
@@ -724,5 +724,5 @@ int leat_verify(const char *backups, const char *name, const struct leat_backup 
         return rv;
     rv = verify_all(backup, &l, how, err);
     backup_list_free(&l);
-    return rv;
+    return base_result(err, rv);
 }

@@ -38,7 +38,7 @@ int leat_depot_find(struct leat *l, const char *module, const char *depot, struc
     if (number < 0)
         return leat_fail(err, LEAT_ENOTFOUND, "module '%s' has no depot '%s'", module, depot);
     *out = &m->depot[number];
-    return 0;
+    return base_result(err, 0);
 }
 
 uint32_t leat_depot_partitions(const struct leat_depot *d)
@@ -433,7 +433,7 @@ int leat_append(struct leat_depot *d, const struct leat_rows *rows, const struct
         timeout_ms = 0;
     if (!wait_for(a, timeout_ms)) {
         if (how->ack == LEAT_NONE)
-            return 0;
+            return base_result(err, 0);
         return leat_fail(err, LEAT_ETIMEOUT,
                          "depot '%s': no acknowledgement within %u ms; the rows may or may not be there: append them "
                          "again with the same session and sequence",
@@ -447,7 +447,7 @@ int leat_append(struct leat_depot *d, const struct leat_rows *rows, const struct
     append_free(a);
     if (rv != 0 && module_status(d->module, err) == 0)
         refused(d, rv, err);
-    return rv;
+    return base_result(err, rv);
 }
 
 int leat_append_start(struct leat_depot *d, const struct leat_rows *rows, const struct leat_append *how,
@@ -463,7 +463,7 @@ int leat_append_start(struct leat_depot *d, const struct leat_rows *rows, const 
     a->context = context;
     submit(a, false);
     append_release(a);
-    return 0;
+    return base_result(err, 0);
 }
 
 /* ---- Looking ---- */
@@ -550,5 +550,5 @@ int leat_depot_read(struct leat_depot *d, uint32_t partition, uint64_t offset, u
     }
     if (next != NULL)
         *next = at;
-    return given != 0 ? given : rv == LEAT_EAGAIN ? 0 : rv;
+    return base_result(err, given != 0 ? given : rv == LEAT_EAGAIN ? 0 : rv);
 }

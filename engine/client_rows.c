@@ -64,5 +64,5 @@ int leat_rows_add(struct leat_rows *rows, struct leat_row row, struct leat_error
     *p = (struct row_place){.at = before, .size = rows->bytes.size - before};
     if (d->plan->partitioner == LEAT_BY_FIELD)
         p->partition = partition_by_field(d, span_of(rows->bytes.base + before, p->size));
-    return 0;
+    return base_result(err, 0);
 }

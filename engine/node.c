@@ -75,7 +75,7 @@ int leat_open(const char *directory, const struct leat_config *config, struct le
         l->stats = stats_writer_open(l);
     log_print(LOG_INFO, "engine", "'%s' is open", l->directory);
     *out = l;
-    return 0;
+    return base_result(err, 0);
 }
 
 void leat_close(struct leat *l)
@@ -118,7 +118,7 @@ int leat_launch(struct leat *l, const struct leat_module *module, const struct l
     pthread_mutex_lock(&l->launching);
     int rv = launch_one(l, module, launch != NULL ? launch : &defaults, err);
     pthread_mutex_unlock(&l->launching);
-    return rv;
+    return base_result(err, rv);
 }
 
 /* ---- Checking ---- */
@@ -168,7 +168,7 @@ int leat_check(const struct leat_module *module, const struct leat_module *const
     for (uint32_t i = 0; i < LENGTH_OF(o.plan); i++)
         if (o.plan[i] != NULL)
             plan_close(o.plan[i]);
-    return rv;
+    return base_result(err, rv);
 }
 
 /* ---- Waiting for everything ---- */
@@ -303,7 +303,8 @@ int leat_wait(struct leat *l, uint32_t timeout_ms, struct leat_error *err)
     for (uint32_t i = 0; i < modules && !reached; i++)
         if (module_status(l->module[i], err) != 0)
             return err != NULL ? err->code : LEAT_EIO;
-    return reached ? 0 : leat_fail(err, LEAT_ETIMEOUT, "not everything was processed within %u ms", timeout_ms);
+    return reached ? base_result(err, 0)
+                   : leat_fail(err, LEAT_ETIMEOUT, "not everything was processed within %u ms", timeout_ms);
 }
 
 /* ---- Waiting for nothing to do ---- */
@@ -350,5 +351,5 @@ int leat_wait_idle(struct leat *l, uint32_t timeout_ms, struct leat_error *err)
         usleep(pause_us);
         pause_us = pause_us * 2 < MOST_US ? pause_us * 2 : MOST_US;
     }
-    return 0;
+    return base_result(err, 0);
 }

@@ -179,26 +179,34 @@ static bool has_streams(const struct module *m)
     return access(path, F_OK) == 0;
 }
 
+static bool all_drained(const struct module *m)
+{
+    bool drained = true;
+
+    for (uint32_t i = 0; i < m->groups; i++)
+        drained = drained && group_drained(m->group[i]);
+    return drained;
+}
+
 /* Outputs under way name nodes by number: they may change only when there are none. */
 static int check_streams(struct module *m, struct leat_error *err)
 {
     struct buffer now, was;
     char path[4096];
-    bool drained = true;
+    bool first = !has_streams(m);
 
     streams_path(m, path, sizeof(path));
     buffer_init(&now, 16 << 20);
     buffer_init(&was, 16 << 20);
     plan_streams(m->plan, &now);
-    int rv = file_read(path, 16 << 20, &was, err);
-    for (uint32_t i = 0; i < m->groups; i++)
-        drained = drained && group_drained(m->group[i]);
-    if (rv == 0 && !span_equal(buffer_bytes(&now), buffer_bytes(&was)) && !drained)
+    int rv = first ? 0 : file_read(path, 16 << 20, &was, err);
+    bool same = !first && span_equal(buffer_bytes(&now), buffer_bytes(&was));
+    if (rv == 0 && !first && !same && !all_drained(m))
         rv = leat_fail(err, LEAT_EEXISTS,
                        "the streams of module '%s' have changed, and rows of the earlier ones are under way: start the "
                        "earlier module once more, wait until all is processed, and close it",
                        m->plan->module->name);
-    else if (rv == LEAT_ENOTFOUND || (rv == 0 && !span_equal(buffer_bytes(&now), buffer_bytes(&was))))
+    else if (rv == 0 && !same)
         rv = file_replace(path, buffer_bytes(&now), err);
     buffer_fini(&now);
     buffer_fini(&was);
@@ -434,58 +442,79 @@ static int start(struct module *m, struct leat_error *err)
     return rv;
 }
 
+/* Where it failed before it was launched: nothing of it is left. */
+static void unlaunch(struct module *m, int rv)
+{
+    atomic_store(&m->failed, rv);
+    module_stop(m);
+    for (uint32_t i = 0; i < m->groups && m->group != NULL; i++)
+        if (m->group[i] != NULL)
+            group_disconnect(m->group[i]);
+    module_close(m);
+}
+
+/* Its plan, as it was launched before or, the first time, from now on, and its directory. */
+static int prepare(struct module *m, const struct leat_module *module, const struct leat_launch *launch,
+                   struct leat_error *err)
+{
+    struct leat *l = m->node;
+    struct arena *a = arena_open(1 << 20);
+    bool fresh = access(m->directory, F_OK) != 0;
+    struct buffer fingerprint;
+    struct kept k = {0};
+
+    buffer_init(&fingerprint, 16 << 20);
+    int rv = read_kept(m->directory, a, &k, &fingerprint, err);
+    if (rv != 0)
+        goto end;
+    rv = make_plan(l, m, module, launch, &k, err);
+    if (rv != 0)
+        goto end;
+    m->made = fresh;
+    rv = file_make_directory(m->directory, !l->config.memory && l->config.durability == LEAT_FULL, err);
+    if (rv == 0)
+        rv = check_kept(m, &k, &fingerprint, err);
+end:
+    buffer_fini(&fingerprint);
+    arena_close(a);
+    return rv;
+}
+
 int module_launch(struct leat *l, const struct leat_module *module, const struct leat_launch *launch,
                   struct leat_error *err)
 {
     struct module *m = base_alloc(sizeof(*m));
-    struct arena *a = arena_open(1 << 20);
-    struct buffer fingerprint;
-    struct kept k = {0};
-    int rv;
 
     m->node = l;
     pthread_mutex_init(&m->views_lock, NULL);
-    buffer_init(&fingerprint, 16 << 20);
     snprintf(m->directory, sizeof(m->directory), "%s/%s", l->directory, module->name != NULL ? module->name : "");
-    bool fresh = access(m->directory, F_OK) != 0;
-    rv = read_kept(m->directory, a, &k, &fingerprint, err);
-    if (rv == 0)
-        rv = make_plan(l, m, module, launch, &k, err);
-    m->made = fresh && rv == 0;
-    if (rv == 0)
-        rv = file_make_directory(m->directory, !l->config.memory && l->config.durability == LEAT_FULL, err);
-    if (rv == 0)
-        rv = check_kept(m, &k, &fingerprint, err);
-    if (rv == 0)
-        rv = module_retain(m, launch->retain, err);
-    if (rv == 0) {
-        m->warm = launch->warm ? memory_half() / m->groups : 0;
-        find_foreign(l, m);
-        rv = open_groups(m, err);
-    }
-    if (rv == 0) {
-        make_depots(m);
-        m->queries = query_cache_open(m);
-        rv = query_gauge_open(m, launch->gauge, err);
-    }
-    if (rv == 0)
-        rv = start(m, err);
-    buffer_fini(&fingerprint);
-    arena_close(a);
-    if (rv != 0) {
-        atomic_store(&m->failed, rv);
-        module_stop(m);
-        for (uint32_t i = 0; i < m->groups && m->group != NULL; i++)
-            if (m->group[i] != NULL)
-                group_disconnect(m->group[i]);
-        module_close(m);
-        return rv;
-    }
+    int rv = prepare(m, module, launch, err);
+    if (rv != 0)
+        goto fail;
+    rv = module_retain(m, launch->retain, err);
+    if (rv != 0)
+        goto fail;
+    m->warm = launch->warm ? memory_half() / m->groups : 0;
+    find_foreign(l, m);
+    rv = open_groups(m, err);
+    if (rv != 0)
+        goto fail;
+    make_depots(m);
+    m->queries = query_cache_open(m);
+    rv = query_gauge_open(m, launch->gauge, err);
+    if (rv != 0)
+        goto fail;
+    rv = start(m, err);
+    if (rv != 0)
+        goto fail;
     m->launched = true;
     pthread_mutex_lock(&l->mutex);
     l->module[l->modules++] = m;
     pthread_mutex_unlock(&l->mutex);
     return 0;
+fail:
+    unlaunch(m, rv);
+    return rv;
 }
 
 int module_reopen_group(struct module *m, uint32_t number, struct leat_error *err)

@@ -387,7 +387,7 @@ int leat_query(struct leat *l, const char *module, const char *query, struct lea
         base_wrap(err, rv, "the request of query '%s.%s'", module, query);
     if (large)
         buffer_fini(&bytes);
-    return rv;
+    return base_result(err, rv);
 }
 
 const struct leat_batch *leat_result_rows(const struct leat_result *result)
@@ -538,5 +538,5 @@ int leat_query_start(struct leat *l, const char *module, const char *query, stru
         buffer_fini(&j->request);
         free(j);
     }
-    return rv;
+    return base_result(err, rv);
 }

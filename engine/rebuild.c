@@ -489,5 +489,5 @@ int leat_rebuild(const char *directory, const struct leat_module *module, const 
     if (lock >= 0)
         close(lock);
     free(r);
-    return rv == 0 ? 0 : base_wrap(err, rv, "rebuild of module '%s'", module->name);
+    return rv == 0 ? base_result(err, 0) : base_wrap(err, rv, "rebuild of module '%s'", module->name);
 }

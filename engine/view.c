@@ -120,7 +120,7 @@ int leat_view_open(struct leat *l, const char *module, struct leat_view **out, s
     m->views = v;
     pthread_mutex_unlock(&m->views_lock);
     *out = v;
-    return 0;
+    return base_result(err, 0);
 }
 
 static void forget(struct module *m, const struct leat_view *v)

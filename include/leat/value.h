@@ -61,7 +61,7 @@ enum leat_code {
     LEAT_END = 1 /* a scan has no further element; not an error */
 };
 
-/* A code and a sentence. text is empty on success. */
+/* A code and a sentence. Calls that succeed leave code 0 and an empty text. */
 struct leat_error {
     int code;
     char text[1024];

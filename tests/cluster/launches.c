@@ -4,6 +4,8 @@
 #include "base/file.h"
 #include "base/limits.h"
 
+#include <sched.h>
+#include <stdatomic.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -200,6 +202,109 @@ static void the_first_group_that_fails_is_named(void **unused)
     assert_int_equal(file_remove_tree(directory, NULL), 0);
 }
 
+/* ---- What succeeded says nothing ---- */
+
+static int echo(struct leat_task *t, const struct leat_batch *in)
+{
+    leat_emit(t, 0, LEAT_ROW(leat_at(in, 0, 0)));
+    return 0;
+}
+
+static const struct leat_module asked = {
+    LEAT_ABI,
+    .name = "asked",
+    .depots = DEPOTS({"names", "name: str", .partitioner = LEAT_BY_FIELD, .by = "name"}),
+    .pstates = PSTATES({"counts", "map<str, i64>"}),
+    .topologies = TOPOLOGIES({"count", LEAT_STREAM, NODES({"count", .from = "names", .run = count})},
+                             {"echo", LEAT_QUERY, NODES({"echo", .from = "request", .route = LEAT_TO_ORIGIN,
+                                                         .run = echo, .emits = "name: str", .into = "reply"}),
+                              .takes = "name: str"}),
+};
+
+static int spoiled(struct leat_error *err)
+{
+    return leat_fail(err, LEAT_ECORRUPT, "of another call");
+}
+
+static void silent(int rv, const struct leat_error *err)
+{
+    must_with(rv, err);
+    assert_int_equal(err->code, 0);
+    assert_string_equal(err->text, "");
+}
+
+#define quietly(call) (spoiled(&err), silent(call, &err))
+
+static void appended(void *context, int code, const struct leat_receipt *receipt)
+{
+    (void)receipt;
+    assert_int_equal(code, 0);
+    atomic_store((_Atomic bool *)context, true);
+}
+
+static int no_more(void *context, const struct leat_record *record, const struct leat_batch *row)
+{
+    (void)context;
+    (void)record;
+    (void)row;
+    return 0;
+}
+
+static void append_quietly(struct leat *l)
+{
+    struct leat_append processed = {.ack = LEAT_PROCESSED};
+    struct leat_error err;
+    struct leat_depot *d;
+    struct leat_rows *rows;
+    _Atomic bool done = false;
+
+    quietly(leat_depot_find(l, "asked", "names", &d, &err));
+    must(leat_rows_new(d, &rows));
+    quietly(leat_rows_add(rows, LEAT_ROW(leat_str("a")), &err));
+    quietly(leat_append(d, rows, NULL, NULL, &err));
+    quietly(leat_append(d, rows, &processed, NULL, &err));
+    quietly(leat_append_start(d, rows, &processed, appended, &done, &err));
+    quietly(leat_wait(l, 10000, &err));
+    quietly(leat_wait_idle(l, 10000, &err));
+    while (!atomic_load(&done))
+        sched_yield();
+    for (uint32_t p = 0; p < leat_depot_partitions(d); p++)
+        quietly(leat_depot_read(d, p, 0, 10, no_more, NULL, NULL, &err));
+    leat_rows_free(rows);
+}
+
+static void success_says_nothing(void **unused)
+{
+    struct leat_launch few = {.tasks = 8, .groups = 2};
+    char directory[] = "/tmp/leat-launches-XXXXXX", data[64], backups[64], again[64];
+    struct leat_error err;
+    struct leat_result *r;
+    struct leat_view *v;
+    struct leat *l;
+
+    (void)unused;
+    assert_non_null(mkdtemp(directory));
+    snprintf(data, sizeof(data), "%s/data", directory);
+    snprintf(backups, sizeof(backups), "%s/backups", directory);
+    snprintf(again, sizeof(again), "%s/again", directory);
+    quietly(leat_check(&asked, NULL, NULL, &err));
+    for (int launch = 0; launch < 2; launch++) {
+        quietly(leat_open(data, NULL, &l, &err));
+        quietly(leat_launch(l, &asked, launch == 0 ? &few : NULL, &err));
+        append_quietly(l);
+        quietly(leat_query(l, "asked", "echo", LEAT_ROW(leat_str("x")), NULL, &r, &err));
+        leat_result_free(r);
+        quietly(leat_view_open(l, "asked", &v, &err));
+        leat_view_close(v);
+        quietly(leat_backup(data, backups, NULL, NULL, &err));
+        leat_close(l);
+    }
+    quietly(leat_verify(backups, NULL, NULL, &err));
+    quietly(leat_restore(backups, NULL, again, NULL, &err));
+    quietly(leat_rebuild(data, &asked, NULL, &err));
+    file_remove_tree(directory, NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -207,6 +312,7 @@ int main(void)
         cmocka_unit_test(a_first_launch_that_fails),
         cmocka_unit_test(values_of_options_come_back),
         cmocka_unit_test(the_first_group_that_fails_is_named),
+        cmocka_unit_test(success_says_nothing),
     };
 
     return cmocka_run_group_tests_name("cluster_launches", tests, NULL, NULL);
