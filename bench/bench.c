@@ -11,29 +11,30 @@
 #include <unistd.h>
 
 const struct bench bench_table[] = {
-    {"all", "all of them, side by side in one run", bench_all},
+    {"all", "all of them, side by side in one run", " ", bench_all},
     {"append", "APPENDED: batches of 1,000 records of 100 bytes, against a bare write and fdatasync loop",
-     bench_append},
-    {"processed", "PROCESSED: one record through one journal hop, idle", bench_processed},
-    {"turns", "turns of 1 and of 1,000 puts, against a journal and synced LMDB commits", bench_turns},
-    {"word_count", "words a second to the frontier", bench_words},
-    {"query", "queries that touch one task, and all", bench_query},
-    {"restart", "opening a directory after a clean stop and after a kill", bench_restart},
+     " ", bench_append},
+    {"processed", "PROCESSED: one record through one journal hop, idle", " ", bench_processed},
+    {"turns", "turns of 1 and of 1,000 puts, against a journal and synced LMDB commits", " ", bench_turns},
+    {"word_count", "words a second to the frontier", " sentences runs ", bench_words},
+    {"query", "queries that touch one task, and all", " ", bench_query},
+    {"restart", "opening a directory after a clean stop and after a kill", " megabytes ", bench_restart},
     {"lsh", "vectors: ingest, recall, candidates, query times (--data=DIR of wordnet-minilm, --setting=14,16,35)",
-     bench_lsh},
+     " data setting ", bench_lsh},
     {"ivf", "vectors: ingest, searches alone and beside ingest, exact, restart (--vectors=200000 --dims=128 --type=u8)",
-     bench_ivf},
+     " vectors dims type ", bench_ivf},
     {"filter",
      "vectors: searches with filters beside those without (--vectors=200000, or --base=F --query=F; --nprobe=32)",
-     bench_filter},
-    {"kernels", "vector kernels in each variant, against memory bandwidth and arithmetic (--dims=384)", bench_kernels},
-    {"scan", "scans of blocks of codes in each variant, in the caches and from memory", bench_scan},
+     " base query metric data nprobe vectors ", bench_filter},
+    {"kernels", "vector kernels in each variant, against memory bandwidth and arithmetic (--dims=384)", " dims ",
+     bench_kernels},
+    {"scan", "scans of blocks of codes in each variant, in the caches and from memory", " ", bench_scan},
     {"backup", "what backups cost appends, and how fast restore and rebuild are, against a bare copy (--share=0.1)",
-     bench_backup},
+     " share ", bench_backup},
     {"scale",
      "many keys, elements and tasks, large values, backlogs, and the memory they take (--share=0.1, --part=NAME)",
-     bench_scale},
-    {NULL, NULL, NULL},
+     " share part ", bench_scale},
+    {NULL, NULL, NULL, NULL},
 };
 
 /* f is measured again before each: other users of a disk come and go. */
@@ -51,6 +52,31 @@ int bench_all(int argc, char **argv)
         failed += b->run(argc, argv);
     }
     return failed > 0;
+}
+
+static bool has_option(const struct bench *b, const char *name, size_t size)
+{
+    for (const char *at = b->options; *at != '\0'; at += 1 + strcspn(at + 1, " "))
+        if (strncmp(at + 1, name, size) == 0 && at[1 + size] == ' ')
+            return true;
+    return false;
+}
+
+const char *bench_unknown(const struct bench *b, int argc, char **argv)
+{
+    for (int i = 0; i < argc; i++) {
+        const char *name = argv[i] + 2, *equals = strchr(argv[i], '=');
+        bool known = false;
+
+        if (strncmp(argv[i], "--", 2) != 0 || equals == NULL || equals == name ||
+            strcspn(name, " ") < (size_t)(equals - name))
+            return argv[i];
+        for (const struct bench *k = bench_table; k->name != NULL && !known; k++) /* 'all' has those of all */
+            known = (k == b || b->run == bench_all) && has_option(k, name, (size_t)(equals - name));
+        if (!known)
+            return argv[i];
+    }
+    return NULL;
 }
 
 int bench_run(const struct bench *b, int argc, char **argv)

@@ -26,11 +26,14 @@
 struct bench {
     const char *name;
     const char *about;
+    const char *options; /* names, each between spaces */
     int (*run)(int argc, char **argv); /* arguments behind the name; 0, or 1 when it could not run */
 };
 
 extern const struct bench bench_table[]; /* ended by a zero row */
 
+/* The first argument that is no "--name=value" with a name that the benchmark has; NULL: there is none. */
+const char *bench_unknown(const struct bench *b, int argc, char **argv);
 /* Name machine and program, measure the disk, and run it. */
 int bench_run(const struct bench *b, int argc, char **argv);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bench/bench.h"
 
+#include "cmd/import.h"
 #include "modules/modules.h"
 
 #include <math.h>
@@ -16,14 +17,6 @@ struct set {
     float *base, *query;
     int *truth; /* queries x TRUTH */
 };
-
-static float half_to_float(uint16_t h)
-{
-    int exponent = h >> 10 & 31;
-    float fraction = (float)(h & 0x3ff), sign = h & 0x8000 ? -1.0F : 1.0F;
-
-    return sign * (exponent == 0 ? ldexpf(fraction, -24) : ldexpf(fraction + 1024, exponent - 25));
-}
 
 static const char *data_of(int argc, char **argv)
 {
@@ -81,7 +74,7 @@ static float *read_npy(const char *directory, const char *name, uint32_t *rows)
         uint16_t half;
 
         memcpy(&half, bytes + head + 2 * i, 2);
-        out[i] = half_to_float(half);
+        out[i] = import_half(half);
     }
     free(bytes);
     return out;

@@ -131,8 +131,9 @@ static int append_all(struct leat_depot *d, struct recall_set *s, uint64_t sessi
     struct flight f = {.lock = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
     struct leat_append how = {.ack = LEAT_PROCESSED, .timeout_ms = 3600000, .session = session};
     struct leat_rows *rows;
-    int rv = import_seek(&s->base, 0, err), sent = 0;
+    int rv = 0, sent = 0;
 
+    import_seek(&s->base, 0);
     leat_rows_new(d, &rows);
     while (rv == 0 && sent == 0) {
         how.sequence = s->base.row + 1;

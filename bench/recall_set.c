@@ -46,10 +46,9 @@ static int read_floats(struct import_file *f, struct arena *a, uint64_t row, con
 {
     struct leat_column wide = {.name = "vec", .type = LEAT_F32_VECTOR, .count = f->dims};
     struct leat_value value;
-    int rv = import_seek(f, row, err);
 
-    if (rv == 0)
-        rv = import_vector(f, a, &wide, &value, err);
+    import_seek(f, row);
+    int rv = import_vector(f, a, &wide, &value, err);
     if (rv == 0 && (uintptr_t)value.as.bytes.base % sizeof(float) != 0) {
         void *copy = arena_alloc(a, value.as.bytes.size, 64);
 

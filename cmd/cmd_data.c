@@ -78,7 +78,26 @@ static int read_given(struct call *c, struct given *g, struct leat_error *err)
     return rv;
 }
 
-/* Each line as a row of the schema, checked; into rows unless that is NULL. Blank lines are none. */
+/* Without the space at its end: blank lines are no rows. */
+static struct leat_span line_of(const struct given *g, size_t i)
+{
+    struct leat_span line = g->line[i];
+
+    while (line.size > 0 && strchr(" \t\r\n", ((const char *)line.base)[line.size - 1]) != NULL)
+        line.size--;
+    return line;
+}
+
+static bool has_rows(const struct given *g)
+{
+    size_t i = 0;
+
+    while (i < g->lines && line_of(g, i).size == 0)
+        i++;
+    return i < g->lines;
+}
+
+/* Each line as a row of the schema, checked; into rows unless that is NULL. */
 static int add_given(const struct given *g, const struct row_schema *schema, struct leat_rows *rows,
                      struct leat_error *err)
 {
@@ -88,10 +107,8 @@ static int add_given(const struct given *g, const struct row_schema *schema, str
     int rv = 0;
 
     for (size_t i = 0; i < g->lines && rv == 0; i++) {
-        struct leat_span line = g->line[i];
+        struct leat_span line = line_of(g, i);
 
-        while (line.size > 0 && strchr(" \t\r\n", ((const char *)line.base)[line.size - 1]) != NULL)
-            line.size--;
         if (line.size == 0)
             continue;
         arena_reset(a);
@@ -158,7 +175,9 @@ int cmd_depot_append(struct call *c)
     code = read_given(c, &g, &err);
     if (code == 0 && plan != NULL)
         code = add_given(&g, &plan->depot[depot].schema, NULL, &err);
-    if (code != 0)
+    if (code == 0 && !has_rows(&g) && !c->quiet)
+        fprintf(stderr, "0 rows appended\n");
+    if (code != 0 || !has_rows(&g))
         goto out;
     rv = call_open(c, c->argument[0], true, &l);
     if (rv != 0)

@@ -116,7 +116,7 @@ static void print_progress(struct import *im, const struct import_file *f, const
         return;
     im->printed = t;
     fprintf(stderr, "\r%llu rows%s, %.0f/s, %.0f %%, %.0f s left   %s", (unsigned long long)f->row, doing,
-            took > 0 ? done / took : 0, 100.0 * (double)f->at / (double)f->size,
+            took > 0 ? done / took : 0, f->size > 0 ? 100.0 * (double)f->at / (double)f->size : 100,
             share > 0 ? took / share * (1 - share) : 0, last ? "\n" : "");
 }
 
@@ -239,9 +239,9 @@ static int find_start(struct import *im, struct leat_error *err)
     if (high <= WINDOW)
         return 0;
     im->first = high - WINDOW;
-    int rv = import_seek(&im->file, im->first, err);
+    import_seek(&im->file, im->first);
     im->first_at = im->file.at;
-    return rv;
+    return 0;
 }
 
 static int run_import(struct import *im, struct leat *l, struct leat_error *err)

@@ -31,6 +31,10 @@ int cmd_bench(struct call *c)
         b++;
     if (b->name == NULL)
         return call_usage(c, "there is no benchmark '%s'; 'leat bench' lists them", c->argument[0]);
+    const char *unknown = bench_unknown(b, c->arguments - 1, c->argument + 1);
+    if (unknown != NULL)
+        return call_usage(c, "benchmark '%s' has no option '%s'; they are '--name=value', 'leat bench' names some",
+                          b->name, unknown);
     return bench_run(b, c->arguments - 1, c->argument + 1) == 0 ? 0 : EXIT_FAILED;
 }
 
@@ -45,28 +49,46 @@ int cmd_module_list(struct call *c)
     return 0;
 }
 
+static void show_node(struct table *t, struct arena *a, const struct plan *p, uint32_t topology, uint32_t node)
+{
+    const struct plan_topology *in = &p->topology[topology];
+    const struct plan_node *n = &in->node[node];
+    const char *into = n->pstate != UINT32_MAX  ? p->pstate[n->pstate].name
+                       : n->depot != UINT32_MAX ? p->depot[n->depot].name
+                                                : "";
+    const char *work = n->work != PLAN_RUN ? "append" : n->background ? "run in the background" : "run", *args = "";
+
+    if (n->work == PLAN_FOLD) {
+        work = arena_format(a, "fold %s", n->fold->name);
+        args = n->use->args;
+    }
+    table_row(t, (const char *const[]){"node", arena_format(a, "%s.%s", in->name, n->name),
+                                       row_schema_text(a, &n->emits), p->module->topologies[topology].nodes[node].from,
+                                       plan_route_text(n), work, args, into});
+}
+
 /* What plan_draw_text says, as rows. */
 static void show_rows(struct call *c, const struct plan *p)
 {
-    static const char *const columns[] = {"kind", "name", "schema", "from"};
+    static const char *const columns[] = {"kind", "name", "schema", "from", "route", "work", "args", "into"};
     struct arena *a = arena_open(1 << 20);
     struct table *t = table_open(c, columns, LENGTH_OF(columns), 0);
 
     for (uint32_t i = 0; i < p->options; i++)
-        table_row(t, (const char *const[]){"option", p->option[i].name, p->option[i].value, ""});
+        table_row(t, (const char *const[]){"option", p->option[i].name, p->option[i].value, "", "", "", "", ""});
     for (uint32_t i = 0; i < p->depots; i++)
-        table_row(t, (const char *const[]){"depot", p->depot[i].name, row_schema_text(a, &p->depot[i].schema), ""});
+        table_row(t, (const char *const[]){"depot", p->depot[i].name, row_schema_text(a, &p->depot[i].schema), "",
+                                           plan_partitioner_text(a, &p->depot[i]), "", "", ""});
     for (uint32_t i = 0; i < p->pstates; i++)
-        table_row(t, (const char *const[]){"pstate", p->pstate[i].name, pstate_schema_text(a, &p->pstate[i]), ""});
+        table_row(t, (const char *const[]){"pstate", p->pstate[i].name, pstate_schema_text(a, &p->pstate[i]), "", "",
+                                           "", "", ""});
     for (uint32_t i = 0; i < p->topologies; i++) {
         const struct plan_topology *topology = &p->topology[i];
 
         table_row(t, (const char *const[]){topology->kind == LEAT_QUERY ? "query" : "stream", topology->name,
-                                           row_schema_text(a, &topology->takes), ""});
+                                           row_schema_text(a, &topology->takes), "", "", "", "", ""});
         for (uint32_t j = 0; j < topology->nodes; j++)
-            table_row(t, (const char *const[]){"node", arena_format(a, "%s.%s", topology->name, topology->node[j].name),
-                                               row_schema_text(a, &topology->node[j].emits),
-                                               p->module->topologies[i].nodes[j].from});
+            show_node(t, a, p, i, j);
     }
     table_close(t);
     arena_close(a);

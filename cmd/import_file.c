@@ -218,6 +218,8 @@ int import_open(const char *path, const char *form, struct import_file *out, str
     size_t size = (size_t)st.st_size;
     void *base;
     rv = is_packed(path) ? unpack_file(fd, path, &size, &base, err) : map_file(fd, size, &base);
+    if (rv == 0 && size == 0 && S_ISREG(st.st_mode) && which == IMPORT_JSONL)
+        return import_bytes(path, which, "", 0, out, err); /* no rows */
     if (rv == 0 && base == NULL)
         rv = leat_fail(err, LEAT_EINVAL, "'%s' is empty, or no file that can be mapped", path);
     if (rv != 0)
@@ -230,7 +232,8 @@ int import_open(const char *path, const char *form, struct import_file *out, str
 
 void import_close(struct import_file *f)
 {
-    munmap((void *)(uintptr_t)f->base, f->size);
+    if (f->size > 0)
+        munmap((void *)(uintptr_t)f->base, f->size);
 }
 
 uint64_t import_hash(const struct import_file *f)
@@ -240,7 +243,7 @@ uint64_t import_hash(const struct import_file *f)
 
 /* ---- Rows ---- */
 
-static float half_to_float(uint16_t h)
+float import_half(uint16_t h)
 {
     int exponent = h >> 10 & 31;
     float fraction = (float)(h & 0x3ff), sign = h & 0x8000 ? -1.0F : 1.0F;
@@ -275,7 +278,7 @@ static int convert(const struct import_file *f, struct arena *a, const struct le
         return leat_fail(err, LEAT_ESCHEMA, "the elements of '%s' do not fit column '%s'", f->path, c->name);
     float *to = arena_alloc(a, f->dims * sizeof(float), 64);
     for (uint32_t i = 0; i < f->dims; i++)
-        to[i] = f->element == 2 ? half_to_float(load_u16(from + 2 * (size_t)i))
+        to[i] = f->element == 2 ? import_half(load_u16(from + 2 * (size_t)i))
                 : f->is_signed  ? (float)(int8_t)from[i]
                                 : (float)from[i];
     *out = leat_vector(LEAT_F32_VECTOR, to, f->dims);
@@ -327,27 +330,36 @@ static int vector_row(struct import_file *f, struct arena *a, const struct row_s
     return rv;
 }
 
+/* The next line that is not blank; false: there is none. */
+static bool next_line(struct import_file *f, struct leat_span *out)
+{
+    while (f->at < f->size) {
+        const uint8_t *start = f->base + f->at, *end = memchr(start, '\n', f->size - f->at);
+        size_t size = end != NULL ? (size_t)(end - start) : f->size - f->at, blank = 0;
+
+        f->at += size + (end != NULL);
+        while (blank < size && (start[blank] == ' ' || start[blank] == '\t' || start[blank] == '\r'))
+            blank++;
+        *out = span_of(start, size);
+        if (blank < size)
+            return true;
+    }
+    return false;
+}
+
 static int json_row(struct import_file *f, struct arena *a, const struct row_schema *schema, struct leat_value *out,
                     struct leat_error *err)
 {
-    for (;;) {
-        if (f->at >= f->size)
-            return LEAT_END;
-        const uint8_t *start = f->base + f->at, *end = memchr(start, '\n', f->size - f->at);
-        size_t size = end != NULL ? (size_t)(end - start) : f->size - f->at, at = f->at;
-        bool blank = true;
+    struct leat_span line;
 
-        f->at += size + (end != NULL);
-        for (size_t i = 0; i < size && blank; i++)
-            blank = start[i] == ' ' || start[i] == '\t' || start[i] == '\r';
-        if (blank)
-            continue;
-        int rv = json_to_row(a, schema, span_of(start, size), out, err);
-        if (rv != 0)
-            return base_wrap(err, rv, "'%s', row %llu, byte %zu", f->path, (unsigned long long)f->row, at);
-        f->row++;
-        return 0;
-    }
+    if (!next_line(f, &line))
+        return LEAT_END;
+    int rv = json_to_row(a, schema, line, out, err);
+    if (rv != 0)
+        return base_wrap(err, rv, "'%s', row %llu, byte %zu", f->path, (unsigned long long)f->row,
+                         (size_t)((const uint8_t *)line.base - f->base));
+    f->row++;
+    return 0;
 }
 
 int import_next(struct import_file *f, struct arena *a, const struct row_schema *schema, const char *id_prefix,
@@ -356,25 +368,17 @@ int import_next(struct import_file *f, struct arena *a, const struct row_schema 
     return f->form == IMPORT_JSONL ? json_row(f, a, schema, out, err) : vector_row(f, a, schema, id_prefix, out, err);
 }
 
-int import_seek(struct import_file *f, uint64_t row, struct leat_error *err)
+void import_seek(struct import_file *f, uint64_t row)
 {
+    struct leat_span line;
+
     if (f->form != IMPORT_JSONL) {
         uint64_t to = row < f->rows ? row : f->rows;
 
         f->at += (to - f->row) * (row_head(f) + (size_t)f->dims * f->element);
         f->row = to;
-        return 0;
+        return;
     }
-    (void)err;
-    while (f->row < row && f->at < f->size) {
-        const uint8_t *start = f->base + f->at, *end = memchr(start, '\n', f->size - f->at);
-        size_t size = end != NULL ? (size_t)(end - start) : f->size - f->at;
-        bool blank = true;
-
-        for (size_t i = 0; i < size && blank; i++)
-            blank = start[i] == ' ' || start[i] == '\t' || start[i] == '\r';
-        f->at += size + (end != NULL);
-        f->row += !blank;
-    }
-    return 0;
+    while (f->row < row && next_line(f, &line))
+        f->row++;
 }

@@ -304,7 +304,8 @@ uint64_t call_number(const struct call *c, const char *name, uint64_t fallback, 
     unsigned long long value = text != NULL ? strtoull(text, &end, 10) : fallback;
 
     if (text != NULL && (*text < '0' || *text > '9' || *end != '\0' || value > most))
-        exit(call_usage(c, "option '--%s' is '%s', but a whole number up to %llu is wanted", name, text,
+        exit(call_usage(c, "option '%s%s' is '%s', but a whole number up to %llu is wanted",
+                        name[1] == '\0' ? "-" : "--", name, text,
                         (unsigned long long)most));
     return value;
 }

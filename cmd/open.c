@@ -26,15 +26,16 @@ static const struct leat_option *pairs(const struct call *c, const char *option,
 {
     int count = 0;
 
-    if (settings[0].name != NULL) /* they were cut in two before */
+    if (settings[0].name != NULL) /* they were read before */
         return settings;
     for (int i = 0; i < c->options; i++) {
         if (strcmp(c->option[i].name, option) != 0)
             continue;
-        char *text = (char *)(uintptr_t)c->option[i].value, *equals = strchr(text, '=');
+        char *text = base_strdup(c->option[i].value), *equals = strchr(text, '=');
 
         if (equals == NULL) {
             call_usage(c, "--%s wants name=value, not '%s'", option, text);
+            free(text);
             return NULL;
         }
         *equals = '\0';

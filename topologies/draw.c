@@ -7,6 +7,22 @@
 static const char *const routes[] = {"local",         "by key",           "to all tasks",     "to task 0",
                                      "to the origin", "to a random task", "to the task named"};
 
+const char *plan_route_text(const struct plan_node *n)
+{
+    return routes[n->route];
+}
+
+const char *plan_partitioner_text(struct arena *a, const struct plan_depot *d)
+{
+    if (d->tick_ms > 0)
+        return arena_format(a, "a row each %u ms", d->tick_ms);
+    if (d->partitioner == LEAT_BY_FIELD)
+        return arena_format(a, "by %s", d->schema.column[d->by].name);
+    return d->partitioner == LEAT_RANDOM     ? "any partition"
+           : d->partitioner == LEAT_EXPLICIT ? "the appender says which partition"
+                                             : "topologies append";
+}
+
 static void line(struct buffer *out, const char *format, ...) LEAT_PRINTF(2, 3);
 
 static void line(struct buffer *out, const char *format, ...)
@@ -62,15 +78,7 @@ void plan_draw_text(const struct plan *p, struct buffer *out)
     for (uint32_t i = 0; i < p->depots; i++) {
         const struct plan_depot *d = &p->depot[i];
 
-        line(out, "  depot %s {%s}", d->name, row_schema_text(a, &d->schema));
-        if (d->tick_ms > 0)
-            line(out, ", a row each %u ms\n", d->tick_ms);
-        else if (d->partitioner == LEAT_BY_FIELD)
-            line(out, ", by %s\n", d->schema.column[d->by].name);
-        else
-            line(out, ", %s\n", d->partitioner == LEAT_RANDOM     ? "any partition"
-                                : d->partitioner == LEAT_EXPLICIT ? "the appender says which partition"
-                                                                  : "topologies append");
+        line(out, "  depot %s {%s}, %s\n", d->name, row_schema_text(a, &d->schema), plan_partitioner_text(a, d));
     }
     for (uint32_t i = 0; i < p->pstates; i++)
         line(out, "  pstate %s %s\n", p->pstate[i].name, pstate_schema_text(a, &p->pstate[i]));

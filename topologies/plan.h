@@ -152,6 +152,8 @@ void plan_streams(const struct plan *p, struct buffer *out);
 int plan_retain_parse(const char *text, struct plan_retain *out, struct leat_error *err);
 /* The module as an indented text, and as Graphviz. */
 void plan_draw_text(const struct plan *p, struct buffer *out);
+const char *plan_route_text(const struct plan_node *n);
+const char *plan_partitioner_text(struct arena *a, const struct plan_depot *d);
 void plan_draw_dot(const struct plan *p, struct buffer *out);
 
 /* ---- Folds as the engine uses them ---- */

@@ -18,8 +18,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
             continue;
         for (int i = 0; i < 100 && import_next(&f, a, &schema, "", value, NULL) == 0; i++)
             leat_assert(f.at <= f.size);
-        if (import_seek(&f, size > 0 ? bytes[size - 1] : 0, NULL) == 0 &&
-            import_next(&f, a, &schema, "", value, NULL) == 0)
+        import_seek(&f, size > 0 ? bytes[size - 1] : 0);
+        if (import_next(&f, a, &schema, "", value, NULL) == 0)
             leat_assert(f.at <= f.size);
     }
     arena_close(a);

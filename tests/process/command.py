@@ -78,6 +78,10 @@ class Usage(CommandTest):
         for arguments, says in (
                 (['nothing'], "there is no command 'nothing'"), (['help', 'nothing'], "there is no command 'nothing'"),
                 (['bench', 'nothing'], "no benchmark 'nothing'"),
+                (['bench', 'query', '--nope=1'], "'query' has no option '--nope=1'"), (['bench', 'all', '--nope=1'], "no option '--nope=1'"),
+                (['bench', 'ivf', '--vector=9'], "no option '--vector=9'"), (['bench', 'ivf', '--vectors'], "no option '--vectors'"),
+                (['bench', 'ivf', 'vectors=9'], "no option 'vectors=9'"), (['bench', 'ivf', '--=9'], "no option '--=9'"),
+                (['bench', 'ivf', '--dims type=9'], "no option '--dims type=9'"),
                 (append, 'say where the data is'), (append + ['--data'], "wants a value"),
                 (append + ['--dat', 'x'], "has no option '--dat'"), (append + ['--data', 'x', '--set', 'top'], 'name=value'),
                 (append + ['--data', 'x', '--ack', 'all'], "none, appended or processed, not 'all'"),
@@ -87,7 +91,7 @@ class Usage(CommandTest):
                 (append + ['--quiet=1'], 'takes no value'), (append + ['x'] * 60, 'wants fewer'),
                 (['depot', 'append', 'word_count'], 'wants more'), (['depot', 'tail', 'word_count'], 'wants more'),
                 (['depot', 'tail', 'a', 'b', 'c'], 'wants fewer'), (['depot', 'tail', 'word_count', 'sentences'], 'say where'),
-                (['depot', 'tail', 'word_count', 'sentences', '--data', 'x', '-n', 'many'], "'many'"),
+                (['depot', 'tail', 'word_count', 'sentences', '--data', 'x', '-n', 'many'], "option '-n' is 'many'"),
                 (['depot', 'tail', 'word_count', 'sentences', '--data', 'x', '--partition', '9' * 30], "999'"),
                 (['depot', 'tail', 'word_count', 'sentences', '--data', 'x', '--offset', ''], "whole number"),
                 (['depot', 'info'], 'wants more'), (['depot', 'info', 'word_count'], 'say where'),
@@ -490,6 +494,19 @@ class Modules(CommandTest):
             dot = self.run_leat('module', 'show', module, '--dot')
             self.assertTrue(dot.startswith('digraph') and dot.rstrip().endswith('}') and dot.count('{') == dot.count('}'), dot)
 
+    def test_rows_show_what_drawings_show(self):
+        shown = {r['name']: r for r in self.rows('module', 'show', 'word_count')}
+        self.assertEqual((shown['sentences']['route'], shown['dead_letters']['route']), ('any partition', 'topologies append'))
+        self.assertEqual([shown[name]['work'] for name in ('sentences', 'counts')], ['', ''])
+        nodes = [r for r in shown.values() if r['kind'] == 'node']
+        self.assertEqual({r['work'].split()[0] for r in nodes}, {'run', 'fold'})
+        drawn = self.run_leat('module', 'show', 'word_count', '--format', 'table')
+        for r in nodes:
+            self.assertIn(f"<- {r['from']}, {r['route']}\n", drawn)
+            self.assertIn(' '.join((r['work'] + ' ' + r['args']).split()), drawn)
+        self.assertIn(('fold count', 'by key', 'counts'), [(r['work'], r['route'], r['into']) for r in nodes])
+        self.assertIn('run in the background', [r['work'] for r in self.rows('module', 'show', 'ivf')])
+
     def test_settings_show(self):
         shown = self.rows('module', 'show', 'lsh', '--set', 'dims=16', '--set', 'bits=4')
         self.assertEqual([r['schema'] for r in shown if r['name'] in ('dims', 'bits')], ['16', '4'])
@@ -581,6 +598,11 @@ class Consumers(CommandTest):
         self.run_leat(*row, '--retain', 'sentences=7', code=4, says="'7'")
         self.run_leat(*row, '--retain', 'nothing=7d', code=1, says="depot 'nothing'")
         self.run_leat(*row, '--retain', '7d', code=2, says='name=value')
+
+    def test_no_rows_make_no_directory(self):
+        for rows, stdin in (([''], b''), ([' ', ''], b''), ([], b''), ([], b'\n \n')):
+            self.run_leat('depot', 'append', 'word_count', 'sentences', *rows, '--data', self.data, stdin=stdin, says='^0 rows appended\n$')
+            self.assertFalse(os.path.exists(self.data))
 
     def test_refused_before_a_directory_is_made(self):
         path, row = self.write('w.jsonl', '{"text": "a"}'), '{"text": "a"}'

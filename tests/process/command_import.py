@@ -39,6 +39,12 @@ class Forms(ImportTest):
             self.import_file(self.write(name, lines), *more, says=r'^4 rows, 4 of them new, in ')
             self.assertEqual(self.counts(), {'a': 2, 'b': 1, 'c': 1, 'last': 1})
 
+    def test_no_rows(self):
+        for name, content in (('a.jsonl', b''), ('b.jsonl', b'\n \n'), ('c.jsonl.gz', gzip.compress(b''))):
+            self.import_file(self.write(name, content), says='^0 rows, 0 of them new, in ')
+        self.import_file(self.write('a.fvecs', b''), code=4, says="a.fvecs' is empty")
+        self.import_file(self.path('.'), '--input', 'jsonl', code=4, says='no file that can be mapped')
+
     def test_twice_is_once(self):
         path = self.write('w.jsonl', '{"text": "a"}\n' * 3000)
         self.import_file(path, says='3000 rows, 3000 of them new')
@@ -175,7 +181,7 @@ class Broken(ImportTest):
 
     def test_jsonl(self):
         good = '{"text": "a"}\n'
-        for content, says in (('', 'empty'), (good * 2 + '{"text": 7}\n', r"row 2, byte 28.*nothing was appended|nothing was appended.*row 2, byte 28"),
+        for content, says in ((good * 2 + '{"text": 7}\n', r"row 2, byte 28.*nothing was appended|nothing was appended.*row 2, byte 28"),
                               (good + '{"text": "b"', 'row 1, byte 14'), ('x', 'row 0, byte 0')):
             self.check('w.jsonl', content, says, load=self.import_file)
 
