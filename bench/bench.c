@@ -2,13 +2,14 @@
 #include "bench/bench.h"
 
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "cmd/temporary.h"
 
 const struct bench bench_table[] = {
     {"all", "all of them, side by side in one run", " ", bench_all},
@@ -134,24 +135,16 @@ char *bench_directory(void)
     char path[4096];
 
     snprintf(path, sizeof(path), "%s/leat-bench-XXXXXX", base != NULL ? base : ".");
-    if (mkdtemp(path) == NULL) {
+    if (!temporary_make(path)) {
         perror(path);
         exit(1);
     }
     return strdup(path);
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
-{
-    (void)st;
-    (void)type;
-    (void)at;
-    return remove(path);
-}
-
 void bench_remove(char *directory)
 {
-    nftw(directory, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    temporary_remove(directory);
     free(directory);
 }
 

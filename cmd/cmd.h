@@ -15,6 +15,7 @@
  *   cmd_pages.c     help --man, completion
  *   cmd_doctor.c    doctor; cmd_trace.c: trace; cmd_top.c, top.h: top
  *   import.h        readers of jsonl and files of vectors
+ *   temporary.h     directories that end with the process
  *   output.c        tables on a terminal, JSON lines in a pipe
  *
  * Exit codes: 0 fine, 1 a negative answer, 2 wrong usage, 3 the directory cannot be opened, 4 refused, 5 failed. */

@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/random.h"
 #include "cmd/import.h"
+#include "cmd/temporary.h"
 #include "modules/modules.h"
 
 /* The demo: real definitions with real embeddings go into the depot of module lsh, the stream files them, and a few
@@ -261,6 +262,18 @@ static int check(struct demo *d, struct leat_error *err)
 
 /* ---- The whole ---- */
 
+static bool make_directory(struct demo *d)
+{
+    static const char *const places[] = {"leat-demo-XXXXXX", "/tmp/leat-demo-XXXXXX"};
+    bool made = false;
+
+    for (size_t i = 0; i < LENGTH_OF(places) && !made; i++) {
+        snprintf(d->directory, sizeof(d->directory), "%s", places[i]);
+        made = call_option(d->call, "keep") != NULL ? mkdtemp(d->directory) != NULL : temporary_make(d->directory);
+    }
+    return made;
+}
+
 static int run_demo(struct demo *d, struct leat_error *err)
 {
     static const char *const wanted[] = {"violin", "volcano", "physicist", "democracy"};
@@ -308,20 +321,17 @@ int cmd_demo(struct call *c)
 
     c->json = false;
     d.temporary = data == NULL;
-    snprintf(d.directory, sizeof(d.directory), "%s", data != NULL ? data : "leat-demo-XXXXXX");
+    snprintf(d.directory, sizeof(d.directory), "%s", data != NULL ? data : "");
     if (data != NULL && (rv = call_directory(data)) != 0)
         return rv;
-    if (data == NULL && mkdtemp(d.directory) == NULL) {
-        snprintf(d.directory, sizeof(d.directory), "/tmp/leat-demo-XXXXXX");
-        if (mkdtemp(d.directory) == NULL)
-            return call_usage(c, "no directory can be made here: say where by --data DIR");
-    }
+    if (data == NULL && !make_directory(&d))
+        return call_usage(c, "no directory can be made here: say where by --data DIR");
     rv = run_demo(&d, &err);
     leat_close(d.leat);
     if (rv == 0)
         print_next(&d);
     if (d.temporary && call_option(c, "keep") == NULL)
-        file_remove_tree(d.directory, NULL);
+        temporary_remove(d.directory);
     free_sample(&d);
     return rv == 0 ? 0 : call_error(&err);
 }

@@ -5,6 +5,7 @@ import gzip
 import math
 import os
 import re
+import signal
 import struct
 import xml.dom.minidom
 
@@ -92,6 +93,11 @@ class Recall(CommandTest):
         self.assertLessEqual(point['p50_us'], point['p99_us'])
         self.assertGreater(point['qps'], 0.3 * 1e6 / point['p99_us'])
         self.assertEqual([name for name in os.listdir(self.folder) if name.startswith('leat-bench')], [])
+
+    def test_stopped(self):
+        files = ['--module', 'lsh', '--metric', 'cosine', '--runs', 101, *self.files()]
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self.end_while_there('leat-bench-', number, 'bench', 'recall', *files)
 
     def test_ties_count_whoever_is_named(self):
         """The truth names other rows that are as near: they are as good."""

@@ -8,6 +8,7 @@ import math
 import os
 import pty
 import re
+import signal
 import struct
 import subprocess
 import termios
@@ -647,6 +648,10 @@ class Tables(CommandTest):
         self.assertTrue(text.rstrip().endswith('…'), text)
         self.assertTrue(all(len(line) <= 60 for line in text.splitlines()), text)
         self.assertFalse(re.search('[\x00-\x09\x0b-\x1f\x7f]', text), text)
+
+    def test_demo_that_is_stopped(self):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self.end_while_there('leat-demo-', number, 'demo')
 
     def test_demo(self):
         text = self.run_leat('demo', '--data', self.data)

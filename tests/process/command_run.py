@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the tests of the command share: running it, and files to import. A sanitizer's report is a failure everywhere."""
+import glob
 import json
 import os
 import random
@@ -8,6 +9,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 LEAT = None
@@ -52,6 +54,19 @@ class CommandTest(unittest.TestCase):
         if says is not None:
             self.assertRegex(error, says)
         return done.stdout.decode() if done.stdout is not None else ''
+
+    def end_while_there(self, name, number, *arguments):
+        """Signal it as soon as it has made a directory with such a name, which it removes. It ends by the signal."""
+        with subprocess.Popen(command(arguments), cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            pattern, end = os.path.join(self.folder, name + '*', '*'), time.monotonic() + 60
+            while not glob.glob(pattern) and process.poll() is None and time.monotonic() < end:
+                pass
+            self.assertTrue(glob.glob(pattern), process.poll())
+            process.send_signal(number)
+            out, error = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, -number, (out, error))
+        self.assertEqual(glob.glob(os.path.join(self.folder, name + '*')), [])
+        self.check_error(error.decode(), 0)
 
     def check_error(self, error, code):
         for word in ('Sanitizer', 'runtime error:', 'assert'):

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cmd/temporary.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/log.h"
+
+/* A handler may not remove files: it wakes a thread that does. Children that are forked have the handler, but not the
+ * thread, and end at once. */
+
+enum { MOST = 16, TRIES = 100 };
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static char *made[MOST];
+static int wake[2];
+static pid_t owner;
+
+static void die_of(int number)
+{
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
+static void on_signal(int number)
+{
+    char byte = (char)number;
+
+    if (getpid() != owner || write(wake[1], &byte, 1) != 1)
+        die_of(number);
+}
+
+/* Others write there until the process ends: what they made meanwhile is removed again. */
+static void *remove_all(void *context)
+{
+    char number = 0;
+
+    (void)context;
+    if (read(wake[0], &number, 1) != 1)
+        return NULL;
+    log_configure("off", NULL);
+    pthread_mutex_lock(&lock);
+    for (int i = 0; i < MOST; i++)
+        for (int try = 0; made[i] != NULL && try < TRIES && access(made[i], F_OK) == 0; try++) {
+            file_remove_tree(made[i], NULL);
+            usleep(1000);
+        }
+    die_of(number);
+    return NULL;
+}
+
+static void watch(void)
+{
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    pthread_t thread;
+
+    owner = getpid();
+    if (pipe(wake) != 0 || pthread_create(&thread, NULL, remove_all, NULL) != 0)
+        return;
+    pthread_detach(thread);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+bool temporary_make(char *path)
+{
+    if (owner == 0)
+        watch();
+    pthread_mutex_lock(&lock);
+    bool fine = mkdtemp(path) != NULL;
+    for (int i = 0; fine && i < MOST; i++)
+        if (made[i] == NULL) {
+            made[i] = strdup(path);
+            break;
+        }
+    pthread_mutex_unlock(&lock);
+    return fine;
+}
+
+void temporary_remove(const char *path)
+{
+    file_remove_tree(path, NULL);
+    pthread_mutex_lock(&lock);
+    for (int i = 0; i < MOST; i++)
+        if (made[i] != NULL && strcmp(made[i], path) == 0) {
+            free(made[i]);
+            made[i] = NULL;
+        }
+    pthread_mutex_unlock(&lock);
+}
