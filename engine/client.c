@@ -113,7 +113,7 @@ static void cut_shares(struct append *a, const struct leat_rows *rows, const str
 static void fill_shares(struct append *a, const struct leat_rows *rows, const struct leat_append *how)
 {
     struct module *m = a->depot->module;
-    int64_t now = clock_real()->wall_us(clock_real());
+    int64_t now = m->node->clock->wall_us(m->node->clock);
 
     for (uint32_t i = 0; i < a->rows; i++) {
         uint32_t g = a->partition[i] & (m->groups - 1);
@@ -393,6 +393,22 @@ static bool wait_for(struct append *a, uint32_t timeout_ms)
     return finished;
 }
 
+/* Of a node whose groups have no threads nobody takes turns but who waits for them. */
+static int take_turns(struct append *a, struct leat_error *err)
+{
+    const struct leat *l = a->depot->module->node;
+    bool finished = false;
+    int rv = 1;
+
+    while (rv > 0) {
+        pthread_mutex_lock(&a->lock);
+        finished = a->finished;
+        pthread_mutex_unlock(&a->lock);
+        rv = finished ? 0 : l->step(l->step_context, err);
+    }
+    return rv;
+}
+
 static const struct leat_append no_wishes = {0};
 
 static void refused(const struct leat_depot *d, int code, struct leat_error *err)
@@ -429,11 +445,14 @@ int leat_append(struct leat_depot *d, const struct leat_rows *rows, const struct
     struct append *a = append_new(d, rows, how);
     submit(a, how->ack != LEAT_NONE); /* who leads syncs */
     append_release(a);
-    if (how->ack == LEAT_NONE)
+    bool steps = d->module->node->step != NULL && how->ack == LEAT_PROCESSED;
+    if (steps)
+        rv = take_turns(a, err);
+    if (steps || how->ack == LEAT_NONE)
         timeout_ms = 0;
     if (!wait_for(a, timeout_ms)) {
-        if (how->ack == LEAT_NONE)
-            return base_result(err, 0);
+        if (rv != 0 || how->ack == LEAT_NONE)
+            return base_result(err, rv);
         return leat_fail(err, LEAT_ETIMEOUT,
                          "depot '%s': no acknowledgement within %u ms; the rows may or may not be there: append them "
                          "again with the same session and sequence",

@@ -57,6 +57,7 @@ int leat_open(const char *directory, const struct leat_config *config, struct le
 
     l->config = config != NULL ? *config : defaults;
     l->lock = -1;
+    l->clock = clock_real();
     int rv = open_directory(l, directory, err);
     if (rv != 0) {
         free(l);

@@ -64,8 +64,12 @@ struct leat {
     struct stats_writer *stats;
     struct disk_watch disk;
     bool temporary;                /* memory mode: the directory is removed at close */
-    /* testing.c: groups have no threads, and the rest goes into their configuration */
+    struct clock *clock;
+    /* testing.c: groups have no threads, who waits for one steps them (0: none had anything to do); and the rest goes
+     * into their configuration */
     bool manual, force_hops;
+    int (*step)(void *context, struct leat_error *err);
+    void *step_context;
     uint32_t cut_rows;
     uint64_t seed;
     /* tests with little data: smaller segments, more checkpoints; 0: default */

@@ -300,7 +300,7 @@ static int open_group(struct module *m, uint32_t number, struct leat_error *err)
     char path[4096];
     struct group_config config = {.plan = m->plan, .directory = path, .number = number, .groups = m->groups,
                                   .durability = l->config.durability, .memory = l->config.memory,
-                                  .clock = clock_real(), .no_space = &l->disk.refuses,
+                                  .clock = l->clock, .no_space = &l->disk.refuses,
                                   .seed = l->manual ? l->seed + number : random_entropy(),
                                   .cut_rows = l->cut_rows, .force_hops = l->force_hops,
                                   .step_checkpoints = l->manual, .step_background = l->manual, .wake = runner_wake,

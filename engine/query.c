@@ -205,7 +205,8 @@ static void worker_begin(struct worker *w, uint32_t topology, const struct leat_
     w->cancel = how->cancel;
     arena_limit(w->arena, how->memory_max > 0 ? how->memory_max : QUERY_MEMORY);
     w->flow->topology = topology;
-    flow_begin(w->flow, w->arena, clock_real()->wall_us(clock_real()), (uint64_t)now_ns());
+    struct clock *clock = w->module->node->clock;
+    flow_begin(w->flow, w->arena, clock->wall_us(clock), (uint64_t)now_ns());
 }
 
 /* The answer in memory of its own. */

@@ -185,6 +185,11 @@ def check_readme(root, _):
     blocks = re.findall(r'```c\n(.*?)```', '\n'.join(lines_of(root, 'README.md')), re.S)
     if not part or part.group(1) not in blocks:
         yield 'README.md: the word count is not the marked part of examples/word_count.c'
+    example = '\n'.join(lines_of(root, 'examples/payments_test.c'))
+    part = re.search(r'/\* TESTING: begin \*/\n(.*?)/\* TESTING: end \*/', example, re.S)
+    blocks = re.findall(r'```c\n(.*?)```', '\n'.join(lines_of(root, 'docs/TESTING.md')), re.S)
+    if not part or part.group(1) not in blocks:
+        yield 'docs/TESTING.md: the test of a module is not the marked part of examples/payments_test.c'
     for file in sorted(os.listdir(os.path.join(root, 'docs'))) + ['../README.md']:
         if file.endswith('.md'):
             yield from check_links(root, os.path.normpath(os.path.join('docs', file)))
