@@ -73,8 +73,8 @@ static bool done(int rv, const char *what, const struct leat_error *err)
 }
 
 /* Some rows, and maybe some that were acknowledged: these must not count again, whether they are still there or not.
- * All that was refused is sent again first. */
-static void append(uint32_t depot, uint32_t partition, struct random *r)
+ * All that was refused is sent again first. Returns what the append did. */
+static int append(uint32_t depot, uint32_t partition, struct random *r)
 {
     uint64_t acked = kept.acked[depot][partition], again = random_below(r, 4) == 0 ? random_below(r, 30) : 0;
     uint64_t from = acked > again ? acked - again : 0, to = acked + 1 + random_below(r, BATCH);
@@ -95,11 +95,13 @@ static void append(uint32_t depot, uint32_t partition, struct random *r)
     if (kept.sent[depot][partition] < to)
         kept.sent[depot][partition] = to;
     sim.result->counts.rows += to - from;
-    bool appended = done(leat_append(depot_of(depot), rows, &how, NULL, &err), "an append", &err);
+    int rv = leat_append(depot_of(depot), rows, &how, NULL, &err);
+    bool appended = done(rv, "an append", &err);
     *refused = appended ? 0 : *refused > 0 && *refused <= from ? *refused : from + 1;
     if (appended)
         kept.acked[depot][partition] = to;
     leat_rows_free(rows);
+    return rv;
 }
 
 static bool put_consumer(uint32_t depot)
@@ -239,7 +241,9 @@ static void append_all(uint32_t depot, uint64_t bytes, struct random *r)
         for (uint64_t end = bytes_of(depot, group) + bytes; bytes_of(depot, group) < end;) {
             if (sim.stop || sim_failed_module() != NULL)
                 return;
-            append(depot, group + 2 * (uint32_t)random_below(r, 2), r);
+            int rv = append(depot, group + 2 * (uint32_t)random_below(r, 2), r);
+            /* A log that failed takes nothing more in this life. */
+            sim.stop = rv != 0 && leat_code_class(rv) != LEAT_CLASS_RETRY;
         }
 }
 
