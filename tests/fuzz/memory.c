@@ -371,7 +371,9 @@ int call_fcntl(int fd, int command, ...)
 
 static bool is_ours(const void *at)
 {
-    return (const uint8_t *)at >= bytes_of[0] && (const uint8_t *)at < bytes_of[0] + sizeof(bytes_of);
+    const uint8_t *first = (const uint8_t *)bytes_of;
+
+    return (const uint8_t *)at >= first && (const uint8_t *)at < first + sizeof(bytes_of);
 }
 
 void *call_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset)
