@@ -45,14 +45,17 @@ static bool totals_of(struct leat_view *v, const struct sim_node *n, uint64_t *o
         struct leat_task *t = leat_view_task(v, task);
         struct leat_value key, value[3];
         struct leat_scan *scan;
+        int rv = leat_scan_open(t, (uint32_t)n->pstate, LEAT_KEYS(), NULL, &scan);
 
-        if (leat_scan_open(t, (uint32_t)n->pstate, LEAT_KEYS(), NULL, &scan) != 0) {
+        if (rv == 0) {
+            while ((rv = leat_scan_next(scan, &key, value, 3)) == 0)
+                total += count_of(t, n, key, value);
+            leat_scan_close(scan);
+        }
+        if (rv != LEAT_END) {
             unreadable(t, task);
             return false;
         }
-        while (leat_scan_next(scan, &key, value, 3) == 0)
-            total += count_of(t, n, key, value);
-        leat_scan_close(scan);
     }
     *out = total;
     return true;
@@ -302,9 +305,10 @@ static void read_elements(struct leat_task *t, const struct sim_node *n, struct 
     struct leat_value element, value[2];
     struct leat_scan *scan;
     struct leat_block block;
+    int rv;
 
     if (n->keep == KEEP_ROWS) {
-        for (uint64_t at = 0; leat_rows_block(t, (uint32_t)n->pstate, LEAT_KEYS(key), at, &block) == 0;
+        for (uint64_t at = 0; (rv = leat_rows_block(t, (uint32_t)n->pstate, LEAT_KEYS(key), at, &block)) == 0;
              at += block.rows)
             for (uint32_t i = 0; i < block.rows; i++) {
                 const uint8_t *bytes = (const uint8_t *)block.base + (size_t)i * block.stride;
@@ -313,11 +317,12 @@ static void read_elements(struct leat_task *t, const struct sim_node *n, struct 
 
                 model_part_add(out, &row);
             }
+        sim_scanned(rv, "rows");
         return;
     }
     if (leat_scan_open(t, (uint32_t)n->pstate, LEAT_KEYS(key), NULL, &scan) != 0)
         sim_fail("node %td: a collection cannot be read", n - sim_module.node);
-    while (leat_scan_next(scan, &element, value, 2) == 0) {
+    while ((rv = leat_scan_next(scan, &element, value, 2)) == 0) {
         struct sim_row row = {.id = element.as.u};
 
         if (n->keep == KEEP_LIST)
@@ -329,6 +334,7 @@ static void read_elements(struct leat_task *t, const struct sim_node *n, struct 
         model_part_add(out, &row);
     }
     leat_scan_close(scan);
+    sim_scanned(rv, "a collection");
 }
 
 /* What one task holds under one key, as far as this kind of node tells it. */
@@ -461,15 +467,17 @@ static void read_task(struct leat_view *v, uint32_t at, uint32_t task, struct mo
     struct leat_task *t = leat_view_task(v, task);
     struct leat_value key, value[3];
     struct leat_scan *scan;
+    int rv;
 
     if (leat_scan_open(t, (uint32_t)n->pstate, LEAT_KEYS(), NULL, &scan) != 0)
         sim_fail("node n%u: task %u cannot be read", at, task);
-    while (leat_scan_next(scan, &key, value, 3) == 0) {
+    while ((rv = leat_scan_next(scan, &key, value, 3)) == 0) {
         if (key.as.u >= sim_module.keys)
             sim_fail("node n%u, task %u: there is no key %llu", at, task, (big)key.as.u);
         read_key(t, n, key, value, &parts[key.as.u]);
     }
     leat_scan_close(scan);
+    sim_scanned(rv, "a task");
 }
 
 /* All keys of a node: each task by itself, or all tasks together where the model cannot say which one got a row. */
@@ -561,6 +569,12 @@ static void check_follower(const struct model_part *should)
                      (big)count.as.u, k, (big)should[k].count);
     }
     leat_view_close(v);
+}
+
+void sim_scanned(int end, const char *what)
+{
+    if (end != LEAT_END)
+        sim_fail("%s cannot be read to its end: %s", what, leat_code_name(end));
 }
 
 void check_end(void)

@@ -452,7 +452,8 @@ static void *actor(void *context)
 
 bool sim_open(const char *directory, struct leat_error *err)
 {
-    struct leat_config config = {.durability = sim.durability, .create = true};
+    /* A look at all of it takes long in a time that every step moves. */
+    struct leat_config config = {.durability = sim.durability, .create = true, .view_limit_ms = UINT32_MAX};
     struct leat_launch launch = {.tasks = sim_module.tasks, .groups = sim.groups};
 
     if (leat_open(directory, &config, &sim.leat, err) != 0) {

@@ -158,6 +158,8 @@ bool sim_settle(void);
 
 /* What may be asked at any time. */
 void check_now(void);
+/* How a scan ended: one that ends with an error has not shown all. */
+void sim_scanned(int end, const char *what);
 /* Rows of a stream were just acknowledged as processed: each must be seen where it belongs. */
 void check_processed(uint32_t stream, uint64_t from, uint64_t to);
 /* All is processed: everything, exactly. */

@@ -161,10 +161,11 @@ static void read_tails(struct census *c, const struct posting *p)
     struct leat_range range = {.from = &from, .to = &to};
     uint32_t at = p->chunks * c->layout.chunk.rows, size = c->layout.row.size;
     struct leat_scan *scan;
+    int rv;
 
     if (leat_scan_open(leat_view_task(c->view, p->task), TAILS, LEAT_KEYS(), &range, &scan) != 0)
         sim_fail("tails cannot be read");
-    while (leat_scan_next(scan, &key, &value, 1) == 0) {
+    while ((rv = leat_scan_next(scan, &key, &value, 1)) == 0) {
         if ((uint32_t)key.as.u != at)
             sim_fail("posting %u has a tail from row %u on, not from %u", p->number, (uint32_t)key.as.u, at);
         for (uint32_t i = 0; i < value.as.bytes.size / size; i++, at++) {
@@ -177,6 +178,7 @@ static void read_tails(struct census *c, const struct posting *p)
         c->tails++;
     }
     leat_scan_close(scan);
+    sim_scanned(rv, "tails");
     if (at != p->rows)
         sim_fail("posting %u has %u rows, not %u", p->number, at, p->rows);
 }
@@ -228,10 +230,11 @@ static void read_postings(struct census *c, uint32_t task)
 {
     struct leat_value key, field[7];
     struct leat_scan *scan;
+    int rv;
 
     if (leat_scan_open(leat_view_task(c->view, task), POSTINGS, LEAT_KEYS(), NULL, &scan) != 0)
         sim_fail("postings cannot be read");
-    while (leat_scan_next(scan, &key, field, 7) == 0) {
+    while ((rv = leat_scan_next(scan, &key, field, 7)) == 0) {
         struct posting p = {(uint32_t)key.as.u,      (uint32_t)field[2].as.u, (uint32_t)field[3].as.u,
                             (uint32_t)field[4].as.u, field[6].as.bytes,       task};
 
@@ -241,6 +244,7 @@ static void read_postings(struct census *c, uint32_t task)
         check_centroid(c, p.number);
     }
     leat_scan_close(scan);
+    sim_scanned(rv, "postings");
 }
 
 static uint64_t size_of(const struct census *c, uint32_t pstate)
