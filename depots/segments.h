@@ -109,6 +109,8 @@ void segment_free(struct segment *g);
 /* The next offset of a partition when the segment was made. */
 uint64_t segment_next(const struct segment *g, uint32_t partition);
 uint64_t segment_data(const struct segment *g); /* where groups begin */
+/* Tell the kernel how this part of the map is read (madvise). */
+void segment_advise(const struct segment *g, uint64_t from, uint64_t length, int advice);
 
 /* ---- segments_recover.c ---- */
 

@@ -47,6 +47,14 @@ static int segment_map(struct segment *g, struct leat_error *err)
     return 0;
 }
 
+void segment_advise(const struct segment *g, uint64_t from, uint64_t length, int advice)
+{
+    uint64_t start = from / SEGMENT_ALIGN * SEGMENT_ALIGN;
+
+    if (length > 0) /* no more than a hint: it works without */
+        (void)madvise((void *)(uintptr_t)(g->map + start), from + length - start, advice);
+}
+
 uint64_t segment_data(const struct segment *g)
 {
     uint64_t size = SEGMENT_HEADER + 8 * (uint64_t)load_u32(g->map + 12);

@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 /* Opening: list the files, walk their groups. Whole ones go into the index. Only the very last group of the log may
@@ -101,6 +102,8 @@ static bool group_at(const struct segments *s, const struct segment *g, uint64_t
     *number = load_u64(p + 16);
     if (*length < GROUP_HEADER || *length % GROUP_ALIGN != 0 || *length > g->size - position)
         return false;
+    if (full)
+        segment_advise(g, position, *length, MADV_WILLNEED);
     if (!runs_fit(s, p, *length) || load_u32(p + 4) != group_crc(p))
         return false;
     return !full || runs_whole(p);
@@ -149,11 +152,26 @@ static uint64_t data_end(const struct segment *g, uint64_t from)
     return g->size;
 }
 
+static const uint8_t zeros[65536];
+
+/* Behind the last byte that is not zero. */
+static uint64_t written_end(const struct segment *g, uint64_t from)
+{
+    enum { STRIDE = 4096 };
+    uint64_t end = data_end(g, from);
+
+    while (end >= from + STRIDE && memcmp(g->map + end - STRIDE, zeros, STRIDE) == 0)
+        end -= STRIDE;
+    while (end > from && g->map[end - 1] == 0)
+        end--;
+    return end;
+}
+
 /* A group of at least this number somewhere behind a place that does not check out? Groups start at multiples of
  * GROUP_ALIGN. */
 static bool later_group(const struct segments *s, const struct segment *g, uint64_t position, uint64_t least)
 {
-    uint64_t number, length, end = data_end(g, position);
+    uint64_t number, length, end = written_end(g, position);
 
     for (; position + GROUP_HEADER <= end; position += GROUP_ALIGN)
         if (group_at(s, g, position, &number, &length, true) && number >= least)
@@ -170,23 +188,10 @@ static int damaged(const struct segment *g, uint64_t position, struct leat_error
                      g->path, (unsigned long long)position);
 }
 
-/* Where the bytes end that a torn write left. */
-static uint64_t torn_end(const struct segment *g, uint64_t position)
-{
-    uint64_t end = data_end(g, position);
-
-    while (end >= position + 8 && load_u64(g->map + end - 8) == 0)
-        end -= 8;
-    while (end > position && g->map[end - 1] == 0)
-        end--;
-    return end;
-}
-
 /* Zero what a torn write left, so that it can never be taken for a group again. */
 static int cut_tail(struct segment *g, uint64_t position, struct leat_error *err)
 {
-    static const uint8_t zeros[65536];
-    uint64_t end = torn_end(g, position);
+    uint64_t end = written_end(g, position);
 
     if (end == position)
         return 0;
@@ -222,7 +227,7 @@ static int walk(struct segments *s, struct segment *g, bool last, uint64_t *tail
         return 0;
     if (later_group(s, g, g->end, s->group + 1))
         return damaged(g, g->end, err);
-    s->torn = s->read_only && torn_end(g, g->end) > g->end;
+    s->torn = s->read_only && written_end(g, g->end) > g->end;
     return s->read_only ? 0 : cut_tail(g, g->end, err);
 }
 
@@ -304,7 +309,9 @@ int segments_recover(struct segments *s, struct leat_error *err)
             rv = drop_unborn(s, g, i + 1 == count, err);
         else if (rv == 0) {
             start_offsets(s, g);
+            segment_advise(g, 0, g->size, MADV_RANDOM); /* of what is between headers nothing is read */
             rv = walk(s, g, i + 1 == count, &tail, err);
+            segment_advise(g, 0, g->size, MADV_NORMAL);
             keep(s, g);
         }
     }
