@@ -84,9 +84,9 @@ static int skip_value(struct reader *r, struct leat_error *err)
             return leat_fail(err, LEAT_ESCHEMA, "not one whole MessagePack value (%zu bytes)", size);
         if (++total > LIMIT_ANY_ELEMENTS)
             return leat_fail(err, LEAT_ESCHEMA, "a value with more than %d elements", LIMIT_ANY_ELEMENTS);
-        if (h.elements == 0)
+        if (h.type != LEAT_ANY || h.skip > 0)
             continue;
-        if (depth == LIMIT_ANY_DEPTH)
+        if (depth == LIMIT_ANY_DEPTH) /* empty ones too: the library wants room for them */
             return leat_fail(err, LEAT_ESCHEMA, "a value nested deeper than %d", LIMIT_ANY_DEPTH);
         left[++depth] = h.elements;
     }

@@ -262,7 +262,7 @@ static void test_random_bytes(void **unused)
 
 /* ---- Limits ---- */
 
-static int check_nested(int depth, uint8_t open)
+static int check_nested(int depth, uint8_t open, uint8_t inside)
 {
     uint8_t bytes[3 * LIMIT_ANY_DEPTH] = {0};
     size_t size = 0;
@@ -272,8 +272,12 @@ static int check_nested(int depth, uint8_t open)
         if (open == 0x81)
             bytes[size++] = 1;
     }
-    bytes[size++] = 0xc0;
-    return msgpack_check(span_of(bytes, size), NULL);
+    bytes[size++] = inside;
+    int rv = msgpack_check(span_of(bytes, size), NULL);
+    struct buffer text = {0};
+    assert_int_equal(msgpack_to_json(span_of(bytes, size), &text, NULL), rv);
+    buffer_fini(&text);
+    return rv;
 }
 
 static int json_nested(int depth, const char *open, const char *close)
@@ -296,10 +300,13 @@ static int json_nested(int depth, const char *open, const char *close)
 static void test_depth(void **unused)
 {
     (void)unused;
-    assert_int_equal(check_nested(LIMIT_ANY_DEPTH, 0x91), 0);
-    assert_int_equal(check_nested(LIMIT_ANY_DEPTH + 1, 0x91), LEAT_ESCHEMA);
-    assert_int_equal(check_nested(LIMIT_ANY_DEPTH, 0x81), 0);
-    assert_int_equal(check_nested(LIMIT_ANY_DEPTH + 1, 0x81), LEAT_ESCHEMA);
+    assert_int_equal(check_nested(LIMIT_ANY_DEPTH, 0x91, 0xc0), 0);
+    assert_int_equal(check_nested(LIMIT_ANY_DEPTH + 1, 0x91, 0xc0), LEAT_ESCHEMA);
+    assert_int_equal(check_nested(LIMIT_ANY_DEPTH, 0x81, 0xc0), 0);
+    assert_int_equal(check_nested(LIMIT_ANY_DEPTH + 1, 0x81, 0xc0), LEAT_ESCHEMA);
+    assert_int_equal(check_nested(LIMIT_ANY_DEPTH - 1, 0x91, 0x90), 0);
+    assert_int_equal(check_nested(LIMIT_ANY_DEPTH, 0x91, 0x90), LEAT_ESCHEMA);
+    assert_int_equal(check_nested(LIMIT_ANY_DEPTH, 0x81, 0x80), LEAT_ESCHEMA);
     assert_int_equal(json_nested(LIMIT_ANY_DEPTH, "[", "]"), 0);
     assert_int_equal(json_nested(LIMIT_ANY_DEPTH + 1, "[", "]"), LEAT_ESCHEMA);
     assert_int_equal(json_nested(LIMIT_ANY_DEPTH, "{\"k\":", "}"), 0);
