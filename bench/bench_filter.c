@@ -20,6 +20,13 @@ struct trial {
     struct leat_column vec;
     uint32_t vectors, queries, nprobe;
     struct leat_value *query;
+    struct truth *truth;            /* by query, with the filter that is measured */
+};
+
+/* What exact search finds: how many, up to what distance. */
+struct truth {
+    uint32_t count;
+    double limit;
 };
 
 /* Attributes of which one value in so many is asked for; and price, uniform in [0, 1). */
@@ -129,6 +136,7 @@ static void open_set(struct trial *b, const char *base, const char *query, uint3
         b->queries = b->asked.rows < b->queries ? (uint32_t)b->asked.rows : b->queries;
     }
     b->query = arena_alloc(b->arena, b->queries * sizeof(*b->query), 8);
+    b->truth = arena_alloc(b->arena, b->queries * sizeof(*b->truth), 8);
     for (uint32_t i = 0; i < b->queries; i++)
         b->query[i] = next_vector(b, &b->asked, b->arena, (uint64_t)i * 104729 + b->vectors + 1);
 }
@@ -198,12 +206,6 @@ static struct leat_result *ask(struct trial *b, const char *query, uint32_t i, s
     return r;
 }
 
-/* What exact search finds: how many, up to what distance. */
-struct truth {
-    uint32_t count;
-    double limit;
-};
-
 static struct truth truth_of(struct trial *b, uint32_t i, struct leat_value filter)
 {
     struct leat_result *r = ask(b, "exact", i, filter, false);
@@ -214,7 +216,14 @@ static struct truth truth_of(struct trial *b, uint32_t i, struct leat_value filt
     return t;
 }
 
+static void find_truth(struct trial *b, struct leat_value filter)
+{
+    for (uint32_t i = 0; i < b->queries; i++)
+        b->truth[i] = truth_of(b, i, filter);
+}
+
 struct figures {
+    uint32_t nprobe;
     double seconds, recall, probes, scored, ranked; /* of a search */
 };
 
@@ -235,11 +244,10 @@ static void find(struct trial *b, struct leat_value filter, struct figures *f)
     for (uint32_t i = 0; i < b->queries; i++) {
         struct leat_result *r = ask(b, "search", i, filter, true);
         const struct leat_batch *rows = leat_result_rows(r);
-        struct truth t = truth_of(b, i, filter);
 
         for (uint32_t j = 0; j < rows->rows; j++)
-            found += leat_at(rows, j, 1).as.f <= t.limit;
-        there += t.count;
+            found += leat_at(rows, j, 1).as.f <= b->truth[i].limit;
+        there += b->truth[i].count;
         add_stats(rows, f);
         leat_result_free(r);
     }
@@ -265,37 +273,74 @@ static void take_time(struct trial *b, struct leat_value filter, struct figures 
     f->seconds = bench_median(took, ROUNDS);
 }
 
-static struct figures measure(struct trial *b, struct leat_value filter)
+static double recall_with(struct trial *b, uint32_t nprobe, struct leat_value filter)
 {
     struct figures f = {0};
 
+    b->nprobe = nprobe;
+    find(b, filter, &f);
+    return f.recall;
+}
+
+static struct figures measure(struct trial *b, uint32_t nprobe, struct leat_value filter)
+{
+    struct figures f = {.nprobe = nprobe};
+
+    b->nprobe = nprobe;
     find(b, filter, &f);
     take_time(b, filter, &f);
     return f;
 }
 
+/* With as few probes as reach a recall; with the most, if none do. */
+static struct figures measure_equal(struct trial *b, double recall, uint32_t most, struct leat_value filter)
+{
+    uint32_t least = 1;
+
+    while (least < most) {
+        uint32_t nprobe = (least + most) / 2;
+
+        if (recall_with(b, nprobe, filter) >= recall)
+            most = nprobe;
+        else
+            least = nprobe + 1;
+    }
+    return measure(b, most, filter);
+}
+
 /* ---- Figures ---- */
 
-static void print(const char *name, const struct figures *f, const struct figures *none)
+static void print(const char *name, const struct figures *f, const struct figures *equal, const struct figures *none)
 {
     bench_line(name, f->seconds * 1e6, "us",
-               "%4.2f times without, recall %.4f (%+.4f), %.0f postings, %.0f rows, %.0f ranked",
-               f->seconds / none->seconds, f->recall, f->recall - none->recall, f->probes, f->scored, f->ranked);
+               "%4.2f times without, recall %.4f (%+.4f), %.0f postings, %.0f rows, %.0f ranked; at equal recall "
+               "%4.2f times (%.4f with %u probes)",
+               f->seconds / none->seconds, f->recall, f->recall - none->recall, f->probes, f->scored, f->ranked,
+               equal->seconds / none->seconds, equal->recall, equal->nprobe);
+}
+
+static void measure_filter(struct trial *b, const char *name, struct leat_value filter, const struct figures *none)
+{
+    struct figures same, equal;
+
+    find_truth(b, filter);
+    same = measure(b, none->nprobe, filter);
+    equal = measure_equal(b, none->recall, 4 * none->nprobe, filter);
+    print(name, &same, &equal, none);
 }
 
 static void measure_all(struct trial *b)
 {
-    struct figures none = measure(b, leat_null());
     uint8_t map[MAP];
     char name[64];
 
-    print("filter_none", &none, &none);
+    find_truth(b, leat_null());
+    struct figures none = measure(b, b->nprobe, leat_null());
+    print("filter_none", &none, &none, &none);
     for (int range = 0; range < 2; range++)
         for (uint32_t i = 0; i < ATTRIBUTES; i++) {
-            struct figures f = measure(b, filter_of(i, range == 1, map));
-
             snprintf(name, sizeof(name), "filter_%s_%g%%", range ? "range" : "eq", 100.0 / attribute[i].values);
-            print(name, &f, &none);
+            measure_filter(b, name, filter_of(i, range == 1, map), &none);
         }
 }
 

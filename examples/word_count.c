@@ -58,6 +58,7 @@ static void append(struct leat_depot *sentences, const char *text, struct leat_e
     must(leat_append(sentences, rows, &(struct leat_append){.ack = LEAT_PROCESSED}, NULL, err), err);
     leat_rows_free(rows);
 }
+/* README: end */
 
 static int64_t count_of(struct leat_view *view, struct leat_value word)
 {
@@ -68,8 +69,6 @@ static int64_t count_of(struct leat_view *view, struct leat_value word)
     must(rv, &(struct leat_error){rv, ""});
     return count.as.i;
 }
-/* README: end */
-
 int main(int argc, char **argv)
 {
     struct leat_error err = {0, ""};
