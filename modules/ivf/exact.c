@@ -6,10 +6,11 @@
 #include "modules/vector/distance.h"
 
 /* Every row of some postings. One query without a filter goes at the speed of memory: rows of a tile lie one after
- * another, and a tile is fetched while the one before it is measured, for the processor's own fetching begins anew
- * wherever a posting does. Several queries share each row that is read. */
+ * another, and a tile is fetched into the second cache while the one before it is measured, for the processor's own
+ * fetching begins anew wherever a page or a posting does. Several queries share each row that is read. */
 
-enum { TILE_BYTES = 16384, TILE_BLOCKS = 16, TILE_ROWS = TILE_BLOCKS * BLOCK, QUERIES = 64, PAGE = 4096, HEAD = 256 };
+enum { TILE_BYTES = 16384, TILE_BLOCKS = 16, TILE_ROWS = TILE_BLOCKS * BLOCK, QUERIES = 64 };
+enum { AHEAD_BYTES = 65536, STEP_BYTES = 2048, STEP_ROWS = 4, LINE = 64 };
 
 struct tile {
     const uint8_t *vector; /* of its first row */
@@ -48,21 +49,12 @@ static bool next_tile(const struct scan *s, uint32_t count, uint32_t most, struc
     return true;
 }
 
-static uint32_t tile_rows(const struct layout *l)
+/* In whole blocks, and TILE_ROWS at most. */
+static uint32_t tile_rows(const struct layout *l, uint32_t bytes)
 {
-    uint32_t blocks = TILE_BYTES / (BLOCK * l->vector);
+    uint32_t blocks = bytes / (BLOCK * l->vector);
 
     return BLOCK * (blocks < 1 ? 1 : blocks > TILE_BLOCKS ? TILE_BLOCKS : blocks);
-}
-
-/* The first lines of each page of a tile: the processor's own fetching ends with a page. */
-static void fetch(const struct layout *l, const struct tile *t)
-{
-    const uint8_t *end = t->vector + (size_t)t->rows * l->vector;
-
-    for (const uint8_t *page = t->vector; page < end; page += PAGE - (uintptr_t)page % PAGE)
-        for (uint32_t at = 0; at < HEAD; at += 64)
-            __builtin_prefetch(page + at);
 }
 
 /* ---- Distances ---- */
@@ -112,13 +104,29 @@ static uint32_t near_enough(const float *distance, uint32_t count, float most)
 
 /* ---- One query ---- */
 
-static void measure_tile(struct scan *s, const struct tile *t)
+/* Distances of a tile, a few rows at a time, and before each the same share of the next tile is fetched: more at once
+ * would wait for each other, fewer would leave memory idle. */
+static void measure_rows(const struct scan *s, const struct tile *t, const struct tile *next, float *distance)
+{
+    const struct layout *l = s->layout;
+    uint32_t step = STEP_BYTES / l->vector > STEP_ROWS ? STEP_BYTES / l->vector : STEP_ROWS;
+    uint32_t steps = (t->rows + step - 1) / step;
+    size_t bytes = (size_t)next->rows * l->vector, share = bytes / steps + LINE, line = 0;
+
+    for (uint32_t at = 0; at < t->rows; at += step) {
+        for (size_t end = line + share < bytes ? line + share : bytes; line < end; line += LINE)
+            __builtin_prefetch(next->vector + line, 0, 2);
+        kernel(l)->strided(s->vector, t->vector + (size_t)at * l->vector, l->vector,
+                           t->rows - at < step ? t->rows - at : step, l->dims, distance + at);
+    }
+}
+
+static void measure_tile(struct scan *s, const struct tile *t, const struct tile *next)
 {
     const struct index_posting *p = s->posting[t->place];
-    const struct layout *l = s->layout;
     float distance[TILE_ROWS];
 
-    kernel(l)->strided(s->vector, t->vector, l->vector, t->rows, l->dims, distance);
+    measure_rows(s, t, next, distance);
     as_known(s, p->norms != NULL ? p->norms + t->row : NULL, t->rows, distance);
     s->counts.rows += t->rows;
     s->counts.ranked += t->rows;
@@ -136,16 +144,17 @@ static void measure_tile(struct scan *s, const struct tile *t)
 
 static void exact_one(struct scan *s, uint32_t count)
 {
+    uint32_t most = tile_rows(s->layout, AHEAD_BYTES);
     struct tile now = {0}, next;
 
-    if (!next_tile(s, count, TILE_ROWS, &now))
+    if (!next_tile(s, count, most, &now))
         return;
     for (bool more = true; more; now = next) {
         next = now;
-        more = next_tile(s, count, TILE_ROWS, &next);
-        if (more)
-            fetch(s->layout, &next);
-        measure_tile(s, &now);
+        more = next_tile(s, count, most, &next);
+        if (!more)
+            next.rows = 0;
+        measure_tile(s, &now, &next);
     }
 }
 
@@ -233,7 +242,7 @@ void scan_exact(struct scan *s, uint32_t scans, const struct index_posting **pos
         return;
     }
     struct together g;
-    uint32_t most = scans == 1 ? TILE_ROWS : tile_rows(s->layout);
+    uint32_t most = scans == 1 ? TILE_ROWS : tile_rows(s->layout, TILE_BYTES);
     struct tile t = {0};
     while (next_tile(s, count, most, &t))
         measure_together(s, scans, &t, &g);
