@@ -101,7 +101,7 @@ struct segments {
 /* Make, preallocate and map a new segment behind the last. LEAT_ENOSPACE leaves nothing. */
 int segment_create(struct segments *s, uint64_t size_min, struct leat_error *err);
 /* Open and map an existing file; checks the header. LEAT_EAGAIN: it was never written whole, or is damaged; *out is
- * given all the same. */
+ * given all the same. The kernel is told to read nothing ahead. */
 int segment_open(struct segments *s, uint64_t number, struct segment **out, struct leat_error *err);
 /* It is read through its map from now on: only the last segment of a log holds a file open. */
 void segment_end_writing(struct segment *g);

@@ -168,6 +168,8 @@ int segment_open(struct segments *s, uint64_t number, struct segment **out, stru
         g->size = (uint64_t)st.st_size;
         rv = segment_map(g, err);
     }
+    if (rv == 0) /* before its first byte is read: megabytes around that would come along */
+        segment_advise(g, 0, g->size, MADV_RANDOM);
     if (rv == 0)
         rv = check_header(s, g, err);
     if (rv != 0 && rv != LEAT_EAGAIN) {

@@ -206,11 +206,24 @@ static int cut_tail(struct segment *g, uint64_t position, struct leat_error *err
     return 0;
 }
 
+/* Groups that are small are read as they lie, some of what follows at a time: page by page each would be waited for. Of
+ * large ones only headers are read. Nothing behind `end` is: see data_end(). */
+static void read_ahead(const struct segment *g, uint64_t length, uint64_t end, uint64_t *read)
+{
+    enum { SMALL = 65536, WINDOW = 1 << 20 };
+    uint64_t from = *read > g->end ? *read : g->end;
+
+    if (length >= SMALL || *read > g->end + WINDOW / 2 || from >= end)
+        return;
+    *read = from + WINDOW < end ? from + WINDOW : end;
+    segment_advise(g, from, *read - from, MADV_WILLNEED);
+}
+
 /* All groups of one segment; in the last one their records are checked and a torn tail is cut. *tail: where its last
  * group begins. */
 static int walk(struct segments *s, struct segment *g, bool last, uint64_t *tail, struct leat_error *err)
 {
-    uint64_t number, length;
+    uint64_t number, length, read = 0, end = data_end(g, g->end);
 
     if (g->first_group != s->group && s->segments > 0)
         return damaged(s->segment[s->segments - 1], s->segment[s->segments - 1]->end, err);
@@ -221,6 +234,7 @@ static int walk(struct segments *s, struct segment *g, bool last, uint64_t *tail
         *tail = g->end;
         g->end += length;
         s->group++;
+        read_ahead(g, length, end, &read);
     }
     g->written = g->end;
     if (!last || !s->settled)
@@ -309,7 +323,6 @@ int segments_recover(struct segments *s, struct leat_error *err)
             rv = drop_unborn(s, g, i + 1 == count, err);
         else if (rv == 0) {
             start_offsets(s, g);
-            segment_advise(g, 0, g->size, MADV_RANDOM); /* of what is between headers nothing is read */
             rv = walk(s, g, i + 1 == count, &tail, err);
             segment_advise(g, 0, g->size, MADV_NORMAL);
             keep(s, g);

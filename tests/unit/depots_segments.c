@@ -8,7 +8,9 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/crc32c.h"
@@ -386,6 +388,102 @@ static void groups_larger_than_a_segment_fit(void **state)
     file_remove_tree(f.directory, NULL);
 }
 
+/* ---- What opening reads ---- */
+
+static void fill_bytes(struct fixture *f, int groups, size_t size)
+{
+    char *body = calloc(1, size);
+    struct leat_error err = {0};
+    struct log *l;
+
+    assert_int_equal(log_open(&log_segments, &f->config, &l, &err), 0);
+    for (int i = 0; i < groups; i++) {
+        struct log_record r = {.partition = 0, .body = {body, size}};
+
+        assert_int_equal(log_append(l, &r, 1, NULL), 0);
+        assert_int_equal(log_sync(l, &err), 0);
+    }
+    log_close(l);
+    free(body);
+}
+
+/* How many pages of the first segment are in the page cache. put_out: do that before. */
+static size_t cached(const struct fixture *f, bool put_out)
+{
+    int fd = open(f->file, O_RDWR);
+    struct stat st;
+    size_t count = 0;
+
+    assert_int_equal(fstat(fd, &st), 0);
+    if (put_out) {
+        assert_int_equal(fdatasync(fd), 0);
+        assert_int_equal(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+    }
+    void *map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+    size_t pages = (size_t)st.st_size / 4096;
+    unsigned char *in = calloc(1, pages);
+    assert_int_equal(mincore(map, (size_t)st.st_size, in), 0);
+    for (size_t i = 0; i < pages; i++)
+        count += in[i] & 1;
+    free(in);
+    munmap(map, (size_t)st.st_size);
+    close(fd);
+    return count;
+}
+
+/* Open a log that is not in the page cache. How often that waited for the disk; -1: the file system is all memory. */
+static long open_cold(const struct fixture *f, int groups)
+{
+    struct rusage before, after;
+    struct leat_error err = {0};
+    struct log *l;
+
+    if (cached(f, true) > 0)
+        return -1;
+    assert_int_equal(getrusage(RUSAGE_THREAD, &before), 0);
+    assert_int_equal(log_open(&log_segments, &f->config, &l, &err), 0);
+    assert_int_equal(getrusage(RUSAGE_THREAD, &after), 0);
+    assert_int_equal(records(l), groups);
+    log_close(l);
+    return after.ru_majflt - before.ru_majflt;
+}
+
+/* Not page by page: each would be waited for. */
+static void small_groups_are_read_ahead(void **state)
+{
+    enum { COUNT = 6000, BODY = 1000 };
+    struct fixture f;
+
+    (void)state;
+    set_up(&f);
+    f.config.segment_size = 4 << 20;
+    fill_bytes(&f, COUNT, BODY);
+    long waits = open_cold(&f, COUNT);
+    if (waits >= 0)
+        assert_in_range(waits, 0, f.config.segment_size / 4096 / 10);
+    file_remove_tree(f.directory, NULL);
+    if (waits < 0)
+        skip();
+}
+
+/* Nor what was only preallocated: it would count as written from then on. */
+static void of_large_groups_headers_are_read(void **state)
+{
+    enum { COUNT = 10, BODY = 1 << 20 };
+    struct fixture f;
+
+    (void)state;
+    set_up(&f);
+    f.config.segment_size = 8 << 20;
+    fill_bytes(&f, COUNT, BODY);
+    long waits = open_cold(&f, COUNT);
+    if (waits >= 0)
+        assert_in_range(cached(&f, false), 1, COUNT * 16);
+    file_remove_tree(f.directory, NULL);
+    if (waits < 0)
+        skip();
+}
+
 enum { CHECKED = 300, READERS = 3 };
 
 static void *read_all(void *context)
@@ -464,7 +562,8 @@ int main(void)
         cmocka_unit_test(partitions_may_grow),
         cmocka_unit_test(runs_are_checked_while_they_are_trimmed),
         cmocka_unit_test(groups_larger_than_a_segment_fit),
-        cmocka_unit_test(many_segments_need_few_files),
+        cmocka_unit_test(many_segments_need_few_files), cmocka_unit_test(small_groups_are_read_ahead),
+        cmocka_unit_test(of_large_groups_headers_are_read),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
