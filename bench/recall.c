@@ -287,6 +287,23 @@ static int measure(struct recall *r, struct recall_run *run, uint32_t first, uin
     return rv;
 }
 
+static void add_gauged(void *context, const struct leat_stat *stat)
+{
+    if (strcmp(stat->name, "recall_samples_total") == 0 || strcmp(stat->name, "recall_failed_total") == 0)
+        *(double *)context += stat->value;
+}
+
+/* Few searches may end before the first of them was measured again, which closing would cancel. */
+static void wait_for_gauge(struct leat *l)
+{
+    double gauged = 0;
+
+    for (uint32_t ms = 0; gauged == 0 && ms < 10000; ms++) {
+        usleep(1000);
+        leat_stats(l, add_gauged, &gauged);
+    }
+}
+
 /* One directory, and the settings from first on in it. */
 static int measure_directory(struct recall *r, const char *directory, uint32_t first, uint32_t count,
                              struct leat_error *err)
@@ -318,6 +335,8 @@ static int measure_directory(struct recall *r, const char *directory, uint32_t f
         goto out;
     print_built(r, &built, r->value[first]);
     rv = measure(r, &run, first, count, err);
+    if (rv == 0 && launch.gauge > 0)
+        wait_for_gauge(l);
 out:
     leat_close(l);
     plan_close(plan);
