@@ -1,67 +1,35 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/cluster/cluster.h"
 
-#include <errno.h>
-#include <pthread.h>
+#include <poll.h>
 #include <stdatomic.h>
-#include <time.h>
+
+#include "tests/lib/gate.h"
 
 /* Background nodes on their threads: who waits for them and who does not. */
 
 enum { TASKS = 8, LIMIT = 4096 };
 
-static struct {
-    pthread_mutex_t lock;
-    pthread_cond_t cond;
-    bool closed;   /* runs wait */
-    uint32_t entered;
-    bool slow;     /* the next run takes a while */
-    _Atomic uint32_t ran;
-} gate = {.lock = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
-
-static void set_gate(bool closed)
-{
-    pthread_mutex_lock(&gate.lock);
-    gate.closed = closed;
-    pthread_cond_broadcast(&gate.cond);
-    pthread_mutex_unlock(&gate.lock);
-}
-
-static void wait_for_entry(void)
-{
-    pthread_mutex_lock(&gate.lock);
-    while (gate.entered == 0)
-        pthread_cond_wait(&gate.cond, &gate.lock);
-    pthread_mutex_unlock(&gate.lock);
-}
+static struct gate gate = GATE_OPEN;
+static _Atomic bool takes_long; /* the next run: it is in hand when the database is closed */
+static _Atomic uint32_t ran;
 
 static int set_up(void **state)
 {
     (void)state;
-    gate.closed = false;
-    gate.slow = false;
-    gate.entered = 0;
-    atomic_store(&gate.ran, 0);
+    gate_reset(&gate);
+    takes_long = false;
+    ran = 0;
     return 0;
 }
 
 static int pass(struct leat_task *t, const struct leat_batch *in)
 {
-    struct timespec until;
-
-    pthread_mutex_lock(&gate.lock);
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += gate.slow;
-    gate.slow = false;
-    gate.entered++;
-    pthread_cond_broadcast(&gate.cond);
-    while (gate.closed)
-        pthread_cond_wait(&gate.cond, &gate.lock);
-    while (pthread_cond_timedwait(&gate.cond, &gate.lock, &until) != ETIMEDOUT)
-        ;
-    pthread_mutex_unlock(&gate.lock);
+    gate_pass(&gate);
+    if (atomic_exchange(&takes_long, false))
+        poll(NULL, 0, 1000);
     leat_emit(t, 0, LEAT_ROW(leat_u32((uint32_t)(leat_random(t) % 100)), leat_at(in, 0, 1)));
-    atomic_fetch_add(&gate.ran, 1);
+    ran++;
     return 0;
 }
 
@@ -152,13 +120,13 @@ static void an_acknowledgement_does_not_wait(void **state)
     struct leat_error err = {0, ""};
 
     (void)state;
-    set_gate(true);
+    gate_close(&gate);
     assert_int_equal(append(l, 0, 10, 100, LEAT_PROCESSED, 30000), 0);
     must(leat_wait(l, 30000, &err));
     assert_int_equal(sum_of(l), 0);
     assert_int_equal(waiting(l), 100);
     assert_int_equal(leat_wait_idle(l, 50, &err), LEAT_ETIMEOUT);
-    set_gate(false);
+    gate_open(&gate);
     must(leat_wait_idle(l, 30000, &err));
     assert_int_equal(sum_of(l), 100);
     assert_int_equal(waiting(l), 0);
@@ -186,14 +154,14 @@ static void depots_wait_for_who_is_behind(void **state)
     uint32_t one = key_of(0, 2), other = key_of(1, 2);
 
     (void)state;
-    set_gate(true);
+    gate_close(&gate);
     assert_int_equal(append(l, one, 1, LIMIT - 1, LEAT_PROCESSED, 30000), 0);
     assert_int_equal(append(l, other, 1, 1, LEAT_PROCESSED, 30000), 0);
     assert_int_equal(append(l, one, 1, 1, LEAT_PROCESSED, 30000), 0);
     assert_int_equal(append(l, one, 1, 1, LEAT_PROCESSED, 100), LEAT_ETIMEOUT);
     assert_int_equal(append(l, other, 1, 1, LEAT_PROCESSED, 100), LEAT_ETIMEOUT);
     assert_int_equal(waiting(l), LIMIT + 1);
-    set_gate(false);
+    gate_open(&gate);
     must(leat_wait_idle(l, 60000, &err));
     assert_int_equal(sum_of(l), LIMIT + 3);
     leat_close(l);
@@ -207,15 +175,15 @@ static void closing_waits_for_the_run_in_hand(void **state)
     (void)state;
     assert_non_null(mkdtemp(directory));
     struct leat *l = open_slow(directory, 1);
-    gate.slow = true;
+    takes_long = true;
     assert_int_equal(append(l, 1, 1, 1, LEAT_PROCESSED, 30000), 0);
-    wait_for_entry();
+    assert_true(gate_wait(&gate, 1));
     leat_close(l);
-    assert_int_equal(atomic_load(&gate.ran), 1);
+    assert_int_equal(ran, 1);
     l = open_slow(directory, 1);
     must(leat_wait_idle(l, 30000, &err));
     assert_int_equal(sum_of(l), 1);
-    assert_int_equal(atomic_load(&gate.ran), 2);
+    assert_int_equal(ran, 2);
     leat_close(l);
     snprintf(command, sizeof(command), "rm -rf %s", directory);
     assert_int_equal(system(command), 0);
@@ -232,7 +200,7 @@ static void much_at_once(void **state)
         assert_int_equal(append(l, i, 50, ROWS / 20, LEAT_APPENDED, 30000), 0);
     must(leat_wait_idle(l, 60000, &err));
     assert_int_equal(sum_of(l), ROWS);
-    assert_int_equal(atomic_load(&gate.ran), ROWS);
+    assert_int_equal(ran, ROWS);
     leat_close(l);
 }
 

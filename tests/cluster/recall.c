@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "modules/modules.h"
+#include "tests/lib/gate.h"
 
 /* The recall of live queries: samples are of the snapshots that the answer is of, hold nobody up, and have for ivf the
  * recall that brute force has. */
@@ -15,28 +16,9 @@ enum { SET, GROUPS = 2, PATIENCE_S = 60 };
 
 /* ---- A module whose truth waits at a gate ---- */
 
-static struct {
-    pthread_mutex_t lock;
-    pthread_cond_t cond;
-    bool closed, fails;
-    uint32_t entered, truth;
-} gate = {.lock = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
-
-static void set_gate(bool closed)
-{
-    pthread_mutex_lock(&gate.lock);
-    gate.closed = closed;
-    pthread_cond_broadcast(&gate.cond);
-    pthread_mutex_unlock(&gate.lock);
-}
-
-static void wait_for_entry(uint32_t entries)
-{
-    pthread_mutex_lock(&gate.lock);
-    while (gate.entered < entries)
-        pthread_cond_wait(&gate.cond, &gate.lock);
-    pthread_mutex_unlock(&gate.lock);
-}
+static struct gate gate = GATE_OPEN;
+static _Atomic bool fails;
+static _Atomic uint32_t truth_rows;
 
 static int keep(struct leat_task *t, const struct leat_batch *in)
 {
@@ -61,13 +43,7 @@ static int own(struct leat_task *t, const struct leat_batch *in)
 
 static int wait_at_gate(struct leat_task *t, const struct leat_batch *in)
 {
-    pthread_mutex_lock(&gate.lock);
-    gate.entered++;
-    pthread_cond_broadcast(&gate.cond);
-    while (gate.closed)
-        pthread_cond_wait(&gate.cond, &gate.lock);
-    bool fails = gate.fails;
-    pthread_mutex_unlock(&gate.lock);
+    gate_pass(&gate);
     if (fails)
         return leat_task_fail(t, LEAT_EINVAL, "no truth");
     leat_emit(t, 0, LEAT_ROW(leat_at(in, 0, 0)));
@@ -76,9 +52,7 @@ static int wait_at_gate(struct leat_task *t, const struct leat_batch *in)
 
 static double share(const struct leat_batch *answer, const struct leat_batch *truth)
 {
-    pthread_mutex_lock(&gate.lock);
-    gate.truth = truth->rows;
-    pthread_mutex_unlock(&gate.lock);
+    truth_rows = truth->rows;
     return (double)answer->rows / truth->rows;
 }
 
@@ -154,8 +128,8 @@ static struct leat *open_waits(uint32_t gauge)
     struct leat_error err = {0, ""};
     struct leat *l;
 
-    gate.closed = gate.fails = false;
-    gate.entered = 0;
+    gate_reset(&gate);
+    fails = false;
     must(leat_open(NULL, &config, &l, &err));
     must(leat_launch(l, &waits, &(struct leat_launch){.tasks = GROUPS, .groups = GROUPS, .gauge = gauge}, &err));
     return l;
@@ -194,18 +168,18 @@ static void of_the_same_snapshots(void **unused)
 
     (void)unused;
     append(l, 0, 100);
-    set_gate(true);
+    gate_close(&gate);
     uint32_t rows = ask(l);
     assert_true(rows > 0 && rows < 100);
-    wait_for_entry(1);
+    assert_true(gate_wait(&gate, 1));
     append(l, 100, 300);
-    set_gate(false);
+    gate_open(&gate);
     struct figures f = settled(l, "query some", 1);
-    assert_int_equal(gate.truth, 100);
+    assert_int_equal(truth_rows, 100);
     assert_true(fabs(f.last - rows / 100.0) < 1e-6 && fabs(f.mean - rows / 100.0) < 1e-6);
     ask(l);
     settled(l, "query some", 2);
-    assert_int_equal(gate.truth, 300);
+    assert_int_equal(truth_rows, 300);
     leat_close(l);
 }
 
@@ -215,15 +189,15 @@ static void nobody_waits(void **unused)
 
     (void)unused;
     append(l, 0, 10);
-    set_gate(true);
+    gate_close(&gate);
     for (int i = 0; i < 10; i++) {
         ask(l);
         if (i == 1)
-            wait_for_entry(1);
+            assert_true(gate_wait(&gate, 1));
     }
     struct figures f = figures(l, "query some");
     assert_true(f.samples == 0 && f.skipped == 4 && f.seen == 3); /* of five that were picked the first is under way */
-    set_gate(false);
+    gate_open(&gate);
     f = settled(l, "query some", 1);
     assert_true(f.skipped == 4 && f.seen == 7);
     assert_int_equal(gate.entered, 1);
@@ -236,11 +210,11 @@ static void a_truth_that_fails_is_no_sample(void **unused)
 
     (void)unused;
     append(l, 0, 10);
-    gate.fails = true;
+    fails = true;
     ask(l);
     struct figures f = settled(l, "query some", 1);
     assert_true(f.samples == 0 && f.failed == 1 && isnan(f.recall));
-    gate.fails = false;
+    fails = false;
     ask(l);
     f = settled(l, "query some", 2);
     assert_true(f.samples == 1 && f.failed == 1);
