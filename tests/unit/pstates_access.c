@@ -1,15 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
+#include "tests/lib/scratch.h"
 
-#include <cmocka.h>
-#include <stdio.h>
-
-#include "base/file.h"
 #include "base/random.h"
-#include "pstates/pstate.h"
 
 /* Random turns of nested maps, sets, lists and packed rows against arrays; and the turns' operations, applied to a
  * second view, which must then hold the same. */
@@ -30,11 +22,6 @@ struct model {
     int64_t list[OUTER][LONGEST];
     uint64_t rows[OUTER][LONGEST];
     uint64_t listed[OUTER], rowed[OUTER];
-};
-
-struct view {
-    char directory[64];
-    struct pstate_view *v;
 };
 
 static struct leat_value outer_key(uint32_t pstate, uint64_t outer)
@@ -60,36 +47,6 @@ static int64_t map_key(uint64_t inner)
 static double set_element(uint64_t inner)
 {
     return ((double)inner - INNER / 2) * 0.75;
-}
-
-static void open_view_of(struct view *view, struct arena *a, struct pstate_schema *schema, const char *const *text)
-{
-    struct pstate_config config = {.directory = view->directory, .schema = schema, .schemas = PSTATES,
-                                   .map_size = 256 << 20,
-                                   .durability = LEAT_PROCESS};
-    struct leat_error err = {0};
-    struct buffer state = {0};
-    uint64_t turn;
-
-    for (int i = 0; i < PSTATES; i++)
-        assert_int_equal(pstate_schema_parse(a, "p", text[i], NULL, NULL, &schema[i], &err), 0);
-    snprintf(view->directory, sizeof(view->directory), "/tmp/leat-access-XXXXXX");
-    assert_non_null(mkdtemp(view->directory));
-    if (pstate_view_open(&config, &view->v, &turn, &state, &err) != 0)
-        fail_msg("%s", err.text);
-    assert_int_equal(turn, 0);
-    buffer_fini(&state);
-}
-
-static void open_view(struct view *view, struct arena *a, struct pstate_schema *schema)
-{
-    open_view_of(view, a, schema, schema_text);
-}
-
-static void close_view(struct view *view)
-{
-    pstate_view_close(view->v);
-    file_remove_tree(view->directory, NULL);
 }
 
 /* ---- Writing to both ---- */
@@ -343,9 +300,7 @@ static void apply(struct pstate_view *v, uint64_t turn, struct leat_span ops, ui
 static void test_model(void **unused)
 {
     static struct model m, before;
-    struct arena *a = arena_open(1 << 20);
-    struct pstate_schema schema_a[PSTATES], schema_b[PSTATES];
-    struct view one, two;
+    struct scratch view[2];
     struct random random;
     struct buffer ops;
     uint64_t turn = 0;
@@ -355,53 +310,51 @@ static void test_model(void **unused)
     memset(&m, 0, sizeof(m));
     random_seed(&random, 1776);
     buffer_init(&ops, 64 << 20);
-    open_view(&one, a, schema_a);
-    open_view(&two, a, schema_b);
+    scratch_make(&view[0], schema_text, PSTATES);
+    scratch_make(&view[1], schema_text, PSTATES);
+    struct pstate_view *one = view[0].v, *two = view[1].v;
     for (int i = 0; i < TURNS; i++) {
         bool aborted = random_below(&random, 8) == 0;
 
         if (i % 50 == 49) { /* the follower leads: it must not give out references that are in use */
-            struct view swap = one;
+            struct pstate_view *swap = one;
 
             one = two;
             two = swap;
         }
         before = m;
         buffer_clear(&ops);
-        assert_int_equal(pstate_view_begin(one.v, &ops, NULL), 0);
-        write_some(one.v, &m, &random);
+        assert_int_equal(pstate_view_begin(one, &ops, NULL), 0);
+        write_some(one, &m, &random);
         if (i % 10 == 0)
-            check(pstate_view_turn(one.v), &m, &random, false);
+            check(pstate_view_turn(one), &m, &random, false);
         if (random_below(&random, 3) == 0)
-            assert_int_equal(pstate_view_sweep(one.v, 50, &deleted, NULL), 0);
+            assert_int_equal(pstate_view_sweep(one, 50, &deleted, NULL), 0);
         if (aborted) {
-            pstate_view_abort(one.v);
+            pstate_view_abort(one);
             m = before;
         } else {
-            assert_int_equal(pstate_view_commit(one.v, ++turn, NULL), 0);
-            apply(two.v, turn, buffer_bytes(&ops), (uint32_t)random_below(&random, 20));
+            assert_int_equal(pstate_view_commit(one, ++turn, NULL), 0);
+            apply(two, turn, buffer_bytes(&ops), (uint32_t)random_below(&random, 20));
         }
         if (i % 5 == 0 || aborted) {
-            check_commit(one.v, &m, turn, &random);
-            check_commit(two.v, &m, turn, &random);
+            check_commit(one, &m, turn, &random);
+            check_commit(two, &m, turn, &random);
         }
     }
     buffer_fini(&ops);
-    close_view(&one);
-    close_view(&two);
-    arena_close(a);
+    scratch_remove(&view[0]);
+    scratch_remove(&view[1]);
 }
 
 static void test_refused(void **unused)
 {
-    struct arena *a = arena_open(1 << 20);
-    struct pstate_schema schema[PSTATES];
-    struct view view;
+    struct scratch view;
     char longest[LIMIT_KEY + 1];
 
     (void)unused;
     memset(longest, 'x', sizeof(longest));
-    open_view(&view, a, schema);
+    scratch_make(&view, schema_text, PSTATES);
     assert_int_equal(pstate_view_begin(view.v, NULL, NULL), 0);
     struct leat_value outer = leat_str_n(longest, LIMIT_KEY), beyond = leat_str_n(longest, LIMIT_KEY + 1),
                       inner = leat_i64(1);
@@ -421,8 +374,7 @@ static void test_refused(void **unused)
                                 LEAT_ROW(), NULL), LEAT_ESCHEMA);
     assert_int_equal(pstate_view_apply(view.v, span_of("\x7f\1xyz", 5), NULL), LEAT_ECORRUPT);
     pstate_view_abort(view.v);
-    close_view(&view);
-    arena_close(a);
+    scratch_remove(&view);
 }
 
 /* ---- Lists of collections: an element is made by the first that goes into it ---- */
@@ -481,41 +433,39 @@ static void check_elements(struct pstate_reader *r, uint32_t pstate, uint64_t co
 static void test_lists_of_collections(void **unused)
 {
     enum { LENGTH = 5 };
-    struct arena *a = arena_open(1 << 20);
-    struct pstate_schema schema[2][PSTATES];
-    struct view one, two;
+    struct scratch view[2];
     struct buffer ops;
     struct pstate_reader *r;
 
     (void)unused;
     buffer_init(&ops, 1 << 20);
-    open_view_of(&one, a, schema[0], nested_text);
-    open_view_of(&two, a, schema[1], nested_text);
-    assert_int_equal(pstate_view_begin(one.v, &ops, NULL), 0);
+    scratch_make(&view[0], nested_text, PSTATES);
+    scratch_make(&view[1], nested_text, PSTATES);
+    struct pstate_view *one = view[0].v, *two = view[1].v;
+    assert_int_equal(pstate_view_begin(one, &ops, NULL), 0);
     for (uint32_t p = 0; p < PSTATES; p++)
         for (uint64_t i = 0; i < LENGTH; i++) {
             struct leat_error err = {0};
 
-            assert_int_equal(reach(one.v, p, leat_u64(i + 1), &err), LEAT_ENOTFOUND);
+            assert_int_equal(reach(one, p, leat_u64(i + 1), &err), LEAT_ENOTFOUND);
             assert_non_null(strstr(err.text, "elements"));
-            assert_int_equal(reach(one.v, p, leat_i64(-1), &err), LEAT_ESCHEMA);
-            assert_int_equal(reach(one.v, p, leat_str("0"), &err), LEAT_ESCHEMA);
-            assert_int_equal(reach(one.v, p, i % 2 == 0 ? leat_u64(i) : leat_i64((int64_t)i), &err), 0);
-            assert_int_equal(reach(one.v, p, leat_u64(i), &err), 0); /* it is there now */
+            assert_int_equal(reach(one, p, leat_i64(-1), &err), LEAT_ESCHEMA);
+            assert_int_equal(reach(one, p, leat_str("0"), &err), LEAT_ESCHEMA);
+            assert_int_equal(reach(one, p, i % 2 == 0 ? leat_u64(i) : leat_i64((int64_t)i), &err), 0);
+            assert_int_equal(reach(one, p, leat_u64(i), &err), 0); /* it is there now */
         }
-    assert_int_equal(pstate_view_commit(one.v, 1, NULL), 0);
-    apply(two.v, 1, buffer_bytes(&ops), 0);
+    assert_int_equal(pstate_view_commit(one, 1, NULL), 0);
+    apply(two, 1, buffer_bytes(&ops), 0);
     for (int i = 0; i < 2; i++) {
-        assert_int_equal(pstate_snapshot_open(i == 0 ? one.v : two.v, &r, NULL), 0);
+        assert_int_equal(pstate_snapshot_open(i == 0 ? one : two, &r, NULL), 0);
         for (uint32_t p = 0; p < PSTATES; p++)
             check_elements(r, p, LENGTH);
         assert_int_equal(pstate_size(r, 0, MAPS_IN_LIST, LEAT_KEYS(leat_u64(LENGTH)), &(uint64_t){0}, NULL), 0);
         pstate_snapshot_close(r);
     }
     buffer_fini(&ops);
-    close_view(&one);
-    close_view(&two);
-    arena_close(a);
+    scratch_remove(&view[0]);
+    scratch_remove(&view[1]);
 }
 
 int main(void)

@@ -1,13 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
+#include "tests/lib/scratch.h"
 
-#include <cmocka.h>
-#include <stdio.h>
-
-#include "base/file.h"
 #include "base/random.h"
 #include "pstates/element.h"
 #include "pstates/view.h"
@@ -24,12 +17,7 @@ static const char *const schema_text[PSTATES] = {
 };
 
 struct state {
-    char directory[64];
-    struct arena *arena;
-    struct pstate_schema schema[PSTATES];
-    struct pstate_config config;
-    struct pstate_view *v;
-    uint64_t turn;
+    struct scratch view;
     char where[256], what[512];
     struct pstate_check check;
 };
@@ -42,28 +30,11 @@ static void found(void *context, const char *where, const char *what)
     snprintf(s->what, sizeof(s->what), "%s", what);
 }
 
-static void open_view(struct state *s)
-{
-    struct leat_error err = {0};
-    struct buffer state = {0};
-
-    assert_int_equal(pstate_view_open(&s->config, &s->v, &s->turn, &state, &err), 0);
-    buffer_fini(&state);
-}
-
 static int set_up(void **context)
 {
     struct state *s = base_alloc(sizeof(*s));
-    struct leat_error err = {0};
 
-    snprintf(s->directory, sizeof(s->directory), "/tmp/leat-check-XXXXXX");
-    assert_non_null(mkdtemp(s->directory));
-    s->arena = arena_open(1 << 20);
-    for (int i = 0; i < PSTATES; i++)
-        assert_int_equal(pstate_schema_parse(s->arena, "p", schema_text[i], NULL, NULL, &s->schema[i], &err), 0);
-    s->config = (struct pstate_config){
-        .directory = s->directory, .schema = s->schema, .schemas = PSTATES, .durability = LEAT_PROCESS};
-    open_view(s);
+    scratch_make(&s->view, schema_text, PSTATES);
     *context = s;
     return 0;
 }
@@ -72,9 +43,7 @@ static int tear_down(void **context)
 {
     struct state *s = *context;
 
-    pstate_view_close(s->v);
-    assert_int_equal(file_remove_tree(s->directory, NULL), 0);
-    arena_close(s->arena);
+    scratch_remove(&s->view);
     free(s);
     return 0;
 }
@@ -83,14 +52,14 @@ static void begin(struct state *s)
 {
     struct leat_error err = {0};
 
-    assert_int_equal(pstate_view_begin(s->v, NULL, &err), 0);
+    assert_int_equal(pstate_view_begin(s->view.v, NULL, &err), 0);
 }
 
 static void commit(struct state *s)
 {
     struct leat_error err = {0};
 
-    assert_int_equal(pstate_view_commit(s->v, ++s->turn, &err), 0);
+    assert_int_equal(pstate_view_commit(s->view.v, ++s->view.turn, &err), 0);
 }
 
 /* How much is found. */
@@ -101,7 +70,7 @@ static uint64_t check(struct state *s)
 
     s->where[0] = s->what[0] = '\0';
     s->check = (struct pstate_check){.tasks = TASKS, .groups = 2, .group = 0, .found = found, .context = s};
-    assert_int_equal(pstate_snapshot_open(s->v, &r, &err), 0);
+    assert_int_equal(pstate_snapshot_open(s->view.v, &r, &err), 0);
     assert_int_equal(pstate_view_check(r, &s->check, &err), 0);
     pstate_snapshot_close(r);
     return s->check.findings;
@@ -109,6 +78,7 @@ static uint64_t check(struct state *s)
 
 static void write_something(struct state *s, struct random *random)
 {
+    struct pstate_view *v = s->view.v;
     static const float zeros[700];
     char text[16];
     struct leat_value number = leat_i64((int64_t)random_below(random, 5));
@@ -119,33 +89,33 @@ static void write_something(struct state *s, struct random *random)
     struct leat_value name = leat_str(text);
     switch (random_below(random, 10)) {
     case 0:
-        pstate_delete(s->v, TASK, NESTED, LEAT_KEYS(name), &err);
+        pstate_delete(v, TASK, NESTED, LEAT_KEYS(name), &err);
         break;
     case 1:
-        pstate_delete(s->v, TASK, NESTED, LEAT_KEYS(name, number), &err);
+        pstate_delete(v, TASK, NESTED, LEAT_KEYS(name, number), &err);
         break;
     case 2:
-        pstate_delete(s->v, TASK, (uint32_t)random_below(random, 2) + LISTS, LEAT_KEYS(name), &err);
+        pstate_delete(v, TASK, (uint32_t)random_below(random, 2) + LISTS, LEAT_KEYS(name), &err);
         break;
     case 3:
-        pstate_push(s->v, TASK, LISTS, LEAT_KEYS(name), LEAT_ROW(number), NULL, &err);
+        pstate_push(v, TASK, LISTS, LEAT_KEYS(name), LEAT_ROW(number), NULL, &err);
         break;
     case 4:
-        pstate_push(s->v, TASK, LIST, LEAT_KEYS(), LEAT_ROW(name), NULL, &err);
+        pstate_push(v, TASK, LIST, LEAT_KEYS(), LEAT_ROW(name), NULL, &err);
         break;
     case 5:
-        pstate_rows_remove_last(s->v, TASK, ROWS, LEAT_KEYS(name), &err);
+        pstate_rows_remove_last(v, TASK, ROWS, LEAT_KEYS(name), &err);
         break;
     case 6:
     case 7:
         for (int i = 0; i < 20; i++)
-            pstate_rows_append(s->v, TASK, ROWS, LEAT_KEYS(name), row, NULL, &err);
+            pstate_rows_append(v, TASK, ROWS, LEAT_KEYS(name), row, NULL, &err);
         break;
     case 8:
-        pstate_put(s->v, 0, LEAF, LEAT_KEYS(), LEAT_ROW(number), &err);
+        pstate_put(v, 0, LEAF, LEAT_KEYS(), LEAT_ROW(number), &err);
         break;
     default:
-        pstate_put(s->v, TASK, NESTED, LEAT_KEYS(name, number, name), LEAT_ROW(), &err);
+        pstate_put(v, TASK, NESTED, LEAT_KEYS(name, number, name), LEAT_ROW(), &err);
     }
 }
 
@@ -163,7 +133,7 @@ static void fill(struct state *s)
         for (uint64_t n = random_below(&random, 10); n > 0; n--)
             write_something(s, &random);
         if (random_below(&random, 3) == 0)
-            assert_int_equal(pstate_view_sweep(s->v, (uint32_t)random_below(&random, 4), &swept, &err), 0);
+            assert_int_equal(pstate_view_sweep(s->view.v, (uint32_t)random_below(&random, 4), &swept, &err), 0);
         commit(s);
         if (i % 10 == 0)
             assert_int_equal(check(s), 0);
@@ -189,15 +159,15 @@ static void test_slots(void **context)
     struct buffer state = {0};
     struct pstate_reader *r;
 
-    pstate_slots(s->directory, slot, &state);
+    pstate_slots(s->view.directory, slot, &state);
     assert_int_equal(slot[0].code, LEAT_ENOTFOUND);
     assert_int_equal(slot[1].code, LEAT_ENOTFOUND);
     fill(s);
-    assert_int_equal(pstate_view_close_clean(s->v, span_text("so far"), &err), 0);
-    pstate_slots(s->directory, slot, &state);
+    assert_int_equal(pstate_view_close_clean(s->view.v, span_text("so far"), &err), 0);
+    pstate_slots(s->view.directory, slot, &state);
     assert_true(slot[1].newest && slot[1].clean && slot[1].code == 0 && slot[1].turn == TURNS);
     assert_true(span_equal(buffer_bytes(&state), span_text("so far")));
-    assert_int_equal(pstate_view_open_read(&s->config, &live, &err), 0);
+    assert_int_equal(pstate_view_open_read(&s->view.config, &live, &err), 0);
     assert_int_equal(pstate_snapshot_open(live, &r, &err), 0);
     assert_int_equal(pstate_reader_turn(r), TURNS);
     s->check = (struct pstate_check){.tasks = TASKS, .groups = 2, .found = found, .context = s};
@@ -205,10 +175,10 @@ static void test_slots(void **context)
     assert_int_equal(s->check.findings, 0);
     pstate_snapshot_close(r);
     pstate_view_close(live);
-    open_view(s);
+    scratch_open(&s->view);
     begin(s);
     commit(s);
-    pstate_slots(s->directory, slot, &state);
+    pstate_slots(s->view.directory, slot, &state);
     assert_true(slot[1].newest && !slot[1].clean);
     buffer_fini(&state);
 }
@@ -216,23 +186,24 @@ static void test_slots(void **context)
 /* Put an entry by hand, look, and take it away again. */
 static void look_with(struct state *s, struct key k, struct leat_span value, const char *what)
 {
+    struct pstate_view *v = s->view.v;
     struct leat_error err = {0};
     struct leat_span was;
     uint8_t kept[64];
 
     begin(s);
-    int rv = raw_get(&s->v->writer, k.bytes, k.size, &was, &err);
+    int rv = raw_get(&v->writer, k.bytes, k.size, &was, &err);
     if (rv == 0) {
         assert_true(was.size <= sizeof(kept));
         memcpy(kept, was.base, was.size);
         was.base = kept;
     }
-    assert_int_equal(raw_put(s->v, k.bytes, k.size, value, &err), 0);
+    assert_int_equal(raw_put(v, k.bytes, k.size, value, &err), 0);
     commit(s);
     assert_true(check(s) > 0);
     assert_non_null(strstr(s->what, what));
     begin(s);
-    assert_int_equal(rv == 0 ? raw_put(s->v, k.bytes, k.size, was, &err) : raw_delete(s->v, k.bytes, k.size, &err), 0);
+    assert_int_equal(rv == 0 ? raw_put(v, k.bytes, k.size, was, &err) : raw_delete(v, k.bytes, k.size, &err), 0);
     commit(s);
     assert_int_equal(check(s), 0);
 }
@@ -250,15 +221,16 @@ static struct key root_key(uint32_t task, uint32_t pstate, const char *name)
 static void test_damage_is_found(void **context)
 {
     struct state *s = *context;
+    struct pstate_view *v = s->view.v;
     struct leat_error err = {0};
     uint8_t header[16] = {0}, seven[7] = {0};
     struct key k;
 
     begin(s);
     for (int i = 0; i < 3; i++)
-        assert_int_equal(pstate_push(s->v, TASK, LISTS, LEAT_KEYS(leat_str("a")), LEAT_ROW(leat_i64(i)), NULL, &err),
+        assert_int_equal(pstate_push(v, TASK, LISTS, LEAT_KEYS(leat_str("a")), LEAT_ROW(leat_i64(i)), NULL, &err),
                          0);
-    assert_int_equal(pstate_put(s->v, TASK, NESTED, LEAT_KEYS(leat_str("n"), leat_i64(1), leat_str("x")), LEAT_ROW(),
+    assert_int_equal(pstate_put(v, TASK, NESTED, LEAT_KEYS(leat_str("n"), leat_i64(1), leat_str("x")), LEAT_ROW(),
                                 &err), 0);
     commit(s);
     assert_int_equal(check(s), 0);
@@ -293,7 +265,7 @@ static void test_packed_rows_are_counted(void **context)
 
     begin(s);
     for (uint64_t i = 0; i < 100; i++)
-        assert_int_equal(pstate_rows_append(s->v, TASK, ROWS, LEAT_KEYS(leat_str("r")),
+        assert_int_equal(pstate_rows_append(s->view.v, TASK, ROWS, LEAT_KEYS(leat_str("r")),
                                             LEAT_ROW(leat_u64(i), leat_vector(LEAT_F32_VECTOR, zeros, 700)), NULL,
                                             &err), 0);
     commit(s);
@@ -323,19 +295,20 @@ static void tell(void *context, const struct pstate_explained *e)
 static void test_operations_are_explained(void **context)
 {
     struct state *s = *context;
+    struct pstate_view *v = s->view.v;
     struct leat_error err = {0};
     struct references met = {0};
     struct buffer ops = {0};
     struct told told = {.text = ""};
 
-    assert_int_equal(pstate_view_begin(s->v, &ops, &err), 0);
-    pstate_put(s->v, 0, LEAF, LEAT_KEYS(), LEAT_ROW(leat_i64(7)), &err);
-    pstate_put(s->v, TASK, NESTED, LEAT_KEYS(leat_str("n"), leat_i64(1), leat_str("x")), LEAT_ROW(), &err);
-    pstate_push(s->v, TASK, LISTS, LEAT_KEYS(leat_str("a")), LEAT_ROW(leat_i64(5)), NULL, &err);
-    pstate_delete(s->v, TASK, NESTED, LEAT_KEYS(leat_str("n"), leat_i64(1), leat_str("x")), &err);
-    pstate_delete(s->v, TASK, NESTED, LEAT_KEYS(leat_str("n")), &err);
+    assert_int_equal(pstate_view_begin(v, &ops, &err), 0);
+    pstate_put(v, 0, LEAF, LEAT_KEYS(), LEAT_ROW(leat_i64(7)), &err);
+    pstate_put(v, TASK, NESTED, LEAT_KEYS(leat_str("n"), leat_i64(1), leat_str("x")), LEAT_ROW(), &err);
+    pstate_push(v, TASK, LISTS, LEAT_KEYS(leat_str("a")), LEAT_ROW(leat_i64(5)), NULL, &err);
+    pstate_delete(v, TASK, NESTED, LEAT_KEYS(leat_str("n"), leat_i64(1), leat_str("x")), &err);
+    pstate_delete(v, TASK, NESTED, LEAT_KEYS(leat_str("n")), &err);
     commit(s);
-    assert_int_equal(pstate_explain(s->schema, PSTATES, &met, buffer_bytes(&ops), tell, &told), 0);
+    assert_int_equal(pstate_explain(s->view.schema, PSTATES, &met, buffer_bytes(&ops), tell, &told), 0);
     assert_string_equal(told.text,
                         "put task 0, PState p 7\n"
                         "put task 2, PState p, key \"n\" {\"collection\": 1}\n"
@@ -348,7 +321,7 @@ static void test_operations_are_explained(void **context)
                         "unlink task 2, PState p, key \"n\" {\"collection\": 1}\n");
     told.text[0] = '\0';
     ops.size--;
-    assert_int_equal(pstate_explain(s->schema, PSTATES, &met, buffer_bytes(&ops), tell, &told), LEAT_ECORRUPT);
+    assert_int_equal(pstate_explain(s->view.schema, PSTATES, &met, buffer_bytes(&ops), tell, &told), LEAT_ECORRUPT);
     references_fini(&met);
     buffer_fini(&ops);
 }

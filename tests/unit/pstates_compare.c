@@ -1,15 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
+#include "tests/lib/scratch.h"
 
-#include <cmocka.h>
-#include <stdio.h>
-
-#include "base/file.h"
 #include "base/random.h"
-#include "pstates/pstate.h"
 
 /* Two views that were made by other ways hold the same; each single change is told, where it is and what it was. */
 
@@ -21,44 +13,18 @@ static const char *const schema_text[PSTATES] = {
     "map<str, rows<struct{id: u64, v: f32[8]}>>", "map<i64, f64>", "str",
 };
 
-struct view {
-    char directory[64];
-    struct pstate_view *v;
-    uint64_t turn;
-};
-
 struct state {
-    struct arena *arena;
-    struct pstate_schema schema[PSTATES];
-    struct view view[2];
+    struct scratch view[2];
     struct pstate_comparison c;
     char where[128], a[128], b[128];
 };
 
-static void open_view(struct state *s, struct view *v)
-{
-    struct pstate_config config = {
-        .directory = v->directory, .schema = s->schema, .schemas = PSTATES, .durability = LEAT_PROCESS};
-    struct leat_error err = {0};
-    struct buffer kept = {0};
-
-    snprintf(v->directory, sizeof(v->directory), "/tmp/leat-compare-XXXXXX");
-    assert_non_null(mkdtemp(v->directory));
-    config.directory = v->directory;
-    assert_int_equal(pstate_view_open(&config, &v->v, &v->turn, &kept, &err), 0);
-    buffer_fini(&kept);
-}
-
 static int set_up(void **context)
 {
     struct state *s = base_alloc(sizeof(*s));
-    struct leat_error err = {0};
 
-    s->arena = arena_open(1 << 20);
-    for (int i = 0; i < PSTATES; i++)
-        assert_int_equal(pstate_schema_parse(s->arena, "p", schema_text[i], NULL, NULL, &s->schema[i], &err), 0);
-    open_view(s, &s->view[0]);
-    open_view(s, &s->view[1]);
+    for (int i = 0; i < 2; i++)
+        scratch_make(&s->view[i], schema_text, PSTATES);
     *context = s;
     return 0;
 }
@@ -67,11 +33,8 @@ static int tear_down(void **context)
 {
     struct state *s = *context;
 
-    for (int i = 0; i < 2; i++) {
-        pstate_view_close(s->view[i].v);
-        assert_int_equal(file_remove_tree(s->view[i].directory, NULL), 0);
-    }
-    arena_close(s->arena);
+    scratch_remove(&s->view[0]);
+    scratch_remove(&s->view[1]);
     free(s);
     return 0;
 }
@@ -137,14 +100,14 @@ static void write_one(struct pstate_view *v, struct random *random)
     }
 }
 
-static void begin(struct view *v)
+static void begin(struct scratch *v)
 {
     struct leat_error err = {0};
 
     assert_int_equal(pstate_view_begin(v->v, NULL, &err), 0);
 }
 
-static void commit(struct view *v)
+static void commit(struct scratch *v)
 {
     struct leat_error err = {0};
 

@@ -1,65 +1,32 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
+#include "tests/lib/scratch.h"
 
-#include <cmocka.h>
-#include <stdio.h>
-
-#include "base/file.h"
 #include "base/random.h"
-#include "pstates/pstate.h"
 
 /* Many puts in one turn, which wait and are sorted: against an array, by gets, sizes and scans in the same turn, after
  * it, and by a second view that applies the turn's operations. */
 
 enum { KEYS = 3000, TURNS = 40, LARGE = 300000 };
 
-struct fixture {
-    char directory[2][64];
-    struct pstate_view *view[2];
-    struct arena *a;
-    struct pstate_schema schema[2];
-};
-
 static const char *const schema_text[2] = {"map<bytes, i64>", "map<u32, bytes>"};
 
 static int set_up(void **state)
 {
-    struct fixture *f = calloc(1, sizeof(*f));
-    struct leat_error err = {0};
-    struct buffer none = {0};
-    uint64_t turn;
+    struct scratch *view = base_alloc(2 * sizeof(*view));
 
-    f->a = arena_open(1 << 20);
     for (int i = 0; i < 2; i++)
-        if (pstate_schema_parse(f->a, "p", schema_text[i], NULL, NULL, &f->schema[i], &err) != 0)
-            return -1;
-    for (int i = 0; i < 2; i++) {
-        struct pstate_config config = {.directory = f->directory[i], .schema = f->schema, .schemas = 2,
-                                       .map_size = 256 << 20,
-                                       .durability = LEAT_PROCESS};
-
-        snprintf(f->directory[i], sizeof(f->directory[i]), "/tmp/leat-pending-XXXXXX");
-        if (mkdtemp(f->directory[i]) == NULL || pstate_view_open(&config, &f->view[i], &turn, &none, &err) != 0)
-            return -1;
-    }
-    buffer_fini(&none);
-    *state = f;
+        scratch_make(&view[i], schema_text, 2);
+    *state = view;
     return 0;
 }
 
 static int tear_down(void **state)
 {
-    struct fixture *f = *state;
+    struct scratch *view = *state;
 
-    for (int i = 0; i < 2; i++) {
-        pstate_view_close(f->view[i]);
-        file_remove_tree(f->directory[i], NULL);
-    }
-    arena_close(f->a);
-    free(f);
+    scratch_remove(&view[0]);
+    scratch_remove(&view[1]);
+    free(view);
     return 0;
 }
 
@@ -153,7 +120,7 @@ static void write_some(struct pstate_view *v, int64_t *model, struct random *ran
 
 static void test_random(void **state)
 {
-    struct fixture *f = *state;
+    struct scratch *view = *state;
     static int64_t model[KEYS], before[KEYS];
     uint64_t seed = 20261121;
     struct random random;
@@ -166,30 +133,29 @@ static void test_random(void **state)
 
         memcpy(before, model, sizeof(model));
         buffer_clear(&ops);
-        assert_int_equal(pstate_view_begin(f->view[0], &ops, NULL), 0);
-        write_some(f->view[0], model, &random);
+        assert_int_equal(pstate_view_begin(view[0].v, &ops, NULL), 0);
+        write_some(view[0].v, model, &random);
         if (!keep) {
-            pstate_view_abort(f->view[0]);
+            pstate_view_abort(view[0].v);
             memcpy(model, before, sizeof(model));
             turn--;
             continue;
         }
-        assert_int_equal(pstate_view_flush(f->view[0], NULL), 0);
-        assert_int_equal(pstate_view_commit(f->view[0], turn, NULL), 0);
-        assert_int_equal(pstate_view_begin(f->view[1], NULL, NULL), 0);
-        assert_int_equal(pstate_view_apply(f->view[1], buffer_bytes(&ops), NULL), 0);
-        assert_int_equal(pstate_view_commit(f->view[1], turn, NULL), 0);
+        assert_int_equal(pstate_view_flush(view[0].v, NULL), 0);
+        assert_int_equal(pstate_view_commit(view[0].v, turn, NULL), 0);
+        assert_int_equal(pstate_view_begin(view[1].v, NULL, NULL), 0);
+        assert_int_equal(pstate_view_apply(view[1].v, buffer_bytes(&ops), NULL), 0);
+        assert_int_equal(pstate_view_commit(view[1].v, turn, NULL), 0);
     }
-    check_committed(f->view[0], model);
-    check_committed(f->view[1], model);
+    check_committed(view[0].v, model);
+    check_committed(view[1].v, model);
     buffer_fini(&ops);
 }
 
 /* A value too large to wait: those before it and behind it keep their order. */
 static void test_large(void **state)
 {
-    struct fixture *f = *state;
-    struct pstate_view *v = f->view[0];
+    struct pstate_view *v = ((struct scratch *)*state)->v;
     struct leat_value value;
     uint8_t *large = malloc(LARGE);
 
@@ -215,8 +181,7 @@ static void test_large(void **state)
 /* An open scan of the turn sees what is put ahead of it. */
 static void test_scan_open(void **state)
 {
-    struct fixture *f = *state;
-    struct pstate_view *v = f->view[0];
+    struct pstate_view *v = ((struct scratch *)*state)->v;
     struct leat_value key, value;
     struct pstate_scan *scan;
     uint32_t seen = 0;
@@ -239,8 +204,7 @@ static void test_scan_open(void **state)
 /* What has no room in the file says so before the commit. */
 static void test_flush_fails(void **state)
 {
-    struct fixture *f = *state;
-    struct pstate_view *v = f->view[0];
+    struct pstate_view *v = ((struct scratch *)*state)->v;
     struct leat_error err = {0};
     uint8_t value[4000];
     int rv = 0;

@@ -1,15 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
+#include "tests/lib/scratch.h"
 
-#include <cmocka.h>
-#include <stdio.h>
-
-#include "base/file.h"
 #include "base/random.h"
-#include "pstates/pstate.h"
 
 /* Packed rows of several sizes against an array: appended over several blocks, replaced, removed down to nothing and
  * appended again, in blocks, pieces and single rows; read as blocks, by walking and by number, in a turn and in
@@ -27,9 +19,7 @@ struct model {
 };
 
 struct fixture {
-    char directory[2][64];
-    struct arena *arena;
-    struct pstate_schema schema[PSTATES];
+    struct scratch view[2];
     struct pstate_view *leader, *follower;
     struct model model[PSTATES];
     struct random random;
@@ -40,7 +30,7 @@ struct fixture {
 
 static const struct pstate_level *level_of(const struct fixture *f, uint32_t pstate)
 {
-    const struct pstate_level *top = f->schema[pstate].top;
+    const struct pstate_level *top = f->view[0].schema[pstate].top;
 
     return pstate == NESTED ? top->below : top;
 }
@@ -115,30 +105,14 @@ static void assert_row(const struct fixture *f, uint32_t pstate, uint64_t number
 
 /* ---- Set up ---- */
 
-static void open_one(struct fixture *f, int which, struct pstate_view **out)
-{
-    struct pstate_config config = {
-        .schema = f->schema, .schemas = PSTATES, .map_size = 256 << 20, .durability = LEAT_PROCESS};
-    struct buffer state = {0};
-    struct leat_error err = {0};
-    uint64_t turn;
-
-    snprintf(f->directory[which], sizeof(f->directory[which]), "/tmp/leat-rows-XXXXXX");
-    config.directory = mkdtemp(f->directory[which]);
-    assert_non_null(config.directory);
-    if (pstate_view_open(&config, out, &turn, &state, &err) != 0)
-        fail_msg("%s", err.text);
-}
-
 static int set_up(void **state)
 {
     struct fixture *f = base_alloc(sizeof(*f));
 
-    f->arena = arena_open(1 << 20);
-    for (int i = 0; i < PSTATES; i++)
-        assert_int_equal(pstate_schema_parse(f->arena, "p", schema_text[i], NULL, NULL, &f->schema[i], NULL), 0);
-    open_one(f, 0, &f->leader);
-    open_one(f, 1, &f->follower);
+    for (int i = 0; i < 2; i++)
+        scratch_make(&f->view[i], schema_text, PSTATES);
+    f->leader = f->view[0].v;
+    f->follower = f->view[1].v;
     random_seed(&f->random, SEED);
     buffer_init(&f->ops, 256 << 20);
     *state = f;
@@ -149,12 +123,9 @@ static int tear_down(void **state)
 {
     struct fixture *f = *state;
 
-    pstate_view_close(f->leader);
-    pstate_view_close(f->follower);
-    file_remove_tree(f->directory[0], NULL);
-    file_remove_tree(f->directory[1], NULL);
+    scratch_remove(&f->view[0]);
+    scratch_remove(&f->view[1]);
     buffer_fini(&f->ops);
-    arena_close(f->arena);
     free(f);
     return 0;
 }

@@ -1,14 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
+#include "tests/lib/scratch.h"
 
-#include <cmocka.h>
-#include <stdio.h>
 #include <sys/stat.h>
 
-#include "base/file.h"
 #include "pstates/view.h"
 
 /* Views: turns that commit or abort, snapshots, references, operations that are none of ours, sweeping. */
@@ -18,45 +12,20 @@ enum { MAP, NESTED, LIST, ROWS, PSTATES };
 static const char *const schema_text[PSTATES] = {"map<i64, i64>", "map<str, map<i64, i64>>", "map<i64, list<i64>>",
                                                  "map<i64, rows<struct{n: i64}>>"};
 
-struct fixture {
-    char directory[64];
-    struct arena *arena;
-    struct pstate_schema schema[PSTATES];
-    struct pstate_config config;
-    struct pstate_view *v;
-};
-
 static int set_up(void **state)
 {
-    struct fixture *f = base_alloc(sizeof(*f));
-    struct buffer bytes = {0};
-    struct leat_error err = {0};
-    uint64_t turn;
+    struct scratch *f = base_alloc(sizeof(*f));
 
-    f->arena = arena_open(1 << 20);
-    for (int i = 0; i < PSTATES; i++)
-        assert_int_equal(pstate_schema_parse(f->arena, "p", schema_text[i], NULL, NULL, &f->schema[i], NULL), 0);
-    snprintf(f->directory, sizeof(f->directory), "/tmp/leat-view-XXXXXX");
-    assert_non_null(mkdtemp(f->directory));
-    f->config = (struct pstate_config){.directory = f->directory, .schema = f->schema, .schemas = PSTATES,
-                                       .map_size = 64 << 20,
-                                       .readers = 4, .durability = LEAT_PROCESS};
-    if (pstate_view_open(&f->config, &f->v, &turn, &bytes, &err) != 0)
-        fail_msg("%s", err.text);
-    assert_int_equal(turn, 0);
-    assert_int_equal(bytes.size, 0);
+    scratch_make(f, schema_text, PSTATES);
+    assert_int_equal(f->turn, 0);
     *state = f;
     return 0;
 }
 
 static int tear_down(void **state)
 {
-    struct fixture *f = *state;
-
-    pstate_view_close(f->v);
-    file_remove_tree(f->directory, NULL);
-    arena_close(f->arena);
-    free(f);
+    scratch_remove(*state);
+    free(*state);
     return 0;
 }
 
@@ -92,7 +61,7 @@ static void commit(struct pstate_view *v, uint64_t turn)
 
 static void test_isolation(void **state)
 {
-    struct pstate_view *v = ((struct fixture *)*state)->v;
+    struct pstate_view *v = ((struct scratch *)*state)->v;
     struct pstate_reader *before, *after;
 
     begin(v, NULL);
@@ -123,7 +92,7 @@ static void test_isolation(void **state)
 
 static void test_abort(void **state)
 {
-    struct pstate_view *v = ((struct fixture *)*state)->v;
+    struct pstate_view *v = ((struct scratch *)*state)->v;
     struct pstate_reader *r;
 
     begin(v, NULL);
@@ -138,11 +107,14 @@ static void test_abort(void **state)
 
 static void test_reader_slots(void **state)
 {
-    struct fixture *f = *state;
+    struct scratch *f = *state;
     struct pstate_reader *r[4 + 1];
     struct leat_error err = {0};
     int opened = 0, rv;
 
+    pstate_view_close(f->v);
+    f->config.readers = 4;
+    scratch_open(f);
     while ((rv = pstate_snapshot_open(f->v, &r[opened], &err)) == 0 && opened < 4)
         opened++;
     assert_int_equal(rv, LEAT_EFULL);
@@ -167,16 +139,14 @@ static void test_reader_slots(void **state)
 /* What does not fit any more leaves the last commit as it was. */
 static void test_full(void **state)
 {
-    struct fixture *f = *state;
+    struct scratch *f = *state;
     struct leat_error err = {0};
-    struct buffer bytes = {0};
     struct pstate_reader *r;
-    uint64_t turn;
     int rv = 0;
 
     pstate_view_close(f->v);
     f->config.map_size = 1 << 20;
-    assert_int_equal(pstate_view_open(&f->config, &f->v, &turn, &bytes, NULL), 0);
+    scratch_open(f);
     begin(f->v, NULL);
     put(f->v, -1, 5);
     commit(f->v, 1);
@@ -194,7 +164,7 @@ static void test_full(void **state)
 
 static void test_closed_clean(void **state)
 {
-    struct fixture *f = *state;
+    struct scratch *f = *state;
     struct buffer bytes = {0};
     struct pstate_reader *r;
     uint64_t turn;
@@ -217,7 +187,7 @@ static void test_closed_clean(void **state)
 /* An aborted turn's are given out again; a committed turn's never, also not behind what another view gave out. */
 static void test_references(void **state)
 {
-    struct pstate_view *v = ((struct fixture *)*state)->v;
+    struct pstate_view *v = ((struct scratch *)*state)->v;
     uint64_t first, again, next;
     struct buffer ops = {0};
     uint8_t bound[8];
@@ -253,7 +223,7 @@ static void test_references(void **state)
 
 static void test_refused_operations(void **state)
 {
-    struct pstate_view *v = ((struct fixture *)*state)->v;
+    struct pstate_view *v = ((struct scratch *)*state)->v;
     static const struct {
         struct leat_span ops;
     } bad[] = {
@@ -316,7 +286,7 @@ static void check_corrupt(int rv, const struct leat_error *err, const char *reas
 /* A header leads to a collection by its reference: none, or one at the top of a PState, leads nowhere. */
 static void test_bad_headers(void **state)
 {
-    struct pstate_view *v = ((struct fixture *)*state)->v;
+    struct pstate_view *v = ((struct scratch *)*state)->v;
     struct pstate_reader *r;
     struct leat_value out, a = leat_str("a"), one = leat_i64(1);
     struct leat_error err = {0};
@@ -345,7 +315,7 @@ static void test_bad_headers(void **state)
 
 static void test_bad_elements(void **state)
 {
-    struct pstate_view *v = ((struct fixture *)*state)->v;
+    struct pstate_view *v = ((struct scratch *)*state)->v;
     struct pstate_reader *r;
     struct leat_value key, out;
     struct leat_error err = {0};
@@ -368,13 +338,12 @@ static void test_bad_elements(void **state)
 static void test_growth_is_worth_a_checkpoint(void **state)
 {
     enum { KEYS = 20000, TURNS = 400 };
-    struct fixture *f = *state;
-    struct buffer bytes = {0};
+    struct scratch *f = *state;
     uint64_t turn;
 
     pstate_view_close(f->v);
     f->config.checkpoint_bytes = 2 << 20;
-    assert_int_equal(pstate_view_open(&f->config, &f->v, &turn, &bytes, NULL), 0);
+    scratch_open(f);
     begin(f->v, NULL);
     for (int64_t i = 0; i < KEYS; i++)
         put(f->v, i, i);
@@ -399,8 +368,7 @@ static void test_growth_is_worth_a_checkpoint(void **state)
 static void test_a_file_stays_small(void **state)
 {
     enum { KEYS = 20000, TURNS = 6000, PUTS = 32, MOST = 192 << 20 };
-    struct fixture *f = *state;
-    struct buffer bytes = {0};
+    struct scratch *f = *state;
     struct pstate_figures figures;
     uint64_t turn, random = 7, checkpoints = 0;
 
@@ -408,7 +376,7 @@ static void test_a_file_stays_small(void **state)
     f->config.map_size = 512 << 20;
     f->config.checkpoint_bytes = 0;
     f->config.durability = LEAT_PROCESS;
-    assert_int_equal(pstate_view_open(&f->config, &f->v, &turn, &bytes, NULL), 0);
+    scratch_open(f);
     for (turn = 1; turn <= TURNS; turn++) {
         begin(f->v, NULL);
         for (int i = 0; i < (turn == 1 ? KEYS : PUTS); i++) {
@@ -427,7 +395,7 @@ static void test_a_file_stays_small(void **state)
     assert_in_range(checkpoints, 2, TURNS / PUTS);
 }
 
-static int64_t space_of(const struct fixture *f)
+static int64_t space_of(const struct scratch *f)
 {
     char path[512];
     struct stat st;
@@ -447,14 +415,13 @@ static void take_checkpoint(struct pstate_view *v)
 static void test_free_pages_take_no_space(void **state)
 {
     enum { KEYS = 20000, TURNS = 60 };
-    struct fixture *f = *state;
-    struct buffer bytes = {0};
+    struct scratch *f = *state;
     struct pstate_reader *old = NULL;
     uint64_t turn;
 
     pstate_view_close(f->v);
     f->config.checkpoint_bytes = 1 << 20;
-    assert_int_equal(pstate_view_open(&f->config, &f->v, &turn, &bytes, NULL), 0);
+    scratch_open(f);
     for (turn = 1; turn <= TURNS; turn++) {
         begin(f->v, NULL);
         for (int64_t i = 0; i < KEYS; i++)
@@ -487,13 +454,12 @@ static void test_free_pages_take_no_space(void **state)
         put(f->v, i, -1);
     commit(f->v, turn);
     pstate_view_close(f->v);
-    assert_int_equal(pstate_view_open(&f->config, &f->v, &turn, &bytes, NULL), 0);
+    scratch_open(f);
     assert_int_equal(pstate_snapshot_open(f->v, &old, NULL), 0);
     for (int64_t i = 0; i < KEYS; i++) {
         assert_int_equal(get(old, i), i * TURNS);
     }
     pstate_snapshot_close(old);
-    buffer_fini(&bytes);
 }
 
 /* ---- Sweeping ---- */
@@ -511,7 +477,7 @@ static uint64_t entries(struct pstate_view *v)
 
 static void test_sweep(void **state)
 {
-    struct pstate_view *v = ((struct fixture *)*state)->v;
+    struct pstate_view *v = ((struct scratch *)*state)->v;
     struct pstate_figures figures;
     uint32_t deleted, sum = 0;
 
@@ -545,8 +511,7 @@ static void test_sweep(void **state)
 static void test_sweep_goes_on(void **state)
 {
     enum { MAPS = 3, EACH = 25 };
-    struct fixture *f = *state;
-    struct buffer bytes = {0};
+    struct scratch *f = *state;
     uint32_t deleted, sum = 0;
     struct pstate_figures figures;
     uint64_t turn;
@@ -561,7 +526,7 @@ static void test_sweep_goes_on(void **state)
     assert_int_equal(pstate_delete(f->v, 3, NESTED, LEAT_KEYS(), NULL), 0);
     commit(f->v, 2);
     assert_int_equal(pstate_view_close_clean(f->v, span_text(""), NULL), 0);
-    assert_int_equal(pstate_view_open(&f->config, &f->v, &turn, &bytes, NULL), 0);
+    scratch_open(f);
     begin(f->v, NULL);
     assert_int_equal(pstate_view_sweep(f->v, 1000, &deleted, NULL), 0);
     assert_int_equal(deleted, MAPS * EACH);
@@ -575,7 +540,6 @@ static void test_sweep_goes_on(void **state)
     assert_int_equal(sum, MAPS * EACH);
     pstate_view_figures(f->v, &figures);
     assert_int_equal(figures.unswept, 0);
-    buffer_fini(&bytes);
 }
 
 int main(void)

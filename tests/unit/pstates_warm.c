@@ -1,15 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-#include <stdio.h>
-
-#include "base/file.h"
-#include "pstates/pstate.h"
 #include "tests/lib/cached.h"
+#include "tests/lib/scratch.h"
 
 /* Reading ahead: of a file that was put out of the page cache the pages of what is there come in, those of what was
  * deleted do not, and no more than was asked for. Large values, each page of which says whose it is. */
@@ -17,49 +8,36 @@
 enum { VALUES = 96, SIZE = 512 << 10, PAGE = 4096, MANY = VALUES * SIZE / PAGE };
 
 struct fixture {
-    char directory[64], file[128];
-    struct arena *arena;
-    struct pstate_schema schema;
-    struct pstate_config config;
-    struct pstate_view *v;
+    struct scratch view;
+    char file[128];
 };
-
-static void open_view(struct fixture *f)
-{
-    struct buffer bytes = {0};
-    struct leat_error err = {0};
-    uint64_t turn;
-
-    if (pstate_view_open(&f->config, &f->v, &turn, &bytes, &err) != 0)
-        fail_msg("%s", err.text);
-    buffer_fini(&bytes);
-}
 
 static void close_view(struct fixture *f)
 {
     struct leat_error err = {0};
 
-    if (pstate_view_close_clean(f->v, span_text("state"), &err) != 0)
+    if (pstate_view_close_clean(f->view.v, span_text("state"), &err) != 0)
         fail_msg("%s", err.text);
-    f->v = NULL;
+    f->view.v = NULL;
 }
 
 /* Even values go again. */
 static void fill(struct fixture *f)
 {
     uint8_t *value = base_alloc(SIZE);
+    struct pstate_view *v = f->view.v;
     struct leat_error err = {0};
 
-    assert_int_equal(pstate_view_begin(f->v, NULL, &err), 0);
+    assert_int_equal(pstate_view_begin(v, NULL, &err), 0);
     for (uint64_t i = 0; i < VALUES; i++) {
         memset(value, (int)i + 1, SIZE);
-        assert_int_equal(pstate_put(f->v, 0, 0, LEAT_KEYS(leat_u64(i)), LEAT_ROW(leat_bytes(value, SIZE)), &err), 0);
+        assert_int_equal(pstate_put(v, 0, 0, LEAT_KEYS(leat_u64(i)), LEAT_ROW(leat_bytes(value, SIZE)), &err), 0);
     }
-    assert_int_equal(pstate_view_commit(f->v, 1, &err), 0);
-    assert_int_equal(pstate_view_begin(f->v, NULL, &err), 0);
+    assert_int_equal(pstate_view_commit(v, 1, &err), 0);
+    assert_int_equal(pstate_view_begin(v, NULL, &err), 0);
     for (uint64_t i = 0; i < VALUES; i += 2)
-        assert_int_equal(pstate_delete(f->v, 0, 0, LEAT_KEYS(leat_u64(i)), &err), 0);
-    assert_int_equal(pstate_view_commit(f->v, 2, &err), 0);
+        assert_int_equal(pstate_delete(v, 0, 0, LEAT_KEYS(leat_u64(i)), &err), 0);
+    assert_int_equal(pstate_view_commit(v, 2, &err), 0);
     free(value);
 }
 
@@ -67,14 +45,8 @@ static int set_up(void **state)
 {
     struct fixture *f = base_alloc(sizeof(*f));
 
-    f->arena = arena_open(1 << 20);
-    assert_int_equal(pstate_schema_parse(f->arena, "p", "map<u64, bytes>", NULL, NULL, &f->schema, NULL), 0);
-    snprintf(f->directory, sizeof(f->directory), "/tmp/leat-warm-XXXXXX");
-    assert_non_null(mkdtemp(f->directory));
-    snprintf(f->file, sizeof(f->file), "%s/data.mdb", f->directory);
-    f->config = (struct pstate_config){.directory = f->directory, .schema = &f->schema, .schemas = 1,
-                                       .map_size = 256 << 20, .durability = LEAT_PROCESS};
-    open_view(f);
+    scratch_make(&f->view, (const char *const[]){"map<u64, bytes>"}, 1);
+    snprintf(f->file, sizeof(f->file), "%s/data.mdb", f->view.directory);
     fill(f);
     close_view(f);
     *state = f;
@@ -85,9 +57,7 @@ static int tear_down(void **state)
 {
     struct fixture *f = *state;
 
-    pstate_view_close(f->v);
-    file_remove_tree(f->directory, NULL);
-    arena_close(f->arena);
+    scratch_remove(&f->view);
     free(f);
     return 0;
 }
@@ -142,17 +112,17 @@ static void what_is_there_comes_in(void **state)
         free(whose);
         skip(); /* in memory */
     }
-    open_view(f);
-    pstate_view_warm(f->v, 0); /* it has read its list of free pages now, and what the kernel took for good measure */
+    scratch_open(&f->view);
+    pstate_view_warm(f->view.v, 0); /* the list of free pages is read now, and what the kernel took for good measure */
     struct counts before = count(f, whose);
     if (before.live == all.live) {
         free(whose);
         skip(); /* the kernel takes whole files for good measure */
     }
-    pstate_view_warm(f->v, 4 << 20);
+    pstate_view_warm(f->view.v, 4 << 20);
     struct counts part = count(f, whose);
     assert_true(part.in > before.in && part.in <= before.in + (4 << 20) / PAGE);
-    pstate_view_warm(f->v, UINT64_MAX);
+    pstate_view_warm(f->view.v, UINT64_MAX);
     struct counts after = count(f, whose);
     assert_int_equal(after.live, all.live);
     assert_int_equal(after.dead, before.dead);
@@ -164,9 +134,9 @@ static void nothing_to_read(void **state)
 {
     struct fixture *f = *state;
 
-    assert_int_equal(file_remove_tree(f->directory, NULL), 0);
-    open_view(f);
-    pstate_view_warm(f->v, UINT64_MAX);
+    assert_int_equal(file_remove_tree(f->view.directory, NULL), 0);
+    scratch_open(&f->view);
+    pstate_view_warm(f->view.v, UINT64_MAX);
 }
 
 int main(void)
