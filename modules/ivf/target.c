@@ -100,9 +100,9 @@ struct sample {
     struct vector_top top, sparse; /* numbers: posting << 32 | row */
 };
 
-/* Neighbours of samples, and what it takes to come by them. */
+/* What it takes to come by each of the neighbours of samples. */
 struct findings {
-    float *reach, *probes;
+    float *reach;
     uint32_t count;
 };
 
@@ -208,7 +208,7 @@ static void gather(struct learning *l, const struct index_posting *p, uint32_t r
         measure(l, p->number);
 }
 
-/* What it takes to come by a neighbour in a posting: reach, and how many postings are nearer than that. */
+/* The reach that it takes to come by a neighbour in a posting. */
 static void add(struct learning *l, struct findings *f, const struct vector_near *near, uint32_t count,
                 uint32_t posting, float scale)
 {
@@ -220,8 +220,7 @@ static void add(struct learning *l, struct findings *f, const struct vector_near
             first = near[at].distance;
     if (at < count)
         needed = first < near[at].distance ? (near[at].distance - first) / scale : 0;
-    f->reach[f->count] = needed < FLT_MAX ? needed : FLT_MAX;
-    f->probes[f->count++] = (float)(at + 1);
+    f->reach[f->count++] = needed < FLT_MAX ? needed : FLT_MAX;
 }
 
 /* Where the rows belong: while the index grows, many wait to be moved there. */
@@ -275,18 +274,16 @@ static int by_size(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static void quantiles(float *value, uint32_t count, float *out)
+static void quantiles(const struct findings *f, float *out)
 {
-    qsort(value, count, sizeof(*value), by_size);
+    qsort(f->reach, f->count, sizeof(*f->reach), by_size);
     for (uint32_t i = 0; i < TARGET_POINTS; i++)
-        out[i] = value[(uint32_t)(share[i] * (float)(count - 1) + 0.5F)];
+        out[i] = f->reach[(uint32_t)(share[i] * (float)(f->count - 1) + 0.5F)];
 }
 
 static struct findings findings_for(struct leat_task *t, uint32_t samples)
 {
-    size_t size = (size_t)samples * NEIGHBOURS * sizeof(float);
-
-    return (struct findings){leat_alloc(t, size), leat_alloc(t, size), 0};
+    return (struct findings){leat_alloc(t, (size_t)samples * NEIGHBOURS * sizeof(float)), 0};
 }
 
 /* Sampled rows, and room for all about them. false: there are too few rows. */
@@ -330,8 +327,7 @@ void target_learn(struct leat_task *t, uint32_t from)
         learn_from(l, &l->sample[i], near);
     if (l->sparse.count == 0)
         return;
-    quantiles(l->all.reach, l->all.count, target.reach);
-    quantiles(l->all.probes, l->all.count, target.probes);
-    quantiles(l->sparse.reach, l->sparse.count, target.sparse);
+    quantiles(&l->all, target.reach);
+    quantiles(&l->sparse, target.sparse);
     message(t, from, leat_task_number(t), LEARNED, 0, (struct leat_span){&target, sizeof(target)});
 }

@@ -22,7 +22,6 @@ enum { TARGET_POINTS = 16, TARGET_SPARSE = 64 };
 struct target {
     float reach[TARGET_POINTS];  /* for each of some shares */
     float sparse[TARGET_POINTS]; /* the same where one row of TARGET_SPARSE passes a filter */
-    float probes[TARGET_POINTS]; /* and how many postings had been scanned then, of all groups */
 };
 
 /* Has the index grown by half since the background was last asked to learn? Then it is
