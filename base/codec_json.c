@@ -472,7 +472,8 @@ static int json_bytes(struct arena *a, const struct leat_column *c, const cJSON 
     int rv = cJSON_IsString(j) ? base64_decode(span_text(j->valuestring), &bytes) : LEAT_EINVAL;
 
     if (rv != 0)
-        rv = leat_fail(err, LEAT_ESCHEMA, "column '%s': base64 text is wanted", c->name);
+        rv = leat_fail(err, LEAT_ESCHEMA, "column '%s': %sbase64 text is wanted", c->name,
+                       c->type >= LEAT_F32_VECTOR ? "an array of numbers or " : "");
     else
         *out = (struct leat_value){.type = c->type, .count = c->count, .as.bytes = keep(a, &bytes)};
     if (rv == 0 && c->type >= LEAT_F32_VECTOR && out->as.bytes.size != schema_fixed_size(c))

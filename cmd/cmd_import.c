@@ -148,6 +148,8 @@ static int check_rows(struct import *im, struct leat_error *err)
         if (f.row % BATCH_ROWS == 0)
             print_progress(im, &f, " checked", false);
     }
+    if (rv != LEAT_END && im->printed > 0) /* behind the last progress */
+        fputc('\n', stderr);
     if (rv != 0 && rv != LEAT_END)
         base_wrap(err, rv, "nothing was appended");
     im->checked = true;
@@ -300,6 +302,8 @@ static int prepare(struct import *im, const char *path)
         return rv;
     if (import_open(path, call_option(c, "input"), &im->file, &err) != 0)
         rv = call_error(&err);
+    if (rv == 0 && im->file.form == IMPORT_JSONL && call_option(c, "id-prefix") != NULL)
+        rv = call_usage(c, "--id-prefix is for files of vectors; rows of '%s' have their ids in them", path);
     if (rv == 0 && plan != NULL) {
         im->schema = plan->depot[depot].schema;
         if (check_rows(im, &err) != 0)

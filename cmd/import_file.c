@@ -68,8 +68,12 @@ static int read_npy(struct import_file *f, struct leat_error *err)
         return leat_fail(err, LEAT_ESCHEMA, "'%s', byte 0: no NumPy file", f->path);
     size_t at = f->base[6] >= 2 ? 12 : 10;
     size_t size = f->base[6] >= 2 && f->size >= 12 ? load_u32(f->base + 8) : load_u16(f->base + 8);
-    if (size >= sizeof(header) || at + size > f->size)
-        return leat_fail(err, LEAT_ESCHEMA, "'%s', byte 8: a header of %zu bytes", f->path, size);
+    if (size >= sizeof(header))
+        return leat_fail(err, LEAT_ESCHEMA, "'%s', byte 8: a header of %zu bytes; less than %zu are possible", f->path,
+                         size, sizeof(header));
+    if (at + size > f->size)
+        return leat_fail(err, LEAT_ESCHEMA, "'%s', byte 8: the file ends inside its header of %zu bytes", f->path,
+                         size);
     memcpy(header, f->base + at, size);
     header[size] = '\0';
     const char *type = header_field(header, "'descr'"), *order = header_field(header, "'fortran_order'"),
@@ -221,7 +225,11 @@ int import_open(const char *path, const char *form, struct import_file *out, str
     if (rv == 0 && size == 0 && S_ISREG(st.st_mode) && which == IMPORT_JSONL)
         return import_bytes(path, which, "", 0, out, err); /* no rows */
     if (rv == 0 && base == NULL)
-        rv = leat_fail(err, LEAT_EINVAL, "'%s' is empty, or no file that can be mapped", path);
+        rv = S_ISREG(st.st_mode) ? leat_fail(err, LEAT_EINVAL, "'%s' is empty, or cannot be mapped", path)
+                                 : leat_fail(err, LEAT_EINVAL,
+                                             "'%s' is no file. What comes through a pipe goes into a file first, so "
+                                             "that it can be read again; or lines of JSON to 'leat depot append'",
+                                             path);
     if (rv != 0)
         return rv;
     rv = import_bytes(path, which, base, size, out, err);
@@ -322,6 +330,8 @@ static int vector_row(struct import_file *f, struct arena *a, const struct row_s
         return leat_fail(err, LEAT_ESCHEMA,
                          "a file of vectors needs a depot with a column 'id' and a vector; this one has {%s}",
                          row_schema_text(a, schema));
+    if (prefix[0] != '\0' && schema->column[id].type != LEAT_STR)
+        return leat_fail(err, LEAT_ESCHEMA, "--id-prefix goes before ids that are text; column 'id' has numbers");
     int rv = import_vector(f, a, &schema->column[vector], &out[vector], err);
     if (rv == 0)
         out[id] = schema->column[id].type == LEAT_STR
@@ -347,6 +357,16 @@ static bool next_line(struct import_file *f, struct leat_span *out)
     return false;
 }
 
+/* As editors count, from 1. */
+static unsigned long long line_number(const struct import_file *f, const uint8_t *line)
+{
+    unsigned long long number = 1;
+
+    for (const uint8_t *at = f->base; (at = memchr(at, '\n', (size_t)(line - at))) != NULL; at++)
+        number++;
+    return number;
+}
+
 static int json_row(struct import_file *f, struct arena *a, const struct row_schema *schema, struct leat_value *out,
                     struct leat_error *err)
 {
@@ -356,7 +376,7 @@ static int json_row(struct import_file *f, struct arena *a, const struct row_sch
         return LEAT_END;
     int rv = json_to_row(a, schema, line, out, err);
     if (rv != 0)
-        return base_wrap(err, rv, "'%s', row %llu, byte %zu", f->path, (unsigned long long)f->row,
+        return base_wrap(err, rv, "'%s', line %llu, byte %zu", f->path, line_number(f, line.base),
                          (size_t)((const uint8_t *)line.base - f->base));
     f->row++;
     return 0;

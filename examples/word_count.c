@@ -69,6 +69,7 @@ static int64_t count_of(struct leat_view *view, struct leat_value word)
     must(rv, &(struct leat_error){rv, ""});
     return count.as.i;
 }
+
 int main(int argc, char **argv)
 {
     struct leat_error err = {0, ""};

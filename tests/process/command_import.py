@@ -27,6 +27,16 @@ class ImportTest(CommandTest):
     def import_vectors(self, path, *more, dims=4, **expect):
         return self.import_file(path, '--set', f'dims={dims}', *more, module='lsh', depot='vectors', **expect)
 
+    def on_a_terminal(self, path, code=0):
+        call = command_run.command(['import', path, '--module', 'word_count', '--depot', 'sentences', '--data', self.data])
+        outer, inner = pty.openpty()
+        done = subprocess.run(call, stdin=subprocess.DEVNULL, stderr=inner, timeout=120)
+        os.close(inner)
+        text = os.read(outer, 65536).decode()
+        os.close(outer)
+        self.assertEqual(done.returncode, code)
+        return text
+
     def random_vectors(self, count, dims):
         return [[self.random.uniform(-1, 1) for _ in range(dims)] for _ in range(count)]
 
@@ -43,7 +53,8 @@ class Forms(ImportTest):
         for name, content in (('a.jsonl', b''), ('b.jsonl', b'\n \n'), ('c.jsonl.gz', gzip.compress(b''))):
             self.import_file(self.write(name, content), says='^0 rows, 0 of them new, in ')
         self.import_file(self.write('a.fvecs', b''), code=4, says="a.fvecs' is empty")
-        self.import_file(self.path('.'), '--input', 'jsonl', code=4, says='no file that can be mapped')
+        self.import_file(self.path('.'), '--input', 'jsonl', code=4, says='is no file')
+        self.import_file('/dev/stdin', '--input', 'jsonl', code=4, says="is no file.*'leat depot append'")
 
     def test_twice_is_once(self):
         path = self.write('w.jsonl', '{"text": "a"}\n' * 3000)
@@ -61,14 +72,7 @@ class Forms(ImportTest):
         self.import_vectors(path, '--groups', 1, dims=dims, says='8000 rows, 8000 of them new')
 
     def test_progress_on_a_terminal(self):
-        path = self.write('w.jsonl', '{"text": "a"}\n' * 3000)
-        call = command_run.command(['import', path, '--module', 'word_count', '--depot', 'sentences', '--data', self.data])
-        outer, inner = pty.openpty()
-        done = subprocess.run(call, stdin=subprocess.DEVNULL, stderr=inner, timeout=120)
-        os.close(inner)
-        text = os.read(outer, 65536).decode()
-        os.close(outer)
-        self.assertEqual(done.returncode, 0)
+        text = self.on_a_terminal(self.write('w.jsonl', '{"text": "a"}\n' * 3000))
         self.assertRegex(text, r'\r3000 rows, \d+/s, 100 %, 0 s left +\r\n3000 rows, 3000 of them new')
 
     def check_vectors(self, vectors, precision, prefix=''):
@@ -154,7 +158,7 @@ class Broken(ImportTest):
         good = npy(rows)
         header = "{'descr': '%s', 'fortran_order': %s, 'shape': %s, }"
         for content, says in (
-                (b'', 'empty'), (b'\x93NUMPY', 'byte 0: no NumPy'), (b'x' * 100, 'byte 0: no NumPy'), (good[:40], 'byte 8: a header of'),
+                (b'', 'empty'), (b'\x93NUMPY', 'byte 0: no NumPy'), (b'x' * 100, 'byte 0: no NumPy'), (good[:40], 'byte 8: the file ends inside its header'),
                 (good[:-1], '3 rows are said'), (npy([[1] * 5]), 'vectors of 5 elements.*--set dims=5'),
                 (npy(rows, header=header % ('<f8', 'False', '(3, 4)')), 'not f32 or f16'), (npy(rows, header=header % ('<i1', 'False', '(3, 4)')), 'u8 or i8'),
                 (npy(rows, header=header % ('>f4', 'False', '(3, 4)')), 'little-endian'),
@@ -181,8 +185,8 @@ class Broken(ImportTest):
 
     def test_jsonl(self):
         good = '{"text": "a"}\n'
-        for content, says in ((good * 2 + '{"text": 7}\n', r"row 2, byte 28.*nothing was appended|nothing was appended.*row 2, byte 28"),
-                              (good + '{"text": "b"', 'row 1, byte 14'), ('x', 'row 0, byte 0')):
+        for content, says in ((good * 2 + '{"text": 7}\n', r"nothing was appended.*line 3, byte 28"),
+                              (good + '\n{"text": "b"', 'line 3, byte 15'), ('x', 'line 1, byte 0')):
             self.check('w.jsonl', content, says, load=self.import_file)
 
     def test_forms(self):
@@ -190,6 +194,18 @@ class Broken(ImportTest):
         self.check('v.npy', npy([[1, 2, 3, 4]]), "of what form is it", '--input', 'csv')
         self.check('v.npy', npy([[1, 2, 3, 4]]), "a column 'id' and a vector", load=self.import_file)
         self.import_vectors(self.folder, '--input', 'npy', code=4)
+
+    def test_prefix(self):
+        """Where it would do nothing it is refused: it makes another session, and so each row would count twice."""
+        self.import_file(self.write('w.jsonl', '{"text": "a"}'), '--id-prefix', 'x', code=2, says='--id-prefix')
+        self.import_file(self.write('v.npy', npy([[1, 2, 3, 4]])), '--set', 'dims=4', '--set', 'ids=u64', '--id-prefix', 'x',
+                         module='ivf', depot='vectors', code=4, says="--id-prefix.*column 'id'")
+        self.assertFalse(os.path.exists(self.data))
+
+    def test_what_is_said_on_a_terminal(self):
+        """A line of progress ends before what went wrong is said."""
+        text = self.on_a_terminal(self.write('w.jsonl', '{"text": "a"}\n' * 3000 + '{}\n'), code=4)
+        self.assertRegex(text, r' s left +\r\nleat: nothing was appended: ')
 
     def test_mended(self):
         """Where data is already, a file with a mistake at its end appends nothing; mended, each row once."""

@@ -492,14 +492,14 @@ static void test_json_others(void **unused)
     check_json("any", "[1e999]", "beyond the range of f64");
     check_json("bytes", "\"TWFu\"", NULL);
     check_json("bytes", "\"TWF\"", "base64 text is wanted");
-    check_json("bytes", "7", "base64 text is wanted");
+    check_json("bytes", "7", "column 'x': base64 text is wanted");
     check_json("f32[2]", "[1,0.5]", NULL);
     check_json("f32[2]", "[1]", "2 elements expected, 1 given");
     check_json("f32[2]", "[1,1e39]", "element 1 is no number that fits");
     check_json("f32[2]", "[1,\"a\"]", "element 1 is no number that fits");
     check_json("f32[2]", "\"AAAAAAAA\"", "8 bytes expected, base64 holds 6");
     check_json("f32[1]", "\"AADAfw==\"", "holds NaN or infinity");
-    check_json("f32[2]", "7", "base64 text is wanted");
+    check_json("f32[2]", "7", "column 'x': an array of numbers or base64 text is wanted");
     check_json("i8[2]", "[-128,127]", NULL);
     check_json("i8[2]", "[-129,0]", "element 0");
     check_json("u8[2]", "[0,256]", "element 1");
