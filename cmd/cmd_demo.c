@@ -205,13 +205,13 @@ static int compare_doubles(const void *a, const void *b)
     return *x < *y ? -1 : *x > *y;
 }
 
-/* How many of the first NEAR of one answer are in the other's. */
+/* How many of the NEAR neighbours of one answer are in the other's; what was asked with is the first of both. */
 static uint32_t shared(const struct leat_batch *a, const struct leat_batch *b)
 {
     uint32_t count = 0;
 
-    for (uint32_t i = 0; i < NEAR && i < a->rows; i++)
-        for (uint32_t j = 0; j < NEAR && j < b->rows; j++)
+    for (uint32_t i = 1; i <= NEAR && i < a->rows; i++)
+        for (uint32_t j = 1; j <= NEAR && j < b->rows; j++)
             count += span_equal(leat_at(a, i, 0).as.bytes, leat_at(b, j, 0).as.bytes);
     return count;
 }
@@ -274,16 +274,25 @@ static bool make_directory(struct demo *d)
     return made;
 }
 
+/* 0, or an exit code with the sentence printed. */
+static int open_demo(struct demo *d)
+{
+    struct leat_config config = {.create = true};
+    struct leat_error err = {0};
+
+    if (load_sample(d, &err) != 0)
+        return call_error(&err);
+    if (leat_open(d->directory, &config, &d->leat, &err) == 0)
+        return 0;
+    call_error(&err);
+    return EXIT_OPEN;
+}
+
 static int run_demo(struct demo *d, struct leat_error *err)
 {
     static const char *const wanted[] = {"violin", "volcano", "physicist", "democracy"};
-    struct leat_config config = {.create = true};
-    int rv = load_sample(d, err);
+    int rv = leat_launch(d->leat, &module_lsh, NULL, err);
 
-    if (rv == 0)
-        rv = leat_open(d->directory, &config, &d->leat, err);
-    if (rv == 0)
-        rv = leat_launch(d->leat, &module_lsh, NULL, err);
     if (rv == 0)
         rv = ingest(d, err);
     for (size_t w = 0; w < LENGTH_OF(wanted) && rv == 0; w++)
@@ -326,12 +335,14 @@ int cmd_demo(struct call *c)
         return rv;
     if (data == NULL && !make_directory(&d))
         return call_usage(c, "no directory can be made here: say where by --data DIR");
-    rv = run_demo(&d, &err);
+    rv = open_demo(&d);
+    if (rv == 0 && run_demo(&d, &err) != 0)
+        rv = call_error(&err);
     leat_close(d.leat);
     if (rv == 0)
         print_next(&d);
     if (d.temporary && call_option(c, "keep") == NULL)
         temporary_remove(d.directory);
     free_sample(&d);
-    return rv == 0 ? 0 : call_error(&err);
+    return rv;
 }

@@ -204,6 +204,11 @@ class Opening(CommandTest):
         for call in (*self.READERS, ['stats']):
             self.run_leat(*call, '--data', self.data, code=3, says='Too many levels of symbolic links')
             self.run_leat(*call, '--data', self.path('loop'), code=3, says='Too many levels of symbolic links')
+        lock = os.path.join(self.data, 'leat.lock')
+        os.remove(lock)
+        os.symlink(lock, lock)
+        for writer in (['demo'], ['depot', 'append', 'word_count', 'sentences', '{"text": "a"}']):
+            self.run_leat(*writer, '--data', self.data, code=3, says='leat.lock.*Too many levels of symbolic links')
 
     def test_held_by_another(self):
         self.append(*WORDS)
