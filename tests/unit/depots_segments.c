@@ -451,12 +451,12 @@ static long open_cold(const struct fixture *f, int groups)
 /* Not page by page: each would be waited for. */
 static void small_groups_are_read_ahead(void **state)
 {
-    enum { COUNT = 6000, BODY = 1000 };
+    enum { COUNT = 1500, BODY = 1000 };
     struct fixture f;
 
     (void)state;
     set_up(&f);
-    f.config.segment_size = 4 << 20;
+    f.config.segment_size = 1 << 20;
     fill_bytes(&f, COUNT, BODY);
     long waits = open_cold(&f, COUNT);
     if (waits >= 0)
