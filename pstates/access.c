@@ -98,6 +98,11 @@ static int put_header(struct pstate_view *v, const struct place *p, uint64_t cou
 
 static const struct leat_column index_column = {.name = "index", .type = LEAT_U64, .stride = 8};
 
+static const struct leat_column *key_type(const struct pstate_level *collection)
+{
+    return collection->shape == PSTATE_LIST ? &index_column : &collection->key;
+}
+
 /* Writing goes to elements that are there, or makes the collection behind the last; a value is pushed. */
 static int reach(struct pstate_reader *r, const struct place *list, uint64_t index, struct leat_error *err)
 {
@@ -127,7 +132,7 @@ static int descend(struct pstate_reader *r, struct place *p, const struct leat_v
         return rv;
     leat_assert(p->found);
     place_prefix(p, &next);
-    rv = key_value(&next, level->shape == PSTATE_LIST ? &index_column : &level->key, key, err);
+    rv = key_value(&next, key_type(level), key, err);
     if (rv == 0 && level->shape == PSTATE_LIST && make_missing)
         rv = reach(r, p, key->as.u, err);
     if (rv != 0)
@@ -140,12 +145,18 @@ static int descend(struct pstate_reader *r, struct place *p, const struct leat_v
     return 0;
 }
 
-/* Nothing is there, so nothing is below: only say what would be. */
-static int skip_levels(struct place *p, uint32_t keys, struct leat_error *err)
+/* Nothing is there, so nothing is below: only say what would be, and whether the keys fit that. */
+static int skip_levels(struct place *p, const struct leat_value *key, uint32_t keys, struct leat_error *err)
 {
-    for (; keys > 0; keys--) {
+    struct key unused;
+
+    for (uint32_t i = 0; i < keys; i++) {
         if (p->level == NULL || !level_is_collection(p->level) || p->level->shape == PSTATE_ROWS)
             return leat_fail(err, LEAT_ESCHEMA, "more keys than the PState has levels");
+        unused.size = 0;
+        int rv = key_value(&unused, key_type(p->level), &key[i], err);
+        if (rv != 0)
+            return rv;
         p->in_list = p->level->shape == PSTATE_LIST;
         p->level = p->level->below;
         p->depth++;
@@ -171,7 +182,7 @@ int place_find(struct pstate_reader *r, uint32_t task, uint32_t pstate, struct l
         else
             rv = look(r, out, err);
         if (rv == 0 && !out->found && !make_missing) {
-            rv = skip_levels(out, keys.count - i, err);
+            rv = skip_levels(out, keys.value + i, keys.count - i, err);
             return rv == 0 ? 0 : base_wrap(err, rv, "PState '%s'", v->config.schema[pstate].name);
         }
         if (rv == 0)
@@ -414,7 +425,7 @@ static int scan_bound(struct pstate_scan *s, struct key *k, const struct leat_va
     if (bound == NULL)
         return 0;
     *k = s->prefix;
-    return key_value(k, s->level->shape == PSTATE_LIST ? &index_column : &s->level->key, bound, err);
+    return key_value(k, key_type(s->level), bound, err);
 }
 
 int pstate_scan_open(struct pstate_reader *r, uint32_t task, uint32_t pstate, struct leat_row keys,
@@ -425,7 +436,7 @@ int pstate_scan_open(struct pstate_reader *r, uint32_t task, uint32_t pstate, st
     struct place p;
     int rv = place_find(r, task, pstate, keys, false, &p, err);
 
-    if (rv == 0 && p.found && (p.level == NULL || !level_is_collection(p.level) || p.level->shape == PSTATE_ROWS))
+    if (rv == 0 && (p.level == NULL || !level_is_collection(p.level) || p.level->shape == PSTATE_ROWS))
         rv = leat_fail(err, LEAT_ESCHEMA, "PState '%s': the keys do not lead to a map, set or list",
                        r->view->config.schema[pstate].name);
     if (rv == 0)
@@ -440,12 +451,12 @@ int pstate_scan_open(struct pstate_reader *r, uint32_t task, uint32_t pstate, st
     s->from_exclusive = range->from_exclusive;
     s->to_inclusive = range->to_inclusive;
     s->left = range->limit > 0 ? range->limit : UINT64_MAX;
-    if (p.found) {
+    s->prefix.size = 0;
+    if (p.found)
         place_prefix(&p, &s->prefix);
-        rv = scan_bound(s, &s->from, range->from, err);
-        if (rv == 0)
-            rv = scan_bound(s, &s->to, range->to, err);
-    }
+    rv = scan_bound(s, &s->from, range->from, err);
+    if (rv == 0)
+        rv = scan_bound(s, &s->to, range->to, err);
     if (rv != 0) {
         pstate_scan_close(s);
         return rv;
@@ -536,7 +547,7 @@ int pstate_scan_next(struct pstate_scan *s, struct leat_value *key, struct leat_
         return view_error(err, rc, "read", s->reader->view);
     s->left--;
     struct leat_span rest = span_of((const uint8_t *)k.mv_data + s->prefix.size, k.mv_size - s->prefix.size);
-    if (key_decode(s->level->shape == PSTATE_LIST ? &index_column : &s->level->key, rest, key) != 0)
+    if (key_decode(key_type(s->level), rest, key) != 0)
         return leat_fail(err, LEAT_ECORRUPT, "a key of %zu bytes does not fit its schema", rest.size);
     if (s->level->below == NULL || level_is_collection(s->level->below) || fields == 0)
         return 0;
@@ -552,11 +563,13 @@ int pstate_size(struct pstate_reader *r, uint32_t task, uint32_t pstate, struct 
     int rv = place_find(r, task, pstate, keys, false, &p, err);
 
     *out = 0;
-    if (rv != 0 || !p.found)
+    if (rv != 0)
         return rv;
     if (p.level == NULL || !level_is_collection(p.level))
         return leat_fail(err, LEAT_ESCHEMA, "PState '%s': the keys do not lead to a collection",
                          r->view->config.schema[pstate].name);
+    if (!p.found)
+        return 0;
     if (is_counted(p.level)) {
         *out = p.count;
         return 0;

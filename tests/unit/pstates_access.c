@@ -377,6 +377,41 @@ static void test_refused(void **unused)
     scratch_remove(&view);
 }
 
+/* What keys do not fit is said whether anything is there or not: a mistake in a module shows at its first run. */
+static void test_keys_that_do_not_fit(void **unused)
+{
+    struct leat_value a = leat_str("a"), one = leat_i64(1), o, row[2] = {one, leat_null()};
+    struct scratch view;
+    struct pstate_reader *r;
+    struct pstate_scan *s;
+    uint64_t n;
+
+    (void)unused;
+    scratch_make(&view, schema_text, PSTATES);
+    for (int there = 0; there < 2; there++) {
+        assert_int_equal(pstate_snapshot_open(view.v, &r, NULL), 0);
+        assert_int_equal(pstate_get(r, 0, MAPS, LEAT_KEYS(a, one), &o, 1, NULL), there ? 0 : LEAT_ENOTFOUND);
+        assert_int_equal(pstate_get(r, 0, MAPS, LEAT_KEYS(a, a), &o, 1, NULL), LEAT_ESCHEMA);
+        assert_int_equal(pstate_get(r, 0, MAPS, LEAT_KEYS(one, one), &o, 1, NULL), LEAT_ESCHEMA);
+        assert_int_equal(pstate_get(r, 0, MAPS, LEAT_KEYS(a, one, one), &o, 1, NULL), LEAT_ESCHEMA);
+        assert_int_equal(pstate_get(r, 0, SETS, LEAT_KEYS(leat_u64(7), one), &o, 1, NULL), LEAT_ESCHEMA);
+        assert_int_equal(pstate_get(r, 0, LISTS, LEAT_KEYS(leat_bytes("l", 1), a), &o, 1, NULL), LEAT_ESCHEMA);
+        assert_int_equal(pstate_size(r, 0, MAPS, LEAT_KEYS(a, one), &n, NULL), LEAT_ESCHEMA);
+        assert_int_equal(pstate_scan_open(r, 0, MAPS, LEAT_KEYS(a, one), NULL, &s, NULL), LEAT_ESCHEMA);
+        assert_int_equal(pstate_scan_open(r, 0, ROWS, LEAT_KEYS(one), NULL, &s, NULL), LEAT_ESCHEMA);
+        assert_int_equal(pstate_scan_open(r, 0, MAPS, LEAT_KEYS(a), &(struct leat_range){.from = &a}, &s, NULL),
+                         LEAT_ESCHEMA);
+        assert_int_equal(pstate_scan_open(r, 0, MAPS, LEAT_KEYS(a), &(struct leat_range){.to = &a}, &s, NULL),
+                         LEAT_ESCHEMA);
+        pstate_snapshot_close(r);
+        assert_int_equal(pstate_view_begin(view.v, NULL, NULL), 0);
+        assert_int_equal(pstate_put(view.v, 0, MAPS, LEAT_KEYS(a, one), (struct leat_row){row, 2}, NULL), 0);
+        assert_int_equal(pstate_push(view.v, 0, LISTS, LEAT_KEYS(leat_bytes("l", 1)), LEAT_ROW(one), &n, NULL), 0);
+        assert_int_equal(pstate_view_commit(view.v, view.turn + 1 + (uint64_t)there, NULL), 0);
+    }
+    scratch_remove(&view);
+}
+
 /* ---- Lists of collections: an element is made by the first that goes into it ---- */
 
 enum { MAPS_IN_LIST, SETS_IN_LIST, LISTS_IN_LIST, ROWS_IN_LIST };
@@ -471,6 +506,7 @@ static void test_lists_of_collections(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_model), cmocka_unit_test(test_refused),
+                                       cmocka_unit_test(test_keys_that_do_not_fit),
                                        cmocka_unit_test(test_lists_of_collections)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
