@@ -328,6 +328,21 @@ static void share_done(struct intake_share *share)
         append_finish(a);
 }
 
+static int check_wishes(const struct leat_rows *rows, const struct leat_append *how, struct leat_error *err)
+{
+    if ((unsigned)how->ack > LEAT_NONE)
+        return leat_fail(err, LEAT_EINVAL, "there is no ack %u: LEAT_APPENDED, LEAT_PROCESSED or LEAT_NONE",
+                         (unsigned)how->ack);
+    if (how->session >= SESSION_GROUPS)
+        return leat_fail(err, LEAT_EINVAL, "sessions from 2^64 - 65,536 on are Leat's own");
+    if (how->session == 0 && how->sequence != 0)
+        return leat_fail(err, LEAT_EINVAL, "a sequence is one of a session: .session is missing");
+    if (how->session != 0 && rows->count - 1 > UINT64_MAX - how->sequence)
+        return leat_fail(err, LEAT_EINVAL, "sequences end at 2^64 - 1: %u rows from %llu on have none", rows->count,
+                         (unsigned long long)how->sequence);
+    return 0;
+}
+
 static int check_append(struct leat_depot *d, const struct leat_rows *rows, const struct leat_append *how,
                         struct leat_error *err)
 {
@@ -345,9 +360,7 @@ static int check_append(struct leat_depot *d, const struct leat_rows *rows, cons
     if (d->plan->partitioner == LEAT_EXPLICIT && how->partition >= d->module->plan->tasks)
         return leat_fail(err, LEAT_EINVAL, "depot '%s' has %u partitions, there is no partition %u", d->plan->name,
                          d->module->plan->tasks, how->partition);
-    if (how->session >= SESSION_GROUPS)
-        return leat_fail(err, LEAT_EINVAL, "sessions from 2^64 - 65,536 on are Leat's own");
-    return 0;
+    return check_wishes(rows, how, err);
 }
 
 /* Submit all shares. may_lead: the last one's work may be done here. Shares that cannot be taken fail by themselves. */

@@ -482,7 +482,7 @@ struct leat_append {
 /* Where the rows went and what came back. */
 struct leat_receipt {
     uint32_t partition;             /* of the first row */
-    uint64_t offset;                /* of the first row in it */
+    uint64_t offset;                /* of the first row in it; UINT64_MAX: it was a repeat */
     uint32_t appended;              /* rows not seen before in their session */
     uint32_t returned;              /* ack returns, one for each row that gave one, in order of rows */
     uint32_t dropped;               /* ack returns that found no room: there are 64 MiB for each group */

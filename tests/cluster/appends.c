@@ -405,11 +405,15 @@ static void mistakes_are_named(void **state)
     must(leat_rows_new(n->chosen, &chosen));
     must(leat_rows_add(copies, LEAT_ROW(leat_i64(1)), &err));
     must(leat_rows_add(chosen, LEAT_ROW(leat_i64(1)), &err));
+    must(leat_rows_add(chosen, LEAT_ROW(leat_i64(2)), &err));
     refused(n->keyed, n->rows, NULL, "no rows");
     refused(n->keyed, copies, NULL, "made for depot 'copies', not 'keyed'");
     refused(n->copies, copies, NULL, "cannot be appended to by clients");
     refused(n->chosen, chosen, &(struct leat_append){.partition = TASKS}, "no partition 8");
     refused(n->chosen, chosen, &(struct leat_append){.session = UINT64_MAX}, "sessions from");
+    refused(n->chosen, chosen, &(struct leat_append){.sequence = 1}, ".session is missing");
+    refused(n->chosen, chosen, &(struct leat_append){.session = 1, .sequence = UINT64_MAX}, "2 rows from");
+    refused(n->chosen, chosen, &(struct leat_append){.ack = LEAT_NONE + 1}, "no ack 3");
     leat_rows_free(copies);
     leat_rows_free(chosen);
     assert_int_equal(leat_depot_find(n->leat, "nobody", "keyed", &none, &err), LEAT_ENOTFOUND);
