@@ -3,7 +3,6 @@
 
 #include "base/base.h"
 
-#include <math.h>
 #include <sys/random.h>
 #include <time.h>
 
@@ -50,19 +49,6 @@ uint64_t random_below(struct random *r, uint64_t bound)
             m = (__uint128_t)random_u64(r) * bound;
     }
     return (uint64_t)(m >> 64);
-}
-
-double random_unit(struct random *r)
-{
-    return (double)(random_u64(r) >> 11) * 0x1p-53;
-}
-
-/* Box and Muller (1958); one of the pair, so that the generator has no hidden state. */
-double random_gauss(struct random *r)
-{
-    double u = 1.0 - random_unit(r), v = random_unit(r);
-
-    return sqrt(-2.0 * log(u)) * cos(2.0 * 3.14159265358979323846 * v);
 }
 
 uint64_t random_entropy(void)

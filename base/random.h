@@ -11,8 +11,6 @@ struct random {
 void random_seed(struct random *r, uint64_t seed);
 uint64_t random_u64(struct random *r);
 uint64_t random_below(struct random *r, uint64_t bound); /* unbiased; bound > 0 */
-double random_unit(struct random *r);                    /* [0, 1) */
-double random_gauss(struct random *r);                   /* mean 0, variance 1 */
 uint64_t random_entropy(void);                           /* from the system, to seed with */
 
 #endif

@@ -62,14 +62,6 @@ void buffer_u8(struct buffer *b, uint8_t v)
     buffer_put(b, &v, 1);
 }
 
-void buffer_u16(struct buffer *b, uint16_t v)
-{
-    uint8_t bytes[2];
-
-    store_u16(bytes, v);
-    buffer_put(b, bytes, 2);
-}
-
 void buffer_u32(struct buffer *b, uint32_t v)
 {
     uint8_t bytes[4];
@@ -141,13 +133,6 @@ uint8_t reader_u8(struct reader *r)
     const uint8_t *at = reader_take(r, 1);
 
     return at != NULL ? *at : 0;
-}
-
-uint16_t reader_u16(struct reader *r)
-{
-    const void *at = reader_take(r, 2);
-
-    return at != NULL ? load_u16(at) : 0;
 }
 
 uint32_t reader_u32(struct reader *r)

@@ -23,8 +23,7 @@ void buffer_clear(struct buffer *b); /* keeps the memory; forgets the error */
 void *buffer_grow(struct buffer *b, size_t size);
 void buffer_put(struct buffer *b, const void *bytes, size_t size);
 void buffer_u8(struct buffer *b, uint8_t v);
-void buffer_u16(struct buffer *b, uint16_t v); /* little-endian */
-void buffer_u32(struct buffer *b, uint32_t v);
+void buffer_u32(struct buffer *b, uint32_t v); /* little-endian */
 void buffer_u64(struct buffer *b, uint64_t v);
 void buffer_varint(struct buffer *b, uint64_t v); /* LEB128, at most 10 bytes */
 void buffer_span(struct buffer *b, struct leat_span s); /* varint size, then the bytes */
@@ -39,7 +38,6 @@ struct reader {
 
 struct reader reader_of(struct leat_span s);
 uint8_t reader_u8(struct reader *r);
-uint16_t reader_u16(struct reader *r);
 uint32_t reader_u32(struct reader *r);
 uint64_t reader_u64(struct reader *r);
 uint64_t reader_varint(struct reader *r);

@@ -37,6 +37,12 @@ static struct leat_row row_of(const struct row_schema *schema, const struct leat
 
 /* ---- Random rows ---- */
 
+/* -1 to 1 */
+static double random_real(struct random *random)
+{
+    return (double)(int64_t)random_u64(random) * 0x1p-63;
+}
+
 static struct leat_value random_vector(struct arena *a, struct random *random, const struct leat_column *c)
 {
     uint8_t *bytes = arena_alloc(a, c->stride, 1);
@@ -44,7 +50,7 @@ static struct leat_value random_vector(struct arena *a, struct random *random, c
     for (uint32_t i = 0; i < c->stride; i++)
         bytes[i] = (uint8_t)random_u64(random);
     for (uint32_t i = 0; c->type == LEAT_F32_VECTOR && i < c->count; i++) {
-        float f = (float)random_gauss(random);
+        float f = (float)random_real(random);
 
         memcpy(bytes + 4 * (size_t)i, &f, 4);
     }
@@ -76,9 +82,9 @@ static struct leat_value random_value(struct arena *a, struct random *random, co
     case LEAT_U64:
         return leat_u64(bits);
     case LEAT_F32:
-        return leat_f32((float)random_gauss(random));
+        return leat_f32((float)random_real(random));
     case LEAT_F64:
-        return leat_f64(random_gauss(random) * (double)bits);
+        return leat_f64(random_real(random) * (double)bits);
     case LEAT_STR:
         return leat_str_n(text, size);
     case LEAT_BYTES:

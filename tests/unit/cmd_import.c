@@ -42,12 +42,17 @@ static int next(struct fixture *x, struct import_file *f)
 
 /* ---- Files in memory ---- */
 
+static void put_u16(struct buffer *b, uint16_t number)
+{
+    buffer_put(b, &number, sizeof(number));
+}
+
 static void put_number(struct buffer *b, enum import_form form, uint32_t element, float number)
 {
     if (form == IMPORT_BVECS || form == IMPORT_IDX)
         buffer_u8(b, (uint8_t)number);
     else if (element == 2)
-        buffer_u16(b, (uint16_t)(0x3c00 | ((uint16_t)(number - 1) & 0x3ff))); /* 1 + n / 1024 */
+        put_u16(b, (uint16_t)(0x3c00 | ((uint16_t)(number - 1) & 0x3ff))); /* 1 + n / 1024 */
     else
         buffer_put(b, &number, sizeof(number));
 }
@@ -60,7 +65,7 @@ static void put_header(struct buffer *b, int version, const char *text)
     buffer_u8(b, (uint8_t)version);
     buffer_u8(b, 0);
     if (version == 1)
-        buffer_u16(b, (uint16_t)size);
+        put_u16(b, (uint16_t)size);
     else
         buffer_u32(b, size);
     buffer_put(b, text, size);
@@ -269,7 +274,7 @@ static void test_halves(void **state)
     (void)state;
     put_header(&bytes, 1, "{'descr': '<f2', 'fortran_order': False, 'shape': (2, 32768), }");
     for (uint32_t h = 0; h <= UINT16_MAX; h++)
-        buffer_u16(&bytes, (uint16_t)h);
+        put_u16(&bytes, (uint16_t)h);
     assert_int_equal(import_bytes("f", IMPORT_NPY, bytes.base, bytes.size, &f, &x.err), 0);
     for (uint32_t row = 0; row < 2; row++) {
         assert_int_equal(next(&x, &f), 0);
