@@ -61,12 +61,11 @@ static const void *job_derived(struct flow *f, uint32_t task, struct leat_error 
     return b->hold.state;
 }
 
-static void job_emitted(struct flow *f, const struct plan_node *node, struct leat_span row)
+static void job_emitted(struct flow *f, struct leat_span row)
 {
     struct background *b = f->owner;
     struct background_job *j = job_at(b, b->ran);
 
-    (void)node;
     buffer_span(&j->emitted, row);
     j->rows++;
     if (j->emitted.error != 0)

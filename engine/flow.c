@@ -311,7 +311,7 @@ void flow_emit(struct flow *f, const struct flow_node *n, uint32_t task, struct 
     struct leat_span bytes = scratch_row(f);
 
     if (n->plan->reply || n->plan->background)
-        f->hooks->reply(f, n->plan, bytes);
+        f->hooks->reply(f, bytes);
     for (uint32_t i = 0; i < n->plan->edges && !n->plan->background; i++) {
         struct flow_tag with = tag;
 
@@ -399,7 +399,6 @@ static int run_rows(struct flow *f, struct flow_node *n, const struct flow_rows 
             rv = flow_check(f);
         if (rv != 0) {
             f->failed_node = n->plan;
-            f->failed_task = rows->task;
             return rv;
         }
     }

@@ -45,7 +45,7 @@ struct flow_hooks {
     /* A row for a background node, which waits. Streams; NULL: it runs, and what it emits is given to reply. */
     void (*background)(struct flow *f, struct plan_edge at, uint32_t task, struct leat_span row);
     /* A row of the reply, or of a background node. */
-    void (*reply)(struct flow *f, const struct plan_node *node, struct leat_span row);
+    void (*reply)(struct flow *f, struct leat_span row);
     /* A rejected row. Streams; NULL: the request fails with LEAT_EREJECTED. */
     void (*reject)(struct flow *f, const struct leat_task *t, uint32_t row, const char *reason);
     void (*ack_return)(struct flow *f, struct flow_tag tag, struct leat_span value);
@@ -87,7 +87,6 @@ struct flow {
     const struct plan_node *failed_node; /* where err came from, when a node did */
     /* the node itself said so, whatever the code: the row is at fault, not a disk */
     bool node_failed;
-    uint32_t failed_task;
     uint64_t rows;               /* rows run, for limits and statistics */
     struct leat_error err;       /* the first error; sticks */
 };

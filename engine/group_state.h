@@ -222,7 +222,6 @@ struct turn {
     uint32_t results;                        /* of background nodes, taken */
     uint32_t requests;                       /* to background nodes, sent */
     struct turn_input first;                 /* the first input */
-    struct leat_span first_row;
     uint32_t *taken;                         /* by peer: messages consumed whole */
     uint32_t *item;                          /* by peer: items consumed of the one behind */
     struct log_slice *slice;                 /* held until the turn ends */
@@ -239,7 +238,6 @@ struct turn {
     uint32_t own_returns, own_return_capacity;
     struct batch *batch;
     bool committed;                          /* the journal has it: nothing to undo any more */
-    bool applied;                            /* the view has it */
     bool set_aside;                          /* the poisonous input was among the inputs */
     uint32_t dead_letters;
     uint32_t rejected;                       /* rows, and of the first of them: */

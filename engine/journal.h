@@ -119,7 +119,7 @@ struct output {
 /* Growing an output while the turn runs; lists in the arena. */
 struct output_build {
     struct output out;
-    uint32_t source_capacity, item_capacity, progress_capacity, return_capacity;
+    uint32_t item_capacity, progress_capacity, return_capacity;
 };
 
 void output_add_item(struct output_build *o, struct arena *a, const struct output_item *item);

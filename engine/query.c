@@ -20,7 +20,6 @@ struct worker {
     struct buffer request;         /* of a request whose recall is measured; else empty */
     struct leat_span *reply;       /* rows of the answer, in the arena */
     uint32_t replies, reply_capacity;
-    const struct plan_node *reply_node;
     int64_t deadline_ns;
     uint32_t timeout_ms;
     const bool *cancel;
@@ -65,7 +64,7 @@ static const void *query_derived(struct flow *f, uint32_t task, struct leat_erro
     return query_reader(f, task, err) != NULL ? w->hold[task & (w->module->groups - 1)].state : NULL;
 }
 
-static void query_reply(struct flow *f, const struct plan_node *node, struct leat_span row)
+static void query_reply(struct flow *f, struct leat_span row)
 {
     struct worker *w = f->owner;
 
@@ -79,7 +78,6 @@ static void query_reply(struct flow *f, const struct plan_node *node, struct lea
         w->reply_capacity = capacity;
     }
     w->reply[w->replies++] = row;
-    w->reply_node = node;
 }
 
 static int query_check(struct flow *f, struct leat_error *err)
@@ -199,7 +197,6 @@ static void worker_begin(struct worker *w, uint32_t topology, const struct leat_
 {
     w->replies = w->reply_capacity = 0;
     w->reply = NULL;
-    w->reply_node = NULL;
     w->timeout_ms = how->timeout_ms > 0 ? how->timeout_ms : 10000;
     w->deadline_ns = asked_ns + (int64_t)w->timeout_ms * 1000000;
     w->cancel = how->cancel;

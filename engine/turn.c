@@ -179,7 +179,6 @@ static int release(struct turn *t)
     struct group *g = t->group;
     const struct batch *b = t->batch;
 
-    t->applied = true;
     /* What others wait for shows before what they waited for ends: group_idle. */
     atomic_fetch_add(&g->stats.turns, 1);
     atomic_fetch_add(&g->stats.background_waiting, t->requests);

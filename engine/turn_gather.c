@@ -45,10 +45,8 @@ static bool take_input(struct turn *t, const struct turn_input *in, struct leat_
 {
     if (t->inputs == t->group->budget)
         return false;
-    if (t->inputs == 0) {
+    if (t->inputs == 0)
         t->first = *in;
-        t->first_row = row;
-    }
     t->inputs++;
     t->bytes += row.size + 16;
     return true;
