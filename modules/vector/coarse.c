@@ -274,30 +274,9 @@ int vector_coarse_remove(struct vector_coarse *c, uint32_t number, struct leat_e
     return 0;
 }
 
-int vector_coarse_replace(struct vector_coarse *c, uint32_t number, const float *centroid, struct leat_error *err)
-{
-    uint32_t place = find(c, number);
-    int rv;
-
-    if (place == UINT32_MAX)
-        return leat_fail(err, LEAT_ENOTFOUND, "there is no centroid %u", number);
-    rv = recentre(c, err);
-    if (rv == 0)
-        rv = own(c, place / BLOCK, err);
-    if (rv == 0)
-        put(c, place, number, centroid);
-    return rv;
-}
-
 uint32_t vector_coarse_count(const struct vector_coarse *c)
 {
     return c->count;
-}
-
-const float *vector_coarse_at(const struct vector_coarse *c, uint32_t place, uint32_t *number)
-{
-    *number = c->block[place / BLOCK]->number[place % BLOCK];
-    return coarse_row(c, place);
 }
 
 const float *vector_coarse_find(const struct vector_coarse *c, uint32_t number)

@@ -32,11 +32,8 @@ void vector_coarse_drop(struct vector_coarse *c);
 int vector_coarse_add(struct vector_coarse *c, uint32_t number, const float *centroid, struct leat_error *err);
 /* LEAT_ENOTFOUND, LEAT_ENOMEM. */
 int vector_coarse_remove(struct vector_coarse *c, uint32_t number, struct leat_error *err);
-int vector_coarse_replace(struct vector_coarse *c, uint32_t number, const float *centroid, struct leat_error *err);
 
 uint32_t vector_coarse_count(const struct vector_coarse *c);
-/* The centroid at a place below the count; places change with every removal. */
-const float *vector_coarse_at(const struct vector_coarse *c, uint32_t place, uint32_t *number);
 /* NULL: there is none. Looks at every number: for changes, not for each row. */
 const float *vector_coarse_find(const struct vector_coarse *c, uint32_t number);
 

@@ -66,9 +66,6 @@ static inline size_t vector_block_size(uint32_t padded)
 void vector_block_put(void *block, uint32_t padded, uint32_t lane, const uint8_t *code,
                       const struct vector_factors *factors);
 void vector_block_get(const void *block, uint32_t padded, uint32_t lane, uint8_t *code, struct vector_factors *factors);
-/* A whole block of n <= 32 codes, one after another, and their factors; other lanes become zero. */
-void vector_block_pack(void *block, uint32_t padded, uint32_t n, const uint8_t *codes,
-                       const struct vector_factors *factors);
 
 /* ---- Queries ---- */
 
@@ -154,7 +151,6 @@ struct vector_quantiser {
     float (*scalars_dot)(const float *query, const uint8_t *code, struct vector_scalars s, uint32_t dims);
 };
 
-extern const struct vector_quantiser vector_quantiser_portable;
 #if defined(__x86_64__)
 extern const struct vector_quantiser vector_quantiser_avx2, vector_quantiser_avx512, vector_quantiser_avx512_bytes;
 #endif

@@ -104,14 +104,6 @@ void vector_block_get(const void *block, uint32_t padded, uint32_t lane, uint8_t
     memcpy(&factors->error, floats + 2 * VECTOR_BLOCK * sizeof(float), sizeof(float));
 }
 
-void vector_block_pack(void *block, uint32_t padded, uint32_t n, const uint8_t *codes,
-                       const struct vector_factors *factors)
-{
-    memset(block, 0, vector_block_size(padded));
-    for (uint32_t lane = 0; lane < n; lane++)
-        vector_block_put(block, padded, lane, codes + (size_t)lane * (padded / 8), &factors[lane]);
-}
-
 /* ---- Queries ---- */
 
 /* A nibble and its complement are as far above the middle as below it, and so are their rounding errors: over the codes

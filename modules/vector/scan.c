@@ -100,7 +100,7 @@ static uint32_t scan_portable(const struct vector_scan *s)
     return found;
 }
 
-const struct vector_quantiser vector_quantiser_portable = {
+static const struct vector_quantiser quantiser_portable = {
     "portable", hadamard_portable, table_portable, sums_portable, scan_portable,
     vector_product4_portable, vector_product8_portable, vector_scalars_l2_portable, vector_scalars_dot_portable,
 };
@@ -118,7 +118,7 @@ static void choose(void)
 {
     const char *wish = vector_kernels()->name;
 
-    can[can_count++] = &vector_quantiser_portable;
+    can[can_count++] = &quantiser_portable;
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
         can[can_count++] = &vector_quantiser_avx2;

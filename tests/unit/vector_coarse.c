@@ -108,12 +108,9 @@ static void check_version(const struct vector_coarse *c, const struct model *m, 
     assert_int_equal(vector_coarse_count(c), m->count);
     for (uint32_t i = 0; i < m->count; i++) {
         const float *row = vector_coarse_find(c, m->number[i]);
-        uint32_t number;
 
         assert_non_null(row);
         assert_memory_equal(row, m->row + (size_t)i * m->dims, m->dims * sizeof(float));
-        row = vector_coarse_at(c, i, &number);
-        assert_ptr_equal(row, vector_coarse_find(c, number));
     }
     assert_null(vector_coarse_find(c, UINT32_MAX));
     for (uint32_t i = 0; i < m->dims; i++)
@@ -139,14 +136,11 @@ static void change(struct vector_coarse *c, struct model *m, uint32_t *next)
         m->number[m->count] = *next;
         memcpy(m->row + (size_t)m->count++ * m->dims, row, m->dims * sizeof(float));
         *next += 1 + below(3);
-    } else if (kind < 8) {
+    } else {
         assert_int_equal(vector_coarse_remove(c, m->number[at], &err), 0);
         m->number[at] = m->number[last];
         memmove(m->row + (size_t)at * m->dims, m->row + (size_t)last * m->dims, m->dims * sizeof(float));
         m->count--;
-    } else {
-        assert_int_equal(vector_coarse_replace(c, m->number[at], row, &err), 0);
-        memcpy(m->row + (size_t)at * m->dims, row, m->dims * sizeof(float));
     }
 }
 
@@ -197,7 +191,6 @@ static void what_is_not_there_is_told(void **state)
     assert_int_equal(vector_coarse_new(2, VECTOR_L2, &c, &err), 0);
     assert_int_equal(vector_coarse_remove(c, 7, &err), LEAT_ENOTFOUND);
     assert_non_null(strstr(err.text, "no centroid 7"));
-    assert_int_equal(vector_coarse_replace(c, 7, row, &err), LEAT_ENOTFOUND);
     struct answer a = search(c, row, 3);
     assert_int_equal(a.count, 0);
     free(a.near);
