@@ -77,7 +77,6 @@ int call_usage(const struct call *c, const char *format, ...) LEAT_PRINTF(2, 3);
 int call_open(const struct call *c, const char *module, bool create, struct leat **out);
 /* The options of --set, ended by a zero row; borrowed until exit. NULL after printing a mistake. */
 const struct leat_option *call_settings(const struct call *c);
-const struct leat_option *call_retains(const struct call *c);    /* of --retain, likewise */
 const struct leat_module *call_module(const char *name); /* NULL after printing */
 /* A module with --set, checked. 0, or an exit code with the sentence printed. */
 int call_plan(const struct call *c, const char *module, struct plan **out);
@@ -107,7 +106,6 @@ void table_close(struct table *t);
 void print_batch(const struct call *c, const struct leat_batch *batch);
 double call_now(void); /* seconds that only pass */
 uint32_t terminal_width(void);
-uint32_t display_width(const char *text); /* columns on a terminal */
 
 int cmd_import(struct call *c);
 int cmd_depot_append(struct call *c);

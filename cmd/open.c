@@ -52,7 +52,8 @@ const struct leat_option *call_settings(const struct call *c)
     return pairs(c, "set", settings);
 }
 
-const struct leat_option *call_retains(const struct call *c)
+/* Of --retain, as call_settings. */
+static const struct leat_option *call_retains(const struct call *c)
 {
     static struct leat_option retains[ARGUMENTS + 1];
 

@@ -23,8 +23,8 @@ uint32_t terminal_width(void)
     return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 20 ? size.ws_col : 100;
 }
 
-/* Code points; wide ones count as one, which is right for almost all text here. */
-uint32_t display_width(const char *text)
+/* Columns on a terminal: code points; wide ones count as one, which is right for almost all text here. */
+static uint32_t display_width(const char *text)
 {
     uint32_t width = 0;
 

@@ -213,7 +213,8 @@ static void put_fields(const struct row_schema *fields, const struct leat_value 
     put_format(out, "}");
 }
 
-void element_json(const struct element *e, struct leat_span value, struct buffer *out)
+/* A value, an object of its fields, or what is known of a collection. */
+static void element_json(const struct element *e, struct leat_span value, struct buffer *out)
 {
     struct leat_value field[LIMIT_COLUMNS];
 

@@ -50,8 +50,6 @@ struct reference *element_meet(const struct element *e, struct leat_span value, 
 
 /* "task 3, PState words, key \"leat\"" */
 void element_name(const struct element *e, struct buffer *out);
-/* The value as JSON: a value, an object of its fields, or what is known of a collection. */
-void element_json(const struct element *e, struct leat_span value, struct buffer *out);
 
 /* ---- explain: operations of turns, decoded ---- */
 

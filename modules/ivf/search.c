@@ -69,7 +69,8 @@ static bool flag_in(const struct leat_batch *request, enum request column)
     return value.type != LEAT_NULL && value.as.b;
 }
 
-struct search search_query(struct leat_task *t, const struct ivf *v, const struct search *s, uint32_t number)
+/* The same with another query. */
+static struct search search_query(struct leat_task *t, const struct ivf *v, const struct search *s, uint32_t number)
 {
     struct search q = *s;
     float square = 0;

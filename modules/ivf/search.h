@@ -41,8 +41,6 @@ struct search {
     struct leat_value filter;
     bool attributes, vectors, stats;
 };
-/* The same with another query. */
-struct search search_query(struct leat_task *t, const struct ivf *v, const struct search *s, uint32_t number);
 /* A request in one node, for all tasks that run there. */
 struct asked {
     bool known;
