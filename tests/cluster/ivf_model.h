@@ -13,7 +13,6 @@
 struct ivf_model {
     struct leat_test *t;
     uint32_t dims, ids;
-    bool cosine;
     bool *there;
     float *vector;
 };

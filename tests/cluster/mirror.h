@@ -10,7 +10,7 @@
 
 enum { MIRROR_KEYS = 64, MIRROR_PAGE = 8, MIRROR_PAGES = MIRROR_KEYS / MIRROR_PAGE, MIRROR_BLOB = 5000,
        MIRROR_MISSING = -1 };
-enum { NUMBERS, BLOBS, MIRROR_LIVES = 256 };
+enum { NUMBERS, BLOBS };
 
 struct mirror_page {
     int64_t number[MIRROR_PAGE];

@@ -57,7 +57,7 @@ struct stream {
 struct sim_counts {
     uint64_t files[FILES_COUNTS];
     uint64_t ops[OP_KINDS];
-    uint64_t lives, recoveries_crashed, crashes_at_open, failed_opens, stops, switches, spurious, stalls, rows, repeats,
+    uint64_t lives, crashes_at_open, failed_opens, stops, switches, spurious, stalls, rows, repeats,
         reads, ticks, queries, returns, retries, trims_checked, backups, restored, consumed, trimmed, rebuilds,
         rebuilds_crashed, rebuilds_failed, rebuilt_groups, vectors_sent, vectors_splits, vectors_moved, vectors_opened,
         vectors_left, vectors_crashes, vectors_amid_asked, vectors_amid_retired, vectors_amid_moving;
@@ -93,7 +93,6 @@ struct sim {
     bool force_hops;
     enum leat_durability durability; /* LEAT_PROCESS: no power is lost */
     uint64_t segment_size, checkpoint_bytes;
-    uint64_t least_capacity;
 
     struct stream stream[SIM_STREAMS];
     struct model low, high;         /* rows acknowledged as processed; rows ever sent */
