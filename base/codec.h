@@ -16,7 +16,7 @@ int msgpack_check(struct leat_span bytes, struct leat_error *err);
  * f64, so that whole ones beyond 2^53 are rounded; NUL characters in strings are refused. */
 int json_to_msgpack(struct leat_span text, struct buffer *out, struct leat_error *err);
 /* MessagePack to JSON text. bin becomes {"$bytes": base64}. NaN and infinities become null, keys that are no strings
- * their JSON text, which may have 64 KiB. */
+ * their JSON text, which may have 4 KiB. */
 int msgpack_to_json(struct leat_span bytes, struct buffer *out, struct leat_error *err);
 
 /* One value as JSON text: numbers, strings, vectors as arrays, bits and bytes as base64 strings, any as JSON. */

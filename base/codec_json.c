@@ -14,7 +14,7 @@
 #define EXACT 9007199254740992.0 /* 2^53: from here on several whole numbers have the same double */
 
 /* The text of a key that is no string: each level of keys in keys doubles it, so that few bytes could ask for much. */
-enum { KEY_TEXT = 64 << 10 };
+enum { KEY_TEXT = 4 << 10 };
 
 /* ---- Text ---- */
 
