@@ -232,7 +232,8 @@ static uint32_t ready_at(uint64_t place)
 
 /* ---- Steps ---- */
 
-void fiber_crash(void)
+/* The power is gone. */
+static _Noreturn void crash(void)
 {
     life.crashed = true;
     to_scheduler(true);
@@ -246,7 +247,7 @@ void fiber_step(void)
     fiber_world.steps++;
     fiber_world.now_ns += 1000;
     if (fiber_world.crash_step != 0 && fiber_world.steps >= fiber_world.crash_step)
-        fiber_crash();
+        crash();
     if (fiber_world.stall_one_in > 0 && random_below(&fiber_world.random, fiber_world.stall_one_in) == 0) {
         fiber_world.stalls++;
         fiber_sleep((int64_t)random_below(&fiber_world.random, (uint64_t)fiber_world.stall_ns));

@@ -17,7 +17,7 @@
 /* How a life ended. */
 enum fiber_end {
     FIBER_DONE,    /* its first fiber returned */
-    FIBER_CRASHED, /* fiber_crash, or the step it was asked for */
+    FIBER_CRASHED, /* at the step it was asked for */
     FIBER_STUCK    /* nobody can go on, and nobody waits for a time */
 };
 
@@ -53,8 +53,6 @@ void fiber_step(void);
 bool fiber_wait(const void *on, int64_t until_ns);
 void fiber_wake(const void *on, bool all);
 void fiber_sleep(int64_t ns);
-/* The power is gone: does not return. */
-void fiber_crash(void) __attribute__((noreturn));
 
 /* Something that must be the same in each run of a seed. */
 void fiber_trace(uint64_t what);

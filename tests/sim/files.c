@@ -93,7 +93,7 @@ static struct files_entry *entry_find(const struct file *directory, const char *
     return NULL;
 }
 
-uint32_t files_child(uint32_t parent, const char *name)
+static uint32_t child_of(uint32_t parent, const char *name)
 {
     const struct files_entry *e = entry_find(&files.file[parent], name);
 
@@ -118,7 +118,7 @@ uint32_t files_find(const char *path, uint32_t *parent, const char **name)
             *name = path;
         uint32_t up = before;
         before = at;
-        at = strcmp(part, "..") == 0 ? up : at != 0 ? files_child(at, part) : 0; /* one step up, no more */
+        at = strcmp(part, "..") == 0 ? up : at != 0 ? child_of(at, part) : 0; /* one step up, no more */
         path += length;
     }
     if (parent != NULL)
@@ -170,7 +170,7 @@ void files_name(uint32_t parent, const char *name, uint32_t child)
 
 void files_exchange(uint32_t parent, const char *name, uint32_t other_parent, const char *other_name)
 {
-    uint32_t one = files_child(parent, name), other = files_child(other_parent, other_name);
+    uint32_t one = child_of(parent, name), other = child_of(other_parent, other_name);
     struct file *d = &files.file[parent], *e = &files.file[other_parent];
 
     leat_assert(one != 0 && other != 0 && parent != other_parent);

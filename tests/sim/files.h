@@ -111,7 +111,6 @@ uint8_t *files_bytes(uint32_t file);
 /* The file at a path; 0: none. *parent (may be NULL) gets its directory, 0 when that is not there; *name its name. */
 uint32_t files_find(const char *path, uint32_t *parent, const char **name);
 uint32_t files_make(uint32_t parent, const char *name, bool directory);
-uint32_t files_child(uint32_t parent, const char *name);
 /* Change an entry; child 0: remove it. */
 void files_name(uint32_t parent, const char *name, uint32_t child);
 /* Two entries change places. */

@@ -21,8 +21,7 @@ enum rule {
     RULE_REKEY,  /* another key */
     RULE_FILTER, /* some rows only */
     RULE_SPLIT,  /* none to three rows of other keys */
-    RULE_COUNT,  /* a loop: the value less one, until it is 0 */
-    RULES
+    RULE_COUNT   /* a loop: the value less one, until it is 0 */
 };
 
 /* What a node keeps, by key. */
