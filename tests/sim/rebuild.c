@@ -23,7 +23,7 @@ struct rebuilding {
 };
 
 static struct {
-    bool unsure;          /* a crash left these groups or those */
+    bool unsure;          /* these groups or those, until a launch makes durable what it finds */
     const char *module;
     uint32_t *now;        /* of that module */
     uint32_t before, after;
@@ -174,7 +174,7 @@ static void ended(const struct rebuilding *r)
         sim.result->counts.rebuilt_groups += groups.after != groups.before;
         *groups.now = groups.after;
     } else {
-        groups.unsure = power && r->module != &kept_module;
+        groups.unsure = r->module != &kept_module;
     }
     if (power) /* what is done is done */
         files_crash(true);
@@ -216,9 +216,13 @@ bool sim_rebuild_look(struct leat_error *err)
         return false;
     if (l->groups != groups.before && l->groups != groups.after)
         sim_fail("after a rebuild that was cut off there are %u groups", l->groups);
-    sim.result->counts.rebuilt_groups += l->groups != groups.before;
+    sim.result->counts.rebuilt_groups += l->groups != *groups.now;
     *groups.now = l->groups;
-    groups.unsure = false;
     layout_close(l);
     return true;
+}
+
+void sim_rebuild_sure(void)
+{
+    groups.unsure = false;
 }

@@ -554,6 +554,7 @@ static void *life(void *context)
             sim_fail("the directory does not open: %s", err.text);
         return NULL;
     }
+    sim_rebuild_sure();
     check_now();
     if (sim.keeps)
         kept_check();

@@ -141,8 +141,9 @@ void sim_break(uint32_t what);
 void sim_rebuild_init(void);
 /* Between two lives, as a process of its own. */
 void sim_rebuild(uint64_t dice);
-/* In the next life: which groups there are, where a crash decided that. */
+/* In the next life: which groups there are, where a crash decides that; and once all is launched, that they stay. */
 bool sim_rebuild_look(struct leat_error *err);
+void sim_rebuild_sure(void);
 
 void sim_backup_init(void);
 void sim_backup(uint64_t dice);
