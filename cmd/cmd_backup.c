@@ -2,6 +2,7 @@
 #include "cmd/cmd.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
 #include <time.h>
 #include <unistd.h>
@@ -39,7 +40,10 @@ static int list(struct call *c, const char *to)
     int count = scandir(to, &entry, NULL, alphasort);
 
     if (count < 0) {
-        fprintf(stderr, "leat: there is no directory '%s'\n", to);
+        if (errno == ENOENT)
+            fprintf(stderr, "leat: there is no directory '%s'\n", to);
+        else
+            fprintf(stderr, "leat: '%s' cannot be listed: %s\n", to, strerror(errno));
         return EXIT_NO;
     }
     struct table *t = table_open(c, columns, LENGTH_OF(columns), 0);
@@ -96,7 +100,10 @@ int cmd_backup(struct call *c)
         return call_usage(c, "--name is for --verify: a new backup is named by its time");
     if (call_option(c, "data") == NULL)
         return call_usage(c, "say where the data is: --data DIR");
-    int rv = leat_backup(call_option(c, "data"), c->argument[0], &how, name, &err);
+    int rv = call_there(call_option(c, "data"));
+    if (rv != 0)
+        return rv;
+    rv = leat_backup(call_option(c, "data"), c->argument[0], &how, name, &err);
     progress_over(&p);
     if (rv != 0)
         return call_error(&err);
@@ -162,7 +169,10 @@ int cmd_rebuild(struct call *c)
     how.options = call_settings(c);
     if (how.options == NULL)
         return EXIT_USAGE;
-    int rv = leat_rebuild(call_option(c, "data"), module, &how, &err);
+    int rv = call_there(call_option(c, "data"));
+    if (rv != 0)
+        return rv;
+    rv = leat_rebuild(call_option(c, "data"), module, &how, &err);
     progress_over(&p);
     if (rv != 0)
         return call_error(&err);

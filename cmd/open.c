@@ -161,7 +161,7 @@ int call_directory(const char *data)
     return EXIT_OPEN;
 }
 
-static int check_present(const char *data, const char *module)
+int call_there(const char *data)
 {
     struct stat st;
 
@@ -171,7 +171,18 @@ static int check_present(const char *data, const char *module)
         fprintf(stderr, "leat: '%s' cannot be opened: %s\n", data, strerror(errno));
     else if (!S_ISDIR(st.st_mode))
         fprintf(stderr, "leat: '%s' is not a directory\n", data);
-    else if (!has_module(data, module) && errno != ENOENT)
+    else
+        return 0;
+    return EXIT_OPEN;
+}
+
+static int check_present(const char *data, const char *module)
+{
+    int rv = call_there(data);
+
+    if (rv != 0)
+        return rv;
+    if (!has_module(data, module) && errno != ENOENT)
         fprintf(stderr, "leat: data of module '%s' in '%s' cannot be opened: %s\n", module, data, strerror(errno));
     else if (!has_module(data, module))
         fprintf(stderr,
