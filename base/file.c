@@ -11,6 +11,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
 /* File systems keep some megabytes back for themselves: a disk is full before the last block is taken. */
@@ -181,6 +182,15 @@ int file_remove_tree(const char *path, struct leat_error *err)
     return base_errno(err, errno, "remove", path);
 }
 
+struct dirent *file_next(DIR *d, const char *path, int *rv, struct leat_error *err)
+{
+    errno = 0;
+    struct dirent *e = readdir(d);
+    if (e == NULL && errno != 0)
+        *rv = base_errno(err, errno, "list", path);
+    return e;
+}
+
 /* Who only looks, as leat doctor does, locks it without its number. */
 static int locked(const char *path, int file, struct leat_error *err)
 {
@@ -205,7 +215,12 @@ int file_lock(const char *path, int *fd, struct leat_error *err)
 
     if (file < 0)
         return base_errno(err, errno, "open", path);
-    if (flock(file, LOCK_EX | LOCK_NB) != 0) {
+    bool taken = flock(file, LOCK_EX | LOCK_NB) != 0;
+    if (taken && errno == EWOULDBLOCK) { /* by one who only looks whether it is, maybe */
+        nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+        taken = flock(file, LOCK_EX | LOCK_NB) != 0;
+    }
+    if (taken) {
         int rv = locked(path, file, err);
 
         close(file);

@@ -6,6 +6,8 @@
 
 #include "base/span.h"
 
+#include <dirent.h>
+
 /* Mode 0700, with parents; fine if there. durable: no loss of power takes it away once this returned, also if another
  * process made it and died before it could say so. */
 int file_make_directory(const char *path, bool durable, struct leat_error *err);
@@ -22,6 +24,8 @@ int file_replace(const char *path, struct leat_span bytes, struct leat_error *er
 /* All of a file, at most limit bytes (LEAT_ELIMIT above). LEAT_ENOTFOUND when it is not there. */
 int file_read(const char *path, size_t limit, struct buffer *out, struct leat_error *err);
 int file_remove_tree(const char *path, struct leat_error *err);
+/* The next entry of a directory that was opened. NULL: at its end, or it cannot be read on, which *rv says then. */
+struct dirent *file_next(DIR *d, const char *path, int *rv, struct leat_error *err);
 /* Take an exclusive lock with our pid in the file; LEAT_EBUSY names the pid that has it. *fd stays open. */
 int file_lock(const char *path, int *fd, struct leat_error *err);
 /* write/pwrite until done; 0 or a negative LEAT_E code. fd's errors keep errno for the caller. */

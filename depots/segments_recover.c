@@ -26,12 +26,13 @@ static int list_segments(const struct segments *s, uint64_t **out, uint32_t *cou
     DIR *d = opendir(s->directory);
     uint32_t capacity = 0;
     struct dirent *entry;
+    int rv = 0;
 
     *out = NULL;
     *count = 0;
     if (d == NULL)
         return base_errno(err, errno, "list", s->directory);
-    while ((entry = readdir(d)) != NULL) {
+    while ((entry = file_next(d, s->directory, &rv, err)) != NULL) {
         char *end;
         uint64_t number = strtoull(entry->d_name, &end, 16);
 
@@ -46,7 +47,7 @@ static int list_segments(const struct segments *s, uint64_t **out, uint32_t *cou
     closedir(d);
     if (*count > 1)
         qsort(*out, *count, sizeof(**out), compare_numbers);
-    return 0;
+    return rv;
 }
 
 /* Does the run table of a group fit into it, and name partitions we know? */
@@ -219,16 +220,10 @@ static void read_ahead(const struct segment *g, uint64_t length, uint64_t end, u
     segment_advise(g, from, *read - from, MADV_WILLNEED);
 }
 
-/* All groups of one segment; in the last one their records are checked and a torn tail is cut. *tail: where its last
- * group begins. */
-static int walk(struct segments *s, struct segment *g, bool last, uint64_t *tail, struct leat_error *err)
+static void index_groups(struct segments *s, struct segment *g, bool last, uint64_t *tail)
 {
     uint64_t number, length, read = 0, end = data_end(g, g->end);
 
-    if (g->first_group != s->group && s->segments > 0)
-        return damaged(s->segment[s->segments - 1], s->segment[s->segments - 1]->end, err);
-    s->group = g->first_group;
-    *tail = g->end;
     while (group_at(s, g, g->end, &number, &length, last) && number == s->group) {
         segments_index(s, g, g->end, g->map + g->end);
         *tail = g->end;
@@ -236,11 +231,28 @@ static int walk(struct segments *s, struct segment *g, bool last, uint64_t *tail
         s->group++;
         read_ahead(g, length, end, &read);
     }
+}
+
+/* All groups of one segment; in the last one their records are checked and a torn tail is cut. *tail: where its last
+ * group begins. */
+static int walk(struct segments *s, struct segment *g, bool last, uint64_t *tail, struct leat_error *err)
+{
+    if (g->first_group != s->group && s->segments > 0)
+        return damaged(s->segment[s->segments - 1], s->segment[s->segments - 1]->end, err);
+    s->group = g->first_group;
+    *tail = g->end;
+    index_groups(s, g, last, tail);
+    while (last && later_group(s, g, g->end, s->group + 1)) {
+        uint64_t before = g->end;
+
+        if (!s->settled) /* its owner may have written both since we looked */
+            index_groups(s, g, last, tail);
+        if (g->end == before)
+            return damaged(g, g->end, err);
+    }
     g->written = g->end;
     if (!last || !s->settled)
         return 0;
-    if (later_group(s, g, g->end, s->group + 1))
-        return damaged(g, g->end, err);
     s->torn = s->read_only && written_end(g, g->end) > g->end;
     return s->read_only ? 0 : cut_tail(g, g->end, err);
 }

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "depots/segments.h"
+#include "engine/checkup.h"
 #include "engine/consumer.h"
 #include "engine/cut.h"
 #include "engine/group.h"
@@ -14,9 +15,12 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* What was appended up to a moment, and what had followed from it. All groups are held first, so checkpoints stay; then
  * the moment is taken; then journals are looked at, then depots, so that what journals speak of is there. Each depots'
@@ -33,6 +37,7 @@ struct copied_group {
     unsigned slot;               /* of the checkpoint; meaningless when there is none */
     bool has_view;
     uint64_t turn, position;     /* of the checkpoint */
+    uint64_t *cursor;            /* and by partition what it has consumed */
     struct log *journal, *depots;
     uint64_t depots_before;      /* groups of its depots' log when all was held */
     uint64_t *next_before;       /* by partition: the next offset then */
@@ -115,7 +120,7 @@ static int find_modules(struct copy *c, struct leat_error *err)
     if (d == NULL)
         return errno == ENOENT ? leat_fail(err, LEAT_ENOTFOUND, "there is no directory '%s'", c->directory)
                                : base_errno(err, errno, "list", c->directory);
-    for (struct dirent *e = readdir(d); e != NULL && rv == 0; e = readdir(d)) {
+    for (struct dirent *e; rv == 0 && (e = file_next(d, c->directory, &rv, err)) != NULL;) {
         char path[4096];
         struct stat st;
 
@@ -186,15 +191,58 @@ static int read_checkpoint(struct copied_group *g, struct leat_error *err)
     int rv = 0;
     g->has_view = slot[0].newest || slot[1].newest;
     g->slot = slot[1].newest;
+    g->cursor = base_alloc((layout_partitions(g->module->layout) + 1) * sizeof(*g->cursor));
     if (g->has_view && group_state_position(buffer_bytes(&state), &g->turn, &g->position) != 0)
         rv = leat_fail(err, LEAT_EFORMAT, "the checkpoint in '%s' is of a version that this program does not know",
                        path);
+    else if (g->has_view && !checkup_state_cursors(g->module->layout, g->number, buffer_bytes(&state), g->cursor))
+        rv = leat_fail(err, LEAT_ECORRUPT, "the checkpoint in '%s' does not check out", path);
     /* Never a whole one: then the journal has everything. Two that do not check out are damage. */
     for (int i = 0; i < 2 && rv == 0 && !g->has_view; i++)
         if (slot[0].code != LEAT_ENOTFOUND && slot[i].code != 0)
             rv = leat_fail(err, slot[i].code, "%s", slot[i].why.text);
     buffer_fini(&state);
     return rv;
+}
+
+/* ---- Is it worth a copy? ---- */
+
+static bool in_use(const char *directory)
+{
+    char path[4096];
+
+    snprintf(path, sizeof(path), "%s/leat.lock", directory);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    bool locked = fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) != 0;
+    if (fd >= 0)
+        close(fd);
+    return locked;
+}
+
+static void keep_first(void *context, enum checkup_weight weight, const char *where, const char *what,
+                       const char *advice)
+{
+    struct leat_error *err = context;
+
+    (void)advice;
+    if (weight == CHECKUP_DAMAGE && err->code == 0)
+        leat_fail(err, LEAT_ECORRUPT, "%s: %s; 'leat doctor' says what to do", where, what);
+}
+
+/* A copy of what cannot be opened would take the place of one that can. Who has the directory open has seen that it
+ * can be; what he writes meanwhile would look like damage. */
+static int look_first(struct copy *c, struct leat_error *err)
+{
+    struct leat_error damage = {0};
+    struct checkup k = {.found = keep_first, .context = &damage, .settled = true, .quick = true};
+
+    if (in_use(c->directory))
+        return 0;
+    for (uint32_t i = 0; i < c->modules; i++)
+        checkup_logs(c->module[i].layout, &k);
+    if (damage.code == 0 || in_use(c->directory))
+        return 0;
+    return leat_fail(err, damage.code, "%s", damage.text);
 }
 
 static int open_logs(struct copy *c, const char *name, struct leat_error *err)
@@ -311,6 +359,26 @@ static void find_next_before(struct copied_group *g)
     g->next_before = base_alloc((g->depots->partitions + 1) * sizeof(*g->next_before));
     for (uint32_t p = 0; p < g->depots->partitions; p++)
         g->next_before[p] = segments_next_before(g->depots, p, g->depots_before);
+}
+
+/* A copy of a log that lost records could not be opened. */
+static int check_cursors(const struct copied_group *g, struct leat_error *err)
+{
+    for (uint32_t p = 0; p < layout_partitions(g->module->layout); p++) {
+        uint64_t first = 0, next = 0;
+
+        if (p < g->depots->partitions) {
+            log_bounds(g->depots, p, &first, &next);
+            next = g->next_before[p];
+        }
+        if (g->cursor[p] > next || (g->cursor[p] != 0 && g->cursor[p] < first))
+            return leat_fail(err, LEAT_ECORRUPT,
+                             "module '%s', group %u: its depots have %llu to %llu in partition %u, but %llu are "
+                             "processed: records were lost; 'leat doctor' looks closer",
+                             g->module->layout->module, g->number, (unsigned long long)first, (unsigned long long)next,
+                             p, (unsigned long long)g->cursor[p]);
+    }
+    return 0;
 }
 
 /* All batches behind the checkpoint. */
@@ -440,6 +508,8 @@ static int find_cut(struct copy *c, struct leat_error *err)
     c->length = base_alloc(2 * (size_t)c->groups * sizeof(*c->length));
     for (uint32_t i = 0; i < c->groups; i++)
         find_next_before(&c->group[i]);
+    for (uint32_t i = 0; i < c->groups && rv == 0; i++)
+        rv = check_cursors(&c->group[i], err);
     for (uint32_t i = 0; i < c->groups && rv == 0; i++)
         rv = read_journal(c, i, err);
     if (c->consumptions > 1)
@@ -581,6 +651,7 @@ static void copy_fini(struct copy *c)
             log_close(c->group[i].depots);
         hold_close(&c->group[i].hold);
         free(c->group[i].next_before);
+        free(c->group[i].cursor);
     }
     forget_modules(c);
     hold_close(&c->hold);
@@ -605,6 +676,8 @@ int leat_backup(const char *directory, const char *to, const struct leat_backup 
         rv = hold_all(&c, how->timeout_ms > 0 ? how->timeout_ms : TIMEOUT_MS, err);
     for (uint32_t i = 0; i < c.groups && rv == 0; i++)
         rv = read_checkpoint(&c.group[i], err);
+    if (rv == 0)
+        rv = look_first(&c, err);
     for (uint32_t i = 0; i < c.modules && rv == 0; i++) {
         rv = read_module(&c, c.module[i].layout->module, err);
         if (rv == 0)

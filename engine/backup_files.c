@@ -187,34 +187,40 @@ static int compare_names(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* Names of whole backups, oldest first; free each and all. */
-static size_t list_backups(const char *to, char ***out)
-{
-    DIR *d = opendir(to);
-    size_t count = 0, capacity = 0;
+struct names {
+    char **name;
+    size_t count, capacity;
+};
 
-    *out = NULL;
-    for (struct dirent *e = d != NULL ? readdir(d) : NULL; e != NULL; e = readdir(d)) {
-        if (!is_backup(to, e->d_name))
-            continue;
-        if (count == capacity) {
-            capacity = capacity * 2 + 16;
-            *out = base_realloc(*out, capacity * sizeof(**out));
-        }
-        (*out)[count++] = base_strdup(e->d_name);
-    }
-    if (d != NULL)
-        closedir(d);
-    if (count > 1)
-        qsort(*out, count, sizeof(**out), compare_names);
-    return count;
+static void names_free(struct names *n)
+{
+    for (size_t i = 0; i < n->count; i++)
+        free(n->name[i]);
+    free(n->name);
 }
 
-static void free_names(char **names, size_t count)
+/* Of whole backups, oldest first; names_free also after an error. */
+static int list_backups(const char *to, struct names *out, struct leat_error *err)
 {
-    for (size_t i = 0; i < count; i++)
-        free(names[i]);
-    free(names);
+    DIR *d = opendir(to);
+    int rv = 0;
+
+    *out = (struct names){0};
+    if (d == NULL)
+        return errno == ENOENT ? 0 : base_errno(err, errno, "list", to);
+    for (struct dirent *e; (e = file_next(d, to, &rv, err)) != NULL;) {
+        if (!is_backup(to, e->d_name))
+            continue;
+        if (out->count == out->capacity) {
+            out->capacity = out->capacity * 2 + 16;
+            out->name = base_realloc(out->name, out->capacity * sizeof(*out->name));
+        }
+        out->name[out->count++] = base_strdup(e->d_name);
+    }
+    closedir(d);
+    if (out->count > 1)
+        qsort(out->name, out->count, sizeof(*out->name), compare_names);
+    return rv;
 }
 
 /* Left by a process that died: nobody else is at work in here, as we have the lock. */
@@ -471,21 +477,20 @@ static int finish(const char *to, const char *folder, const char *name, const st
 /* Never the one just made, whatever clocks say. */
 static int remove_oldest(const char *to, uint32_t keep, const char *made, struct leat_error *err)
 {
-    char **name;
-    size_t count = list_backups(to, &name);
-    int rv = 0;
+    struct names n;
+    int rv = list_backups(to, &n, err);
 
-    for (size_t i = 0; keep > 0 && i + keep < count && rv == 0; i++) {
+    for (size_t i = 0; keep > 0 && i + keep < n.count && rv == 0; i++) {
         char path[PATH], gone[PATH + 16];
 
-        if (strcmp(name[i], made) == 0)
+        if (strcmp(n.name[i], made) == 0)
             continue;
         /* Half removed it must not look whole. */
-        snprintf(path, sizeof(path), "%s/%s", to, name[i]);
+        snprintf(path, sizeof(path), "%s/%s", to, n.name[i]);
         snprintf(gone, sizeof(gone), "%s%s", path, partial);
         rv = rename(path, gone) == 0 ? file_remove_tree(gone, err) : base_errno(err, errno, "remove", path);
     }
-    free_names(name, count);
+    names_free(&n);
     return rv;
 }
 
@@ -493,29 +498,55 @@ static int write_all(const char *from, const char *to, const char *folder, struc
                      const struct leat_backup *how, struct leat_error *err)
 {
     struct backup_list had = {0};
-    char before[PATH] = "", **name;
-    size_t names = list_backups(to, &name);
+    char before[PATH] = "";
+    struct names n;
     struct work w = work_of(l, how);
-    int rv = 0;
+    int rv = list_backups(to, &n, err);
 
-    if (names > 0) {
-        snprintf(before, sizeof(before), "%s/%s", to, name[names - 1]);
+    if (rv == 0 && n.count > 0) {
+        snprintf(before, sizeof(before), "%s/%s", to, n.name[n.count - 1]);
         read_manifest(before, &had, NULL); /* damaged: then everything is copied */
         sort(&had);
     }
-    free_names(name, names);
+    names_free(&n);
     for (size_t i = 0; i < l->files && rv == 0; i++)
         rv = write_file(from, before, &had, folder, &l->file[i], &w, err);
     backup_list_free(&had);
     return rv;
 }
 
+/* Is a path, of which the end need not be there yet, the directory or something in it? */
+static bool lies_within(const char *to, const char *directory)
+{
+    struct stat of, up, st = {0};
+    char path[PATH], *end;
+
+    snprintf(path, sizeof(path), "./%s", to);
+    if (to[0] == '/')
+        snprintf(path, sizeof(path), "%s", to);
+    while (stat(path, &up) != 0 && (end = strrchr(path, '/')) != NULL && end > path)
+        *end = '\0';
+    for (bool same = false; !same && stat(directory, &of) == 0 && stat(path, &up) == 0;) {
+        if (up.st_dev == of.st_dev && up.st_ino == of.st_ino)
+            return true;
+        same = up.st_dev == st.st_dev && up.st_ino == st.st_ino; /* above the root is the root */
+        st = up;
+        if (strlen(path) + sizeof("/..") > sizeof(path))
+            return false;
+        strcat(path, "/..");
+    }
+    return false;
+}
+
 int backup_write(const char *from, const char *to, struct backup_list *l, const struct leat_backup *how, char name[64],
                  struct leat_error *err)
 {
     char folder[PATH], path[PATH];
-    int lock = -1, rv = file_make_directory(to, true, err);
+    int lock = -1;
 
+    if (lies_within(to, from))
+        return leat_fail(err, LEAT_EINVAL, "'%s' lies in the data directory itself: keep backups elsewhere", to);
+    int rv = file_make_directory(to, true, err);
     snprintf(path, sizeof(path), "%s/lock", to);
     if (rv == 0)
         rv = file_lock(path, &lock, err);
@@ -540,17 +571,16 @@ int backup_write(const char *from, const char *to, struct backup_list *l, const 
 
 static int find_backup(const char *backups, const char *name, char *out, size_t size, struct leat_error *err)
 {
-    char **names;
-    size_t count = list_backups(backups, &names);
-    int rv = 0;
+    struct names n;
+    int rv = list_backups(backups, &n, err);
 
-    if (name != NULL && !is_backup(backups, name))
+    if (rv == 0 && name != NULL && !is_backup(backups, name))
         rv = leat_fail(err, LEAT_ENOTFOUND, "there is no backup '%s' in '%s'", name, backups);
-    else if (name == NULL && count == 0)
+    else if (rv == 0 && name == NULL && n.count == 0)
         rv = leat_fail(err, LEAT_ENOTFOUND, "there is no whole backup in '%s'", backups);
-    else
-        snprintf(out, size, "%s/%s", backups, name != NULL ? name : names[count - 1]);
-    free_names(names, count);
+    else if (rv == 0)
+        snprintf(out, size, "%s/%s", backups, name != NULL ? name : n.name[n.count - 1]);
+    names_free(&n);
     return rv;
 }
 
@@ -601,6 +631,7 @@ static int check_target(const char *directory, char *out, size_t size, struct le
 {
     struct dirent *e;
     size_t length = strlen(directory);
+    int rv = 0;
 
     while (length > 1 && directory[length - 1] == '/')
         length--;
@@ -611,10 +642,10 @@ static int check_target(const char *directory, char *out, size_t size, struct le
     if (d == NULL)
         return errno == ENOENT ? 0 : base_errno(err, errno, "look into", out);
     do
-        e = readdir(d);
+        e = file_next(d, out, &rv, err);
     while (e != NULL && (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0));
     closedir(d);
-    return e == NULL ? 0
+    return e == NULL ? rv
                      : leat_fail(err, LEAT_EEXISTS,
                                  "'%s' is not empty: restore into a new directory, then put it in its place", out);
 }

@@ -101,7 +101,7 @@ static void count_files(struct log_walk *w)
               "the last write was torn by a crash; it was never acknowledged");
 }
 
-/* Open and read all of a log. */
+/* Open a log and read all of it; each NULL: only open it. */
 static bool read_log(struct log_walk *w, const char *name, log_each *each)
 {
     struct leat_error err = {0};
@@ -114,7 +114,7 @@ static bool read_log(struct log_walk *w, const char *name, log_each *each)
     }
     w->broken = false;
     count_files(w);
-    for (uint32_t i = 0; i < w->log->partitions; i++)
+    for (uint32_t i = 0; i < w->log->partitions && each != NULL; i++)
         read_partition(w, i, each);
     return true;
 }
@@ -142,7 +142,7 @@ static void read_depots(struct log_walk *w)
 
     k->first = base_alloc((partitions + 1) * sizeof(*k->first));
     k->next = base_alloc((partitions + 1) * sizeof(*k->next));
-    if (!read_log(w, "depots", each_record))
+    if (!read_log(w, "depots", w->checkup->quick ? NULL : each_record))
         return;
     for (uint32_t i = 0; i < partitions; i++)
         bounds(w->log, i, &k->first[i], &k->next[i]);
@@ -221,26 +221,34 @@ static void look_at_slots(const struct layout *l, struct look *k, struct checkup
     buffer_fini(&state);
 }
 
-bool checkup_cursor(const struct layout *l, uint32_t group, uint32_t log_partition, uint64_t *cursor)
+bool checkup_state_cursors(const struct layout *l, uint32_t group, struct leat_span state, uint64_t *cursor)
 {
     struct look k = {.group = group,
                      .hop = base_alloc(l->groups * sizeof(*k.hop)),
                      .sent = base_alloc(l->groups * sizeof(*k.sent)),
-                     .cursor = base_alloc((layout_partitions(l) + 1) * sizeof(*k.cursor))};
+                     .cursor = cursor};
+    uint64_t turn;
+    bool known = state.size > 0 && read_state(l, &k, state, &turn);
+
+    free(k.hop);
+    free(k.sent);
+    return known;
+}
+
+bool checkup_cursor(const struct layout *l, uint32_t group, uint32_t log_partition, uint64_t *cursor)
+{
+    uint64_t *cursors = base_alloc((layout_partitions(l) + 1) * sizeof(*cursors));
     struct pstate_slot slot[2];
     struct buffer state;
     char path[4096];
-    uint64_t turn;
 
     layout_path(l, group, "view", path, sizeof(path));
     buffer_init(&state, LIMIT_BATCH);
     pstate_slots(path, slot, &state);
-    bool known = state.size > 0 && read_state(l, &k, buffer_bytes(&state), &turn);
-    *cursor = known ? k.cursor[log_partition] : 0;
+    bool known = checkup_state_cursors(l, group, buffer_bytes(&state), cursors);
+    *cursor = known ? cursors[log_partition] : 0;
     buffer_fini(&state);
-    free(k.hop);
-    free(k.sent);
-    free(k.cursor);
+    free(cursors);
     return known;
 }
 

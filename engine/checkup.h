@@ -17,6 +17,7 @@ struct checkup {
     void (*found)(void *context, enum checkup_weight weight, const char *where, const char *what, const char *advice);
     void *context;
     bool settled;          /* nobody has the directory open, and nobody will meanwhile */
+    bool quick;            /* records of depots are not read: they are damaged only when somebody reads them */
     const char *scratch;   /* a directory for copies of views */
     /* what was looked at */
     uint64_t segments, records, batches, bytes, elements;
@@ -27,7 +28,10 @@ void checkup_logs(const struct layout *l, struct checkup *c);
 /* One group's view, element by element, as a start would have it: the live file when a clean stop left it, else a copy,
  * put back to its checkpoint and with the journal applied. Damage in LMDB's file may end the process. */
 void checkup_view(const struct layout *l, uint32_t group, struct checkup *c);
-/* Up to where the newest checkpoint of a group has consumed a partition of its depot log. false: there is none. */
+/* Up to where the state of a group's checkpoint has consumed each partition of its depot log. false: it does not check
+ * out. */
+bool checkup_state_cursors(const struct layout *l, uint32_t group, struct leat_span state, uint64_t *cursor);
+/* The same of one partition, in the newest checkpoint. false: there is none. */
 bool checkup_cursor(const struct layout *l, uint32_t group, uint32_t log_partition, uint64_t *cursor);
 /* PStates once more from the depots, in a directory beside (names that begin with c->scratch), and compared with those
  * that are there; module NULL: it is not known. Notes say why it cannot be done. */

@@ -124,7 +124,7 @@ int consumer_list(const char *directory, consumer_each *each, void *context, str
 
     if (d == NULL)
         return errno == ENOENT ? 0 : base_errno(err, errno, "open directory", directory);
-    for (struct dirent *e = readdir(d); e != NULL && rv == 0; e = readdir(d))
+    for (struct dirent *e; rv == 0 && (e = file_next(d, directory, &rv, err)) != NULL;)
         if (is_consumer(e->d_name))
             rv = each(context, e->d_name, err);
     closedir(d);

@@ -447,28 +447,33 @@ static int visit_takers(struct trace *t, const struct arrival *a, struct taking 
 
 /* ---- What appends became: they have the sending group as their session, and say which item they were ---- */
 
-static void tell_appended(struct trace *t, const struct arrival *a, const struct arrived *it)
+static int tell_appended(struct trace *t, const struct arrival *a, const struct arrived *it, struct leat_error *err)
 {
     const struct layout *l = t->layout;
     uint64_t offset;
+    int rv = trace_logs_append(&t->logs, a->to, layout_partition(l, it->depot, it->partition), a->from,
+                               (a->turn << 24) + it->item + 1, &offset, err);
 
-    if (trace_logs_append(&t->logs, a->to, layout_partition(l, it->depot, it->partition), a->from,
-                          (a->turn << 24) + it->item + 1, &offset))
+    if (rv == 0)
         tell(t, it->depot + 1 == l->depots ? TRACE_DEAD_LETTER : TRACE_APPEND, false,
              "became %s, partition %u, offset %llu", l->depot[it->depot].name, it->partition,
              (unsigned long long)offset);
+    return rv == LEAT_ENOTFOUND ? 0 : rv;
 }
 
-static void trace_appends(struct trace *t, const struct arrival *a)
+static int trace_appends(struct trace *t, const struct arrival *a, struct leat_error *err)
 {
+    int rv = 0;
+
     memset(t->count, 0, sizeof(t->count));
     t->event = (struct trace_event){.group = a->to, .depth = a->depth};
-    for (uint32_t i = 0; i < a->count; i++) {
+    for (uint32_t i = 0; i < a->count && rv == 0; i++) {
         const struct arrived *it = &a->ours[i];
 
         if (it->append && it->depot < t->layout->depots && (it->partition & (t->layout->groups - 1)) == a->to)
-            tell_appended(t, a, it);
+            rv = tell_appended(t, a, it, err);
     }
+    return rv;
 }
 
 /* Requests are numbered by turn: those of one turn stand side by side. */
@@ -508,7 +513,8 @@ static int trace_arrival(struct trace *t, struct arrival *a, struct leat_error *
         rv = visit_takers(t, a, &k, err);
     if (rv != 0)
         return rv;
-    trace_appends(t, a);
+    if ((rv = trace_appends(t, a, err)) != 0)
+        return rv;
     t->event = (struct trace_event){.group = a->to, .depth = a->depth};
     if (k.gone) {
         snprintf(what, sizeof(what), "the turn that took the output of turn %llu of group %u is not there any more",
@@ -575,6 +581,9 @@ int trace_record(const struct layout *l, uint32_t depot, uint32_t partition, uin
         rv = trace_source(&t, partition & (l->groups - 1), &reading, err);
     for (struct arrival *a = t.first; a != NULL && rv == 0; a = a->next)
         rv = trace_arrival(&t, a, err);
+    t.event = (struct trace_event){0};
+    if (rv == 0 && t.visits > TURNS_MOST)
+        tell(&t, TRACE_LEFT_OUT, false, "what follows from more than %d turns", TURNS_MOST);
     for (uint32_t i = 0; i < l->groups; i++)
         free(t.visited[i]);
     trace_logs_close(&t.logs);

@@ -171,15 +171,19 @@ static bool is_sent(const struct trace_logs *t, const struct log_entry *e)
     return e->session >= SESSION_GROUPS && e->session - SESSION_GROUPS < t->layout->groups;
 }
 
-static void index_partition(struct trace_logs *t, struct log *depots, uint32_t partition, struct trace_pieces *p)
+static int index_partition(struct trace_logs *t, struct log *depots, uint32_t partition, struct trace_pieces *p,
+                           struct leat_error *err)
 {
     uint32_t groups = t->layout->groups, capacity = 0;
     struct log_slice slice;
     uint64_t at, next;
 
-    p->known = true;
     log_bounds(depots, partition, &at, &next);
-    while (at < next && log_read(depots, partition, at, SLICE_RECORDS, SLICE_BYTES, &slice, NULL) == 0) {
+    for (p->count = 0; at < next; log_release(depots, &slice)) {
+        int rv = log_read(depots, partition, at, SLICE_RECORDS, SLICE_BYTES, &slice, err);
+
+        if (rv != 0)
+            return rv;
         if (p->count == capacity) {
             capacity = capacity * 2 + 16;
             p->first = base_realloc(p->first, capacity * sizeof(*p->first));
@@ -196,20 +200,20 @@ static void index_partition(struct trace_logs *t, struct log *depots, uint32_t p
         }
         p->first[p->count++] = at;
         at = slice.next;
-        log_release(depots, &slice);
     }
+    p->known = true;
+    return 0;
 }
 
 /* Sequences of a session rise in a partition: it is in the first piece that goes up to it, or not there. */
-static bool find_append(struct trace_logs *t, struct log *depots, uint32_t partition, struct trace_pieces *p,
-                        uint32_t from, uint64_t sequence, uint64_t *offset)
+static int find_append(struct trace_logs *t, struct log *depots, uint32_t partition, struct trace_pieces *p,
+                       uint32_t from, uint64_t sequence, uint64_t *offset, struct leat_error *err)
 {
+    int rv = p->known ? 0 : index_partition(t, depots, partition, p, err);
     uint32_t low = 0, high;
     struct log_slice slice;
     bool found = false;
 
-    if (!p->known)
-        index_partition(t, depots, partition, p);
     for (high = p->count; low < high;) {
         uint32_t middle = low + (high - low) / 2;
 
@@ -218,28 +222,33 @@ static bool find_append(struct trace_logs *t, struct log *depots, uint32_t parti
         else
             high = middle;
     }
-    if (low == p->count || log_read(depots, partition, p->first[low], SLICE_RECORDS, SLICE_BYTES, &slice, NULL) != 0)
-        return false;
+    if (rv == 0 && low < p->count)
+        rv = log_read(depots, partition, p->first[low], SLICE_RECORDS, SLICE_BYTES, &slice, err);
+    if (rv != 0 || low == p->count)
+        return rv != 0 ? rv : LEAT_ENOTFOUND;
     for (uint32_t i = 0; i < slice.count && !found; i++) {
         found = slice.entry[i].session == SESSION_GROUPS + from && slice.entry[i].sequence == sequence;
         *offset = slice.entry[i].offset;
     }
     log_release(depots, &slice);
-    return found;
+    return found ? 0 : LEAT_ENOTFOUND;
 }
 
-bool trace_logs_append(struct trace_logs *t, uint32_t group, uint32_t partition, uint32_t from, uint64_t sequence,
-                       uint64_t *offset)
+int trace_logs_append(struct trace_logs *t, uint32_t group, uint32_t partition, uint32_t from, uint64_t sequence,
+                      uint64_t *offset, struct leat_error *err)
 {
     struct trace_group *g = &t->group[group];
 
     if (g->depots == NULL) {
-        if (layout_log(t->layout, group, "depots", false, &g->depots, NULL) != 0)
-            return false;
+        int rv = layout_log(t->layout, group, "depots", false, &g->depots, err);
+
+        if (rv != 0)
+            return rv;
         g->piece = base_alloc((g->depots->partitions + 1) * sizeof(*g->piece));
     }
-    return partition < g->depots->partitions &&
-           find_append(t, g->depots, partition, &g->piece[partition], from, sequence, offset);
+    if (partition >= g->depots->partitions)
+        return LEAT_ENOTFOUND;
+    return find_append(t, g->depots, partition, &g->piece[partition], from, sequence, offset, err);
 }
 
 /* ---- Opening and closing ---- */

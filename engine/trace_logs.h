@@ -61,8 +61,9 @@ int trace_logs_index(struct trace_logs *t, uint32_t group, struct leat_error *er
 /* Rows for background nodes that a batch puts into the PState they wait in, or of which it takes the results. */
 uint32_t trace_logs_requests(struct trace_logs *t, const struct batch *b, bool taken);
 
-/* Where the append of a group with this sequence stands in a partition of another group's depot log. */
-bool trace_logs_append(struct trace_logs *t, uint32_t group, uint32_t partition, uint32_t from, uint64_t sequence,
-                       uint64_t *offset);
+/* Where the append of a group with this sequence stands in a partition of another group's depot log. LEAT_ENOTFOUND:
+ * it is not there. */
+int trace_logs_append(struct trace_logs *t, uint32_t group, uint32_t partition, uint32_t from, uint64_t sequence,
+                      uint64_t *offset, struct leat_error *err);
 
 #endif

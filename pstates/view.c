@@ -36,8 +36,9 @@ int view_error(struct leat_error *err, int rc, const char *doing, const struct p
     switch (rc) {
     case MDB_MAP_FULL:
         return leat_fail(err, LEAT_EFULL,
-                         "%s '%s': the view is at its largest size (%llu MiB); open it with a larger map_size", doing,
-                         v->directory, (unsigned long long)v->config.map_size >> 20);
+                         "%s '%s': the view is at its largest size (%llu MiB); spread the module over more groups "
+                         "(leat rebuild), or let the process have more address space (ulimit -v)",
+                         doing, v->directory, (unsigned long long)v->config.map_size >> 20);
     case MDB_READERS_FULL:
         return leat_fail(err, LEAT_EFULL, "%s '%s': all reader slots are in use; close views and queries", doing,
                          v->directory);

@@ -22,8 +22,9 @@
 #include <unistd.h>
 
 /* Parts of a data directory are removed, replaced by older ones or by those of another group, or have a byte changed.
- * Then the module does not launch and says why, or all that was acknowledged is there, once. (Pages of LMDB bear no
- * checksum: data.mdb is left out of the changes of bytes.) */
+ * Then the module does not launch and says why, or all that was acknowledged is there, once. No backup is made of one
+ * that does not launch: it would take the place of a good one. (Pages of LMDB bear no checksum: data.mdb is left out
+ * of the changes of bytes.) */
 
 enum { WORDS = 7, SESSION = 9, LIFE = 150, LATER = 20, FLIPS = 150, FLIPS_LONG = 10000, PATHS = 400, DENSE = 6000,
        PATIENCE_S = 60 };
@@ -34,6 +35,7 @@ struct world {
     char root[64];        /* with directories old, new, and the one in hand */
     char path[PATHS][128]; /* of all files and directories of new, below it */
     int paths;
+    bool copies;          /* a backup is judged, too */
 };
 
 /* ---- A node ---- */
@@ -122,22 +124,52 @@ static enum outcome judge(const char *directory)
     return outcome;
 }
 
+/* Back up what is in hand, and restore that. false: it is refused. */
+static bool copy(const struct world *w, const char *from, const char *to)
+{
+    struct leat_error err = {0, ""};
+    char backups[128];
+
+    snprintf(backups, sizeof(backups), "%s/backups", w->root);
+    file_remove_tree(backups, &err);
+    file_remove_tree(to, &err);
+    int rv = leat_backup(from, backups, NULL, NULL, &err);
+    if (rv == 0)
+        must(leat_restore(backups, NULL, to, NULL, &err));
+    else if (err.text[0] == '\0' || rv == LEAT_EINTERNAL)
+        fail_msg("no backup, and no reason: %s", leat_code_name(rv));
+    return rv == 0;
+}
+
+static enum outcome judge_both(const struct world *w)
+{
+    char directory[128], copied[128];
+
+    snprintf(directory, sizeof(directory), "%s/hand", w->root);
+    snprintf(copied, sizeof(copied), "%s/copied", w->root);
+    bool is_copied = w->copies && copy(w, directory, copied);
+    enum outcome outcome = judge(directory);
+    if (is_copied && judge(copied) != RIGHT) {
+        fprintf(stderr, "a backup was made that cannot be used\n");
+        return WRONG;
+    }
+    return outcome;
+}
+
 /* In a process of its own, as the engine may abort. */
 static enum outcome open_damaged(const struct world *w)
 {
     static const int fatal[] = {SIGABRT, SIGSEGV, SIGBUS};
-    char directory[128];
     int status = 0;
     pid_t child;
 
     fflush(NULL);
     child = fork();
-    snprintf(directory, sizeof(directory), "%s/hand", w->root);
     if (child == 0) {
         for (size_t i = 0; i < LENGTH_OF(fatal); i++)
             signal(fatal[i], SIG_DFL);
         alarm(PATIENCE_S);
-        exit((int)judge(directory)); /* what it ran counts as covered */
+        exit((int)judge_both(w)); /* what it ran counts as covered */
     }
     assert_int_equal(waitpid(child, &status, 0), child);
     return WIFEXITED(status) && WEXITSTATUS(status) <= WRONG ? (enum outcome)WEXITSTATUS(status) : DIED;
@@ -183,6 +215,7 @@ static int set_up(void **state)
         if (life == 0)
             shell("cp -a %s/new %s/old", w->root, w->root, "");
     }
+    w->copies = true;
     listing = w;
     listing_skip = strlen(directory);
     assert_int_equal(nftw(directory, list_one, 16, FTW_PHYS), 0);
@@ -311,7 +344,7 @@ static void bits_are_flipped(void **state)
     const char *lasting = getenv("LEAT_LONG"), *given = getenv("LEAT_SEED");
     int flips = lasting != NULL && strcmp(lasting, "1") == 0 ? FLIPS_LONG : FLIPS, refused = 0;
     uint64_t first = given != NULL ? strtoull(given, NULL, 10) : 1;
-    const struct world *w = *state;
+    struct world *w = *state;
     struct random random;
     struct stat st;
 
@@ -327,6 +360,7 @@ static void bits_are_flipped(void **state)
             snprintf(file, sizeof(file), "%s/hand/%s", w->root, path);
         } while (stat(file, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size == 0 || is_below(path, ".mdb"));
         flip(w, path, &random);
+        w->copies = !is_below(path, "/module."); /* whether these are the module's, only it knows */
         snprintf(damage, sizeof(damage), "seed %d: a bit of", (int)seed);
         refused += !launches(w, damage, path);
     }
@@ -377,6 +411,7 @@ static void append_batch(const struct world *w, enum misfit misfit)
 
 static void batches_do_not_fit(void **state)
 {
+    ((struct world *)*state)->copies = false; /* no damage of a disk */
     for (int misfit = FITS; misfit < MISFITS; misfit++) {
         char what[32];
 

@@ -3,10 +3,13 @@
 
 #include "tests/lib/calls.h"
 
+#include <dirent.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +22,10 @@ ssize_t call_read(int fd, void *out, size_t size) __asm__("read");
 ssize_t call_pread(int fd, void *out, size_t size, off_t offset) __asm__("pread64");
 ssize_t call_pread_32(int fd, void *out, size_t size, off_t offset) __asm__("pread") __attribute__((alias("pread64")));
 
-const char *const fault_name[FAULT_CALLS] = {"open", "write", "sync", "allocate", "cut", "unlink", "read"};
+struct dirent *call_readdir(DIR *d) __asm__("readdir64");
+struct dirent *call_readdir_32(DIR *d) __asm__("readdir") __attribute__((alias("readdir64")));
+
+const char *const fault_name[FAULT_CALLS] = {"open", "write", "sync", "allocate", "cut", "unlink", "read", "list"};
 
 static struct {
     pthread_mutex_t lock;
@@ -152,4 +158,15 @@ int call_fdatasync(int fd)
 int call_unlink(const char *path)
 {
     return fails(FAULT_UNLINK, path) ? -1 : (int)syscall(SYS_unlinkat, AT_FDCWD, path, 0);
+}
+
+struct dirent *call_readdir(DIR *d)
+{
+    static struct dirent *(*_Atomic real)(DIR *);
+
+    if (file_fails(FAULT_LIST, dirfd(d)))
+        return NULL;
+    if (atomic_load(&real) == NULL)
+        atomic_store(&real, (struct dirent *(*)(DIR *))dlsym(RTLD_NEXT, "readdir64"));
+    return atomic_load(&real)(d);
 }

@@ -17,6 +17,7 @@ enum fault_call {
     FAULT_CUT,
     FAULT_UNLINK,
     FAULT_READ,
+    FAULT_LIST,
     FAULT_CALLS
 };
 

@@ -61,11 +61,38 @@ class Backup(CommandTest):
             self.data = there
             subprocess.run(['rm', '-r', self.back], check=True)
 
+    def test_damage_is_not_copied(self):
+        """It would take the place of what is whole, as the oldest go."""
+        self.append(*[{'text': f'a{i}'} for i in range(200)], more=('--groups', '1'))
+        self.append({'text': 'b'}, more=('--groups', '1'))
+        name, group = self.backup('--most', '1'), os.path.join(self.data, 'word_count', 'group-000')
+        for log in ('depots', 'journal'):
+            with open(os.path.join(group, log, '0' * 16 + '.seg'), 'r+b') as f:
+                was = os.pread(f.fileno(), 1, 4096 + 9)
+                os.pwrite(f.fileno(), bytes([was[0] ^ 1]), 4096 + 9)
+                self.run_leat('backup', self.to, '--data', self.data, '--most', '1', code=5, says="damaged at byte 4096.*leat doctor")
+                os.pwrite(f.fileno(), was, 4096 + 9)
+                end = 4096
+                while os.pread(f.fileno(), 4, end) == b'LGRP':
+                    end += int.from_bytes(os.pread(f.fileno(), 8, end + 8), 'little')
+                all_ = os.pread(f.fileno(), end, 0)
+                os.pwrite(f.fileno(), bytes(end - 4096), 4096)
+                self.run_leat('backup', self.to, '--data', self.data, '--most', '1', code=5, says='leat doctor')
+                os.pwrite(f.fileno(), all_, 0)
+        self.assertEqual([row['backup'] for row in self.rows('backup', self.to, '--list')], [name])
+        self.run_leat('backup', self.to, '--data', self.data)
+
     def test_what_is_wrong_is_said(self):
-        self.run_leat('backup', self.to, '--data', self.data, code=1, says='no directory')
+        self.run_leat('backup', self.to, '--data', self.data, code=3, says='no directory')
+        self.run_leat('rebuild', 'word_count', '--data', self.data, code=3, says='no directory')
+        self.run_leat('depot', 'consumer', 'list', 'word_count', 'sentences', '--data', self.data, code=3, says='no directory')
         self.append({'text': 'a'})
+        files = sorted(os.listdir(os.path.join(self.data, 'word_count')))
         self.run_leat('backup', self.to, code=2, says='--data DIR')
         self.run_leat('restore', self.to, '--data', self.back, code=1, says='no whole backup')
+        for within in ('', 'word_count', 'word_count/to/be/made', '../' + os.path.basename(self.data)):
+            self.run_leat('backup', os.path.join(self.data, within), '--data', self.data, code=4, says='in the data directory itself')
+        self.assertEqual(sorted(os.listdir(os.path.join(self.data, 'word_count'))), files)
         name = self.backup()
         self.run_leat('restore', self.to, '--data', self.data, code=4, says='not empty')
         self.run_leat('backup', self.to, '--verify', '--rate', '100', says='every byte is as it was copied')

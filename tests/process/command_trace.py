@@ -156,6 +156,30 @@ class Trace(CommandTest):
         self.assertIn(f'begins at offset {groups} now', events[1]['what'])
         self.run_leat('doctor', '--data', self.data)
 
+    def test_damage(self):
+        """What cannot be read is no end: neither of the record's log, nor of a journal, nor of what it became."""
+        for i in range(3):
+            self.transfer({'from': 'a', 'to': 'b', 'amount': -i, 'id': f'x{i}'})
+        for _ in range(50):
+            if len(self.records('dead_letters')) < 3:
+                self.transfer({'account': 'c', 'amount': 1}, depot='deposits')
+        r = self.records('transfers')[0]
+        for log in ('depots', 'journal'):
+            path = os.path.join(self.data, 'bank_transfer', f'group-00{r["partition"] % 2}', log, '0' * 16 + '.seg')
+            with open(path, 'r+b') as f:
+                was = os.pread(f.fileno(), 1, 4096 + 9)
+                os.pwrite(f.fileno(), bytes([was[0] ^ 1]), 4096 + 9)
+                self.run_leat('trace', 'bank_transfer', 'transfers', r['partition'], r['offset'], '--data', self.data, code=5,
+                              says='damaged at byte 4096')
+                os.pwrite(f.fileno(), was, 4096 + 9)
+        became = self.kinds(self.trace('bank_transfer', 'transfers', r['partition'], r['offset']), 'dead letter')[-1]['what']
+        group = int(became.split('partition ')[1].split(',')[0]) % 2
+        path = os.path.join(self.data, 'bank_transfer', f'group-00{group}', 'depots', '0' * 16 + '.seg')
+        with open(path, 'r+b') as f:
+            at = f.read().index(b'moves at least 1')
+            os.pwrite(f.fileno(), b'M', at)
+        self.run_leat('trace', 'bank_transfer', 'transfers', r['partition'], r['offset'], '--data', self.data, code=5, says='is damaged')
+
     def test_a_record_that_nobody_read(self):
         self.transfer({'account': 'a', 'amount': 1}, depot='deposits')
         r = self.records('deposits')[0]

@@ -244,6 +244,13 @@ static void finding_space(void **state)
     every_call(FAULT_ALLOCATE, EIO);
 }
 
+/* A listing that breaks off would take the files behind it for gone. */
+static void listing(void **state)
+{
+    (void)state;
+    every_call(FAULT_LIST, EIO);
+}
+
 static void removing(void **state)
 {
     (void)state;
@@ -286,6 +293,7 @@ int main(void)
         cmocka_unit_test(writing),
         cmocka_unit_test(syncing),
         cmocka_unit_test(finding_space),
+        cmocka_unit_test(listing),
         cmocka_unit_test(removing),
         cmocka_unit_test(cutting),
     };

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -160,8 +161,66 @@ static void damage_in_the_middle_is_reported(void **state)
         assert_non_null(strstr(err.text, where));
         assert_non_null(strstr(err.text, f.file));
         assert_int_equal(byte_at(&f, DATA + 3 * GROUP + 8), before);
+        f.config.read_only = true; /* and who only looks is told, whether somebody writes or not */
+        for (int settled = 0; settled < 2; settled++) {
+            f.config.settled = settled == 1;
+            assert_int_equal(log_open(&log_segments, &f.config, &l, &err), LEAT_ECORRUPT);
+            assert_non_null(strstr(err.text, where));
+        }
         file_remove_tree(f.directory, NULL);
     }
+}
+
+enum { WRITTEN = 20000 };
+
+struct writing {
+    struct log *log;
+    _Atomic bool over;
+};
+
+static void *write_on(void *context)
+{
+    struct log_record r = {.partition = 0, .body = span_text("beside")};
+    struct writing *w = context;
+    void *fine = w;
+
+    for (int i = 0; i < WRITTEN && fine != NULL; i++)
+        if (log_append(w->log, &r, 1, NULL) != 0 || log_sync(w->log, NULL) != 0)
+            fine = NULL;
+    atomic_store(&w->over, true);
+    return fine;
+}
+
+/* Groups that come while somebody looks are no damage. */
+static void who_looks_while_it_is_written_finds_no_damage(void **state)
+{
+    uint64_t seen = 0;
+    struct leat_error err = {0};
+    struct writing w = {0};
+    pthread_t thread;
+    struct fixture f;
+    struct log *l;
+    void *fine;
+
+    (void)state;
+    set_up(&f);
+    f.config.segment_size = 8 << 20; /* of many files a listing may miss one that is made meanwhile */
+    assert_int_equal(log_open(&log_segments, &f.config, &w.log, &err), 0);
+    assert_int_equal(pthread_create(&thread, NULL, write_on, &w), 0);
+    f.config.read_only = true;
+    for (bool over = false; !over; log_close(l)) {
+        over = atomic_load(&w.over);
+        if (log_open(&log_segments, &f.config, &l, &err) != 0)
+            fail_msg("after %llu records: %s", (unsigned long long)seen, err.text);
+        uint64_t now = l->partitions == 0 ? 0 : records(l); /* before the first file there is none */
+        assert_true(now >= seen);
+        seen = now;
+    }
+    pthread_join(thread, &fine);
+    assert_ptr_equal(fine, &w);
+    assert_int_equal(seen, WRITTEN);
+    log_close(w.log);
+    file_remove_tree(f.directory, NULL);
 }
 
 /* Groups of an older segment: their records are checked when read, where they belong when the log opens. */
@@ -553,6 +612,7 @@ int main(void)
         cmocka_unit_test(a_torn_last_group_is_cut_wherever_it_tears),
         cmocka_unit_test(a_flipped_bit_in_the_last_group_is_cut),
         cmocka_unit_test(damage_in_the_middle_is_reported),
+        cmocka_unit_test(who_looks_while_it_is_written_finds_no_damage),
         cmocka_unit_test(damage_in_older_segments_is_reported),
         cmocka_unit_test(a_missing_segment_is_reported),
         cmocka_unit_test(a_segment_that_was_being_made_is_dropped),
