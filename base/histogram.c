@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/histogram.h"
 
+#include <math.h>
+
 /* Bucket of a value: below 8 itself; above, 8 steps a power of two. */
 static uint32_t bucket_of(uint64_t value)
 {
@@ -39,10 +41,10 @@ uint64_t histogram_quantile(const struct histogram *h, double q)
         total += atomic_load_explicit(&h->bucket[i], memory_order_relaxed);
     if (total == 0)
         return 0;
-    uint64_t want = (uint64_t)(q * (double)(total - 1)) + 1;
+    double want = fmax(1, ceil(q * (double)total - 1e-9)); /* the sample of this rank: of few, p99 is the largest */
     for (uint32_t i = 0; i < HISTOGRAM_BUCKETS; i++) {
         seen += atomic_load_explicit(&h->bucket[i], memory_order_relaxed);
-        if (seen >= want)
+        if ((double)seen >= want)
             return bucket_edge(i) < max ? bucket_edge(i) : max;
     }
     return max;

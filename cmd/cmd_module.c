@@ -134,7 +134,9 @@ static const char *const stat_columns[] = {"module", "object", "name", "value", 
 
 static void number_text(double value, char out[32])
 {
-    snprintf(out, 32, "%.6g", value);
+    bool whole = value == floor(value) && fabs(value) < 1e15;
+
+    snprintf(out, 32, whole ? "%.0f" : "%.6g", value);
 }
 
 static void stat_row(struct table *t, const struct top_figure *f)

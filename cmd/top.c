@@ -387,7 +387,7 @@ static void put_number(struct buffer *out, const char *name, double value)
 {
     char text[64];
     int size = value != value ? snprintf(text, sizeof(text), ", \"%s\": null", name)
-                              : snprintf(text, sizeof(text), ", \"%s\": %.9g", name, value);
+                              : snprintf(text, sizeof(text), ", \"%s\": %.15g", name, value);
 
     buffer_put(out, text, (size_t)size);
 }

@@ -175,6 +175,7 @@ int group_step(struct group *g, struct leat_error *err)
     if (g->held == NULL)
         rv = hops_poll(g, &came, err);
     atomic_store(&g->stats.open_turns, progress_open_turns(g->progress));
+    atomic_store(&g->stats.open_rows, progress_open_records(g->progress));
     if (rv == 0)
         rv = unread_step(g, err);
     if (rv == 0)
