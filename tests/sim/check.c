@@ -159,8 +159,10 @@ static void check_ids(struct leat_view *v, uint32_t node, uint32_t task, uint32_
         if (rv == LEAT_ENOTFOUND)
             sim_fail("rows are acknowledged as processed, but node n%u does not show one of them, at key %u of task %u",
                      node, key, task);
-        if (rv != 0)
+        if (rv != 0) {
+            unreadable(t, task);
             return;
+        }
     }
 }
 
@@ -173,8 +175,10 @@ void check_processed(uint32_t stream, uint64_t from, uint64_t to)
 
     for (uint32_t i = 0; i < sim_module.nodes; i++)
         any = any || names_rows(&sim_module.node[i]);
-    if (!any || leat_view_open(sim.leat, "sim", &v, &err) != 0)
+    if (!any)
         return;
+    if (leat_view_open(sim.leat, "sim", &v, &err) != 0)
+        sim_fail("no view: %s", err.text);
     model_init(&m, &sim_module);
     m.one_depot = true;
     for (uint64_t i = from; i < to; i++) {
@@ -532,19 +536,34 @@ static int tick_record(void *context, const struct leat_record *record, const st
     return 0;
 }
 
-/* They go on: what the view shows is a beginning of what the depot has. */
-static void check_ticks(struct leat_view *v)
+static uint64_t ticks_processed(void)
+{
+    struct leat_error err = {0};
+    struct leat_depot *d;
+    struct leat_bounds b;
+
+    if (leat_depot_find(sim.leat, "sim", "ticks", &d, &err) != 0 || leat_depot_bounds(d, 0, &b) != 0)
+        sim_fail("no ticks: %s", err.text);
+    return b.processed;
+}
+
+/* They go on: what the view shows is a beginning of what the depot has, with all that were processed before it. */
+static void check_ticks(struct leat_view *v, uint64_t processed)
 {
     struct leat_value is[2] = {leat_i64(0), leat_u64(0)};
     struct leat_error err = {0};
     struct leat_depot *d;
 
-    leat_get(leat_view_task(v, 0), (uint32_t)sim_module.tick_pstate, LEAT_KEYS(leat_u32(0)), is, 2);
+    int rv = leat_get(leat_view_task(v, 0), (uint32_t)sim_module.tick_pstate, LEAT_KEYS(leat_u32(0)), is, 2);
+    if (rv != 0 && rv != LEAT_ENOTFOUND)
+        sim_fail("the count of ticks cannot be read: %s", leat_code_name(rv));
     struct ticks t = {.wanted = is[0].as.u};
     if (leat_depot_find(sim.leat, "sim", "ticks", &d, &err) != 0 ||
         leat_depot_read(d, 0, 0, UINT32_MAX, tick_record, &t, NULL, &err) != 0)
         sim_fail("the ticks cannot be read: %s", err.text);
     sim.result->counts.ticks += t.count;
+    if (t.wanted < processed)
+        sim_fail("%llu ticks were counted; %llu were processed", (big)t.wanted, (big)processed);
     if (t.count < t.wanted || t.chain != is[1].as.u)
         sim_fail("%llu ticks were counted, not the first of the %llu in the depot", (big)t.wanted, (big)t.count);
 }
@@ -563,6 +582,8 @@ static void check_follower(const struct model_part *should)
 
         leat_get(t, 0, LEAT_KEYS(key), is, 3);
         leat_get(t, 1, LEAT_KEYS(key), &count, 1);
+        if (leat_task_error(t) != 0)
+            sim_fail("the module that follows cannot be read: %s", leat_code_name(leat_task_error(t)));
         if (is[0].as.u != should[k].count || is[1].as.i != should[k].sum || is[2].as.u != should[k].hash ||
             count.as.u != should[k].count)
             sim_fail("the module that follows has %llu and %llu rows of key %u; %llu belong there", (big)is[0].as.u,
@@ -588,13 +609,14 @@ void check_end(void)
     model_init(&model, &sim_module);
     read_clients(&r);
     check_depots(&r);
+    uint64_t ticks = sim_module.tick_ms > 0 ? ticks_processed() : 0;
     if (leat_view_open(sim.leat, "sim", &v, &err) != 0)
         sim_fail("no view: %s", err.text);
     for (uint32_t i = 0; i < sim_module.nodes; i++)
         if (sim_module.node[i].pstate >= 0)
             check_node(v, &model, i);
     if (sim_module.tick_ms > 0)
-        check_ticks(v);
+        check_ticks(v, ticks);
     leat_view_close(v);
     if (sim.follower.tasks > 0)
         check_follower(r.follower);
