@@ -445,7 +445,7 @@ class Data(CommandTest):
 
     def test_export_and_import_again(self):
         texts = ['', '"quoted" \\ text', 'Wörter 水 🙂', 'tab\tand\nline', 'nan', '12', 'true', 'x' * 5000, '\x1b[31m']
-        self.append(*[{'text': t} for t in texts])
+        self.append(*[{'text': t} for t in texts], more=('--ack', 'processed')) # so that nothing is said of it later
         call = ['export', 'word_count', '--depot', 'sentences', '--data', self.data]
         self.assertEqual(sorted(r['text'] for r in self.rows(*call, says=r'^9 records\n$')), sorted(texts))
         exported = self.run_leat(*call, '--quiet', '--format', 'table', says='^$')  # always JSON lines
