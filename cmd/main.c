@@ -135,7 +135,7 @@ const struct command_option command_options[] = {
     {"rebuild", "", "make all PStates once more from the depots, beside, and compare"},
     {"scratch", " DIR", "where copies of views may be made (beside the data directory)"},
     {"keep", "", "keep the directory that was made"},
-    {"partial", "", "also when records were trimmed, which are then missing"},
+    {"partial", "", "also when records were trimmed or lost, which are then missing"},
     {"most", " N", "then remove the oldest backups beyond so many"},
     {"rate", " MB", "copy, or read, at most so many megabytes a second"},
     {"verify", "", "read every byte of a backup, the newest or a named one, and check it; nothing is copied"},

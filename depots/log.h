@@ -34,8 +34,7 @@ struct log_config {
     uint16_t owner;
     bool read_only;                  /* segments: as the files are now, while another process may write them; nothing is
                                         changed, appends are refused, `partitions` comes from the files */
-    /* with read_only: nobody writes, so a last file whose header does not check out is not one in the making, and what
-     * is behind the last group is known to be torn */
+    /* with read_only: nobody writes, so what is behind the last group is known to be torn */
     bool settled;
 };
 

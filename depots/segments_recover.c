@@ -50,14 +50,15 @@ static int list_segments(const struct segments *s, uint64_t **out, uint32_t *cou
     return rv;
 }
 
-/* Does the run table of a group fit into it, and name partitions we know? */
+/* Does the run table of a group fit into it, and name partitions we know? (Who only looks knows none where no header
+ * checks out.) */
 static bool runs_fit(const struct segments *s, const uint8_t *group, uint64_t length)
 {
     uint64_t at = GROUP_HEADER;
     uint32_t runs = load_u32(group + 24);
 
     for (uint32_t i = 0; i < runs; i++) {
-        if (at + RUN_HEADER > length || load_u32(group + at) >= s->log.partitions)
+        if (at + RUN_HEADER > length || (s->log.partitions > 0 && load_u32(group + at) >= s->log.partitions))
             return false;
         at += RUN_HEADER + load_u32(group + at + 16);
     }
@@ -305,7 +306,7 @@ static int drop_unborn(const struct segments *s, struct segment *g, bool last, s
 {
     int rv;
 
-    if (!last || (s->settled && later_group(s, g, 0, 0)))
+    if (!last || later_group(s, g, 0, 0))
         rv = leat_fail(err, LEAT_ECORRUPT,
                        "'%s' is damaged at byte 0: its header does not check out. Put the file back from a backup; "
                        "nothing was changed",

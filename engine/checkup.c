@@ -235,9 +235,8 @@ bool checkup_state_cursors(const struct layout *l, uint32_t group, struct leat_s
     return known;
 }
 
-bool checkup_cursor(const struct layout *l, uint32_t group, uint32_t log_partition, uint64_t *cursor)
+bool checkup_cursors(const struct layout *l, uint32_t group, uint64_t *cursor)
 {
-    uint64_t *cursors = base_alloc((layout_partitions(l) + 1) * sizeof(*cursors));
     struct pstate_slot slot[2];
     struct buffer state;
     char path[4096];
@@ -245,10 +244,8 @@ bool checkup_cursor(const struct layout *l, uint32_t group, uint32_t log_partiti
     layout_path(l, group, "view", path, sizeof(path));
     buffer_init(&state, LIMIT_BATCH);
     pstate_slots(path, slot, &state);
-    bool known = checkup_state_cursors(l, group, buffer_bytes(&state), cursors);
-    *cursor = known ? cursors[log_partition] : 0;
+    bool known = checkup_state_cursors(l, group, buffer_bytes(&state), cursor);
     buffer_fini(&state);
-    free(cursors);
     return known;
 }
 

@@ -31,8 +31,8 @@ void checkup_view(const struct layout *l, uint32_t group, struct checkup *c);
 /* Up to where the state of a group's checkpoint has consumed each partition of its depot log. false: it does not check
  * out. */
 bool checkup_state_cursors(const struct layout *l, uint32_t group, struct leat_span state, uint64_t *cursor);
-/* The same of one partition, in the newest checkpoint. false: there is none. */
-bool checkup_cursor(const struct layout *l, uint32_t group, uint32_t log_partition, uint64_t *cursor);
+/* The same of the newest checkpoint. false: there is none. */
+bool checkup_cursors(const struct layout *l, uint32_t group, uint64_t *cursor);
 /* PStates once more from the depots, in a directory beside (names that begin with c->scratch), and compared with those
  * that are there; module NULL: it is not known. Notes say why it cannot be done. */
 void checkup_rebuild(const struct layout *l, const struct leat_module *module, struct checkup *c);

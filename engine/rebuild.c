@@ -2,6 +2,7 @@
 #include "engine/node.h"
 
 #include "base/file.h"
+#include "engine/checkup.h"
 #include "engine/consumer.h"
 #include "engine/hold.h"
 #include "engine/layout.h"
@@ -229,6 +230,28 @@ static int look_at_read(struct rebuild *r, struct leat_error *err)
     return rv;
 }
 
+/* What was processed and is not there: it would be missed by nobody any more. */
+static int look_for_lost(const struct rebuild *r, uint32_t group, struct leat_error *err)
+{
+    uint64_t *cursor = base_alloc((layout_partitions(r->from) + 1) * sizeof(*cursor)), lost = 0;
+
+    checkup_cursors(r->from, group, cursor);
+    for (uint32_t i = 0; i < layout_partitions(r->from); i++) {
+        uint64_t first, next = 0;
+
+        if (i < partitions_of(r, group))
+            log_bounds(r->depots[group], i, &first, &next);
+        lost += cursor[i] > next ? cursor[i] - next : 0;
+    }
+    free(cursor);
+    return lost == 0 || r->how->partial
+               ? 0
+               : leat_fail(err, LEAT_ECORRUPT,
+                           "group %u: %llu records were processed and are not there: the end of its depots is lost. "
+                           "Restore a backup, or say that what is rebuilt may lack them",
+                           group, (unsigned long long)lost);
+}
+
 /* What was trimmed of depots that come anew is not missed. */
 static int look_at_depots(struct rebuild *r, struct leat_error *err)
 {
@@ -237,6 +260,8 @@ static int look_at_depots(struct rebuild *r, struct leat_error *err)
 
     for (uint32_t g = 0; g < r->from->groups && rv == 0; g++)
         rv = layout_log(r->from, g, "depots", true, &r->depots[g], err);
+    for (uint32_t g = 0; g < r->from->groups && rv == 0; g++)
+        rv = look_for_lost(r, g, err);
     for (uint32_t g = 0; g < r->from->groups && rv == 0; g++)
         for (uint32_t i = 0; i < partitions_of(r, g); i++) {
             uint32_t depot, partition;

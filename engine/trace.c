@@ -343,16 +343,23 @@ static void tell_trimmed(struct trace *t, uint32_t group, const char *what)
          what, group, (unsigned long long)t->logs.group[group].first);
 }
 
+static bool consumed(const struct trace *t, uint32_t group, const struct reading *r)
+{
+    uint64_t *cursor = base_alloc((layout_partitions(t->layout) + 1) * sizeof(*cursor));
+    bool known = checkup_cursors(t->layout, group, cursor), is = known && cursor[r->partition] > r->offset;
+
+    free(cursor);
+    return is;
+}
+
 static int trace_source(struct trace *t, uint32_t group, struct reading *r, struct leat_error *err)
 {
     int rv = trace_logs_each(&t->logs, group, find_reader, r, err);
-    uint64_t cursor = 0;
 
     if (rv < 0 || (rv == 1 && !r->passed))
         return rv < 0 ? rv : 0;
     t->event.depth = 0;
-    if (r->passed || (t->logs.group[group].first > 0 && checkup_cursor(t->layout, group, r->partition, &cursor) &&
-                      cursor > r->offset)) {
+    if (r->passed || (t->logs.group[group].first > 0 && consumed(t, group, r))) {
         tell_trimmed(t, group, "the turn that read it is not there any more");
         return 0;
     }

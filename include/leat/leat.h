@@ -579,7 +579,7 @@ LEAT_API int leat_verify(const char *backups, const char *name, const struct lea
 struct leat_rebuild {
     const struct leat_option *options; /* over those that hold; ended by a zero row; NULL: as they are */
     uint32_t groups;                   /* 0: as many as there are */
-    bool partial;                      /* go on although records were trimmed */
+    bool partial;                      /* go on although records were trimmed, or lost */
     /* Records "copied" into the directory beside, at its end of those that clients appended; then "processed". NULL:
      * none. */
     void (*progress)(void *context, const char *doing, uint64_t done, uint64_t all);
@@ -589,8 +589,8 @@ struct leat_rebuild {
 /* Make all PStates of a module again from its depots, perhaps with other options or other code: what clients appended
  * is processed from its beginning in a directory beside, which then takes the place of the old one at once. Nobody may
  * have the directory open (LEAT_EBUSY). Schemas of depots stay; times, sessions and, in depots that only clients append
- * to, offsets too. What topologies appended, ticks and dead letters come anew. LEAT_ETRIMMED: unless partial. An error
- * leaves all as it was. */
+ * to, offsets too. What topologies appended, ticks and dead letters come anew. LEAT_ETRIMMED, or LEAT_ECORRUPT where
+ * the end of a depot is lost: unless partial. An error leaves all as it was. */
 LEAT_API int leat_rebuild(const char *directory, const struct leat_module *module, const struct leat_rebuild *how,
                           struct leat_error *err);
 

@@ -78,6 +78,13 @@ class Backup(CommandTest):
                 all_ = os.pread(f.fileno(), end, 0)
                 os.pwrite(f.fileno(), bytes(end - 4096), 4096)
                 self.run_leat('backup', self.to, '--data', self.data, '--most', '1', code=5, says='leat doctor')
+                if log == 'depots':
+                    self.run_leat('rebuild', 'word_count', '--data', self.data, code=5, says='the end of its depots is lost')
+                os.pwrite(f.fileno(), bytes(4096 - 8), 8)
+                os.pwrite(f.fileno(), all_[4096:], 4096)
+                self.run_leat('backup', self.to, '--data', self.data, '--most', '1', code=5, says='damaged at byte 0')
+                if log == 'depots':
+                    self.run_leat('rebuild', 'word_count', '--data', self.data, code=5, says='damaged at byte 0')
                 os.pwrite(f.fileno(), all_, 0)
         self.assertEqual([row['backup'] for row in self.rows('backup', self.to, '--list')], [name])
         self.run_leat('backup', self.to, '--data', self.data)
