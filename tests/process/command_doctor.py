@@ -137,7 +137,7 @@ class Doctor(CommandTest):
     def test_one_group_of_another_time(self):
         kept = self.path('kept')
         shutil.copytree(self.file('group-001'), kept)
-        self.append(*[{'text': f'later{i}'} for i in range(200)])
+        self.append(*[{'text': f'later{i}'} for i in range(200)], more=('--ack', 'processed'))
         shutil.rmtree(self.file('group-001'))
         shutil.move(kept, self.file('group-001'))
         self.expect('group-001/journal', 'has taken its outputs')
