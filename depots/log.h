@@ -103,8 +103,8 @@ struct log_ops {
 extern const struct log_ops log_memory;
 extern const struct log_ops log_segments;
 
-/* Open or create. segments: a torn tail (the last, unacknowledged write) is cut; anything else that does not check
- * out is LEAT_ECORRUPT with file and offset, and the log does not open. */
+/* Open or create. segments: a torn tail (the last, unacknowledged write) is passed over, and cut by the next sync that
+ * writes; anything else that does not check out is LEAT_ECORRUPT with file and offset, and the log does not open. */
 int log_open(const struct log_ops *ops, const struct log_config *config, struct log **out, struct leat_error *err);
 /* Free. Does not sync: what was not synced may be lost. No slice may be out. */
 void log_close(struct log *l);

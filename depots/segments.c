@@ -316,7 +316,9 @@ static int segments_sync(struct log *l, struct leat_error *err)
         return leat_fail(err, s->failed, "'%s': an earlier write failed; close and open again", s->directory);
     if (s->pendings == 0)
         return 0;
-    int rv = store_group(s, err);
+    int rv = s->torn ? segments_cut(s, err) : 0;
+    if (rv == 0)
+        rv = store_group(s, err);
     if (rv == 0)
         begin_group(s);
     else if (rv == LEAT_ENOSPACE)

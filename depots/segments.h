@@ -79,7 +79,7 @@ struct segments {
     char *directory;
     enum leat_durability durability;
     bool read_only, settled;
-    bool torn;                     /* settled: the last write did not get whole to the disk */
+    bool torn;                     /* settled: the last write did not get whole to the disk; it is cut by the next */
     uint64_t segment_size;
     uint16_t owner;
     pthread_mutex_t lock;          /* the index, `first`, `next`, segments */
@@ -115,6 +115,8 @@ void segment_advise(const struct segment *g, uint64_t from, uint64_t length, int
 /* ---- segments_recover.c ---- */
 
 int segments_recover(struct segments *s, struct leat_error *err);
+/* Zero what a torn write left, so that it can never be taken for a group again. LEAT_ENOSPACE: try again. */
+int segments_cut(struct segments *s, struct leat_error *err);
 /* As many as the newest file has. */
 int segments_partitions(struct segments *s, uint32_t *out, struct leat_error *err);
 /* The CRC of a group: of its header behind the CRC, and the headers of its runs, each with the CRC of its records. */
@@ -132,7 +134,7 @@ struct segment_file {
     bool sealed;      /* not the last: it never changes any more */
 };
 
-/* Opened as settled: is part of a write, which was never acknowledged, at the end? The next start cuts it. */
+/* Opened as settled: is part of a write, which was never acknowledged, at the end? The next write cuts it. */
 bool segments_torn(struct log *log);
 /* The number of the next group. */
 uint64_t segments_groups(struct log *log);

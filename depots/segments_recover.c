@@ -12,7 +12,8 @@
 #include <unistd.h>
 
 /* Opening: list the files, walk their groups. Whole ones go into the index. Only the very last group of the log may
- * be torn, and only if no later one is behind it; anything else is damage, which is reported and left alone. */
+ * be torn, and only if no later one is behind it; anything else is damage, which is reported and left alone. A torn one
+ * is left alone, too, until something is written: if its owner knows that it was whole once, it is damage. */
 
 static int compare_numbers(const void *a, const void *b)
 {
@@ -190,21 +191,20 @@ static int damaged(const struct segment *g, uint64_t position, struct leat_error
                      g->path, (unsigned long long)position);
 }
 
-/* Zero what a torn write left, so that it can never be taken for a group again. */
-static int cut_tail(struct segment *g, uint64_t position, struct leat_error *err)
+int segments_cut(struct segments *s, struct leat_error *err)
 {
-    uint64_t end = written_end(g, position);
+    struct segment *g = s->segment[s->segments - 1];
+    uint64_t end = written_end(g, g->end);
 
-    if (end == position)
-        return 0;
-    log_print(LOG_WARN, "depots", "'%s': the last write was torn at byte %llu; it was never acknowledged and is cut",
-              g->path, (unsigned long long)position);
-    for (uint64_t at = position; at < end; at += sizeof(zeros)) {
+    for (uint64_t at = g->end; at < end; at += sizeof(zeros)) {
         uint64_t n = end - at < sizeof(zeros) ? end - at : sizeof(zeros);
 
         if (file_pwrite(g->fd, zeros, n, at) != 0)
             return base_errno(err, errno, "cut the torn tail of", g->path);
     }
+    if (s->durability == LEAT_FULL && fdatasync(g->fd) != 0)
+        return leat_fail(err, LEAT_EIO, "fdatasync '%s': %s; close and open again", g->path, strerror(errno));
+    s->torn = false;
     return 0;
 }
 
@@ -234,8 +234,7 @@ static void index_groups(struct segments *s, struct segment *g, bool last, uint6
     }
 }
 
-/* All groups of one segment; in the last one their records are checked and a torn tail is cut. *tail: where its last
- * group begins. */
+/* All groups of one segment; in the last one their records are checked. *tail: where its last group begins. */
 static int walk(struct segments *s, struct segment *g, bool last, uint64_t *tail, struct leat_error *err)
 {
     if (g->first_group != s->group && s->segments > 0)
@@ -254,8 +253,11 @@ static int walk(struct segments *s, struct segment *g, bool last, uint64_t *tail
     g->written = g->end;
     if (!last || !s->settled)
         return 0;
-    s->torn = s->read_only && written_end(g, g->end) > g->end;
-    return s->read_only ? 0 : cut_tail(g, g->end, err);
+    s->torn = written_end(g, g->end) > g->end;
+    if (s->torn && !s->read_only)
+        log_print(LOG_WARN, "depots", "'%s': the last write was torn at byte %llu; the next one cuts it", g->path,
+                  (unsigned long long)g->end);
+    return 0;
 }
 
 static void keep(struct segments *s, struct segment *g)

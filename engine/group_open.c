@@ -303,7 +303,7 @@ static int open_derive(struct group *g, struct leat_error *err)
 }
 
 /* A cursor behind its log's end means records are gone that were processed: only an OS crash under durability
- * process, or a deleted file, does that. */
+ * process, a deleted file, or damage at the end does that. */
 static int check_cursors(struct group *g, struct leat_error *err)
 {
     for (uint32_t i = 0; i < g->own_partitions; i++) {
@@ -315,7 +315,8 @@ static int check_cursors(struct group *g, struct leat_error *err)
             return leat_fail(
                 err, LEAT_ECORRUPT,
                 "group %u: %llu records of a depot (partition %u of its log) were there, but the log ends at %llu: "
-                "records were lost. Restore the depots directory, or remove the module's directory and append anew",
+                "records were lost, or are damaged. Nothing was changed: restore the depots directory, or remove the "
+                "module's directory and append anew",
                 g->config.number, (unsigned long long)cursor, i, (unsigned long long)next);
     }
     return 0;

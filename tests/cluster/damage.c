@@ -321,24 +321,27 @@ static void groups_are_mixed_up(void **state)
     }
 }
 
-static void flip(const struct world *w, const char *path, struct random *random)
+static void flip(const char *file, off_t at, unsigned bit)
 {
-    char file[256];
-    struct stat st;
+    int fd = open(file, O_RDWR | O_CLOEXEC);
     uint8_t byte;
 
-    snprintf(file, sizeof(file), "%s/hand/%s", w->root, path);
-    int fd = open(file, O_RDWR | O_CLOEXEC);
-    assert_true(fd >= 0 && fstat(fd, &st) == 0);
-    /* Mostly where there is something: files are made large and filled later. */
-    uint64_t size = random_below(random, 4) == 0 || st.st_size < DENSE ? (uint64_t)st.st_size : (uint64_t)DENSE;
-    off_t at = (off_t)random_below(random, size);
+    assert_true(fd >= 0);
     assert_int_equal(pread(fd, &byte, 1, at), 1);
-    byte ^= (uint8_t)(1U << random_below(random, 8));
+    byte ^= (uint8_t)(1U << bit);
     assert_int_equal(pwrite(fd, &byte, 1, at), 1);
     close(fd);
 }
 
+/* Mostly where there is something: files are made large and filled later. */
+static off_t somewhere(off_t size, struct random *random)
+{
+    bool anywhere = random_below(random, 4) == 0 || size < DENSE;
+
+    return (off_t)random_below(random, anywhere ? (uint64_t)size : (uint64_t)DENSE);
+}
+
+/* What is refused is left as it is: with the bit as it was, all is there. */
 static void bits_are_flipped(void **state)
 {
     const char *lasting = getenv("LEAT_LONG"), *given = getenv("LEAT_SEED");
@@ -359,12 +362,57 @@ static void bits_are_flipped(void **state)
             path = w->path[random_below(&random, (uint64_t)w->paths)];
             snprintf(file, sizeof(file), "%s/hand/%s", w->root, path);
         } while (stat(file, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size == 0 || is_below(path, ".mdb"));
-        flip(w, path, &random);
+        off_t at = somewhere(st.st_size, &random);
+        unsigned bit = (unsigned)random_below(&random, 8);
+        flip(file, at, bit);
         w->copies = !is_below(path, "/module."); /* whether these are the module's, only it knows */
         snprintf(damage, sizeof(damage), "seed %d: a bit of", (int)seed);
-        refused += !launches(w, damage, path);
+        if (launches(w, damage, path))
+            continue;
+        refused++;
+        flip(file, at, bit);
+        assert_true(launches(w, "put right", path));
     }
     assert_true(refused > 0);
+}
+
+/* The last byte of a file that is not zero. */
+static off_t last_written(const char *file)
+{
+    struct leat_error err = {0, ""};
+    struct buffer bytes = {0};
+
+    buffer_init(&bytes, 1 << 30);
+    must(file_read(file, 1 << 30, &bytes, &err));
+    off_t at = (off_t)bytes.size - 1;
+    while (at > 0 && bytes.base[at] == 0)
+        at--;
+    buffer_fini(&bytes);
+    return at;
+}
+
+/* As if torn by a crash, but it was processed: that is no write which nobody knows of, and it is not cut. */
+static void last_writes_are_damaged(void **state)
+{
+    const struct world *w = *state;
+    int refused = 0;
+
+    for (int i = 0; i < w->paths; i++) {
+        char file[256];
+
+        if (!is_below(w->path[i], ".seg"))
+            continue;
+        fresh(w);
+        snprintf(file, sizeof(file), "%s/hand/%s", w->root, w->path[i]);
+        off_t at = last_written(file);
+        flip(file, at, 0);
+        if (launches(w, "the last byte of", w->path[i])) /* nobody reads that again */
+            continue;
+        flip(file, at, 0);
+        assert_true(launches(w, "put right", w->path[i]));
+        refused++;
+    }
+    assert_true(refused >= 2);
 }
 
 /* ---- Whole, but not what belongs there ---- */
@@ -466,6 +514,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_is_damaged),  cmocka_unit_test(parts_are_removed), cmocka_unit_test(parts_are_older),
         cmocka_unit_test(groups_are_mixed_up), cmocka_unit_test(bits_are_flipped),
+        cmocka_unit_test(last_writes_are_damaged),
         cmocka_unit_test(batches_do_not_fit),  cmocka_unit_test(states_do_not_fit),
     };
 

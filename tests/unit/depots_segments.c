@@ -143,6 +143,31 @@ static void a_flipped_bit_in_the_last_group_is_cut(void **state)
     }
 }
 
+/* Whoever opens it may know that it was whole once: then it must not be changed before it is put right. */
+static void a_torn_end_stays_until_something_is_written(void **state)
+{
+    uint64_t at = DATA + (GROUPS - 1) * GROUP + 65;
+    struct leat_error err = {0};
+    struct fixture f;
+    struct log *l;
+
+    (void)state;
+    set_up(&f);
+    fill(&f, GROUPS);
+    uint8_t was = byte_at(&f, at), is = was ^ 1;
+    change(&f, at, &is, 1);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(log_open(&log_segments, &f.config, &l, &err), 0);
+        assert_int_equal(records(l), GROUPS - 1);
+        assert_int_equal(log_sync(l, &err), 0);
+        log_close(l);
+        assert_int_equal(byte_at(&f, at), is);
+    }
+    change(&f, at, &was, 1);
+    check(&f, GROUPS);
+    file_remove_tree(f.directory, NULL);
+}
+
 static void damage_in_the_middle_is_reported(void **state)
 {
     (void)state;
@@ -615,6 +640,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_torn_last_group_is_cut_wherever_it_tears),
         cmocka_unit_test(a_flipped_bit_in_the_last_group_is_cut),
+        cmocka_unit_test(a_torn_end_stays_until_something_is_written),
         cmocka_unit_test(damage_in_the_middle_is_reported),
         cmocka_unit_test(who_looks_while_it_is_written_finds_no_damage),
         cmocka_unit_test(damage_in_older_segments_is_reported),
