@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -92,8 +93,8 @@ static uint64_t file_bytes(const struct pstate_view *v)
     return figures.file_bytes;
 }
 
-/* ---- Slots: magic, crc (of all behind it), version, page size, sequence u64, turn u64, LMDB version u32, 0 u32,
- * state size u64; the meta pages; the state ---- */
+/* ---- Slots: magic, crc (of all behind it), version, page size, sequence u64, turn u64, LMDB version u32, pages that
+ * the file had u32 (0: not known), state size u64; the meta pages; the state ---- */
 
 static void slot_path(const char *directory, unsigned which, char *out, size_t size)
 {
@@ -204,6 +205,20 @@ static int settle_slot(const char *directory, const struct buffer *slot, struct 
     return rv;
 }
 
+/* LMDB would read beyond the end of a file that was cut. */
+static int check_size(int fd, const char *path, const struct buffer *slot, struct leat_error *err)
+{
+    uint64_t least = (uint64_t)load_u32(slot->base + 36) * load_u32(slot->base + 12);
+    struct stat st = {0};
+
+    if (fstat(fd, &st) == 0 && (uint64_t)st.st_size >= least)
+        return 0;
+    return leat_fail(err, LEAT_ECORRUPT,
+                     "'%s' was cut: it has %llu bytes, and %llu when its checkpoint was taken; make the views again "
+                     "from the depots (leat rebuild), or put the module's directory back from a backup",
+                     path, (unsigned long long)st.st_size, (unsigned long long)least);
+}
+
 static int put_metas_back(const char *directory, const struct buffer *slot, struct leat_error *err)
 {
     size_t page = load_u32(slot->base + 12);
@@ -213,13 +228,18 @@ static int put_metas_back(const char *directory, const struct buffer *slot, stru
     int fd = open(path, O_RDWR | O_CLOEXEC);
     if (fd < 0)
         return base_errno(err, errno, "open", path);
-    int rv = file_pwrite(fd, slot->base + SLOT_HEADER, page, 0), crash = crash_point("restore.metas_half");
+    int rv = check_size(fd, path, slot, err), crash = 0;
+    if (rv != 0)
+        goto out;
+    rv = file_pwrite(fd, slot->base + SLOT_HEADER, page, 0);
+    crash = crash_point("restore.metas_half");
     if (rv == 0 && crash == 0)
         rv = file_pwrite(fd, slot->base + SLOT_HEADER + page, page, page);
     if (rv != 0)
         rv = base_errno(err, errno, "restore", path);
-    close(fd);
     crash = crash != 0 ? crash : crash_point("restore.metas_written");
+out:
+    close(fd);
     return rv != 0 ? rv : crash;
 }
 
@@ -339,11 +359,13 @@ static int make_slot(struct pstate_view *v, struct leat_span state, struct leat_
 {
     struct checkpointer *c = v->checkpointer;
     MDB_stat stat;
+    struct stat file = {0};
     int fd;
 
     mdb_env_stat(v->env, &stat);
     mdb_env_get_fd(v->env, &fd);
     size_t page = stat.ms_psize;
+    (void)fstat(fd, &file); /* 0 pages: not known */
     buffer_clear(&c->slot);
     buffer_u32(&c->slot, SLOT_MAGIC);
     buffer_u32(&c->slot, 0);
@@ -352,7 +374,7 @@ static int make_slot(struct pstate_view *v, struct leat_span state, struct leat_
     buffer_u64(&c->slot, c->sequence);
     buffer_u64(&c->slot, v->turn);
     buffer_u32(&c->slot, MDB_VERINT(MDB_VERSION_MAJOR, MDB_VERSION_MINOR, MDB_VERSION_PATCH));
-    buffer_u32(&c->slot, 0);
+    buffer_u32(&c->slot, (uint32_t)((uint64_t)file.st_size / page));
     buffer_u64(&c->slot, state.size);
     void *metas = buffer_grow(&c->slot, META_PAGES * page);
     if (metas == NULL || pread(fd, metas, META_PAGES * page, 0) != (ssize_t)(META_PAGES * page))

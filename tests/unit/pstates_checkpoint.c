@@ -670,6 +670,27 @@ static void slots_of_another_version_are_refused(void **state)
     }
 }
 
+/* LMDB would read behind its end, which ends the process. */
+static void a_file_that_was_cut_is_reported(void **state)
+{
+    (void)state;
+    for (int way = 0; way < 2; way++) {
+        struct leat_error err = {0};
+        struct fixture f;
+        char path[128];
+        struct stat st;
+
+        make_two(&f);
+        snprintf(path, sizeof(path), "%s/data.mdb", f.directory);
+        assert_int_equal(stat(path, &st), 0);
+        assert_int_equal(truncate(path, way == 0 ? st.st_size - 1 : 3 * 4096), 0);
+        assert_int_equal(open_code(&f, &err), LEAT_ECORRUPT);
+        assert_non_null(strstr(err.text, "was cut"));
+        assert_int_equal(open_code(&f, &err), LEAT_ECORRUPT);
+        tear_down(&f);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -678,6 +699,7 @@ int main(void)
         cmocka_unit_test(a_checkpoint_in_steps),
         cmocka_unit_test(any_call_may_fail),
         cmocka_unit_test(a_checkpoint_that_cannot_begin),
+        cmocka_unit_test(a_file_that_was_cut_is_reported),
         cmocka_unit_test(a_clean_close_keeps_everything),
         cmocka_unit_test(damaged_slots_are_reported),
         cmocka_unit_test(the_slot_before_is_never_taken),
