@@ -84,7 +84,11 @@ int check_module(const struct plan *p, struct leat_error *err)
                           p->module->abi, LEAT_ABI);
     if (p->tasks == 0 || p->tasks > LIMIT_TASKS || (p->tasks & (p->tasks - 1)) != 0)
         return check_fail(p, err, "%u tasks: the number of tasks is a power of two up to %d", p->tasks, LIMIT_TASKS);
-    return check_name(p, "module", p->module->name, 0, 1, err);
+    if (p->module->name == NULL)
+        return check_fail(p, err, "it has no name: .name is missing");
+    return name_fits(p->module->name)
+               ? 0
+               : check_fail(p, err, "a name is [a-z][a-z0-9_]*, at most %d bytes", LIMIT_NAME);
 }
 
 /* Levenshtein distance, at most two. */

@@ -52,8 +52,15 @@ static void test_module_rules(void **state)
     refuse_config(&(struct plan_config){.module = &m, .tasks = 8192}, "8192 tasks");
     const char *const names[] = {"", "Word", "1st", "a-b", "a_name_of_forty_nine_bytes_is_one_byte_over_limit"};
     for (size_t i = 0; i < LENGTH_OF(names); i++) {
+        char sentence[128];
+
         m.name = names[i];
-        refuse(&m, NULL, "a name is [a-z][a-z0-9_]*, at most 48 bytes");
+        snprintf(sentence, sizeof(sentence), "module '%s': a name is [a-z][a-z0-9_]*, at most 48 bytes", m.name);
+        refuse(&m, NULL, sentence);
+        struct leat_error err = {0};
+        struct plan *p = NULL;
+        plan_open(&(struct plan_config){.module = &m, .tasks = 8}, &p, &err);
+        assert_string_equal(err.text, sentence); /* the name is said once */
     }
     m.name = NULL;
     refuse(&m, NULL, "the module: it has no name: .name is missing");
