@@ -199,6 +199,25 @@ static int check_text(struct leat_span text, struct leat_error *err)
     return utf8_valid(text) ? 0 : leat_fail(err, LEAT_ESCHEMA, "JSON that is not valid UTF-8");
 }
 
+/* cJSON points at the last character of a text that is only a beginning. An empty string behind it is then where it
+ * fails, or what it wanted. The blank: of a key that is no string the second character is what it points at. */
+static bool ends_early(struct leat_span text)
+{
+    static const char behind[] = " \"\"";
+    size_t size = text.size + strlen(behind);
+    char *more = base_alloc(size);
+    const char *end = NULL;
+
+    if (text.size > 0)
+        memcpy(more, text.base, text.size);
+    memcpy(more + text.size, behind, strlen(behind));
+    cJSON *j = cJSON_ParseWithLengthOpts(more, size, &end, false);
+    bool early = j != NULL || end > more + text.size;
+    cJSON_Delete(j);
+    free(more);
+    return early;
+}
+
 static cJSON *parse(struct leat_span text, struct leat_error *err)
 {
     const char *end = NULL;
@@ -212,10 +231,13 @@ static cJSON *parse(struct leat_span text, struct leat_error *err)
         rest |= strchr(" \t\r\n", ((const char *)text.base)[i]) == NULL;
     if (j != NULL && !rest)
         return j;
+    if (j == NULL && ends_early(text)) {
+        leat_fail(err, LEAT_ESCHEMA, "JSON that ends too early, at byte %zu", text.size);
+        return NULL;
+    }
     cJSON_Delete(j);
     size_t show = text.size - at < 30 ? text.size - at : 30;
-    leat_fail(err, LEAT_ESCHEMA, "not valid JSON at byte %zu: '%.*s'", at, (int)show,
-              text.size > 0 ? (const char *)text.base + at : "");
+    leat_fail(err, LEAT_ESCHEMA, "not valid JSON at byte %zu: '%.*s'", at, (int)show, (const char *)text.base + at);
     return NULL;
 }
 

@@ -431,6 +431,34 @@ static void test_error_position(void **unused)
     buffer_fini(&out);
 }
 
+static void test_text_that_ends_too_early(void **unused)
+{
+    static const char whole[] = " {\"a\" : [1, {}, \"b\"], \"d\": {\"e\": \"\\\\\"}, \"g\": [[\"h\"]], \"\": 1.5}";
+    static const char *const wrong[] = {"[1 2", "{\"a\": x",  "{a",     "[}",    "[1]]",  "{\"a\": 1,}",
+                                        "[1, x", "{\"a\"; 1", "\"b\\", "\"\\u0", "[-", "[tru"};
+    struct buffer out = {0};
+
+    (void)unused;
+    assert_int_equal(json_to_msgpack(span_text(whole), &out, NULL), 0);
+    for (size_t size = 0; size < sizeof(whole) - 1; size++) {
+        struct leat_error err = {0};
+        char sentence[64];
+
+        if (strcmp(whole + size, strrchr(whole, '\\')) == 0)
+            continue; /* inside an escape: that is what is shown */
+        assert_int_equal(json_to_msgpack((struct leat_span){whole, size}, &out, &err), LEAT_ESCHEMA);
+        snprintf(sentence, sizeof(sentence), "JSON that ends too early, at byte %zu", size);
+        assert_string_equal(err.text, sentence);
+    }
+    for (size_t i = 0; i < LENGTH_OF(wrong); i++) {
+        struct leat_error err = {0};
+
+        assert_int_equal(json_to_msgpack(span_text(wrong[i]), &out, &err), LEAT_ESCHEMA);
+        assert_non_null(strstr(err.text, "not valid JSON at byte"));
+    }
+    buffer_fini(&out);
+}
+
 /* A NUL would end the string for the library, and what is behind it would be lost without a word. */
 static void test_nul(void **unused)
 {
@@ -555,7 +583,8 @@ int main(void)
         cmocka_unit_test(test_strings_to_json), cmocka_unit_test(test_claims),
         cmocka_unit_test(test_random_bytes), cmocka_unit_test(test_depth), cmocka_unit_test(test_keys_in_keys),
         cmocka_unit_test(test_elements), cmocka_unit_test(test_sizes), cmocka_unit_test(test_bad_json),
-        cmocka_unit_test(test_error_position), cmocka_unit_test(test_nul), cmocka_unit_test(test_big_numbers),
+        cmocka_unit_test(test_error_position),
+        cmocka_unit_test(test_text_that_ends_too_early), cmocka_unit_test(test_nul), cmocka_unit_test(test_big_numbers),
         cmocka_unit_test(test_end_of_page), cmocka_unit_test(test_base64), cmocka_unit_test(test_bad_base64),
     };
 
