@@ -54,7 +54,7 @@ struct call {
 
 /* An option of commands; a second line of the same name goes on with what it is about. */
 struct command_option {
-    const char *name, *value, *about; /* value: " DIR", or "" for flags */
+    const char *name, *value, *about; /* value: " DIR"; "" for flags; with a = in it as often as needed */
 };
 
 extern const struct command commands[];              /* ended by a zero row */

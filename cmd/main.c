@@ -241,6 +241,15 @@ bool command_takes(const struct command *k, const char *name, bool *value)
     return *value || strstr(k->options, flag) != NULL || strcmp(name, "quiet") == 0;
 }
 
+static bool may_repeat(const char *name)
+{
+    const struct command_option *o = command_options;
+
+    while (o->name != NULL && strcmp(o->name, name) != 0)
+        o++;
+    return o->name != NULL && strchr(o->value, '=') != NULL;
+}
+
 static int parse_option(struct call *c, int argc, char **argv, int *at)
 {
     char *text = argv[*at], *name = text + (text[1] == '-' ? 2 : 1), *equals = strchr(name, '=');
@@ -254,6 +263,8 @@ static int parse_option(struct call *c, int argc, char **argv, int *at)
         return call_usage(c, "option '%s' wants a value", text);
     if (!wants && equals != NULL)
         return call_usage(c, "option '%s' takes no value", text);
+    if (call_option(c, name) != NULL && !may_repeat(name))
+        return call_usage(c, "option '%s' is there twice; one is wanted", text);
     if (c->options == ARGUMENTS)
         return call_usage(c, "too many options");
     c->option[c->options].name = name;
