@@ -58,6 +58,20 @@ static const char *header_field(const char *header, const char *name)
     return at != NULL ? at + 1 + strspn(at + 1, " ") : NULL;
 }
 
+/* Behind the header are the rows that it tells of, and nothing else. */
+static int check_size(const struct import_file *f, struct leat_error *err)
+{
+    size_t row = (size_t)f->dims * f->element, room = f->size - f->at;
+
+    if (f->rows > room / row)
+        return leat_fail(err, LEAT_ESCHEMA, "'%s', byte %zu: %llu rows are said, the file holds fewer", f->path,
+                         f->size, (unsigned long long)f->rows);
+    if (f->rows * row < room)
+        return leat_fail(err, LEAT_ESCHEMA, "'%s', byte %zu: %llu rows are said, and %zu bytes are behind them",
+                         f->path, f->at + f->rows * row, (unsigned long long)f->rows, room - f->rows * row);
+    return 0;
+}
+
 static int read_npy(struct import_file *f, struct leat_error *err)
 {
     char header[4096];
@@ -93,10 +107,7 @@ static int read_npy(struct import_file *f, struct leat_error *err)
     f->dims = (uint32_t)dims;
     f->rows = rows;
     f->at = at + size;
-    if (rows > (f->size - f->at) / (dims * f->element))
-        return leat_fail(err, LEAT_ESCHEMA, "'%s', byte %zu: %llu rows are said, the file holds fewer", f->path,
-                         f->size, rows);
-    return 0;
+    return check_size(f, err);
 }
 
 static int read_vecs(struct import_file *f, struct leat_error *err)
@@ -137,10 +148,7 @@ static int read_idx(struct import_file *f, struct leat_error *err)
     f->element = 1;
     f->dims = (uint32_t)dims;
     f->rows = load_big(f->base + 4);
-    if (f->rows > (f->size - f->at) / dims)
-        return leat_fail(err, LEAT_ESCHEMA, "'%s', byte %zu: %llu rows are said, the file holds fewer", f->path,
-                         f->size, (unsigned long long)f->rows);
-    return 0;
+    return check_size(f, err);
 }
 
 int import_bytes(const char *name, enum import_form form, const void *bytes, size_t size, struct import_file *out,

@@ -52,6 +52,11 @@ class Forms(ImportTest):
     def test_no_rows(self):
         for name, content in (('a.jsonl', b''), ('b.jsonl', b'\n \n'), ('c.jsonl.gz', gzip.compress(b''))):
             self.import_file(self.write(name, content), says='^0 rows, 0 of them new, in ')
+        header = "{'descr': '<f4', 'fortran_order': False, 'shape': (0, 4), }"
+        self.data = self.path('vectors')
+        for name, content in (('a.npy', npy([], header=header)), ('a.npy.gz', gzip.compress(npy([], header=header))),
+                              ('a.idx', struct.pack('>BBBBII', 0, 0, 8, 2, 0, 4))):
+            self.import_vectors(self.write(name, content), says='^0 rows, 0 of them new, in ')
         self.import_file(self.write('a.fvecs', b''), code=4, says="a.fvecs' is empty")
         self.import_file(self.path('.'), '--input', 'jsonl', code=4, says='is no file')
         self.import_file('/dev/stdin', '--input', 'jsonl', code=4, says="is no file.*'leat depot append'")
@@ -159,7 +164,8 @@ class Broken(ImportTest):
         header = "{'descr': '%s', 'fortran_order': %s, 'shape': %s, }"
         for content, says in (
                 (b'', 'empty'), (b'\x93NUMPY', 'byte 0: no NumPy'), (b'x' * 100, 'byte 0: no NumPy'), (good[:40], 'byte 8: the file ends inside its header'),
-                (good[:-1], '3 rows are said'), (npy([[1] * 5]), 'vectors of 5 elements.*--set dims=5'),
+                (good[:-1], '3 rows are said'), (good + b'x', 'byte 17\d: 3 rows are said, and 1 bytes are behind them'),
+                (npy(rows, header=header % ('<f4', 'False', '(0, 4)')), 'byte 128: 0 rows are said, and 48 bytes are behind them'), (npy([[1] * 5]), 'vectors of 5 elements.*--set dims=5'),
                 (npy(rows, header=header % ('<f8', 'False', '(3, 4)')), 'not f32 or f16'), (npy(rows, header=header % ('<i1', 'False', '(3, 4)')), 'u8 or i8'),
                 (npy(rows, header=header % ('>f4', 'False', '(3, 4)')), 'little-endian'),
                 (npy(rows, header=header % ('<f4', 'True', '(3, 4)')), 'Fortran'),
@@ -175,7 +181,8 @@ class Broken(ImportTest):
                               (fvecs(rows[:2]) + struct.pack('<i4f', 3, 1, 2, 3, 4), 'byte 40, row 2: 3 elements, but row 0 has 4')):
             self.check('v.fvecs', content, says)
         self.check('v.bvecs', bvecs(rows)[:-1], 'byte 16: the file ends')
-        self.check('v.idx', idx(rows)[:-1], '3 rows are said')
+        self.check('v.idx', idx(rows)[:-1], '3 rows are said, the file holds fewer')
+        self.check('v.idx', idx(rows) + b'xy', 'byte 24: 3 rows are said, and 2 bytes are behind them')
         self.check('v.ivecs', fvecs(rows), "do not fit column 'vec'")
         packed = gzip.compress(bvecs(rows) * 1000)
         self.check('v.bvecs.gz', packed[:-9], 'packed by gzip, or is damaged|the file ends')

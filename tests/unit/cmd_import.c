@@ -240,7 +240,8 @@ static void test_idx_headers(void **state)
         {"\0\0\x0d\2\0\0\0\1\0\0\0\1", 12, "byte 0"}, {"\0\0\x08\1\0\0\0\1", 8, "byte 0"},
         {"\0\0\x08\2\0\0\0\1", 8, "byte 0"}, {"\0\0\x08\2\0\0\0\1\0\0\0\0", 12, "a vector of 0"},
         {"\0\0\x08\3\0\0\0\1\xff\xff\xff\xff\xff\xff\xff\xff", 16, "a vector of 4294967295"},
-        {"\0\0\x08\2\0\0\0\2\0\0\0\1x", 13, "2 rows are said"},
+        {"\0\0\x08\2\0\0\0\2\0\0\0\1x", 13, "2 rows are said, the file holds fewer"},
+        {"\0\0\x08\2\0\0\0\2\0\0\0\1xyz", 15, "byte 14: 2 rows are said, and 1 bytes are behind them"},
     };
     struct leat_error err = {0};
     struct import_file f;
@@ -425,6 +426,7 @@ static void test_headers(void **state)
     refuse_header(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 0), }", "its shape");
     refuse_header(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 65537), }", "its shape");
     refuse_header(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 5), }", "3 rows are said");
+    refuse_header(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 4), }", "and 16 bytes are behind them");
     refuse_header(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387904, 4), }", "rows are said");
     refuse_header(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999999, 4), }",
                   "rows are said");
