@@ -223,7 +223,8 @@ static int client_record(void *context, const struct leat_record *record, const 
         sim_fail("depot d%u, partition %u: record %llu of stream %llu is not what was sent", r->depot, r->partition,
                  (big)number, (big)stream);
     if (number + 1 <= r->last[stream])
-        return 0; /* a repeat: the consuming turn drops it */
+        sim_fail("depot d%u, partition %u: record %llu of stream %llu is a repeat: %llu came before it", r->depot,
+                 r->partition, (big)number, (big)stream, (big)r->last[stream] - 1);
     r->last[stream] = number + 1;
     r->found[stream][number] = true;
     if (r->depot == 0)
