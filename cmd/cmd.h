@@ -107,6 +107,8 @@ void table_close(struct table *t);
 void print_batch(const struct call *c, const struct leat_batch *batch);
 double call_now(void); /* seconds that only pass */
 uint32_t terminal_width(void);
+/* A date and time in UTC. false: it is none. */
+bool time_text(int64_t time_us, char out[40]);
 
 int cmd_import(struct call *c);
 int cmd_depot_append(struct call *c);

@@ -208,16 +208,11 @@ struct tail {
     uint32_t partition;
 };
 
-/* Seconds since 1970 for programs, a date in UTC for people. */
+/* Seconds since 1970 for programs, a date for people. */
 static void print_time(const struct call *c, int64_t time_us, char out[40])
 {
-    time_t seconds = (time_t)(time_us / 1000000);
-    struct tm date;
-    char text[24];
-
-    snprintf(out, 40, "%.6f", (double)time_us * 1e-6);
-    if (!c->json && gmtime_r(&seconds, &date) != NULL && strftime(text, sizeof(text), "%F %T", &date) > 0)
-        snprintf(out, 40, "%s.%03dZ", text, (int)(time_us / 1000 % 1000));
+    if (c->json || !time_text(time_us, out))
+        snprintf(out, 40, "%.6f", (double)time_us * 1e-6);
 }
 
 static int print_record(void *context, const struct leat_record *record, const struct leat_batch *row)

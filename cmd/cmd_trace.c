@@ -7,7 +7,7 @@
 
 /* leat trace: what one record caused, turn by turn. */
 
-static const char *const columns[] = {"kind", "depth", "group", "turn", "shared", "what", "value"};
+static const char *const columns[] = {"kind", "depth", "group", "turn", "time_us", "shared", "what", "value"};
 
 struct tracing {
     struct call *call;
@@ -17,15 +17,16 @@ struct tracing {
 static void tell_json(const struct tracing *t, const struct trace_event *e)
 {
     struct buffer value = {0};
-    char depth[16], group[16], turn[24];
+    char depth[16], group[16], turn[24], time[24];
 
     buffer_put(&value, e->value.size > 0 ? e->value.base : "null", e->value.size > 0 ? e->value.size : 4);
     buffer_u8(&value, 0);
     snprintf(depth, sizeof(depth), "%u", e->depth);
     snprintf(group, sizeof(group), "%u", e->group);
     snprintf(turn, sizeof(turn), "%llu", (unsigned long long)e->turn);
-    table_row(t->table, (const char *const[]){trace_kinds[e->kind], depth, group, turn, e->shared ? "true" : "false",
-                                              e->what, (const char *)value.base});
+    snprintf(time, sizeof(time), "%lld", (long long)e->time_us);
+    table_row(t->table, (const char *const[]){trace_kinds[e->kind], depth, group, turn, e->time_us != 0 ? time : "null",
+                                              e->shared ? "true" : "false", e->what, (const char *)value.base});
     buffer_fini(&value);
 }
 
@@ -42,12 +43,15 @@ static void tell_line(const struct trace_event *e)
 {
     enum { VALUE_MOST = 400 };
     struct leat_span value = e->value;
+    char time[40];
 
     printf("%*s%c ", (int)(e->depth * 2), "", e->shared ? '~' : ' ');
     if (e->kind == TRACE_TURN)
         printf("group %u, turn %llu ", e->group, (unsigned long long)e->turn);
     else
         printf("%s ", trace_kinds[e->kind]);
+    if ((e->kind == TRACE_TURN || e->kind == TRACE_RECORD) && time_text(e->time_us, time))
+        printf("at %s: ", time);
     put_plain((struct leat_span){e->what, strlen(e->what)});
     if (value.size > 0) {
         printf(": ");
@@ -93,7 +97,7 @@ static int trace(struct call *c, const struct layout *l, uint64_t partition, uin
                 l->tasks - 1);
         return EXIT_NO;
     }
-    t.table = c->json ? table_open(c, columns, LENGTH_OF(columns), 0x5e) : NULL;
+    t.table = c->json ? table_open(c, columns, LENGTH_OF(columns), 0xbe) : NULL;
     int rv = trace_record(l, (uint32_t)depot, (uint32_t)partition, offset,
                           (uint32_t)call_number(c, "limit", 20, UINT32_MAX), each_event, &t, &err);
     if (t.table != NULL)

@@ -23,6 +23,18 @@ uint32_t terminal_width(void)
     return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 20 ? size.ws_col : 100;
 }
 
+bool time_text(int64_t time_us, char out[40])
+{
+    time_t seconds = (time_t)(time_us / 1000000);
+    struct tm date;
+    char text[24];
+
+    if (gmtime_r(&seconds, &date) == NULL || strftime(text, sizeof(text), "%F %T", &date) == 0)
+        return false;
+    snprintf(out, 40, "%s.%03dZ", text, (int)(time_us / 1000 % 1000));
+    return true;
+}
+
 /* Columns on a terminal: code points; wide ones count as one, which is right for almost all text here. */
 static uint32_t display_width(const char *text)
 {

@@ -279,8 +279,8 @@ static void tell_turn(struct trace *t, const struct batch *b)
 {
     struct references *met = &t->logs.group[t->event.group].met;
 
-    tell(t, TRACE_TURN, false, "at %lld us: read %llu records, took outputs of %u groups, %zu bytes of operations%s",
-         (long long)b->now_us, (unsigned long long)records_of(b), b->hops, b->ops.size,
+    tell(t, TRACE_TURN, false, "read %llu records, took outputs of %u groups, %zu bytes of operations%s",
+         (unsigned long long)records_of(b), b->hops, b->ops.size,
          t->event.shared ? "; what is marked with ~ may be due to others of these" : "");
     if (pstate_explain(t->layout->pstate, t->layout->pstates, met, b->ops, on_operation, t) != 0)
         tell(t, TRACE_LEFT_OUT, false, "operations that do not check out");
@@ -327,7 +327,7 @@ static int find_reader(void *context, uint32_t group, const struct log_entry *e,
         if (r->passed)
             return 1;
         t->source = (struct source){group, b->turn, range->base + (uint32_t)(r->offset - range->first), false};
-        t->event = (struct trace_event){.group = group, .turn = b->turn, .shared = inputs_of(t, b) > 1};
+        t->event = (struct trace_event){.group = group, .turn = b->turn, .time_us = b->now_us, .shared = inputs_of(t, b) > 1};
         visit(t, e->offset, b);
         return 1;
     }
@@ -399,7 +399,7 @@ static void visit_batch(struct trace *t, const struct arrival *a, uint64_t offse
     t->source = a->background ? (struct source){a->to, b->turn, 0, true} : a->source;
     if (visited(t, a->to, offset))
         return;
-    t->event = (struct trace_event){.group = a->to, .turn = b->turn, .depth = a->depth,
+    t->event = (struct trace_event){.group = a->to, .turn = b->turn, .time_us = b->now_us, .depth = a->depth,
                                     .shared = a->items > 1 || inputs_of(t, b) > 1 || (a->shared && t->source.all)};
     visit(t, offset, b);
 }
@@ -554,15 +554,15 @@ static int tell_record(struct trace *t, uint32_t depot, uint32_t partition, uint
         const struct log_entry *e = &slice.entry[0];
 
         row_json(t, &l->depot[depot].schema, e->body);
-        t->event = (struct trace_event){.group = group};
+        t->event = (struct trace_event){.group = group, .time_us = e->time_us};
         if (e->session >= SESSION_GROUPS)
             tell(t, TRACE_RECORD, false,
-                 "depot %s, partition %u, offset %llu, at %lld us, appended by turn %llu of group %llu",
-                 l->depot[depot].name, partition, (unsigned long long)offset, (long long)e->time_us,
+                 "depot %s, partition %u, offset %llu, appended by turn %llu of group %llu",
+                 l->depot[depot].name, partition, (unsigned long long)offset,
                  (unsigned long long)((e->sequence - 1) >> 24), (unsigned long long)(e->session - SESSION_GROUPS));
         else
-            tell(t, TRACE_RECORD, false, "depot %s, partition %u, offset %llu, at %lld us", l->depot[depot].name,
-                 partition, (unsigned long long)offset, (long long)e->time_us);
+            tell(t, TRACE_RECORD, false, "depot %s, partition %u, offset %llu", l->depot[depot].name, partition,
+                 (unsigned long long)offset);
         rv = e->offset == offset ? 0 : LEAT_ENOTFOUND;
         log_release(depots, &slice);
     }

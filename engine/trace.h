@@ -28,6 +28,7 @@ struct trace_event {
     uint32_t depth;           /* hops away from the record's turn, one more for what a turn did */
     uint32_t group;
     uint64_t turn;            /* 0: none */
+    int64_t time_us;          /* of the turn, or of the record; 0: none */
     bool shared;              /* may be due to other inputs of the turn */
     const char *what;
     struct leat_span value;   /* JSON; empty: none */

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """leat trace: what a record caused, against what is known to have happened.
 usage: command_trace.py LEAT [TEST ...]"""
+import datetime
 import json
 import os
 import shutil
 import struct
+import time
 
 import command_run
 from command_run import CommandTest, crc32c
@@ -17,7 +19,7 @@ class Trace(CommandTest):
     def trace(self, module, depot, partition, offset, *more, **how):
         events = self.rows('trace', module, depot, partition, offset, '--data', self.data, *more, **how)
         for e in events:
-            self.assertEqual(list(e), ['kind', 'depth', 'group', 'turn', 'shared', 'what', 'value'])
+            self.assertEqual(list(e), ['kind', 'depth', 'group', 'turn', 'time_us', 'shared', 'what', 'value'])
         return events
 
     def kinds(self, events, kind):
@@ -55,7 +57,14 @@ class Trace(CommandTest):
         text = self.run_leat('trace', 'bank_transfer', 'transfers', record['partition'], record['offset'], '--data', self.data,
                              '--format', 'table')
         self.assertEqual(len(text.splitlines()), len(events))
-        self.assertIn(f'group {turns[1]["group"]}, turn {turns[1]["turn"]} ', text)
+        at = [datetime.datetime.fromtimestamp(e['time_us'] // 1000 / 1000, datetime.timezone.utc) for e in (events[0], turns[1])]
+        at = [t.strftime('%Y-%m-%d %H:%M:%S.%f')[:-3] + 'Z' for t in at]
+        self.assertIn(f'  record at {at[0]}: depot transfers, partition ', text)
+        self.assertIn(f'group {turns[1]["group"]}, turn {turns[1]["turn"]} at {at[1]}: read 0 records', text)
+        self.assertEqual({e['time_us'] for e in operations + rows}, {e['time_us'] for e in turns})
+        self.assertEqual(events[0]['time_us'], round(record['time'] * 1e6))
+        self.assertLess(abs(events[0]['time_us'] / 1e6 - time.time()), 600)
+        self.assertLessEqual(events[0]['time_us'], turns[0]['time_us'])
 
     def test_one_of_many(self):
         payer, others = self.two_groups()
