@@ -523,6 +523,12 @@ class Modules(CommandTest):
         self.assertIn('f32[16]', next(r['schema'] for r in shown if r['kind'] == 'depot'))
 
 
+class Shown(CommandTest):
+    def test_bank_transfer(self):
+        """The commands and answers of README.md."""
+        self.check_shown('README.md', 'Moving money', '/tmp/bank', 6)
+
+
 class Consumers(CommandTest):
     WHERE = ['word_count', 'sentences']
 

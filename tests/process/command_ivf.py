@@ -3,15 +3,11 @@
 usage: command_ivf.py LEAT [TEST ...]"""
 import base64
 import json
-import os
 import re
 import struct
-import subprocess
 
 import command_run
 from command_run import CommandTest
-
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
 class Vectors(CommandTest):
@@ -64,21 +60,12 @@ class Vectors(CommandTest):
 class Shown(CommandTest):
     """Commands from texts, run by a shell in the root folder of the sources."""
 
-    def shell(self, line):
-        line = line.replace('build/leat', command_run.LEAT).replace('/tmp/ivf', self.data)
-        done = subprocess.run(['bash', '-euo', 'pipefail', '-c', line], cwd=ROOT, capture_output=True, timeout=120)
-        self.assertEqual(done.returncode, 0, f'{line}: {done.stderr.decode()}')
-        self.check_error(done.stderr.decode(), 0)
-        return done.stdout.decode().splitlines()
-
     def test_quickstart(self):
-        with open(os.path.join(ROOT, 'quickstart')) as f:
-            lines = re.findall(r'^ +(build/leat .*ivf.*)$', f.read(), re.MULTILINE)
-        with open(os.path.join(ROOT, 'data/wordnet-sample/definitions.tsv')) as f:
-            lemmas = [line.split('\t')[1] for line in f]
+        lines = re.findall(r'^ +(build/leat .*ivf.*)$', self.text('quickstart'), re.MULTILINE)
+        lemmas = [line.split('\t')[1] for line in self.text('data/wordnet-sample/definitions.tsv').splitlines()]
         self.assertEqual(len(lines), 2)
-        self.assertEqual(self.shell(lines[0]), [])
-        found = [json.loads(row) for row in self.shell(lines[1])]
+        self.assertEqual(self.shell(lines[0], '/tmp/ivf'), [])
+        found = [json.loads(row) for row in self.shell(lines[1], '/tmp/ivf')]
         self.assertEqual([lemmas[int(row['id'])] for row in found], ['storm', 'flurry, snow flurry', 'squall', 'squally', 'calm'])
         info = {row['pstate']: row['elements'] for row in self.rows('pstate', 'info', 'ivf', '--data', self.data)}
         self.assertEqual(info['background'], 0)  # --ack idle
@@ -86,8 +73,7 @@ class Shown(CommandTest):
 
     def test_options(self):
         """The table in docs/IVF.md has the defaults, and the limits, and all of them."""
-        with open(os.path.join(ROOT, 'docs/IVF.md')) as f:
-            section = f.read().split('## Options\n')[1].split('\n## ')[0]
+        section = self.text('docs/IVF.md').split('## Options\n')[1].split('\n## ')[0]
         table = {name: (default, limits) for name, default, limits in re.findall(r'^\| `(\w+)` \| ([^|]*)\| ([^|]*)\|', section, re.MULTILINE)}
         defaults = {r['name']: r['schema'] for r in self.rows('module', 'show', 'ivf') if r['kind'] == 'option'}
         self.assertEqual({name: default.strip() for name, (default, _) in table.items()}, defaults)
@@ -103,20 +89,7 @@ class Shown(CommandTest):
 
     def test_docs(self):
         """The block of commands and answers in docs/IVF.md."""
-        with open(os.path.join(ROOT, 'docs/IVF.md')) as f:
-            section = f.read().split('## A first use\n')[1].split('\n## ')[0]
-        lines = re.findall(r'^    (.+)$', section, re.MULTILINE)
-        answers = []
-        for line in lines:
-            if line.startswith('build/leat'):
-                self.assertEqual(answers, [])
-                answers = self.shell(line)
-            else:
-                shown, got = json.loads(line), json.loads(answers.pop(0))
-                self.assertAlmostEqual(shown.pop('distance', 0), got.pop('distance', 0), delta=1e-5)  # sums of floats
-                self.assertEqual(shown, got)
-        self.assertEqual(answers, [])
-        self.assertGreater(len(lines), 10)
+        self.check_shown('docs/IVF.md', 'A first use', '/tmp/ivf', 10)
 
 
 if __name__ == '__main__':

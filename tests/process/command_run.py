@@ -4,6 +4,7 @@ import glob
 import json
 import os
 import random
+import re
 import shutil
 import struct
 import subprocess
@@ -13,6 +14,7 @@ import time
 import unittest
 
 LEAT = None
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SEED = int(os.environ.get('LEAT_SEED', random.SystemRandom().randrange(1 << 32)))
 
 
@@ -86,6 +88,36 @@ class CommandTest(unittest.TestCase):
 
     def counts(self):
         return {r['key']: r['value'] for r in self.rows('pstate', 'scan', 'word_count', 'counts', '--data', self.data)}
+
+    def text(self, name):
+        """A file of the sources."""
+        with open(os.path.join(ROOT, name)) as f:
+            return f.read()
+
+    def shell(self, line, place):
+        """Lines of standard output of a command from a text, run in the root folder of the sources. place: its data directory."""
+        line = line.replace('build/leat', LEAT).replace(place, self.data)
+        done = subprocess.run(['bash', '-euo', 'pipefail', '-c', line], cwd=ROOT, capture_output=True, timeout=120)
+        self.assertEqual(done.returncode, 0, f'{line}: {done.stderr.decode()}')
+        self.check_error(done.stderr.decode(), 0)
+        return done.stdout.decode().splitlines()
+
+    def check_shown(self, name, heading, place, least):
+        """The commands of a section, each with its answers behind it, as they stand there."""
+        section = self.text(name).split(f'## {heading}\n')[1].split('\n## ')[0]
+        lines = re.findall(r'^    (.+)$', section, re.MULTILINE)
+        answers = []
+        for line in lines:
+            if line.startswith('build/leat'):
+                self.assertEqual(answers, [])
+                answers = self.shell(line, place)
+                continue
+            shown, got = json.loads(line), json.loads(answers.pop(0))
+            if 'distance' in shown:  # a sum of floats
+                self.assertAlmostEqual(shown.pop('distance'), got.pop('distance'), delta=1e-5)
+            self.assertEqual(shown, got)
+        self.assertEqual(answers, [])
+        self.assertGreater(len(lines), least)
 
 
 def crc32c(data):
