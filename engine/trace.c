@@ -327,7 +327,8 @@ static int find_reader(void *context, uint32_t group, const struct log_entry *e,
         if (r->passed)
             return 1;
         t->source = (struct source){group, b->turn, range->base + (uint32_t)(r->offset - range->first), false};
-        t->event = (struct trace_event){.group = group, .turn = b->turn, .time_us = b->now_us, .shared = inputs_of(t, b) > 1};
+        t->event = (struct trace_event){
+            .group = group, .turn = b->turn, .time_us = b->now_us, .shared = inputs_of(t, b) > 1};
         visit(t, e->offset, b);
         return 1;
     }
