@@ -290,6 +290,44 @@ static void cutting(void **state)
     }
 }
 
+/* What a write without space left is wiped before the next segment is made: none is, while that fails. */
+static void wiping(void **state)
+{
+    static const struct fault full = {FAULT_WRITE, 1, ENOSPC, false};
+    static const struct fault faults[] = {{FAULT_WRITE, 1, EIO, false}, {FAULT_SYNC, 1, EIO, false}};
+    static const uint8_t much[SEGMENT];
+
+    (void)state;
+    for (size_t i = 0; i < LENGTH_OF(faults); i++) {
+        struct log_record r = {.body = span_of(much, 64)};
+        struct leat_error err = {0};
+        struct world w = {0};
+        struct log *l;
+        char path[128];
+
+        fault_directory(w.directory);
+        w.config = (struct log_config){
+            .directory = w.directory, .partitions = PARTITIONS, .durability = LEAT_FULL, .segment_size = SEGMENT};
+        assert_int_equal(log_open(&log_segments, &w.config, &l, &err), 0);
+        assert_true(write_one(&w, l));
+        fault_begin(w.directory, &full);
+        assert_int_equal(log_append(l, &r, 1, NULL), 0);
+        assert_int_equal(log_sync(l, &err), LEAT_ENOSPACE);
+        fault_end();
+        r.body = span_of(much, sizeof(much));
+        fault_begin(w.directory, &faults[i]);
+        assert_int_equal(log_append(l, &r, 1, NULL), 0);
+        assert_int_equal(log_sync(l, &err), LEAT_EIO);
+        assert_int_equal(fault_end(), 1);
+        assert_int_equal(log_append(l, &r, 1, NULL), LEAT_EIO);
+        log_close(l);
+        snprintf(path, sizeof(path), "%s/0000000000000001.seg", w.directory);
+        assert_int_not_equal(access(path, F_OK), 0);
+        open_whole(&w);
+        file_remove_tree(w.directory, NULL);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -300,6 +338,7 @@ int main(void)
         cmocka_unit_test(listing),
         cmocka_unit_test(removing),
         cmocka_unit_test(cutting),
+        cmocka_unit_test(wiping),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
