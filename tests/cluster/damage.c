@@ -509,6 +509,72 @@ static void states_do_not_fit(void **state)
     }
 }
 
+/* ---- What nobody reads ---- */
+
+static const struct leat_module notes = {
+    LEAT_ABI, .name = "notes", .depots = DEPOTS({"notes", "text: str", .partitioner = LEAT_RANDOM})};
+
+static int open_notes(const char *directory, struct leat **l, struct leat_error *err)
+{
+    int rv = leat_open(directory, NULL, l, err);
+
+    if (rv != 0)
+        return rv;
+    (*l)->segment_size = 8 << 10;
+    return leat_launch(*l, &notes, &(struct leat_launch){.tasks = 1, .groups = 1}, err);
+}
+
+static void append_notes(struct leat *l)
+{
+    struct leat_error err = {0, ""};
+    struct leat_depot *d;
+    struct leat_rows *rows;
+
+    must(leat_depot_find(l, "notes", "notes", &d, &err));
+    must(leat_rows_new(d, &rows));
+    for (uint64_t i = 0; i < LIFE; i++) {
+        char text[128];
+
+        snprintf(text, sizeof(text), "note %-100d", (int)i);
+        leat_rows_clear(rows);
+        must(leat_rows_add(rows, LEAT_ROW(leat_str(text)), &err));
+        must(leat_append(d, rows, &(struct leat_append){.session = SESSION, .sequence = i}, NULL, &err));
+    }
+    leat_rows_free(rows);
+    must(leat_wait(l, PATIENCE_S / 2 * 1000, &err));
+}
+
+/* After a crash a start looks through it for sessions. */
+static void records_that_nobody_reads_are_damaged(void **state)
+{
+    static const uint8_t endless[16] = {[0 ... 15] = 0xff}; /* as the size of a record: a number without an end */
+    struct world *w = *state;
+    struct leat_error err = {0, ""};
+    struct buffer bytes;
+    struct leat *l;
+    char directory[128], file[256];
+
+    snprintf(directory, sizeof(directory), "%s/written", w->root);
+    must(open_notes(directory, &l, &err));
+    append_notes(l);
+    shell("cp -a %s/written %s/killed", w->root, w->root, "");
+    leat_close(l);
+    snprintf(directory, sizeof(directory), "%s/killed", w->root);
+    snprintf(file, sizeof(file), "%s/notes/group-000/depots/0000000000000000.seg", directory);
+    buffer_init(&bytes, 1 << 20);
+    must(file_read(file, 1 << 20, &bytes, &err));
+    const uint8_t *note = memmem(bytes.base, bytes.size, "note 7 ", 7);
+    assert_non_null(note);
+    int fd = open(file, O_RDWR | O_CLOEXEC);
+    assert_int_equal(pwrite(fd, endless, sizeof(endless), note - bytes.base - 2), sizeof(endless));
+    close(fd);
+    buffer_fini(&bytes);
+    assert_int_equal(open_notes(directory, &l, &err), LEAT_ECORRUPT);
+    assert_non_null(strstr(err.text, file));
+    assert_non_null(strstr(err.text, "the records there do not check out"));
+    leat_close(l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -516,6 +582,7 @@ int main(void)
         cmocka_unit_test(groups_are_mixed_up), cmocka_unit_test(bits_are_flipped),
         cmocka_unit_test(last_writes_are_damaged),
         cmocka_unit_test(batches_do_not_fit),  cmocka_unit_test(states_do_not_fit),
+        cmocka_unit_test(records_that_nobody_reads_are_damaged),
     };
 
     log_level_set(LOG_ERROR + 1);
