@@ -547,7 +547,7 @@ static void append_notes(struct leat *l)
 /* After a crash a start looks through it for sessions. */
 static void records_that_nobody_reads_are_damaged(void **state)
 {
-    static const uint8_t endless[16] = {[0 ... 15] = 0xff}; /* as the size of a record: a number without an end */
+    static const char endless[] = "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"; /* a number: its size */
     struct world *w = *state;
     struct leat_error err = {0, ""};
     struct buffer bytes;
