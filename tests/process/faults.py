@@ -315,6 +315,12 @@ class Memory(Faults):
     """No memory for the n-th call, in opening, loading and appending."""
     memory = True
 
+    def setUp(self):
+        super().setUp()
+        with open(command([])[0], 'rb') as f:
+            if b'__gcov_exit' in f.read():
+                self.skip('what gcov allocates at the end of a run it does not check')
+
     def test_memory(self):
         self.shim.set(MALLOC)
         self.run_shimmed('version')
