@@ -263,6 +263,7 @@ static int open_logs(struct copy *c, const char *name, struct leat_error *err)
 
 /* ---- What needs what ---- */
 
+/* Each turn is one batch, also before the checkpoint: outputs of those may not be taken in yet. */
 static uint64_t turn_at(const struct copied_group *g, uint64_t position)
 {
     return g->turn + 1 + (position - g->position);
@@ -276,8 +277,7 @@ static void hop_needs(struct copy *c, const struct copied_group *g, const struct
         uint64_t turn = h->turn > h->progress_turn ? h->turn : h->progress_turn;
 
         add_need(c, journal_of(at), b->turn - 1, journal_of(peer), turn);
-        uint64_t part_of = h->item > 0 && h->position >= c->group[peer].position ? turn_at(&c->group[peer], h->position)
-                                                                                 : 0;
+        uint64_t part_of = h->item > 0 ? turn_at(&c->group[peer], h->position) : 0;
         add_need(c, journal_of(at), b->turn - 1, journal_of(peer), part_of);
         if (c->consumptions == c->consumed_capacity) {
             c->consumed_capacity = c->consumed_capacity * 2 + 256;
