@@ -500,7 +500,7 @@ void sim_module_make(struct random *r, uint32_t tasks, struct sim_module *m)
     m->tasks = tasks;
     m->keys = 1 + below(r, below(r, 2) == 0 ? 3 : 30);
     m->values = 1 + below(r, 8);
-    m->tick_ms = below(r, 4) == 0 ? 50U << below(r, 8) : 0;
+    m->tick_ms = below(r, 4) == 0 ? 200U << below(r, 6) : 0; /* time to be idle */
     make_depots(r, m);
     uint32_t wanted = 1 + below(r, MODULE_NODES);
     for (; m->nodes < wanted; m->nodes++) {
