@@ -33,9 +33,24 @@ static void show(void *context, uint64_t done, uint64_t all)
             rate > 0 ? (double)(all - done) / rate : 0.0);
 }
 
+/* One whose manifest does not check out has no size: --verify says why. */
+static void list_one(const struct call *c, struct table *t, const char *to, const char *name)
+{
+    int64_t begun = backup_begun(name);
+    char date[40], bytes[24];
+    uint64_t size;
+
+    if (c->json || !time_text(begun * 1000000, date))
+        snprintf(date, sizeof(date), "%lld", (long long)begun);
+    snprintf(bytes, sizeof(bytes), "%s", c->json ? "null" : "damaged");
+    if (backup_bytes(to, name, &size, NULL) == 0)
+        snprintf(bytes, sizeof(bytes), "%llu", (unsigned long long)size);
+    table_row(t, (const char *const[]){name, date, bytes});
+}
+
 static int list(struct call *c, const char *to)
 {
-    static const char *const columns[] = {"backup"};
+    static const char *const columns[] = {"backup", "time", "bytes"};
     struct dirent **entry;
     int count = scandir(to, &entry, NULL, alphasort);
 
@@ -46,10 +61,10 @@ static int list(struct call *c, const char *to)
             fprintf(stderr, "leat: '%s' cannot be listed: %s\n", to, strerror(errno));
         return EXIT_NO;
     }
-    struct table *t = table_open(c, columns, LENGTH_OF(columns), 0);
+    struct table *t = table_open(c, columns, LENGTH_OF(columns), 1U << 1 | 1U << 2);
     for (int i = 0; i < count; i++) {
         if (backup_is_name(entry[i]->d_name))
-            table_row(t, (const char *const[]){entry[i]->d_name});
+            list_one(c, t, to, entry[i]->d_name);
         free(entry[i]);
     }
     free(entry);

@@ -32,6 +32,10 @@ struct backup_list {
 
 /* Is it what a backup is called? */
 bool backup_is_name(const char *name);
+/* When a backup of such a name was begun, in seconds since 1970, and the bytes that count of its files, those that it
+ * shares with others included, as its manifest says. */
+int64_t backup_begun(const char *name);
+int backup_bytes(const char *to, const char *name, uint64_t *out, struct leat_error *err);
 
 /* path: taken. */
 void backup_list_add(struct backup_list *l, char *path, uint64_t size, uint64_t used, bool sealed);

@@ -165,6 +165,17 @@ bool backup_is_name(const char *name)
     return length > 0 && name[length] == '\0';
 }
 
+int64_t backup_begun(const char *name)
+{
+    struct tm date = {0};
+
+    sscanf(name, "%4d%2d%2dT%2d%2d%2d", &date.tm_year, &date.tm_mon, &date.tm_mday, &date.tm_hour, &date.tm_min,
+           &date.tm_sec);
+    date.tm_year -= 1900;
+    date.tm_mon -= 1;
+    return timegm(&date);
+}
+
 static bool is_partial(const char *name)
 {
     size_t length = name_length(name);
@@ -284,6 +295,18 @@ static struct work work_of(const struct backup_list *l, const struct leat_backup
     for (size_t i = 0; i < l->files; i++)
         w.all += l->file[i].used;
     return w;
+}
+
+int backup_bytes(const char *to, const char *name, uint64_t *out, struct leat_error *err)
+{
+    struct backup_list l;
+    char path[PATH];
+
+    snprintf(path, sizeof(path), "%s/%s", to, name);
+    int rv = read_manifest(path, &l, err);
+    *out = work_of(&l, NULL).all;
+    backup_list_free(&l);
+    return rv;
 }
 
 static void went_on(struct work *w, uint64_t bytes, bool copied)

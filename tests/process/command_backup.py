@@ -4,7 +4,9 @@ usage: command_backup.py LEAT [TEST ...]"""
 import json
 import os
 import re
+import shutil
 import subprocess
+import time
 
 import command_run
 from command_run import CommandTest, command
@@ -13,12 +15,13 @@ from command_run import CommandTest, command
 class Backup(CommandTest):
     def setUp(self):
         super().setUp()
-        self.to, self.back = self.path('backups'), self.path('back')
+        self.to, self.back, self.bytes = self.path('backups'), self.path('back'), {}
 
     def backup(self, *more):
         (row,) = self.rows('backup', self.to, '--data', self.data, *more)
         self.assertEqual(list(row), ['backup', 'bytes', 'seconds'])
         self.assertRegex(row['backup'], r'^\d{8}T\d{6}Z(-\d{3})?$')
+        self.bytes[row['backup']] = row['bytes']
         return row['backup']
 
     def restored(self, *more):
@@ -34,8 +37,22 @@ class Backup(CommandTest):
         for i in range(4):
             self.append({'text': f'a b{i}'})
             names.append(self.backup('--most', '3'))
-        listed = [row['backup'] for row in self.rows('backup', self.to, '--list')]
-        self.assertEqual(listed, names[1:])
+        listed = self.rows('backup', self.to, '--list')
+        self.assertEqual([row['backup'] for row in listed], names[1:])
+        for row in listed:
+            self.assertEqual(list(row), ['backup', 'time', 'bytes'])
+            self.assertEqual(time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(row['time'])), row['backup'][:16])
+            self.assertEqual(row['bytes'], self.bytes[row['backup']])
+        shown = self.run_leat('backup', self.to, '--list', '--format', 'table').splitlines()
+        date = time.strftime('%Y-%m-%d %H:%M:%S.000Z', time.gmtime(listed[0]['time']))
+        self.assertEqual(shown[1].split('  '), [names[1].ljust(len(max(names, key=len))), date, str(listed[0]['bytes'])])
+        names.append(self.backup('--most', '0', '--rate', '0'))
+        self.assertEqual([row['backup'] for row in self.rows('backup', self.to, '--list')], names[1:])
+        manifest = os.path.join(self.to, names.pop(), 'MANIFEST')
+        os.truncate(manifest, os.path.getsize(manifest) // 2)
+        self.assertEqual(self.rows('backup', self.to, '--list')[-1]['bytes'], None)
+        self.assertIn('damaged', self.run_leat('backup', self.to, '--list', '--format', 'table').splitlines()[-1])
+        shutil.rmtree(os.path.dirname(manifest))
         self.assertEqual(self.restored(), {'a': 4, 'b0': 1, 'b1': 1, 'b2': 1, 'b3': 1})
         self.assertEqual(self.restored('--name', names[1]), {'a': 2, 'b0': 1, 'b1': 1})
         self.run_leat('restore', self.to, '--data', self.back, '--name', names[0], code=1, says='no backup')
