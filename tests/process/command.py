@@ -528,6 +528,14 @@ class Shown(CommandTest):
         """The commands and answers of README.md."""
         self.check_shown('README.md', 'Moving money', '/tmp/bank', 6)
 
+    def test_size_of_an_empty_directory(self):
+        """docs/OPERATIONS.md says what is preallocated."""
+        said = int(re.search(r'An empty directory.*: (\d+) MiB a group', self.text('docs/OPERATIONS.md'))[1]) << 20
+        self.append({'text': 'a'}, more=('--groups', '2'))
+        blocks = sum(os.stat(os.path.join(folder, file)).st_blocks for folder, _, files in os.walk(self.data) for file in files)
+        self.assertGreaterEqual(blocks * 512, 2 * said)
+        self.assertLess(blocks * 512, 2 * said + (1 << 20))
+
 
 class Consumers(CommandTest):
     WHERE = ['word_count', 'sentences']
