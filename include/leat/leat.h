@@ -252,7 +252,8 @@ LEAT_API extern const struct leat_fold leat_top_k;
 
 /* ---- Inside a node --------------------------------------------------------------------- */
 
-/* All of this runs on the thread that runs the node. PStates are named by their place in the module's list. */
+/* All of this runs on the thread that runs the node. PStates are named by their place in the module's list: a number
+ * beyond that list is a fault of the program and ends it. */
 
 /* Emit a row (copied) that stems from row `from` of the batch in hand: its progress and its errors are tracked by it.
  * LEAT_ESCHEMA sticks to t when it does not fit .emits. */

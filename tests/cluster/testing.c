@@ -271,6 +271,32 @@ static void what_is_wrong_is_refused(void **state)
     leat_test_close(t);
 }
 
+/* In a node as in a view. */
+static void a_pstate_beyond_the_list_ends_the_program(void **state)
+{
+    struct leat_test *t = open_with((struct leat_test_config){.module = &adder, .memory = true});
+    struct leat_error err = {0, ""};
+    struct leat_value sum;
+    struct leat_view *v;
+
+    (void)state;
+    must(leat_view_open(leat_test_leat(t), "adder", &v, &err));
+    for (uint32_t pstate = 0; pstate < 4; pstate++) {
+        int status;
+        pid_t child = fork();
+
+        if (child == 0) {
+            signal(SIGABRT, SIG_DFL);
+            leat_get(leat_view_task(v, 0), pstate, LEAT_KEYS(leat_str("a")), &sum, 1);
+            _exit(0);
+        }
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_int_equal(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, pstate > TICKS);
+    }
+    leat_view_close(v);
+    leat_test_close(t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -282,6 +308,7 @@ int main(void)
         cmocka_unit_test(other_modules_take_turns),
         cmocka_unit_test(a_module_launched_later_takes_turns),
         cmocka_unit_test(clusters_crash_by_themselves),
+        cmocka_unit_test(a_pstate_beyond_the_list_ends_the_program),
         cmocka_unit_test(what_is_wrong_is_refused),
     };
 
