@@ -32,6 +32,7 @@ struct rebuild {
     uint32_t slices;
     size_t bytes;
     bool anew[LIMIT_DEPOTS + 1];         /* by depot: all that is in it comes from the engine again, not from clients */
+    bool trims[LIMIT_DEPOTS + 1];        /* by depot: retention may have trimmed it */
     bool moved[LIMIT_DEPOTS + 1];        /* by depot: offsets are not what they were */
     struct log *depots[LIMIT_GROUPS];    /* of the groups as they are */
     uint64_t passed, all, copied;        /* records */
@@ -252,17 +253,12 @@ static int look_for_lost(const struct rebuild *r, uint32_t group, struct leat_er
                            group, (unsigned long long)lost);
 }
 
-/* What was trimmed of depots that come anew is not missed. */
-static int look_at_depots(struct rebuild *r, struct leat_error *err)
+/* What is not there from the beginning of depots, but for those that come anew: nobody misses that. */
+static int look_for_trimmed(struct rebuild *r, struct leat_error *err)
 {
-    uint64_t trimmed = 0;
-    int rv = 0;
+    uint64_t trimmed = 0, lost = 0;
 
-    for (uint32_t g = 0; g < r->from->groups && rv == 0; g++)
-        rv = layout_log(r->from, g, "depots", true, &r->depots[g], err);
-    for (uint32_t g = 0; g < r->from->groups && rv == 0; g++)
-        rv = look_for_lost(r, g, err);
-    for (uint32_t g = 0; g < r->from->groups && rv == 0; g++)
+    for (uint32_t g = 0; g < r->from->groups; g++)
         for (uint32_t i = 0; i < partitions_of(r, g); i++) {
             uint32_t depot, partition;
             uint64_t first, next;
@@ -270,14 +266,33 @@ static int look_at_depots(struct rebuild *r, struct leat_error *err)
             layout_partition_of(r->from, g, i, &depot, &partition);
             log_bounds(r->depots[g], i, &first, &next);
             trimmed += r->anew[depot] ? 0 : first;
+            lost += r->anew[depot] || r->trims[depot] ? 0 : first;
             r->moved[depot] = r->moved[depot] || first > 0 || (r->anew[depot] && next > 0);
             r->all += next - first;
         }
-    if (rv == 0 && trimmed > 0 && !r->how->partial)
-        rv = leat_fail(err, LEAT_ETRIMMED,
-                       "%llu records were trimmed: what is rebuilt would lack them; say that this is fine, or restore "
-                       "a backup",
-                       (unsigned long long)trimmed);
+    if (r->how->partial || trimmed == 0)
+        return 0;
+    if (lost > 0)
+        return leat_fail(err, LEAT_ECORRUPT,
+                         "%llu records are not there, of depots that keep everything: the beginning of a log is lost. "
+                         "Restore a backup, or say that what is rebuilt may lack them",
+                         (unsigned long long)lost);
+    return leat_fail(err, LEAT_ETRIMMED,
+                     "%llu records were trimmed: what is rebuilt would lack them; say that this is fine, or restore "
+                     "a backup",
+                     (unsigned long long)trimmed);
+}
+
+static int look_at_depots(struct rebuild *r, struct leat_error *err)
+{
+    int rv = 0;
+
+    for (uint32_t g = 0; g < r->from->groups && rv == 0; g++)
+        rv = layout_log(r->from, g, "depots", true, &r->depots[g], err);
+    for (uint32_t g = 0; g < r->from->groups && rv == 0; g++)
+        rv = look_for_lost(r, g, err);
+    if (rv == 0)
+        rv = look_for_trimmed(r, err);
     return rv == 0 ? look_at_read(r, err) : rv;
 }
 
@@ -414,8 +429,11 @@ static int remove_beside(const struct rebuild *r, struct leat_error *err)
 static int check_depots(struct rebuild *r, const struct plan *p, struct leat_error *err)
 {
     struct arena *a = arena_open(1 << 20);
+    char path[PATH];
     int rv = 0;
 
+    snprintf(path, sizeof(path), "%s/module.retain", r->from->directory);
+    bool said = access(path, F_OK) == 0; /* of whatever depot, maybe no more */
     for (uint32_t i = 0; i < p->depots && rv == 0; i++) {
         const char *is = row_schema_text(a, &p->depot[i].schema);
 
@@ -424,6 +442,7 @@ static int check_depots(struct rebuild *r, const struct plan *p, struct leat_err
             rv = leat_fail(err, LEAT_ESCHEMA,
                            "depot '%s' has rows of another form with these options or this module: {%s}",
                            p->depot[i].name, is);
+        r->trims[i] = said || p->depot[i].retain.age_us > 0 || p->depot[i].retain.bytes > 0;
         r->anew[i] = p->depot[i].dead_letters || p->depot[i].tick_ms > 0 || p->depot[i].partitioner == LEAT_NO_CLIENT;
     }
     arena_close(a);

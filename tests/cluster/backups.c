@@ -664,6 +664,7 @@ static void a_rebuild_is_refused_before_it_copies(void **state)
     struct leat_rebuild how = {.progress = see_rebuild, .context = &seen};
     struct leat_error err = {0, ""};
     struct leat *l = open_both(directory);
+    char path[512];
 
     (void)state;
     append_some(l, 0, 500);
@@ -673,6 +674,8 @@ static void a_rebuild_is_refused_before_it_copies(void **state)
     assert_int_equal(seen.copying, 0);
     fill(&word_depot, 10000, 2);
     trim_group("words", 0);
+    snprintf(path, sizeof(path), "%s/words/module.retain", directory);
+    put_file(path, "rows = 7d\n"); /* as the launch that had it trimmed */
     assert_int_equal(leat_rebuild(directory, &word_depot, &how, &err), LEAT_ETRIMMED);
     assert_int_equal(seen.copying, 0);
     how.partial = true;

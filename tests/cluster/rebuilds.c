@@ -4,9 +4,11 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "engine/layout.h"
+#include "engine/node.h"
 #include "tests/lib/fault.h"
 
 #include <errno.h>
+#include <unistd.h>
 
 /* Rebuilds: what they put in place is all that there was, also what background nodes made of it; one that fails leaves
  * the directory as it was. */
@@ -145,11 +147,75 @@ static void what_fails_changes_nothing(void **state)
         assert_true(fail_each(call, 31, false) + fail_each(call, 1, true) > 0);
 }
 
+/* ---- The beginning of a log ---- */
+
+/* As many small files as it takes. */
+static int set_up_small_files(void **state)
+{
+    struct leat_config config = {.create = true, .durability = LEAT_PROCESS};
+    struct leat_launch launch = {.tasks = TASKS, .groups = 1};
+    struct leat_error err = {0, ""};
+    struct leat_depot *d;
+    struct leat_rows *rows;
+    struct leat *l;
+
+    (void)state;
+    fault_directory(directory);
+    must(leat_open(directory, &config, &l, &err));
+    l->segment_size = 16 << 10;
+    must(leat_launch(l, &slow, &launch, &err));
+    must(leat_depot_find(l, "slow", "rows", &d, &err));
+    leat_rows_new(d, &rows);
+    for (int64_t id = 0; id < ROWS; id++) {
+        leat_rows_clear(rows);
+        must(leat_rows_add(rows, LEAT_ROW(leat_i64(id)), &err));
+        must(leat_append(d, rows, NULL, NULL, &err));
+    }
+    leat_rows_free(rows);
+    must(leat_wait_idle(l, 60000, &err));
+    leat_close(l);
+    return 0;
+}
+
+static void remove_first_file(void)
+{
+    char path[128];
+
+    snprintf(path, sizeof(path), "%s/slow/group-000/depots/%016d.seg", directory, 0);
+    assert_int_equal(unlink(path), 0);
+}
+
+/* Files go from the front by retention alone. */
+static void a_beginning_that_is_lost_is_not_taken_for_trimmed(void **state)
+{
+    struct leat_rebuild how = {.partial = true};
+    struct leat_depot_declaration depots[] = {slow.depots[0], {.name = NULL}};
+    struct leat_module keeps = slow;
+    struct leat_error err = {0, ""};
+    char path[128];
+
+    (void)state;
+    remove_first_file();
+    assert_int_equal(leat_rebuild(directory, &slow, NULL, &err), LEAT_ECORRUPT);
+    assert_non_null(strstr(err.text, "of depots that keep everything: the beginning of a log is lost"));
+    depots[0].retain = "7d";
+    keeps.depots = depots;
+    assert_int_equal(leat_rebuild(directory, &keeps, NULL, &err), LEAT_ETRIMMED);
+    snprintf(path, sizeof(path), "%s/slow/module.retain", directory);
+    must(file_replace(path, span_text("rows = forever\n"), &err)); /* who knows what was said before */
+    assert_int_equal(leat_rebuild(directory, &slow, NULL, &err), LEAT_ETRIMMED);
+    assert_int_equal(unlink(path), 0);
+    must(leat_rebuild(directory, &slow, &how, &err));
+    must(leat_rebuild(directory, &slow, NULL, &err)); /* now it begins at 0 */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(what_background_nodes_make_is_there, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_fails_changes_nothing, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_beginning_that_is_lost_is_not_taken_for_trimmed,
+                                        set_up_small_files, tear_down),
     };
     return cmocka_run_group_tests_name("rebuilds", tests, NULL, NULL);
 }
