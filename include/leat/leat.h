@@ -544,8 +544,8 @@ LEAT_API int leat_depot_read(struct leat_depot *d, uint32_t partition, uint64_t 
 /* Wait until everything appended before the call is PROCESSED, in all modules. LEAT_ETIMEOUT, or what stopped a
  * module. */
 LEAT_API int leat_wait(struct leat *l, uint32_t timeout_ms, struct leat_error *err);
-/* Wait until there is nothing to do in any module: also what topologies append, and what background nodes do; ticks that
- * follow one another as fast as turns do leave no such moment. Errors as leat_wait. */
+/* Wait until there is nothing to do in any module: also what topologies append, and what background nodes do; ticks
+ * that follow one another as fast as turns do leave no such moment. Errors as leat_wait. */
 LEAT_API int leat_wait_idle(struct leat *l, uint32_t timeout_ms, struct leat_error *err);
 
 /* ---- Backups, from any process ---- */
