@@ -250,8 +250,20 @@ static void remove_partial(const char *to)
         closedir(d);
 }
 
+/* Behind all of that second, for names are sorted; 0: there is none. */
+static int next_number(const struct names *n, const char *when)
+{
+    size_t length = strlen(when);
+
+    for (size_t i = n->count; i > 0; i--)
+        if (strncmp(n->name[i - 1], when, length) == 0)
+            return n->name[i - 1][length] == '-' ? atoi(n->name[i - 1] + length + 1) + 1 : 1;
+    return 0;
+}
+
 /* By the second; a second one in it gets a number behind. */
-static int make_folder(const char *to, char name[64], char *folder, size_t size, struct leat_error *err)
+static int make_folder(const char *to, const struct names *had, char name[64], char *folder, size_t size,
+                       struct leat_error *err)
 {
     time_t now = time(NULL);
     struct tm date;
@@ -259,7 +271,7 @@ static int make_folder(const char *to, char name[64], char *folder, size_t size,
 
     gmtime_r(&now, &date);
     strftime(when, sizeof(when), "%Y%m%dT%H%M%SZ", &date);
-    for (int number = 0; number < 1000; number++) {
+    for (int number = next_number(had, when); number < 1000; number++) {
         char path[PATH];
 
         snprintf(name, 64, number == 0 ? "%s" : "%s-%03d", when, number);
@@ -517,21 +529,19 @@ static int remove_oldest(const char *to, uint32_t keep, const char *made, struct
     return rv;
 }
 
-static int write_all(const char *from, const char *to, const char *folder, struct backup_list *l,
-                     const struct leat_backup *how, struct leat_error *err)
+static int write_all(const char *from, const char *to, const char *folder, const struct names *n,
+                     struct backup_list *l, const struct leat_backup *how, struct leat_error *err)
 {
     struct backup_list had = {0};
     char before[PATH] = "";
-    struct names n;
     struct work w = work_of(l, how);
-    int rv = list_backups(to, &n, err);
+    int rv = 0;
 
-    if (rv == 0 && n.count > 0) {
-        snprintf(before, sizeof(before), "%s/%s", to, n.name[n.count - 1]);
+    if (n->count > 0) {
+        snprintf(before, sizeof(before), "%s/%s", to, n->name[n->count - 1]);
         read_manifest(before, &had, NULL); /* damaged: then everything is copied */
         sort(&had);
     }
-    names_free(&n);
     for (size_t i = 0; i < l->files && rv == 0; i++)
         rv = write_file(from, before, &had, folder, &l->file[i], &w, err);
     backup_list_free(&had);
@@ -565,6 +575,7 @@ int backup_write(const char *from, const char *to, struct backup_list *l, const 
                  struct leat_error *err)
 {
     char folder[PATH], path[PATH];
+    struct names had;
     int lock = -1;
 
     if (lies_within(to, from))
@@ -576,9 +587,11 @@ int backup_write(const char *from, const char *to, struct backup_list *l, const 
     if (rv != 0)
         return rv;
     remove_partial(to);
-    rv = make_folder(to, name, folder, sizeof(folder), err);
+    rv = list_backups(to, &had, err);
+    if (rv == 0)
+        rv = make_folder(to, &had, name, folder, sizeof(folder), err);
     if (rv == 0) {
-        rv = write_all(from, to, folder, l, how, err);
+        rv = write_all(from, to, folder, &had, l, how, err);
         if (rv == 0)
             rv = finish(to, folder, name, l, err);
         if (rv != 0)
@@ -586,6 +599,7 @@ int backup_write(const char *from, const char *to, struct backup_list *l, const 
     }
     if (rv == 0)
         rv = remove_oldest(to, how->keep, name, err);
+    names_free(&had);
     close(lock);
     return rv;
 }
