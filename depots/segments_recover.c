@@ -92,6 +92,8 @@ static bool runs_whole(const uint8_t *group)
     return true;
 }
 
+enum { SPARSE = 65536 };
+
 /* A group at a position, whose headers check out; full: its records too. Those of older segments are checked when they
  * are read, but where a run belongs must be right here: what is indexed wrongly would be passed over. */
 static bool group_at(const struct segments *s, const struct segment *g, uint64_t position, uint64_t *number,
@@ -105,7 +107,8 @@ static bool group_at(const struct segments *s, const struct segment *g, uint64_t
     *number = load_u64(p + 16);
     if (*length < GROUP_HEADER || *length % GROUP_ALIGN != 0 || *length > g->size - position)
         return false;
-    if (full)
+    bool dense = *length >= SPARSE && *length / (1 + load_u32(p + 24)) < SPARSE; /* with headers of runs */
+    if (full || dense)
         segment_advise(g, position, *length, MADV_WILLNEED);
     if (!runs_fit(s, p, *length) || load_u32(p + 4) != group_crc(p))
         return false;
@@ -212,10 +215,10 @@ int segments_cut(struct segments *s, struct leat_error *err)
  * large ones only headers are read. Nothing behind `end` is: see data_end(). */
 static void read_ahead(const struct segment *g, uint64_t length, uint64_t end, uint64_t *read)
 {
-    enum { SMALL = 65536, WINDOW = 1 << 20 };
+    enum { WINDOW = 1 << 20 };
     uint64_t from = *read > g->end ? *read : g->end;
 
-    if (length >= SMALL || *read > g->end + WINDOW / 2 || from >= end)
+    if (length >= SPARSE || *read > g->end + WINDOW / 2 || from >= end)
         return;
     *read = from + WINDOW < end ? from + WINDOW : end;
     segment_advise(g, from, *read - from, MADV_WILLNEED);
