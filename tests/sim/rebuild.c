@@ -24,6 +24,7 @@ struct rebuilding {
 
 static struct {
     bool unsure;          /* these groups or those, until a launch makes durable what it finds */
+    bool loose;           /* what was put back is not durable: a loss of power makes it unsure */
     const char *module;
     uint32_t *now;        /* of that module */
     uint32_t before, after;
@@ -174,7 +175,8 @@ static void ended(const struct rebuilding *r)
         sim.result->counts.rebuilt_groups += groups.after != groups.before;
         *groups.now = groups.after;
     } else {
-        groups.unsure = r->module != &kept_module;
+        groups.loose = r->module != &kept_module;
+        groups.unsure = groups.loose && power;
     }
     if (power) /* what is done is done */
         files_crash(true);
@@ -196,7 +198,7 @@ void sim_rebuild(uint64_t dice)
     case FIBER_CRASHED:
         sim_note("%s in a rebuild", sim.crash_with_power ? "the power is lost" : "the process is killed");
         sim.result->counts.rebuilds_crashed++;
-        groups.unsure = r.module != &kept_module;
+        groups.unsure = groups.loose = r.module != &kept_module;
         files_crash(sim.crash_with_power);
         break;
     case FIBER_DONE:
@@ -222,7 +224,12 @@ bool sim_rebuild_look(struct leat_error *err)
     return true;
 }
 
+void sim_rebuild_power(void)
+{
+    groups.unsure = groups.unsure || groups.loose;
+}
+
 void sim_rebuild_sure(void)
 {
-    groups.unsure = false;
+    groups.unsure = groups.loose = false;
 }

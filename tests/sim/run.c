@@ -638,6 +638,8 @@ static void one_life(void)
         sim_note("%s", sim.crash_with_power ? "the power is lost" : "the process is killed");
         sim.result->counts.crashes_at_open += sim.leat == NULL || sim.leat->modules == 0;
         files_crash(sim.crash_with_power);
+        if (sim.crash_with_power)
+            sim_rebuild_power();
         break;
     case FIBER_DONE:
         /* What was closed in order needs no more syncs. */

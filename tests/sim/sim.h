@@ -144,6 +144,7 @@ void sim_rebuild(uint64_t dice);
 /* In the next life: which groups there are, where a crash decides that; and once all is launched, that they stay. */
 bool sim_rebuild_look(struct leat_error *err);
 void sim_rebuild_sure(void);
+void sim_rebuild_power(void); /* it is lost */
 
 void sim_backup_init(void);
 void sim_backup(uint64_t dice);
