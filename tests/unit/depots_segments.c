@@ -536,40 +536,44 @@ static long open_cold(const struct fixture *f, int groups)
     return after.ru_majflt - before.ru_majflt;
 }
 
+static long open_filled(struct fixture *f, uint64_t segment_size, int groups, size_t size)
+{
+    set_up(f);
+    f->config.segment_size = segment_size;
+    fill_bytes(f, groups, size);
+    return open_cold(f, groups);
+}
+
+static void remove_filled(const struct fixture *f, long waits)
+{
+    file_remove_tree(f->directory, NULL);
+    if (waits < 0)
+        skip();
+}
+
 /* Not page by page: each would be waited for. */
 static void small_groups_are_read_ahead(void **state)
 {
-    enum { COUNT = 1500, BODY = 1000 };
     struct fixture f;
+    long waits = open_filled(&f, 1 << 20, 1500, 1000);
 
     (void)state;
-    set_up(&f);
-    f.config.segment_size = 1 << 20;
-    fill_bytes(&f, COUNT, BODY);
-    long waits = open_cold(&f, COUNT);
     if (waits >= 0)
         assert_in_range(waits, 0, f.config.segment_size / 4096 / 10);
-    file_remove_tree(f.directory, NULL);
-    if (waits < 0)
-        skip();
+    remove_filled(&f, waits);
 }
 
 /* Nor what was only preallocated: it would count as written from then on. */
 static void of_large_groups_headers_are_read(void **state)
 {
-    enum { COUNT = 10, BODY = 1 << 20 };
+    enum { COUNT = 10 };
     struct fixture f;
+    long waits = open_filled(&f, 8 << 20, COUNT, 1 << 20);
 
     (void)state;
-    set_up(&f);
-    f.config.segment_size = 8 << 20;
-    fill_bytes(&f, COUNT, BODY);
-    long waits = open_cold(&f, COUNT);
     if (waits >= 0)
         assert_in_range(cached(&f, false), 1, COUNT * 16);
-    file_remove_tree(f.directory, NULL);
-    if (waits < 0)
-        skip();
+    remove_filled(&f, waits);
 }
 
 enum { CHECKED = 300, READERS = 3 };
