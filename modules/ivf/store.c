@@ -372,7 +372,7 @@ static void store_message(struct leat_task *t, const struct ivf *v, struct posti
         send_ask(t, i, e->number, body);
         break;
     default:
-        break; /* what this node sent to others comes here, too */
+        break; /* for the id's task */
     }
 }
 
@@ -389,6 +389,9 @@ int store_rows(struct leat_task *t, const struct leat_batch *in)
     uint64_t *order = leat_alloc(t, in->rows * sizeof(*order));
     struct posting_edit e;
 
+    /* What is sent to ids' tasks comes here, too, and postings lie on the first tasks only. */
+    if (in->rows == 0 || leat_task_number(t) >= leat_group_count(t))
+        return 0;
     for (uint32_t i = 0; i < in->rows; i++)
         order[i] = leat_at(in, i, 2).as.u << 32 | i;
     qsort(order, in->rows, sizeof(*order), by_value);
@@ -402,10 +405,8 @@ int store_rows(struct leat_task *t, const struct leat_batch *in)
         }
         posting_edit_end(&e, last);
     }
-    if (in->rows > 0)
-        target_grown(t, in->rows - 1);
-    if (in->rows > 0)
-        posting_patrol(t, v, in->rows - 1);
+    target_grown(t, in->rows - 1);
+    posting_patrol(t, v, in->rows - 1);
     return 0;
 }
 

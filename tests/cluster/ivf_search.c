@@ -317,6 +317,28 @@ static void a_share_of_the_neighbours_is_found(void **state)
     }
 }
 
+/* By each group once, not by each of its tasks. */
+static void groups_learn(void **state)
+{
+    struct data *d = open_data(&ways[1]);
+    struct leat_error err = {0, ""};
+    struct leat_view *v;
+    uint32_t learnt, knowing = 0;
+
+    (void)state;
+    must(leat_view_open(leat_test_leat(d->t), "ivf", &v, &err));
+    must(leat_view_pstate(v, "learnt", &learnt));
+    assert_true(leat_view_tasks(v) > ways[1].groups);
+    for (uint32_t task = 0; task < leat_view_tasks(v); task++) {
+        struct leat_value field[2];
+
+        knowing += leat_get(leat_view_task(v, task), learnt, LEAT_KEYS(leat_u32(0)), field, 2) == 0;
+    }
+    assert_int_equal(knowing, ways[1].groups);
+    leat_view_close(v);
+    close_data(d);
+}
+
 /* With a filter that few rows pass, a search goes so much farther that it finds as many. */
 static void filters_find_as_much(void **state)
 {
@@ -433,6 +455,7 @@ int main(void)
         cmocka_unit_test(many_queries_are_answered_as_each),
         cmocka_unit_test(exact_is_brute_force),
         cmocka_unit_test(a_share_of_the_neighbours_is_found),
+        cmocka_unit_test(groups_learn),
         cmocka_unit_test(filters_find_as_much),
         cmocka_unit_test(far_centroids_are_left_out),
         cmocka_unit_test(stages_have_their_times),
