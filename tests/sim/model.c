@@ -142,7 +142,7 @@ static void node_row(struct model *m, uint32_t at, uint32_t task, const struct s
 
     if (n->background && m->one_depot)
         return;
-    if (sim_rejects(n, row) || (m->module->forced && sim_poisons(n, row))) {
+    if (sim_rejects(n, row) || ((m->module->forced || n->background) && sim_poisons(n, row))) {
         m->dead_letters++;
         return;
     }
@@ -159,6 +159,10 @@ static void node_row(struct model *m, uint32_t at, uint32_t task, const struct s
         model_part_clear(part);
     model_part_add(part, row);
     uint32_t count = sim_rule(m->module, at, row, out);
+    if (sim_poisons_result(m->module, at, out, count)) {
+        m->dead_letters++;
+        return;
+    }
     for (uint32_t i = 0; i < count; i++)
         for (uint32_t child = 0; child < m->module->nodes; child++)
             for (uint32_t p = 0; p < m->module->node[child].parents; p++)
@@ -172,16 +176,12 @@ void model_row(struct model *m, uint32_t depot, uint32_t partition, const struct
 {
     const struct sim_module *module = m->module;
 
-    for (uint32_t pass = 0; pass < 2; pass++)
-        for (uint32_t i = 0; i < module->nodes; i++)
-            for (uint32_t d = 0; d < module->node[i].depots; d++) {
-                if (module->node[i].depot[d] != depot)
-                    continue;
-                if (pass == 0 && !module->forced && sim_poisons(&module->node[i], row)) {
-                    m->dead_letters++;
-                    return;
-                }
-                if (pass == 1)
-                    send(m, i, partition, row);
-            }
+    if (sim_poisons_record(module, depot, row)) {
+        m->dead_letters++;
+        return;
+    }
+    for (uint32_t i = 0; i < module->nodes; i++)
+        for (uint32_t d = 0; d < module->node[i].depots; d++)
+            if (module->node[i].depot[d] == depot)
+                send(m, i, partition, row);
 }

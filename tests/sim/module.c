@@ -68,17 +68,37 @@ bool sim_poisons(const struct sim_node *n, const struct sim_row *row)
     return n->poison_in > 0 && sim_mix(row->id, 8) % n->poison_in == 0;
 }
 
+static bool follows_background(const struct sim_module *m, const struct sim_node *n)
+{
+    return !n->background && n->route == LEAT_LOCAL && n->depots == 0 && n->parents == 1 &&
+           m->node[n->parent[0]].background;
+}
+
+bool sim_poisons_record(const struct sim_module *m, uint32_t depot, const struct sim_row *row)
+{
+    for (uint32_t i = 0; i < m->nodes && !m->forced; i++)
+        for (uint32_t d = 0; d < m->node[i].depots && !m->node[i].background; d++)
+            if (m->node[i].depot[d] == depot && sim_poisons(&m->node[i], row))
+                return true;
+    return false;
+}
+
+bool sim_poisons_result(const struct sim_module *m, uint32_t at, const struct sim_row *row, uint32_t rows)
+{
+    for (uint32_t i = 0; i < m->nodes && !m->forced && m->node[at].background; i++)
+        for (uint32_t j = 0; j < rows && follows_background(m, &m->node[i]) && m->node[i].parent[0] == at; j++)
+            if (sim_poisons(&m->node[i], &row[j]))
+                return true;
+    return false;
+}
+
 bool sim_returns(const struct sim_module *m, uint32_t depot, const struct sim_row *row)
 {
     const struct sim_node *n = &m->node[m->return_node];
 
     if (m->return_node == m->nodes || n->depot[0] != depot || sim_rejects(n, row) || sim_poisons(n, row))
         return false;
-    for (uint32_t i = 0; i < m->nodes && !m->forced; i++)
-        for (uint32_t d = 0; d < m->node[i].depots; d++)
-            if (m->node[i].depot[d] == depot && sim_poisons(&m->node[i], row))
-                return false;
-    return true;
+    return !sim_poisons_record(m, depot, row);
 }
 
 bool sim_clears(const struct sim_node *n, const struct sim_row *row)
@@ -185,7 +205,7 @@ static void choose_run(struct random *r, struct sim_module *m, uint32_t at)
     }
     n->keep = (enum keep)below(r, KEEP_RUNS);
     n->reject_in = below(r, 6) == 0 ? 11 : 0;
-    n->poison_in = n->parents == 0 && n->route == LEAT_LOCAL && below(r, 6) == 0 ? 17 : 0;
+    n->poison_in = below(r, 4) == 0 ? 17 : 0;
     n->background = below(r, 4) == 0;
 }
 
@@ -220,15 +240,22 @@ static void choose_end(struct random *r, struct sim_module *m, uint32_t at)
     n->route = LEAT_BY_KEY;
 }
 
+/* Is it known what a failing run takes with it? A turn's input does, and where no hop goes through the journal that is
+ * more than came to the node. */
+static bool poison_known(const struct sim_module *m, const struct sim_node *n)
+{
+    return m->forced || n->background || (n->parents == 0 && n->route == LEAT_LOCAL) || follows_background(m, n);
+}
+
 /* Whoever keeps a chain must know the order; a node that keeps nothing must send something on. */
 static void settle(struct sim_module *m, struct sim_node *n)
 {
     n->ordered = is_ordered(m, n);
     n->background = n->background && n->emits;
-    if (n->background) {
+    if (n->background)
         n->keep = KEEP_NOTHING;
+    if (!poison_known(m, n))
         n->poison_in = 0;
-    }
     if (n->keep == KEEP_CHAIN && !n->ordered)
         n->keep = KEEP_TOTALS;
     if (n->keep == KEEP_NOTHING && !n->background && (!n->emits || n->loop))
@@ -498,6 +525,7 @@ void sim_module_make(struct random *r, uint32_t tasks, struct sim_module *m)
 {
     memset(m, 0, sizeof(*m));
     m->tasks = tasks;
+    m->forced = below(r, 3) == 0;
     m->keys = 1 + below(r, below(r, 2) == 0 ? 3 : 30);
     m->values = 1 + below(r, 8);
     m->tick_ms = below(r, 4) == 0 ? 200U << below(r, 6) : 0; /* time to be idle */

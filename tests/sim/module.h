@@ -61,7 +61,7 @@ struct sim_node {
     bool loop;
     bool background;    /* a run that keeps nothing */
     uint32_t reject_in; /* a row is rejected once in so many ids; 0: never */
-    uint32_t poison_in; /* first nodes: the run fails */
+    uint32_t poison_in; /* the run fails once in so many ids; 0: never */
     uint32_t into;      /* KEEP_DEPOT */
     uint32_t highest_depot; /* that its rows come from: it fills only later ones */
     uint32_t rows_most; /* rows that one row of a client becomes, about */
@@ -125,6 +125,9 @@ enum { RULE_MOST = 3 };
 uint32_t sim_rule(const struct sim_module *m, uint32_t n, const struct sim_row *in, struct sim_row out[RULE_MOST]);
 bool sim_rejects(const struct sim_node *n, const struct sim_row *row);
 bool sim_poisons(const struct sim_node *n, const struct sim_row *row);
+/* Does a run that fails take the whole record with it, or all that a node of the background made of one row? */
+bool sim_poisons_record(const struct sim_module *m, uint32_t depot, const struct sim_row *row);
+bool sim_poisons_result(const struct sim_module *m, uint32_t at, const struct sim_row *row, uint32_t rows);
 /* KEEP_LIST in order: this row empties the list first. */
 bool sim_clears(const struct sim_node *n, const struct sim_row *row);
 

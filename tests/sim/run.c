@@ -95,7 +95,7 @@ static void draw_plan(struct random *r)
     if (weight > HEAVY && sim.cut_rows > 0)
         sim.cut_rows = 20;
     sim.rows_most = weight > HEAVY ? SIM_ROWS * HEAVY / weight / 4 : SIM_ROWS;
-    sim.force_hops = sim_module.forced = below(r, 3) == 0;
+    sim.force_hops = sim_module.forced;
     sim.durability = below(r, 8) == 0 ? LEAT_PROCESS : LEAT_FULL;
     sim.segment_size = UINT64_C(4096) << below(r, 5);
     sim.checkpoint_bytes = UINT64_C(4096) << below(r, 8);
