@@ -38,7 +38,8 @@ static void on_signal(int number)
  * this process removes the directories, and then ends by the signal. */
 static void *remove_all(void *context)
 {
-    static char script[] = "number=$1; shift; rm -rf -- \"$@\"; kill -\"$number\" $$", shell[] = "sh", flag[] = "-c";
+    static char script[] = "number=$1; shift; trap '' HUP INT TERM; rm -rf -- \"$@\"; trap - $number; kill -$number $$";
+    static char shell[] = "sh", flag[] = "-c";
     char *argument[6 + MOST] = {shell, flag, script, shell}, text[8], number = 0;
     int arguments = 5;
 
@@ -56,17 +57,26 @@ static void *remove_all(void *context)
     return NULL;
 }
 
+/* What is ignored, as SIGHUP under nohup, stays so. */
+static void watch_for(int number)
+{
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART}, was;
+
+    if (sigaction(number, NULL, &was) == 0 && was.sa_handler != SIG_IGN)
+        sigaction(number, &action, NULL);
+}
+
 static void watch(void)
 {
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     pthread_t thread;
 
     owner = getpid();
     if (pipe(wake) != 0 || pthread_create(&thread, NULL, remove_all, NULL) != 0)
         return;
     pthread_detach(thread);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    watch_for(SIGHUP);
+    watch_for(SIGINT);
+    watch_for(SIGTERM);
 }
 
 bool temporary_make(char *path)

@@ -673,8 +673,31 @@ class Tables(CommandTest):
         self.assertFalse(re.search('[\x00-\x09\x0b-\x1f\x7f]', text), text)
 
     def test_demo_that_is_stopped(self):
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
             self.end_while_there('leat-demo-', number, 'demo')
+
+    def test_ignored_signals_stay_ignored(self):
+        """As a shell has it for what runs in the background."""
+        process = subprocess.Popen(command_run.command(['demo']), cwd=self.folder, stdout=subprocess.PIPE,
+                                   preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
+        self.wait_for_file(process, 'leat-demo-*', '*')
+        process.send_signal(signal.SIGINT)
+        self.assertIn(b'recall@10', process.communicate(timeout=120)[0])
+        self.assertEqual(process.returncode, 0)
+
+    def test_demo_that_is_stopped_twice(self):
+        """The second signal comes while the directory is removed, which takes its time here."""
+        os.mkdir(self.path('bin'))
+        with open(self.path('bin/rm'), 'w') as f:
+            f.write('#!/bin/sh\n: >removing; while [ ! -e removes ]; do sleep 0.01; done; exec /bin/rm "$@"\n')
+        os.chmod(self.path('bin/rm'), 0o700)
+
+        def again(process):
+            self.wait_for_file(process, 'removing')
+            os.killpg(process.pid, signal.SIGINT)
+            self.write('removes', '')
+        self.end_while_there('leat-demo-', signal.SIGTERM, 'demo', meanwhile=again, start_new_session=True,
+                             env={**os.environ, 'PATH': self.path('bin') + ':' + os.environ['PATH']})
 
     def test_demo(self):
         text = self.run_leat('demo', '--data', self.data)

@@ -57,14 +57,19 @@ class CommandTest(unittest.TestCase):
             self.assertRegex(error, says)
         return done.stdout.decode() if done.stdout is not None else ''
 
-    def end_while_there(self, name, number, *arguments):
+    def wait_for_file(self, process, *pattern):
+        path, end = os.path.join(self.folder, *pattern), time.monotonic() + 60
+        while not glob.glob(path) and process.poll() is None and time.monotonic() < end:
+            pass
+        self.assertTrue(glob.glob(path), process.poll())
+
+    def end_while_there(self, name, number, *arguments, meanwhile=None, **more):
         """Signal it as soon as it has made a directory with such a name, which it removes. It ends by the signal."""
-        with subprocess.Popen(command(arguments), cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-            pattern, end = os.path.join(self.folder, name + '*', '*'), time.monotonic() + 60
-            while not glob.glob(pattern) and process.poll() is None and time.monotonic() < end:
-                pass
-            self.assertTrue(glob.glob(pattern), process.poll())
+        with subprocess.Popen(command(arguments), cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more) as process:
+            self.wait_for_file(process, name + '*', '*')
             process.send_signal(number)
+            if meanwhile is not None:
+                meanwhile(process)
             out, error = process.communicate(timeout=60)
         self.assertEqual(process.returncode, -number, (out, error))
         self.assertEqual(glob.glob(os.path.join(self.folder, name + '*')), [])
