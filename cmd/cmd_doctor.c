@@ -29,11 +29,13 @@ struct doctor {
     uint64_t compared;     /* elements that were made again */
 };
 
-static volatile sig_atomic_t stopped;
+static volatile sig_atomic_t stopped, reader; /* the process that looks at a view; 0: none */
 
 static void on_signal(int number)
 {
     stopped = number;
+    if (reader > 0)
+        kill(reader, SIGKILL);
 }
 
 static void tell(struct doctor *d, const char *weight, const char *where, const char *what, const char *advice)
@@ -117,11 +119,36 @@ static bool receive_message(int from, struct message *m)
     return true;
 }
 
+/* What a damaged page does to who reads it; other signals come from somebody else, or for want of memory. */
+static bool is_of_damage(int status)
+{
+    int number = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+
+    return number == 0 || number == SIGBUS || number == SIGSEGV || number == SIGABRT || number == SIGFPE ||
+           number == SIGILL;
+}
+
+/* status: of the process that should have read it all; -1: there was none. */
+static void say_unread(struct doctor *d, const char *path, int status)
+{
+    char what[200] = "not checked: no process can be started for it";
+
+    if (status != -1 && is_of_damage(status)) {
+        found(d, CHECKUP_DAMAGE, path, "reading it ended the process: pages of data.mdb are damaged",
+              "make the views again (leat rebuild), or put the module's directory back from a backup (leat restore)");
+        return;
+    }
+    if (status != -1)
+        snprintf(what, sizeof(what), "not checked: the process that read it was ended by signal %d (%s)",
+                 WTERMSIG(status), strsignal(WTERMSIG(status)));
+    found(d, CHECKUP_WARNING, path, what, "try again, and look whether there is memory enough");
+}
+
 static void check_view(struct doctor *d, const struct layout *l, uint32_t group)
 {
     struct message m = {.weight = 0};
     char path[4096];
-    int ends[2], status = 0;
+    int ends[2], status = -1;
 
     if (group == REBUILD)
         snprintf(path, sizeof(path), "%s", l->directory);
@@ -137,19 +164,22 @@ static void check_view(struct doctor *d, const struct layout *l, uint32_t group)
         close(ends[0]);
         view_process(d, l, group, ends[1]);
     }
+    reader = child;
+    if (stopped && child > 0) /* before it was known whom to end */
+        kill(child, SIGKILL);
     close(ends[1]);
     while (child > 0 && receive_message(ends[0], &m) && m.weight >= 0)
         found(d, (enum checkup_weight)m.weight, m.where, m.what, m.advice);
     close(ends[0]);
     while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR)
         ;
+    reader = 0;
     if (m.weight == -1 && group == REBUILD)
         d->compared = m.elements;
     else if (m.weight == -1)
         d->checkup.elements += m.elements;
     else if (!stopped)
-        found(d, CHECKUP_DAMAGE, path, "reading it ended the process: pages of data.mdb are damaged",
-              "make the views again (leat rebuild), or put the module's directory back from a backup (leat restore)");
+        say_unread(d, path, status);
     snprintf(path, sizeof(path), "%s/view", d->scratch);
     file_remove_tree(path, NULL);
 }
@@ -262,7 +292,7 @@ static int verdict(const struct doctor *d)
     }
     if (d->worst == CHECKUP_NOTE)
         return EXIT_FINE;
-    fprintf(stderr, "leat: %u findings, the worst is %s\n", d->findings,
+    fprintf(stderr, "leat: %u finding%s, the worst is %s\n", d->findings, d->findings == 1 ? "" : "s",
             d->worst == CHECKUP_DAMAGE ? "damage" : "a warning");
     return d->worst == CHECKUP_DAMAGE ? EXIT_FAILED : EXIT_NO;
 }

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """leat doctor: whole directories, those of killed processes, and each kind of damage.
 usage: command_doctor.py LEAT [TEST ...]"""
+import contextlib
 import fcntl
 import hashlib
 import json
 import os
 import shutil
+import signal
 import struct
 import subprocess
+import time
 
 import command_run
 from command_run import CommandTest, crc32c
@@ -112,6 +115,38 @@ class Doctor(CommandTest):
         rows = self.doctor()
         self.assertNotIn('damage', self.weights(rows))
         self.assertNotIn('warning', self.weights(rows))
+
+    def signal_reader(self, number):
+        """A doctor whose process that reads the views is signalled while it does: not each is caught."""
+        process = subprocess.Popen(command_run.command(['doctor', '--data', self.data, '--format', 'jsonl']), stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE)
+        readers = ''
+        while not readers and process.poll() is None:
+            with open(f'/proc/{process.pid}/task/{process.pid}/children') as f:
+                readers = f.read()
+        for reader in readers.split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(reader), number)
+        return process
+
+    def test_a_reader_that_is_killed(self):
+        """By somebody, or for want of memory: that says nothing of the view."""
+        what, end = '', time.monotonic() + 60
+        while 'was ended' not in what and time.monotonic() < end:
+            what = self.signal_reader(signal.SIGKILL).communicate(timeout=60)[0].decode()
+        row = json.loads(what.splitlines()[0])
+        self.assertEqual(row['weight'], 'warning', row)
+        self.assertIn('not checked: the process that read it was ended', row['what'])
+
+    def test_stopped(self):
+        """At once, however long the view in hand takes."""
+        error, end = '', time.monotonic() + 60
+        while 'stopped' not in error and time.monotonic() < end:
+            process = self.signal_reader(signal.SIGSTOP)
+            process.send_signal(signal.SIGTERM)
+            error = process.communicate(timeout=60)[1].decode()
+        self.assertEqual((process.returncode, error), (5, 'stopped: not everything was looked at\n'))
+        self.assertEqual(os.listdir(self.folder), ['data'])
 
     def test_records(self):
         self.change(self.segment('depots'), 4200, b'X')
