@@ -195,7 +195,7 @@ static void check_module(struct doctor *d, const char *data, const char *module)
     snprintf(path, sizeof(path), "%s/%s", data, module);
     if (layout_open(data, module, &l, &err) != 0) {
         found(d, CHECKUP_DAMAGE, path, err.text,
-              "put module.ini, module.fingerprint and module.streams back from a backup; they never change");
+              "put module.ini, module.fingerprint and module.streams back, all from one backup");
         return;
     }
     d->checkup.segments = d->checkup.records = d->checkup.batches = d->checkup.bytes = d->checkup.elements = 0;
@@ -217,21 +217,6 @@ static void check_module(struct doctor *d, const char *data, const char *module)
     layout_close(l);
 }
 
-static bool is_module(const char *data, const char *name)
-{
-    char path[4096];
-    struct stat st;
-
-    snprintf(path, sizeof(path), "%s/%s", data, name);
-    if (name[0] == '.' || stat(path, &st) != 0 || !S_ISDIR(st.st_mode))
-        return false;
-    snprintf(path, sizeof(path), "%s/%s/module.ini", data, name);
-    if (access(path, F_OK) == 0)
-        return true;
-    snprintf(path, sizeof(path), "%s/%s/module.fingerprint", data, name);
-    return access(path, F_OK) == 0;
-}
-
 /* How many. */
 static uint32_t check_all(struct doctor *d, const char *data)
 {
@@ -240,7 +225,7 @@ static uint32_t check_all(struct doctor *d, const char *data)
     uint32_t modules = 0;
 
     for (int i = 0; i < count; i++) {
-        if (is_module(data, entry[i]->d_name) && !stopped) {
+        if (entry[i]->d_name[0] != '.' && layout_there(data, entry[i]->d_name) && !stopped) {
             check_module(d, data, entry[i]->d_name);
             modules++;
         }
@@ -329,7 +314,7 @@ int cmd_doctor(struct call *c)
         fprintf(stderr, "leat: there is no directory '%s'\n", data);
         return EXIT_OPEN;
     }
-    if (c->arguments > 0 && !is_module(data, c->argument[0])) {
+    if (c->arguments > 0 && !layout_there(data, c->argument[0])) {
         fprintf(stderr, "leat: there is no data of module '%s' in '%s'\n", c->argument[0], data);
         return EXIT_NO;
     }

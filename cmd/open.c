@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "engine/layout.h"
 #include "engine/node.h"
 #include "modules/modules.h"
 #include "topologies/plan.h"
@@ -80,15 +81,6 @@ int call_depot_missing(const char *module, const char *depot)
     return EXIT_NO;
 }
 
-/* Does the directory hold data of the module? errno says why not. */
-static bool has_module(const char *data, const char *module)
-{
-    char path[4096];
-
-    snprintf(path, sizeof(path), "%s/%s/module.ini", data, module);
-    return access(path, F_OK) == 0;
-}
-
 static void add_letters(void *context, const struct leat_stat *s)
 {
     if (strcmp(s->name, "dead_letters_total") == 0)
@@ -133,7 +125,7 @@ int call_target(const struct call *c, const char *module, const char *depot, str
         return call_depot_missing(module, depot);
     }
     *number = (uint32_t)at;
-    bool made = has_module(call_option(c, "data"), module);
+    bool made = layout_there(call_option(c, "data"), module);
     rv = made ? 0 : check_launch(c, p);
     if (made || rv != 0)
         plan_close(p);
@@ -182,9 +174,9 @@ static int check_present(const char *data, const char *module)
 
     if (rv != 0)
         return rv;
-    if (!has_module(data, module) && errno != ENOENT)
+    if (!layout_there(data, module) && errno != ENOENT)
         fprintf(stderr, "leat: data of module '%s' in '%s' cannot be opened: %s\n", module, data, strerror(errno));
-    else if (!has_module(data, module))
+    else if (!layout_there(data, module))
         fprintf(stderr,
                 "leat: there is no data of module '%s' in '%s'; 'leat import' or 'leat depot append' makes some\n",
                 module, data);

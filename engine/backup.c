@@ -111,7 +111,6 @@ static int add_module(struct copy *c, const char *name, struct leat_error *err)
     return 0;
 }
 
-/* Every folder with a module.ini is a module. */
 static int find_modules(struct copy *c, struct leat_error *err)
 {
     DIR *d = opendir(c->directory);
@@ -120,14 +119,9 @@ static int find_modules(struct copy *c, struct leat_error *err)
     if (d == NULL)
         return errno == ENOENT ? leat_fail(err, LEAT_ENOTFOUND, "there is no directory '%s'", c->directory)
                                : base_errno(err, errno, "list", c->directory);
-    for (struct dirent *e; rv == 0 && (e = file_next(d, c->directory, &rv, err)) != NULL;) {
-        char path[4096];
-        struct stat st;
-
-        snprintf(path, sizeof(path), "%s/%s/module.ini", c->directory, e->d_name);
-        if (e->d_name[0] != '.' && stat(path, &st) == 0)
+    for (struct dirent *e; rv == 0 && (e = file_next(d, c->directory, &rv, err)) != NULL;)
+        if (e->d_name[0] != '.' && layout_there(c->directory, e->d_name))
             rv = add_module(c, e->d_name, err);
-    }
     closedir(d);
     for (uint32_t i = 0; i < c->modules; i++)
         for (uint32_t j = 0; j < c->module[i].layout->groups; j++)

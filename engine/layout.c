@@ -3,7 +3,9 @@
 
 #include "base/file.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <unistd.h>
 
 /* module.ini, module.fingerprint and module.streams: plan.c and node_module.c write them. */
 
@@ -12,11 +14,25 @@ static bool is_power(uint32_t n)
     return n > 0 && (n & (n - 1)) == 0;
 }
 
-static int read_ini(struct layout *l, struct leat_error *err)
+/* module.streams is the last one that a first launch writes. */
+bool layout_there(const char *data, const char *module)
+{
+    char path[4096];
+
+    snprintf(path, sizeof(path), "%s/%s/module.ini", data, module);
+    if (access(path, F_OK) == 0)
+        return true;
+    snprintf(path, sizeof(path), "%s/%s/module.streams", data, module);
+    return errno == ENOENT && access(path, F_OK) == 0;
+}
+
+static int read_ini(struct layout *l, const char *data, struct leat_error *err)
 {
     const struct kept *k = &l->kept;
     int rv = kept_read(l->directory, l->arena, &l->kept, err);
 
+    if (rv == LEAT_ENOTFOUND && layout_there(data, l->module))
+        return leat_fail(err, LEAT_ECORRUPT, "'%s/module.ini' is missing", l->directory);
     if (rv == LEAT_ENOTFOUND)
         return leat_fail(err, LEAT_ENOTFOUND, "there is no data of module '%s': '%s/module.ini' is missing", l->module,
                          l->directory);
@@ -182,7 +198,7 @@ int layout_open(const char *data, const char *module, struct layout **out, struc
     l->pstate = arena_zeroed(a, (LIMIT_PSTATES + 1) * sizeof(*l->pstate), 8);
     l->foreign = arena_alloc(a, LIMIT_DEPOTS * sizeof(*l->foreign), 8);
     l->stream = arena_zeroed(a, (LIMIT_TOPOLOGIES + 1) * sizeof(*l->stream), 8);
-    int rv = read_ini(l, &why);
+    int rv = read_ini(l, data, &why);
     if (rv == 0) {
         rv = read_lines(l, "module.fingerprint", on_fingerprint, &why);
         if (rv == 0 && l->depots == 0)

@@ -42,6 +42,8 @@ struct layout {
     uint32_t streams;           /* 0: the first launch did not get so far */
 };
 
+/* Does the directory hold data of the module, whole or not? errno says why not. */
+bool layout_there(const char *data, const char *module);
 /* LEAT_ENOTFOUND: the directory has no such module. LEAT_ECORRUPT: its files do not check out. */
 int layout_open(const char *data, const char *module, struct layout **out, struct leat_error *err);
 void layout_close(struct layout *l);

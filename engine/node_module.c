@@ -108,19 +108,37 @@ int module_status(struct module *m, struct leat_error *err)
 
 /* ---- module.ini: what may not change from one launch to the next ---- */
 
-static int read_kept(const char *directory, struct arena *a, struct kept *k, struct buffer *fingerprint,
+static void streams_path(const struct module *m, char *out, size_t size)
+{
+    snprintf(out, size, "%s/module.streams", m->directory);
+}
+
+/* Written when all groups were made: from then on none may be missing, nor any file of the module. */
+static bool has_streams(const struct module *m)
+{
+    char path[4096];
+
+    streams_path(m, path, sizeof(path));
+    return access(path, F_OK) == 0;
+}
+
+static int read_kept(const struct module *m, struct arena *a, struct kept *k, struct buffer *fingerprint,
                      struct leat_error *err)
 {
     char path[4096];
 
-    snprintf(path, sizeof(path), "%s/module.ini", directory);
-    if (access(path, F_OK) != 0)
+    snprintf(path, sizeof(path), "%s/module.ini", m->directory);
+    if (access(path, F_OK) != 0 && !has_streams(m))
         return 0;
-    int rv = kept_read(directory, a, k, err);
-    if (rv != 0)
-        return rv;
-    snprintf(path, sizeof(path), "%s/module.fingerprint", directory);
-    return file_read(path, 16 << 20, fingerprint, err);
+    int rv = kept_read(m->directory, a, k, err);
+    if (rv == 0) {
+        snprintf(path, sizeof(path), "%s/module.fingerprint", m->directory);
+        rv = file_read(path, 16 << 20, fingerprint, err);
+    }
+    if (rv == LEAT_ENOTFOUND)
+        rv = leat_fail(err, LEAT_ECORRUPT,
+                       "the file '%s' is missing: put it back, with all others of the module from one backup", path);
+    return rv;
 }
 
 static int write_kept(const struct module *m, const struct buffer *fingerprint, struct leat_error *err)
@@ -163,20 +181,6 @@ static int differs(const struct module *m, struct buffer *was, struct buffer *is
                      "module '%s' was launched here otherwise: '%s' then, '%s' now; launch it as it was, or in another "
                      "directory",
                      m->plan->module->name, a != NULL ? a : "nothing", b != NULL ? b : "nothing");
-}
-
-static void streams_path(const struct module *m, char *out, size_t size)
-{
-    snprintf(out, size, "%s/module.streams", m->directory);
-}
-
-/* Written when all groups were made: from then on none may be missing. */
-static bool has_streams(const struct module *m)
-{
-    char path[4096];
-
-    streams_path(m, path, sizeof(path));
-    return access(path, F_OK) == 0;
 }
 
 static bool all_drained(const struct module *m)
@@ -464,7 +468,7 @@ static int prepare(struct module *m, const struct leat_module *module, const str
     struct kept k = {0};
 
     buffer_init(&fingerprint, 16 << 20);
-    int rv = read_kept(m->directory, a, &k, &fingerprint, err);
+    int rv = read_kept(m, a, &k, &fingerprint, err);
     if (rv != 0)
         goto end;
     rv = make_plan(l, m, module, launch, &k, err);

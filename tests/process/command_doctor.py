@@ -224,9 +224,13 @@ class Doctor(CommandTest):
             self.write(self.file(name), content)
             self.expect('word_count', what)
             self.write(self.file(name), kept)
-        os.remove(self.file('module.fingerprint'))
-        self.expect('word_count', 'is missing')
-
+        for name in 'module.fingerprint', 'module.ini':
+            os.remove(self.file(name))
+            self.expect('word_count', 'is missing')
+            for call in (['pstate', 'scan', 'word_count', 'counts'], ['depot', 'append', 'word_count', 'sentences', '{"text": "a"}', '--groups', '4'],
+                         ['rebuild', 'word_count'], ['backup', self.path('to')]):
+                self.run_leat(*call, '--data', self.data, code=5, says=f'{name}. is missing')
+            self.assertFalse(os.path.exists(self.file(name)))
 
     def test_consumers(self):
         self.run_leat('depot', 'consumer', 'add', 'word_count', 'sentences', 'reader', '--data', self.data)
