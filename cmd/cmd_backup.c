@@ -192,6 +192,7 @@ int cmd_rebuild(struct call *c)
     if (rv != 0)
         return call_error(&err);
     if (!c->quiet)
-        fprintf(stderr, "rebuilt from %llu records in %.2f s\n", (unsigned long long)p.all, call_now() - p.started);
+        fprintf(stderr, "rebuilt from %llu record%s in %.2f s\n", (unsigned long long)p.all,
+                p.all == 1 ? "" : "s", call_now() - p.started);
     return 0;
 }

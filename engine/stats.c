@@ -277,7 +277,7 @@ void stats_writer_close(struct stats_writer *w)
     pthread_mutex_unlock(&w->lock);
     if (w->started)
         pthread_join(w->thread, NULL);
-    if (!atomic_load(&w->mute))
+    if (!atomic_load(&w->mute) && node_modules(w->node) > 0) /* else those of the last one to work are left */
         write_file(w->node);
     pthread_mutex_destroy(&w->lock);
     pthread_cond_destroy(&w->cond);

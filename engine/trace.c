@@ -549,8 +549,9 @@ static int tell_record(struct trace *t, uint32_t depot, uint32_t partition, uint
         return rv;
     rv = log_partition < depots->partitions ? log_read(depots, log_partition, offset, 1, 1, &slice, err) : LEAT_EAGAIN;
     if (rv == LEAT_EAGAIN || (rv == 0 && slice.entry[0].offset != offset))
-        leat_fail(err, LEAT_ENOTFOUND, "depot %s, partition %u has no record at offset %llu", l->depot[depot].name,
-                  partition, (unsigned long long)offset);
+        leat_fail(err, LEAT_ENOTFOUND,
+                  "depot %s, partition %u has no record at offset %llu; 'leat depot tail' shows where some are",
+                  l->depot[depot].name, partition, (unsigned long long)offset);
     if (rv == 0) {
         const struct log_entry *e = &slice.entry[0];
 

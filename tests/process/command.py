@@ -473,6 +473,8 @@ class Data(CommandTest):
         for call in Opening.READERS:  # they leave the figures of whoever did the work
             self.run_leat(*call, '--data', self.data)
         self.assertEqual(self.rows('stats', '--data', self.data), lines)
+        self.run_leat('depot', 'append', 'word_count', 'sentences', '{"text": "a"}', '--data', self.data, '--tasks', 2, code=4)  # did none
+        self.assertEqual(self.rows('stats', '--data', self.data), lines)
 
     def test_dead_letters_are_told(self):
         """Rows that a node rejects are appended, but somebody must hear of them."""

@@ -143,7 +143,7 @@ class Rebuild(CommandTest):
         ask = ('query', 'invoke', 'lsh', 'exact', json.dumps({'vec': [1, 2, 3, 4]}), '--data', self.data)
         before = self.rows(*ask)
         self.run_leat('rebuild', 'lsh', '--data', self.data, '--set', 'bits=6', '--set', 'tables=3', '--groups', '4',
-                      says='rebuilt from 60 records')
+                      says='rebuilt from 60 records in')
         self.assertEqual(self.rows(*ask), before)
         with open(os.path.join(self.data, 'lsh', 'module.ini')) as f:
             text = f.read()

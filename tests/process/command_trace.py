@@ -135,7 +135,7 @@ class Trace(CommandTest):
     def test_what_is_not_there(self):
         self.transfer({'account': 'a', 'amount': 1}, depot='deposits')
         name = ['trace', 'bank_transfer', 'deposits']
-        self.run_leat(*name, 0, 9, '--data', self.data, code=1, says='no record at offset 9')
+        self.run_leat(*name, 0, 9, '--data', self.data, code=1, says="no record at offset 9; 'leat depot tail' shows")
         self.run_leat(*name, 64, 0, '--data', self.data, code=1, says='the last one is 63')
         self.run_leat('trace', 'bank_transfer', 'nothing', 0, 0, '--data', self.data, code=1, says="no depot 'nothing'")
         self.run_leat('trace', 'lsh', 'vectors', 0, 0, '--data', self.data, code=3, says="no data of module 'lsh'")
