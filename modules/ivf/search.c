@@ -13,7 +13,7 @@
 /* A search. At the origin: which postings; on one task of each group: their nearest rows; at the origin: the nearest of
  * all; where the ids are known: names and attributes. */
 
-enum { K_MOST = 10000, PROBES_MOST = 65536, QUERIES_MOST = 1024, FOUND_MOST = 1 << 20 };
+enum { K_MOST = 10000, PROBES_MOST = 65536, QUERIES_MOST = 1024, FOUND_MOST = 1 << 20, VECTORS_MOST = 1 << 30 };
 
 static uint64_t now_ns(void)
 {
@@ -32,9 +32,10 @@ static uint32_t number_in(struct leat_task *t, const struct leat_batch *request,
 
     if (value.type == LEAT_NULL)
         return otherwise;
-    if (value.as.u == 0 || value.as.u > most)
-        leat_task_fail(t, LEAT_EINVAL, "%s = %llu: it goes from 1 to %u", name, (unsigned long long)value.as.u, most);
-    return (uint32_t)value.as.u;
+    if (value.as.u > 0 && value.as.u <= most)
+        return (uint32_t)value.as.u;
+    leat_task_fail(t, LEAT_EINVAL, "%s = %llu: it goes from 1 to %u", name, (unsigned long long)value.as.u, most);
+    return otherwise; /* memory is taken by it before anyone looks at errors */
 }
 
 /* NaN fails, too. */
@@ -106,6 +107,19 @@ static uint32_t queries_in(struct leat_task *t, const struct ivf *v, struct leat
     return 0;
 }
 
+/* Room for the vectors of an answer is taken at once, and may be more than the machine has. */
+static bool vectors_in(struct leat_task *t, const struct ivf *v, const struct leat_batch *request,
+                       const struct search *s)
+{
+    uint64_t size = (uint64_t)s->queries * s->k * v->layout.vector;
+
+    if (!flag_in(request, REQUEST_VECTORS) || size <= VECTORS_MOST)
+        return flag_in(request, REQUEST_VECTORS);
+    leat_task_fail(t, LEAT_ELIMIT, "vectors of %u neighbours of %u vectors may be %llu bytes: %d are the most", s->k,
+                   s->queries, (unsigned long long)size, VECTORS_MOST);
+    return false;
+}
+
 static struct search read_request(struct leat_task *t, const struct ivf *v)
 {
     const struct leat_batch *r = leat_request(t);
@@ -117,9 +131,9 @@ static struct search read_request(struct leat_task *t, const struct ivf *v)
     s.stop = stop_in(t, r);
     s.filter = leat_at(r, 0, REQUEST_FILTER);
     s.attributes = flag_in(r, REQUEST_ATTRIBUTES);
-    s.vectors = flag_in(r, REQUEST_VECTORS);
     s.stats = flag_in(r, REQUEST_STATS);
     s.queries = queries_in(t, v, leat_at(r, 0, REQUEST_VEC), s.k);
+    s.vectors = vectors_in(t, v, r, &s);
     return s.queries > 0 ? search_query(t, v, &s, 0) : s;
 }
 

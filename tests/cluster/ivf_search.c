@@ -392,7 +392,10 @@ static void what_is_wrong_is_said(void **state)
         {"search", VEC, leat_vector(LEAT_F32_VECTOR, endless, DIMS), "the vector holds NaN or infinity"},
         {"search", HOW_MANY, leat_u32(0), "k = 0: it goes from 1 to 10000"},
         {"search", HOW_MANY, leat_u32(10001), "k = 10001: it goes from 1 to 10000"},
+        {"exact", HOW_MANY, leat_u32(UINT32_MAX), "k = 4294967295: it goes from 1 to 10000"},
         {"search", NPROBE, leat_u32(0), "nprobe = 0: it goes from 1 to 65536"},
+        {"search", NPROBE, leat_u32(UINT32_MAX), "nprobe = 4294967295: it goes from 1 to 65536"},
+        {"search_many", HOW_MANY, leat_u32(UINT32_MAX), "k = 4294967295: it goes from 1 to 10000"},
         {"search", RECALL, leat_f32(0), "recall = 0: it is more than 0 and at most 1"},
         {"search", RECALL, leat_f32(1.5F), "recall = 1.5: it is more than 0 and at most 1"},
         {"search", RECALL, leat_f32(NAN), "column 'recall': not a finite f32"},
@@ -449,9 +452,34 @@ static void two_ways_to_say_how_far_are_refused(void **state)
     close_data(d);
 }
 
+/* Some 34 GB of vectors: said, not taken. */
+static void too_many_vectors_are_refused(void **state)
+{
+    enum { WIDE = 8192, MANY = 104 };
+    static const struct leat_option wide[] = {{"dims", "8192"}, {"metric", "l2"}, {"ids", "u64"}, {NULL, NULL}};
+    struct leat_test *t = open_way(&module_ivf, &ways[1], wide);
+    float *vecs = calloc(MANY * WIDE, sizeof(*vecs));
+    struct leat_error err = {0, ""};
+    struct leat_result *result;
+    struct request r;
+
+    (void)state;
+    begin(&r, leat_bytes(vecs, MANY * WIDE * sizeof(*vecs)));
+    r.value[HOW_MANY] = leat_u32(10000);
+    r.value[VECTORS] = leat_bool(true);
+    for (int exact = 0; exact < 2; exact++) {
+        assert_int_equal(leat_query(leat_test_leat(t), "ivf", exact ? "exact_many" : "search_many",
+                                    (struct leat_row){r.value, COLUMNS}, NULL, &result, &err), LEAT_ELIMIT);
+        assert_non_null(strstr(err.text, "vectors of 10000 neighbours of 104 vectors may be 34078720000 bytes"));
+    }
+    free(vecs);
+    leat_test_close(t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(too_many_vectors_are_refused),
         cmocka_unit_test(many_queries_are_answered_as_each),
         cmocka_unit_test(exact_is_brute_force),
         cmocka_unit_test(a_share_of_the_neighbours_is_found),
