@@ -322,19 +322,16 @@ static void read_chunks(struct making *m, struct index_posting *p, const struct 
     }
 }
 
-static uint8_t *new_tail(struct making *m, const uint8_t *like)
+/* Codes and attributes share bytes with those of other rows; vectors do not. */
+static uint8_t *new_tail(struct making *m)
 {
-    uint32_t size = (m->x->v->layout.tail.size + 63) & ~63U;
-    uint8_t *piece = aligned_alloc(64, size);
+    const struct piece_layout *tail = &m->x->v->layout.tail;
+    uint8_t *piece = aligned_alloc(64, (tail->size + 63) & ~63U);
 
-    if (piece == NULL) {
+    if (piece == NULL)
         no_memory(m);
-        return NULL;
-    }
-    if (like != NULL)
-        memcpy(piece, like, m->x->v->layout.tail.size);
     else
-        memset(piece, 0, size);
+        memset(piece, 0, tail->vectors);
     return piece;
 }
 
@@ -354,7 +351,8 @@ static void fill_row(void *context, uint32_t row, const uint8_t *bytes)
         layout_place(f->layout, &f->layout->tail, f->piece[at / BLOCK], at % BLOCK, bytes);
 }
 
-/* Pieces of the tail: the full ones of the old version, a copy of its last one, and new ones. */
+/* Pieces of the tail: those of the old version, and new ones. What came goes behind the rows that older versions see;
+ * codes and attributes, which share bytes, those read in copies of their own. */
 static void read_tail(struct making *m, struct index_posting *p, const struct index_posting *old)
 {
     const struct layout *l = &m->x->v->layout;
@@ -365,16 +363,8 @@ static void read_tail(struct making *m, struct index_posting *p, const struct in
     uint8_t **piece = leat_alloc(m->t, (count + 1) * sizeof(*piece));
 
     for (uint32_t i = 0; i < count && m->rv == 0; i++) {
-        const uint8_t *before = i * BLOCK < known ? old->piece[old->chunks + i] : NULL;
-
-        if ((i + 1) * BLOCK <= known || (i * BLOCK < known && old->rows == p->rows)) {
-            p->piece[p->chunks + i] = before;
-            piece[i] = NULL;
-            continue;
-        }
-        p->piece[p->chunks + i] = piece[i] = new_tail(m, before);
-        if (before != NULL)
-            discard(m, before);
+        piece[i] = i * BLOCK < known ? (uint8_t *)(uintptr_t)old->piece[old->chunks + i] : new_tail(m);
+        p->piece[p->chunks + i] = piece[i];
     }
     for (uint32_t i = 0; !same && old != NULL && i < old->pieces - old->chunks; i++)
         discard(m, old->piece[old->chunks + i]);
@@ -401,25 +391,68 @@ static bool codes_room(struct making *m, struct index_posting *p, uint32_t block
     return true;
 }
 
-static void read_codes(struct making *m, struct index_posting *p)
+/* Blocks as a piece or a version has them. */
+struct coded {
+    const void *codes, *numbers, *norms, *attributes;
+    uint32_t blocks; /* of the table of attributes */
+};
+
+static void copy_codes(const struct layout *l, struct index_posting *p, uint32_t block, uint32_t count,
+                       const struct coded *from)
+{
+    size_t rows = (size_t)count * BLOCK;
+
+    memcpy(p->codes + block * (size_t)l->block, from->codes, count * (size_t)l->block);
+    memcpy(p->numbers + (size_t)block * BLOCK, from->numbers, rows * sizeof(*p->numbers));
+    if (p->norms != NULL)
+        memcpy(p->norms + (size_t)block * BLOCK, from->norms, rows * sizeof(*p->norms));
+    attributes_copy(l->attributes, p->attributes, (p->rows + BLOCK - 1) / BLOCK, block, from->attributes, from->blocks,
+                    count);
+}
+
+/* Blocks that the old version has as they are, up to where a piece of the new one begins: chunks, whose pages may not
+ * be in memory, are not read again. */
+static uint32_t copy_old(const struct layout *l, struct index_posting *p, const struct index_posting *old)
+{
+    const struct piece_layout *layout;
+    uint32_t first = 0;
+
+    index_piece(l, p, old->rows / BLOCK * BLOCK, &layout, &first);
+    if (first > 0)
+        copy_codes(l, p, 0, first / BLOCK,
+                   &(struct coded){old->codes, old->numbers, old->norms, old->attributes,
+                                   (old->rows + BLOCK - 1) / BLOCK});
+    return first / BLOCK;
+}
+
+static void share_codes(struct index_posting *p, const struct index_posting *old)
+{
+    p->codes = old->codes;
+    p->numbers = old->numbers;
+    p->norms = old->norms;
+    p->attributes = old->attributes;
+}
+
+static void read_codes(struct making *m, struct index_posting *p, const struct index_posting *old)
 {
     const struct layout *l = &m->x->v->layout;
-    uint32_t blocks = (p->rows + BLOCK - 1) / BLOCK;
+    uint32_t blocks = (p->rows + BLOCK - 1) / BLOCK, block;
 
+    if (old != NULL && old->rows == p->rows) {
+        share_codes(p, old);
+        return;
+    }
     if (blocks == 0 || !codes_room(m, p, blocks))
         return;
-    for (uint32_t block = 0; block < blocks;) {
+    for (block = old != NULL ? copy_old(l, p, old) : 0; block < blocks;) {
         const struct piece_layout *layout;
         uint32_t first;
         const uint8_t *piece = index_piece(l, p, block * BLOCK, &layout, &first);
         uint32_t count = layout->rows / BLOCK;
 
-        memcpy(p->codes + block * (size_t)l->block, piece, count * (size_t)l->block);
-        memcpy(p->numbers + (size_t)block * BLOCK, piece + layout->numbers, layout->rows * sizeof(*p->numbers));
-        if (p->norms != NULL)
-            memcpy(p->norms + (size_t)block * BLOCK, piece + layout->norms, layout->rows * sizeof(*p->norms));
-        if (p->attributes != NULL)
-            attributes_copy(l->attributes, p->attributes, blocks, block, piece + layout->attributes, count);
+        copy_codes(l, p, block, count,
+                   &(struct coded){piece, piece + layout->numbers, piece + layout->norms, piece + layout->attributes,
+                                   count});
         block += count;
     }
 }
@@ -459,10 +492,12 @@ static void read_near(struct making *m, struct index_posting *p, const struct in
     }
 }
 
-/* gone: the posting is there no more; else what can be shared was. */
-static void discard_posting(struct making *m, struct index_posting *old, bool gone)
+/* new: NULL when the posting is there no more; else what can be shared was. */
+static void discard_posting(struct making *m, struct index_posting *old, const struct index_posting *new)
 {
-    if (old->codes != NULL)
+    bool gone = new == NULL;
+
+    if (old->codes != NULL && (gone || new->codes != old->codes))
         discard_as(m, old->codes, true);
     if (gone && old->near != NULL)
         discard_as(m, old->near, true);
@@ -493,12 +528,12 @@ static void read_posting(struct making *m, uint32_t number)
         if (m->rv == 0)
             read_tail(m, p, old);
         if (m->rv == 0)
-            read_codes(m, p);
+            read_codes(m, p, old);
         if (m->rv == 0)
             read_near(m, p, old);
     }
     if (old != NULL)
-        discard_posting(m, old, !there);
+        discard_posting(m, old, p);
     m->x->rows += p != NULL ? p->live : 0;
     m->x->rows -= old_live;
     m->x->page[place / PAGE_POSTINGS]->posting[place % PAGE_POSTINGS] = p;

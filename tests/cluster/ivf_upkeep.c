@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/cluster/ivf_model.h"
 
+#include "engine/derive.h"
 #include "engine/node.h"
+
+#include "modules/ivf/index.h"
 
 #include <time.h>
 
@@ -159,6 +162,85 @@ static void rows_on_their_way_are_there(void **state)
     }
 }
 
+static uint64_t mix(uint64_t sum, const void *bytes, size_t size)
+{
+    for (size_t i = 0; i < size; i++)
+        sum = (sum ^ ((const uint8_t *)bytes)[i]) * UINT64_C(0x100000001b3);
+    return sum;
+}
+
+static uint64_t sum_of_row(const struct layout *l, const struct index_posting *p, uint32_t row, uint64_t sum)
+{
+    const struct piece_layout *layout;
+    uint32_t first, at;
+    const uint8_t *piece = index_piece(l, p, row, &layout, &first);
+
+    at = row - first;
+    sum = mix(sum, &p->numbers[row], sizeof(p->numbers[row]));
+    sum = mix(sum, &p->norms[row], sizeof(p->norms[row]));
+    sum = mix(sum, &(uint64_t){layout_number(layout, piece, at)}, 8);
+    sum = mix(sum, &(uint32_t){layout_version(layout, piece, at)}, 4);
+    sum = mix(sum, &(float){layout_norm(layout, piece, at)}, 4);
+    return mix(sum, layout_vector(l, layout, piece, at), l->vector);
+}
+
+/* Of all that a search may read of a version. */
+static uint64_t sum_of(const struct index *x, const struct layout *l)
+{
+    uint64_t sum = UINT64_C(0xcbf29ce484222325);
+
+    for (uint32_t i = 0; i < index_count(x); i++) {
+        const struct index_posting *p = index_at(x, i);
+        uint32_t blocks = p != NULL ? (p->rows + BLOCK - 1) / BLOCK : 0;
+
+        for (uint32_t row = 0; p != NULL && row < p->rows; row++)
+            sum = sum_of_row(l, p, row, sum);
+        if (blocks > 0) {
+            sum = mix(sum, p->codes, blocks * (size_t)l->block);
+            sum = mix(sum, p->live_mask, blocks * sizeof(*p->live_mask));
+            sum = mix(sum, p->moving_mask, blocks * sizeof(*p->moving_mask));
+        }
+    }
+    return sum;
+}
+
+/* Versions share what did not change, and rooms that rows come to: who holds one sees what it had, whatever comes. */
+static void a_version_stays_as_it_is(void **state)
+{
+    enum { IDS = 1500, ROUNDS = 60, AT_A_TIME = 25, EVERY = 7, HELD = ROUNDS / EVERY + 1 };
+    static const struct attributes none;
+    struct ivf_model *m = model_of(1, 1, cosine, 12, IDS);
+    struct group *g = leat_test_leat(m->t)->module[0]->group[0];
+    struct derive_hold hold[HELD];
+    struct leat_error err = {0, ""};
+    uint64_t sum[HELD], seed = 3;
+    struct layout l;
+
+    (void)state;
+    layout_init(&l, LEAT_F32_VECTOR, METRIC_COSINE, 12, &none);
+    random_vectors(m, 9);
+    for (uint32_t round = 0; round < ROUNDS; round++) {
+        model_change(m, round * AT_A_TIME, AT_A_TIME, true);
+        if (round % 3 == 2)
+            model_change(m, (uint32_t)next_random(&seed) % (round * AT_A_TIME), AT_A_TIME / 2, round % 2 == 0);
+        for (uint64_t step = next_random(&seed) % 40; step > 0; step--)
+            assert_true(leat_test_step(m->t, &err) >= 0);
+        if (round % EVERY != 0)
+            continue;
+        must(group_take(g, &hold[round / EVERY], &err));
+        sum[round / EVERY] = sum_of(hold[round / EVERY].state, &l);
+    }
+    model_settle(m, 2000);
+    assert_true(model_check(m, 1, 1).postings > 4);
+    for (uint32_t i = 0; i < HELD; i++) {
+        if (sum_of(hold[i].state, &l) != sum[i])
+            fail_msg("version %u is not what it was", i);
+        assert_true(i == 0 || sum[i] != sum[i - 1]);
+        group_give(g, &hold[i]);
+    }
+    model_close(m);
+}
+
 /* Steps of all groups but one. */
 static void step_without(struct ivf_model *m, uint32_t groups, uint32_t without, uint32_t steps, uint64_t *seed)
 {
@@ -291,6 +373,7 @@ int main(void)
         cmocka_unit_test(nearly_equal_vectors_come_to_rest),
         cmocka_unit_test(all_postings_merge_at_once),
         cmocka_unit_test(rows_on_their_way_are_there),
+        cmocka_unit_test(a_version_stays_as_it_is),
         cmocka_unit_test(a_group_hears_of_postings_that_are_gone),
         cmocka_unit_test(who_asked_in_vain_asks_again),
     };
