@@ -152,24 +152,32 @@ static void look_in_piece(struct search *s, const struct piece_layout *p, const 
             s->found = first + i;
 }
 
+/* Numbers are in memory; of the pieces, which may not be, only that with the row is looked at. */
+static void look_in_known(struct search *s, const struct index_posting *known)
+{
+    for (uint32_t row = 0; row < known->rows && s->found == UINT32_MAX; row++) {
+        const struct piece_layout *p;
+        uint32_t first;
+
+        if (known->numbers[row] != s->number)
+            continue;
+        const uint8_t *piece = index_piece(&s->e->v->layout, known, row, &p, &first);
+        if (layout_version(p, piece, row - first) == s->version && is_there(s->e, row))
+            s->found = row;
+    }
+}
+
 static void look_in_stored(struct search *s, uint32_t rows)
 {
     const struct posting_edit *e = s->e;
     const struct layout *l = &e->v->layout;
     const struct index_posting *known = index_posting(leat_derived(e->t), e->number);
-    uint32_t row = 0;
+    uint32_t first = known != NULL ? known->rows / l->chunk.rows : 0;
 
-    while (known != NULL && s->found == UINT32_MAX && row < known->rows) {
-        const struct piece_layout *p;
-        uint32_t first;
-        const uint8_t *piece = index_piece(l, known, row, &p, &first);
-        uint32_t count = known->rows - row < p->rows ? known->rows - row : p->rows;
-
-        look_in_piece(s, p, piece, first, count);
-        row += count;
-    }
+    if (known != NULL)
+        look_in_known(s, known);
     /* What this turn added the derived state does not have. */
-    for (uint32_t chunk = row / l->chunk.rows; s->found == UINT32_MAX && chunk < e->record.chunks; chunk++) {
+    for (uint32_t chunk = first; s->found == UINT32_MAX && chunk < e->record.chunks; chunk++) {
         struct leat_value value;
 
         if (leat_get(e->t, CHUNKS, LEAT_KEYS(leat_u64(piece_key(e->number, chunk))), &value, 1) == 0)
@@ -450,15 +458,13 @@ void posting_patrol(struct leat_task *t, const struct ivf *v, uint32_t from)
     const struct index *x = leat_derived(t);
     const struct index_posting *p = index_count(x) > 0 ? index_at(x, (uint32_t)(leat_random(t) % index_count(x)))
                                                        : NULL;
-    struct posting_record record;
-    struct leat_span masks;
     struct posting_edit e;
     enum message kind;
 
-    if (p == NULL || !posting_record_get(t, p->number, &record, &masks))
+    if (p == NULL)
         return;
     posting_edit_begin(&e, t, v, p->number);
     e.looks = true;
-    e.changed = wanted(&e, &kind) || too_small(&e);
+    e.changed = e.recorded && (wanted(&e, &kind) || too_small(&e));
     posting_edit_end(&e, from);
 }
