@@ -16,6 +16,7 @@ enum {
     NEIGHBOURS = 10,      /* of each */
     TOGETHER = 128,       /* rows measured at a time */
     LOOKED = 2048,        /* postings that a neighbour is looked for in */
+    SEARCH_SIZE = 160 << 20, /* bytes for searches of samples' and their neighbours' postings */
     LEAST_ROWS = (NEIGHBOURS + 1) * TARGET_SPARSE
 };
 
@@ -286,6 +287,16 @@ static struct findings findings_for(struct leat_task *t, uint32_t samples)
     return (struct findings){leat_alloc(t, (size_t)samples * NEIGHBOURS * sizeof(float)), 0};
 }
 
+/* Fewer than SAMPLES where centroids are very many: each search takes room for all of them until the run ends. */
+static uint32_t samples_for(const struct learning *l, uint64_t live)
+{
+    uint64_t floats = (2 * NEIGHBOURS + 4) * sizeof(float) * l->v->rotation.padded;
+    uint64_t most = SEARCH_SIZE / (floats + LOOKED * sizeof(struct vector_near) + 15ULL * index_active(l->x));
+
+    most = most < SAMPLES ? most : SAMPLES;
+    return (uint32_t)(live < most ? live : most);
+}
+
 /* Sampled rows, and room for all about them. false: there are too few rows. */
 static bool sample(struct choice *c)
 {
@@ -294,7 +305,7 @@ static bool sample(struct choice *c)
 
     if (live < LEAST_ROWS)
         return false;
-    c->most = live < SAMPLES ? (uint32_t)live : SAMPLES;
+    c->most = samples_for(l, live);
     c->step = live / c->most;
     c->next = leat_random(l->t) % c->step;
     l->sample = leat_alloc(l->t, c->most * sizeof(*l->sample));
