@@ -118,9 +118,7 @@ struct arrival {
     uint8_t *packed;                 /* attributes, as a row has them */
 };
 
-enum {
-    TOGETHER = 256
-}; /* vectors that find their postings at once: enough for blocked products, few enough for the cache */
+enum { TOGETHER = 256 }; /* vectors that are rotated and coded in one go */
 
 /* Is the vector one that has distances? */
 static bool acceptable(struct leat_task *t, const struct ivf *v, uint32_t i, struct arrival *a)

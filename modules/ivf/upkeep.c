@@ -13,8 +13,9 @@
  * they are nearer.
  *
  * What costs time runs in the background, over a snapshot. What it finds comes to the posting's task and holds for rows
- * that are still as it saw them. A row moves in three steps, each in a turn: it is copied to its new posting, which
- * tells the id's task, which has the old one removed. So there is a copy at any moment, for moments two. */
+ * that are still as it saw them. A row moves in four steps, each in a turn: it is copied to its new posting, which
+ * tells the id's task, which has the copy confirmed, which has the old one removed. So there is a copy at any moment,
+ * for moments two. */
 
 enum {
     MOVES_MOST = 1024,   /* rows that move at a time */
