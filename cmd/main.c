@@ -2,6 +2,7 @@
 #include "cmd/cmd.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -407,6 +408,7 @@ int main(int argc, char **argv)
         return call_usage(&c, "--format is table or jsonl, not '%s'", format);
     c.json = format != NULL ? strcmp(format, "jsonl") == 0 : !isatty(STDOUT_FILENO);
     c.quiet = call_option(&c, "quiet") != NULL;
+    signal(SIGXFSZ, SIG_IGN); /* ulimit -f: the call fails, and what it was for is said */
     rv = c.command->run(&c);
     if (fflush(stdout) != 0 || ferror(stdout)) {
         fprintf(stderr, "leat: standard output could not be written: %s; what is there is not complete\n",

@@ -54,9 +54,9 @@ uint32_t layout_partition(const struct layout *l, uint32_t depot, uint32_t parti
 void layout_partition_of(const struct layout *l, uint32_t group, uint32_t log_partition, uint32_t *depot,
                          uint32_t *partition);
 void layout_path(const struct layout *l, uint32_t group, const char *name, char *out, size_t size);
-/* A log of a group, as its files are now. settled: nobody has the directory open. */
-/* What the headers of that log's segments say of whose it is. */
+/* What the headers of the segments of a group's log say of whose it is. */
 uint16_t layout_owner(uint32_t group, const char *name);
+/* A log of a group, as its files are now. settled: nobody has the directory open. */
 int layout_log(const struct layout *l, uint32_t group, const char *name, bool settled, struct log **out,
                struct leat_error *err);
 /* "topology.node" of what an output names by numbers; NULL: there is none. */

@@ -198,6 +198,13 @@ class Opening(CommandTest):
             self.run_leat(*writer, '--data', self.folder, code=3, says='holds other files')
         self.assertEqual(sorted(os.listdir(self.folder)), ['letter', 'w.jsonl'])
 
+    def test_files_that_may_not_grow(self):
+        """Of a shell's limit one hears, too."""
+        call = command_run.command(['depot', 'append', 'word_count', 'sentences', '{"text": "a"}', '--data', self.data])
+        done = subprocess.run(['sh', '-c', 'ulimit -f 1000; exec "$@"', 'sh', *call], stderr=subprocess.PIPE, timeout=120)
+        self.assertEqual(done.returncode, 5, done.stderr)
+        self.assertRegex(done.stderr.decode(), '(?m)^leat: .*File too large$')
+
     def test_cannot_be_opened(self):
         """Why not is said, and nothing that is only a guess."""
         self.append(*WORDS)
