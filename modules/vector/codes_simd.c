@@ -11,6 +11,13 @@
 
 /* ---- AVX2 ---- */
 
+/* Without products that are added in one go: they are rounded in another way. */
+__attribute__((target("avx2"))) void vector_signs_avx2(const uint8_t *row, const uint8_t *centroid, uint32_t padded,
+                                                       uint8_t *code, struct vector_fit *out)
+{
+    vector_signs_of(row, centroid, padded, code, out);
+}
+
 AVX2 ALWAYS __m256 floats_avx2(__m128i bytes)
 {
     return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes));

@@ -134,6 +134,7 @@ void vector_scalars_distances(enum vector_metric metric, const float *query, con
 
 /* ---- The variants behind the calls above, chosen as vector_kernels() are ---- */
 
+struct vector_fit;
 struct vector_quantiser {
     const char *name;
     /* The Hadamard transform of n values, n a power of two from 64 on; room for n. Not scaled. */
@@ -146,6 +147,8 @@ struct vector_quantiser {
     /* The product of one code of 4 bits, of 8. */
     float (*product4)(const float *query, const uint8_t *code, uint32_t padded);
     float (*product8)(const float *query, const uint8_t *code, uint32_t padded);
+    /* A row's code of 1 bit, and what its factors are made of; the same bits in every variant. */
+    void (*signs)(const uint8_t *row, const uint8_t *centroid, uint32_t padded, uint8_t *code, struct vector_fit *out);
     /* The sums of (query - value)^2, of query * value. */
     float (*scalars_l2)(const float *query, const uint8_t *code, struct vector_scalars s, uint32_t dims);
     float (*scalars_dot)(const float *query, const uint8_t *code, struct vector_scalars s, uint32_t dims);
@@ -155,6 +158,8 @@ struct vector_quantiser {
 extern const struct vector_quantiser vector_quantiser_avx2, vector_quantiser_avx512, vector_quantiser_avx512_bytes;
 #endif
 
+void vector_encode_by(const struct vector_quantiser *by, enum vector_metric metric, const void *row,
+                      const void *centroid, uint32_t padded, uint8_t *code, struct vector_factors *factors);
 void vector_rotate_by(const struct vector_quantiser *by, const struct vector_rotation *r, const float *in, float *out);
 /* What a row's error is multiplied with. Beyond what floats hold, nothing is known: every bound becomes the lowest. */
 static inline float vector_scan_reach(const struct vector_scan *s)

@@ -27,41 +27,25 @@ struct vector_factors vector_factors_of(enum vector_metric metric, uint32_t padd
                                : narrow(by * f->of_centroid - f->by_centroid, -by, error);
 }
 
-/* Four chains, for speed. In double nothing overflows or vanishes. */
-static struct vector_fit signs_of(const uint8_t *row, const uint8_t *centroid, uint32_t padded, uint8_t *code)
+void vector_signs_portable(const uint8_t *row, const uint8_t *centroid, uint32_t padded, uint8_t *code,
+                           struct vector_fit *out)
 {
-    double absolute[4] = {0}, squares[4] = {0}, signs[4] = {0}, product[4] = {0};
+    vector_signs_of(row, centroid, padded, code, out);
+}
 
-    memset(code, 0, padded / 8);
-    for (uint32_t i = 0; i < padded; i += 4) {
-        uint32_t nibble = 0;
+void vector_encode_by(const struct vector_quantiser *by, enum vector_metric metric, const void *row,
+                      const void *centroid, uint32_t padded, uint8_t *code, struct vector_factors *factors)
+{
+    struct vector_fit f;
 
-        for (uint32_t j = 0; j < 4; j++) {
-            float at[2];
-
-            memcpy(&at[0], row + (i + j) * sizeof(float), sizeof(float));
-            memcpy(&at[1], centroid + (i + j) * sizeof(float), sizeof(float));
-            double c = (double)at[1], r = (double)at[0] - c;
-            nibble |= (uint32_t)(r > 0) << j;
-            absolute[j] += fabs(r);
-            squares[j] += r * r;
-            signs[j] += r > 0 ? c : -c;
-            product[j] += c * r;
-        }
-        code[i / 8] = (uint8_t)(code[i / 8] | nibble << i % 8);
-    }
-    return (struct vector_fit){squares[0] + squares[1] + squares[2] + squares[3],
-                               absolute[0] + absolute[1] + absolute[2] + absolute[3], padded,
-                               signs[0] + signs[1] + signs[2] + signs[3],
-                               product[0] + product[1] + product[2] + product[3]};
+    by->signs(row, centroid, padded, code, &f);
+    *factors = vector_factors_of(metric, padded, &f);
 }
 
 void vector_encode(enum vector_metric metric, const void *row, const void *centroid, uint32_t padded, uint8_t *code,
                    struct vector_factors *factors)
 {
-    struct vector_fit f = signs_of(row, centroid, padded, code);
-
-    *factors = vector_factors_of(metric, padded, &f);
+    vector_encode_by(vector_quantiser(), metric, row, centroid, padded, code, factors);
 }
 
 /* ---- Blocks ---- */

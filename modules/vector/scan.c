@@ -102,7 +102,8 @@ static uint32_t scan_portable(const struct vector_scan *s)
 
 static const struct vector_quantiser quantiser_portable = {
     "portable", hadamard_portable, table_portable, sums_portable, scan_portable,
-    vector_product4_portable, vector_product8_portable, vector_scalars_l2_portable, vector_scalars_dot_portable,
+    vector_product4_portable, vector_product8_portable, vector_signs_portable,
+    vector_scalars_l2_portable, vector_scalars_dot_portable,
 };
 
 /* ---- The choice ---- */

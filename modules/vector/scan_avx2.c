@@ -183,6 +183,7 @@ FUSED static uint32_t scan_avx2(const struct vector_scan *s)
 
 const struct vector_quantiser vector_quantiser_avx2 = {
     "avx2", hadamard_avx2, table_avx2, sums_avx2, scan_avx2,
-    vector_product4_avx2, vector_product8_avx2, vector_scalars_l2_avx2, vector_scalars_dot_avx2,
+    vector_product4_avx2, vector_product8_avx2, vector_signs_avx2,
+    vector_scalars_l2_avx2, vector_scalars_dot_avx2,
 };
 #endif

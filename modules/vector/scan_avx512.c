@@ -236,10 +236,12 @@ AVX512_BYTES static uint32_t scan_bytes(const struct vector_scan *s)
 
 const struct vector_quantiser vector_quantiser_avx512 = {
     "avx512", hadamard_avx512, table_avx512, sums_avx512, scan_avx512,
-    vector_product4_avx512, vector_product8_avx512, vector_scalars_l2_avx512, vector_scalars_dot_avx512,
+    vector_product4_avx512, vector_product8_avx512, vector_signs_avx2,
+    vector_scalars_l2_avx512, vector_scalars_dot_avx512,
 };
 const struct vector_quantiser vector_quantiser_avx512_bytes = {
     "avx512 vbmi vnni", hadamard_avx512, table_avx512, sums_bytes, scan_bytes,
-    vector_product4_avx512, vector_product8_avx512, vector_scalars_l2_avx512, vector_scalars_dot_avx512,
+    vector_product4_avx512, vector_product8_avx512, vector_signs_avx2,
+    vector_scalars_l2_avx512, vector_scalars_dot_avx512,
 };
 #endif

@@ -138,6 +138,45 @@ static struct pair judge(enum vector_metric metric, const float *row, const floa
                          (double)lower[17]};
 }
 
+/* Codes and factors in every variant: the same bits. */
+static void codes_are_the_same_everywhere(void **state)
+{
+    uint32_t variants;
+    const struct vector_quantiser *const *all = vector_quantisers(&variants);
+
+    (void)state;
+    for (uint32_t padded = 64; padded <= 8192; padded += padded < 1024 ? 64 : 1024) {
+        uint8_t *row = room_of(padded * sizeof(float) + 1), *centroid = room_of(padded * sizeof(float) + 1);
+        uint8_t *one = room_of(padded / 8), *two = room_of(padded / 8);
+
+        for (uint32_t i = 0; i < padded; i++) {
+            float at[2] = {normal(), below(9) == 0 ? 0 : normal() * 100};
+
+            memcpy(centroid + 1 + i * sizeof(float), &at[1], sizeof(float));
+            memcpy(row + 1 + i * sizeof(float), &at[below(9) == 0], sizeof(float));
+        }
+        for (uint32_t v = 0; v < variants; v++) {
+            struct vector_factors a, b;
+
+            vector_encode_by(all[0], VECTOR_L2, row + 1, centroid + 1, padded, one, &a);
+            vector_encode_by(all[v], VECTOR_L2, row + 1, centroid + 1, padded, two, &b);
+            assert_memory_equal(one, two, padded / 8);
+            assert_memory_equal(&a, &b, sizeof(a));
+        }
+        for (uint32_t i = 0; i < padded; i++) {
+            float at[2];
+
+            memcpy(&at[0], row + 1 + i * sizeof(float), sizeof(float));
+            memcpy(&at[1], centroid + 1 + i * sizeof(float), sizeof(float));
+            assert_int_equal(one[i / 8] >> i % 8 & 1, at[0] > at[1]);
+        }
+        free(row);
+        free(centroid);
+        free(one);
+        free(two);
+    }
+}
+
 /* Rows around a centroid, queries somewhat further; dims of weight that falls off, then rotated. */
 static void fill(const struct vector_rotation *r, float *out, const float *around, float spread, float falls)
 {
@@ -461,6 +500,7 @@ int main(void)
         cmocka_unit_test(rotation_keeps_norms_and_products),
         cmocka_unit_test(rotation_spreads_what_is_in_one_dimension),
         cmocka_unit_test(rotations_are_the_same_everywhere),
+        cmocka_unit_test(codes_are_the_same_everywhere),
         cmocka_unit_test(estimates_are_right_on_average_and_bounds_hold),
         cmocka_unit_test(blocks_keep_what_is_put_into_them),
         cmocka_unit_test(sums_are_those_of_the_rows),
