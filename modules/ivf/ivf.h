@@ -70,7 +70,9 @@ enum message {
     MOVE,     /* from the background: struct row_move each */
     LEARN,    /* to the background: how far searches have to go */
     LEARNED,  /* from there: struct target */
-    CONFIRM   /* to the posting: the copy struct row_name is the row from now on; the one that it came from goes */
+    CONFIRM,  /* to the posting: the copy struct row_name is the row from now on; the one that it came from goes */
+    CLEAR,    /* to the posting where the row was before the last: struct row_clear; the one there goes, and .. */
+    CLEARED   /* .. back to the id's task as PLACED: the row lies nowhere else now */
 };
 
 enum {
@@ -102,6 +104,12 @@ static inline bool version_later(uint32_t a, uint32_t b)
 {
     return (int8_t)(uint8_t)(a - b) > 0;
 }
+
+struct row_clear {
+    struct row_name copy;
+    uint32_t to;      /* the posting where the copy is */
+    uint32_t version; /* of the row that goes */
+};
 
 struct row_move {
     uint64_t number;

@@ -288,6 +288,17 @@ static void keep_row(struct leat_task *t, const struct ivf *v, struct posting_ed
         send_placed(t, v, i, e->number, body);
 }
 
+static void clear_row(struct leat_task *t, const struct ivf *v, struct posting_edit *e, uint32_t i,
+                      struct leat_span body)
+{
+    struct row_clear clear;
+
+    memcpy(&clear, body.base, sizeof(clear));
+    posting_remove(e, clear.copy.number, clear.version);
+    message(t, i, number_task(t, v, clear.copy.number), CLEARED, clear.to,
+            (struct leat_span){&clear.copy, sizeof(clear.copy)});
+}
+
 /* That a centroid is there says the group that split a posting; that it takes no more rows, and that it is gone, says
  * its own; and words of two groups may overtake each other. Of one that was not heard of yet it is enough to know that
  * it is gone: an empty one stays until the word comes that it is there. Only the first posting is there without one. */
@@ -361,6 +372,9 @@ static void store_message(struct leat_task *t, const struct ivf *v, struct posti
         posting_confirm(e, name.number, name.version);
         send_remove(t, i, name.from, (struct row_name){name.number, version_moved(name.version, -1), 0});
         break;
+    case CLEAR:
+        clear_row(t, v, e, i, body);
+        break;
     case CENTROID:
     case FORGET:
         store_centroid(t, e->number, kind, body);
@@ -410,11 +424,22 @@ int store_rows(struct leat_task *t, const struct leat_batch *in)
 
 /* ---- Back at the id's task: a row has come to another posting ---- */
 
-/* The copy of a row with the id's vector becomes the row. */
+/* The copy of a row with the id's vector becomes the row. But first a row that has moved before leaves the posting where
+ * it was then, for the word of the one where it is may not have come there yet: so the id's vector lies in two postings
+ * at most, and who replaces it knows both. */
 static void row_placed(struct leat_task *t, uint32_t i, struct leat_value id, struct leat_value field[5],
-                       struct row_name name, uint32_t posting)
+                       struct row_name name, uint32_t posting, bool cleared)
 {
-    if (version_later(name.version, (uint32_t)field[1].as.u))
+    uint32_t version = (uint32_t)field[1].as.u, before = (uint32_t)field[3].as.u;
+    bool later = version_later(name.version, version);
+
+    if (later && !cleared && version % VERSION_STEP != 0) {
+        struct row_clear clear = {name, posting, version_moved(version, -1)};
+
+        message(t, i, posting_task(t, before), CLEAR, before, (struct leat_span){&clear, sizeof(clear)});
+        return;
+    }
+    if (later)
         leat_put(t, IDS, LEAT_KEYS(id),
                  LEAT_ROW(field[0], leat_u32(name.version), leat_u32(posting), leat_u32(name.from), field[4]));
     message(t, i, posting_task(t, posting), CONFIRM, posting, (struct leat_span){&name, sizeof(name)});
@@ -425,18 +450,19 @@ int store_placed(struct leat_task *t, const struct leat_batch *in)
     const struct ivf *v = leat_state(t);
 
     for (uint32_t i = 0; i < in->rows; i++) {
+        enum message kind = (enum message)leat_at(in, i, 1).as.u;
         uint32_t posting = (uint32_t)leat_at(in, i, 2).as.u;
         struct leat_value id, field[5];
         struct row_name name;
 
-        if (leat_at(in, i, 1).as.u != PLACED)
+        if (kind != PLACED && kind != CLEARED)
             continue;
         memcpy(&name, leat_at(in, i, 3).as.bytes.base, sizeof(name));
         id = leat_u64(name.number);
         bool there = (!v->names || leat_get(t, NAMES, LEAT_KEYS(leat_u64(name.number)), &id, 1) == 0) &&
                      leat_get(t, IDS, LEAT_KEYS(id), field, 5) == 0;
         if (there && version_same_vector((uint32_t)field[1].as.u, name.version))
-            row_placed(t, i, id, field, name, posting);
+            row_placed(t, i, id, field, name, posting, kind == CLEARED);
         else
             send_remove(t, i, posting, name);
     }

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/cluster/ivf_model.h"
+
+#include "engine/derive.h"
+#include "engine/node.h"
+#include "modules/ivf/ivf.h"
+
+/* Where the rows of ivf are while they move and one of the groups lags. */
+
+static const struct leat_option small[] = {{"dims", "4"},  {"metric", "l2"}, {"ids", "u64"}, {"target", "8"},
+                                           {"split", "16"}, {"merge", "4"},   {NULL, NULL}};
+
+enum { LAGGING = 40, VECTORS_PUT = 300, PARTS = 3 };
+
+/* One step of a group; of the slow one seldom. */
+static void step_mostly(const struct ivf_model *m, uint32_t slow, uint64_t *seed)
+{
+    const struct module *module = leat_test_leat(m->t)->module[0];
+    uint32_t group = (uint32_t)(next_random(seed) % module->groups);
+    struct leat_error err = {0, ""};
+
+    if (group != slow || next_random(seed) % LAGGING == 0)
+        assert_true(group_step(module->group[group], &err) >= 0);
+}
+
+/* Moves of the id's vector that this row of it was not part of; 0 of another vector's. */
+static uint32_t moves_since(struct leat_view *v, uint32_t ids, uint64_t number, uint32_t version)
+{
+    struct leat_value key = leat_u64(number), field[5];
+
+    if (leat_get(leat_view_task(v, leat_task_of(leat_view_tasks(v), &key)), ids, LEAT_KEYS(key), field, 5) != 0 ||
+        !version_same_vector((uint32_t)field[1].as.u, version))
+        return 0;
+    return (uint8_t)(field[1].as.u - version);
+}
+
+static void check_posting(const struct layout *l, const struct index_posting *p, struct leat_view *v, uint32_t ids)
+{
+    for (uint32_t row = 0; row < p->rows; row++) {
+        const struct piece_layout *layout;
+        uint32_t first;
+        const uint8_t *piece = index_piece(l, p, row, &layout, &first);
+
+        if (p->live_mask[row / BLOCK] >> row % BLOCK & 1)
+            assert_true(moves_since(v, ids, p->numbers[row], layout_version(layout, piece, row - first)) <= 1);
+    }
+}
+
+/* An id's vector lies where `ids` says that it is, and where it was before, nowhere else: who replaces it takes it
+ * away there. */
+static void check_places(const struct ivf_model *m)
+{
+    const struct module *module = leat_test_leat(m->t)->module[0];
+    const struct ivf *ivf = module->plan->state;
+    struct leat_error err = {0, ""};
+    struct leat_view *v;
+    uint32_t ids;
+
+    must(leat_view_open(leat_test_leat(m->t), "ivf", &v, &err));
+    must(leat_view_pstate(v, "ids", &ids));
+    for (uint32_t group = 0; group < module->groups; group++) {
+        struct derive_hold hold;
+
+        must(group_take(module->group[group], &hold, &err));
+        for (uint32_t i = 0; i < index_count(hold.state); i++)
+            if (index_at(hold.state, i) != NULL)
+                check_posting(&ivf->layout, index_at(hold.state, i), v, ids);
+        group_give(module->group[group], &hold);
+    }
+    leat_view_close(v);
+}
+
+static void nothing_is_left_behind(void **state)
+{
+    (void)state;
+    for (uint64_t round = 1; round <= 12; round++) {
+        struct way way = {round, 4, 0, round % 2 == 1, true};
+        struct ivf_model *m = model_open(open_way(&module_ivf, &way, small), 4, VECTORS_PUT);
+        uint64_t seed = round;
+
+        for (uint32_t i = 0; i < m->ids * m->dims; i++)
+            m->vector[i] = (float)(next_random(&seed) % 100000) / 1000.0F;
+        for (uint32_t part = 0; part < PARTS; part++) {
+            model_change(m, part * (VECTORS_PUT / PARTS), VECTORS_PUT / PARTS, true);
+            for (int steps = 0; steps < 3000; steps++) {
+                step_mostly(m, (uint32_t)(round % 4), &seed);
+                if (steps % 20 == 0)
+                    check_places(m);
+            }
+        }
+        model_settle(m, 4000);
+        model_check_found(m, m->vector);
+        model_check(m, 4, 1);
+        model_close(m);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(nothing_is_left_behind),
+    };
+
+    return cmocka_run_group_tests_name("cluster_ivf_places", tests, NULL, NULL);
+}
