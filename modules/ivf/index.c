@@ -43,6 +43,7 @@ struct index {
     struct vector_coarse *probe;  /* METRIC_DOT: the same by product; else NULL */
     struct retired *retired;
     uint32_t retireds;
+    uint64_t known;               /* the sum of marks of the centroids */
     struct page **page;
     uint32_t pages;
     struct slab *slab;            /* codes and vectors; from version to version the same */
@@ -109,6 +110,11 @@ uint64_t index_rows(const struct index *x)
 uint32_t index_active(const struct index *x)
 {
     return x != NULL ? vector_coarse_count(x->active) : 0;
+}
+
+uint64_t index_known(const struct index *x)
+{
+    return x != NULL ? x->known : 0;
 }
 
 const struct vector_coarse *index_centroids(const struct index *x)
@@ -541,6 +547,11 @@ static void read_posting(struct making *m, uint32_t number)
 
 /* ---- Making a version: centroids ---- */
 
+static uint64_t mark(uint32_t number, bool active)
+{
+    return (number + ((uint64_t)active << 32) + 1) * UINT64_C(0x9e3779b97f4a7c15);
+}
+
 static void retire(struct making *m, uint32_t number, const float *rotated, uint32_t centroids)
 {
     struct index *x = m->x;
@@ -556,6 +567,7 @@ static void retire(struct making *m, uint32_t number, const float *rotated, uint
     }
     memcpy(copy, rotated, size);
     x->retired[x->retireds++] = (struct retired){number, centroids, copy};
+    x->known += mark(number, false);
 }
 
 static void forget_centroid(struct making *m, uint32_t number)
@@ -565,10 +577,12 @@ static void forget_centroid(struct making *m, uint32_t number)
     for (uint32_t i = 0; i < x->retireds; i++)
         if (x->retired[i].number == number) {
             discard(m, x->retired[i].centroid);
+            x->known -= mark(number, false);
             x->retired[i--] = x->retired[--x->retireds];
         }
     if (vector_coarse_find(x->active, number) == NULL)
         return;
+    x->known -= mark(number, true);
     m->rv = vector_coarse_remove(x->active, number, m->err);
     if (m->rv == 0 && x->probe != NULL)
         m->rv = vector_coarse_remove(x->probe, number, m->err);
@@ -609,6 +623,7 @@ static void read_centroid(struct making *m, uint32_t number)
         retire(m, number, rotated, count);
         return;
     }
+    m->x->known += mark(number, true);
     m->rv = vector_coarse_add(m->x->active, number, rotated, m->err);
     if (m->rv == 0 && m->x->probe != NULL)
         m->rv = vector_coarse_add(m->x->probe, number, rotated, m->err);
@@ -688,6 +703,7 @@ static int making_begin(struct making *m, struct leat_derivation *d, struct inde
             return no_memory(m);
         m->x->pages = old->pages;
         m->x->rows = old->rows;
+        m->x->known = old->known;
         m->x->retireds = old->retireds;
     }
     return coarse_pair(m);

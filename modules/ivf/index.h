@@ -52,7 +52,9 @@ static inline const uint8_t *index_piece(const struct layout *l, const struct in
 uint64_t index_rows(const struct index *x);
 /* How many centroids take rows. */
 uint32_t index_active(const struct index *x);
-/* Those, rotated, by squared distance. NULL: x is. */
+/* The same for indexes that know the same centroids, and as good as never for others. */
+uint64_t index_known(const struct index *x);
+/* Those that take rows, rotated, by squared distance. NULL: x is. */
 const struct vector_coarse *index_centroids(const struct index *x);
 
 /* Postings to search for a rotated query, nearest first, at most `most` of them; those that are to become empty, too.

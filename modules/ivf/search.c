@@ -199,23 +199,29 @@ static uint32_t within(const struct ivf *v, const struct search *s, const struct
     return count;
 }
 
-/* Each group's probes, and the query's table. Nothing of both when the groups find them themselves. */
+static struct leat_span probes_of(struct leat_task *t, const struct ivf *v, const float *query,
+                                  const struct vector_near *near, uint32_t count, uint32_t group)
+{
+    struct probe *probe = leat_alloc(t, (count + 1) * sizeof(*probe));
+    uint32_t groups = leat_group_count(t), probes = 0;
+
+    for (uint32_t i = 0; i < count; i++)
+        if (near[i].number % groups == group)
+            probe[probes++] = probe_of(v, query, &near[i]);
+    return (struct leat_span){probe, probes * sizeof(*probe)};
+}
+
+/* Each group's probes, and the query's table: also to a group that has none, for it may know more postings. Nothing of
+ * both when the groups find them themselves. */
 static void emit_probes(struct leat_task *t, const struct ivf *v, const struct search *s, const float *query,
                         const struct vector_near *near, uint32_t count, struct leat_span table, uint64_t took_ns)
 {
-    uint32_t groups = leat_group_count(t);
-    struct probe *probe = leat_alloc(t, (count + 1) * sizeof(*probe));
+    for (uint32_t group = 0; group < leat_group_count(t); group++) {
+        struct leat_span probes = probes_of(t, v, query, near, count, group);
 
-    for (uint32_t group = 0; group < groups; group++) {
-        uint32_t probes = 0;
-
-        for (uint32_t i = 0; i < count; i++)
-            if (near[i].number % groups == group)
-                probe[probes++] = probe_of(v, query, &near[i]);
-        if (probes == 0 && !goes_on(s))
-            continue;
-        leat_emit(t, 0, LEAT_ROW(leat_u32(group), leat_u32(s->number), leat_bytes(probe, probes * sizeof(*probe)),
-                                 leat_bytes(table.base, table.size), leat_u64(took_ns)));
+        leat_emit(t, 0, LEAT_ROW(leat_u32(group), leat_u32(s->number), leat_bytes(probes.base, probes.size),
+                                 leat_bytes(table.base, table.size), leat_u64(took_ns),
+                                 leat_u64(index_known(leat_derived(t)))));
         took_ns = 0;
     }
 }
@@ -433,6 +439,20 @@ static void scan_given(struct leat_task *t, struct scan *scan, struct leat_span 
     scan_postings(scan, probe, (uint32_t)(probes.size / sizeof(*probe)));
 }
 
+/* This group's probes by the centroids that it knows itself. Where the search began others were: what is processed may
+ * lie in a posting that is not heard of there yet. */
+static struct leat_span probes_anew(struct leat_task *t, const struct ivf *v, const struct search *s)
+{
+    float *query = leat_alloc(t, v->rotation.padded * sizeof(*query));
+    struct vector_near *near = leat_alloc(t, s->nprobe * sizeof(*near));
+    struct vector_query table;
+
+    encode_rotated(v, s->vector, s->norm, query);
+    table_of(t, v, query, &table);
+    uint32_t count = index_probe(t, leat_derived(t), query, &table, s->nprobe, near);
+    return probes_of(t, v, query, near, within(v, s, near, count), leat_group(t));
+}
+
 /* One query of the request in this group. */
 static void scan_for(struct leat_task *t, const struct ivf *v, struct asked *a, const struct leat_batch *in,
                      uint32_t row, void *room, struct found *found)
@@ -443,6 +463,8 @@ static void scan_for(struct leat_task *t, const struct ivf *v, struct asked *a, 
 
     if (goes_on(&s))
         begin_walk(t, v, &s, q);
+    else if (leat_at(in, row, 5).as.u != index_known(leat_derived(t)))
+        probes = probes_anew(t, v, &s);
     struct scan scan = scan_of(t, v, &s, a->filter, room,
                                goes_on(&s) ? q->walk->most : (uint32_t)(probes.size / sizeof(struct probe)));
     take_bound(q, &scan);

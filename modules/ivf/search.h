@@ -14,8 +14,8 @@ enum request { REQUEST_VEC, REQUEST_K, REQUEST_NPROBE, REQUEST_FILTER, REQUEST_A
                REQUEST_STATS, REQUEST_RECALL, REQUEST_STOP };
 
 /* From the origin to each group: which query of the request, struct probe each, the query's table; with one of them
- * what finding all took. */
-#define PROBES "task: u32, number: u32, probes: bytes, query: bytes, took_ns: u64"
+ * what finding all took; which centroids were known (index_known). */
+#define PROBES "task: u32, number: u32, probes: bytes, query: bytes, took_ns: u64, known: u64"
 /* From a group to the origin: struct hit each, their vectors, struct search_stats. */
 #define HITS "k: u32, hits: bytes, vectors: bytes, stats: bytes"
 /* From the origin to where ids are known, one row a task: struct hit each, their vectors. Without names: one row. */

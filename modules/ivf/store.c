@@ -424,9 +424,9 @@ int store_rows(struct leat_task *t, const struct leat_batch *in)
 
 /* ---- Back at the id's task: a row has come to another posting ---- */
 
-/* The copy of a row with the id's vector becomes the row. But first a row that has moved before leaves the posting where
- * it was then, for the word of the one where it is may not have come there yet: so the id's vector lies in two postings
- * at most, and who replaces it knows both. */
+/* The copy of a row with the id's vector becomes the row. But first a row that has moved before leaves the posting
+ * where it was then, for the word of the one where it is may not have come there yet: so the id's vector lies in two
+ * postings at most, and who replaces it knows both. */
 static void row_placed(struct leat_task *t, uint32_t i, struct leat_value id, struct leat_value field[5],
                        struct row_name name, uint32_t posting, bool cleared)
 {

@@ -95,10 +95,59 @@ static void nothing_is_left_behind(void **state)
     }
 }
 
+static void note_done(void *context, int code, const struct leat_receipt *receipt)
+{
+    (void)receipt;
+    assert_int_equal(code, 0);
+    *(bool *)context = true;
+}
+
+static void put_one(const struct ivf_model *m, uint32_t id, uint32_t slow, uint64_t *seed)
+{
+    struct leat_append how = {.ack = LEAT_PROCESSED};
+    struct leat_error err = {0, ""};
+    struct leat_depot *d;
+    struct leat_rows *rows;
+    bool done = false;
+
+    must(leat_depot_find(leat_test_leat(m->t), "ivf", "vectors", &d, &err));
+    must(leat_rows_new(d, &rows));
+    must(leat_rows_add(rows, LEAT_ROW(leat_u64(id), leat_vector(LEAT_F32_VECTOR, model_vector(m, id), m->dims),
+                                      leat_null()), &err));
+    must(leat_append_start(d, rows, &how, note_done, &done, &err));
+    leat_rows_free(rows);
+    for (int i = 0; i < 1000000 && !done; i++)
+        step_mostly(m, slow, seed);
+    assert_true(done);
+}
+
+/* Wherever the search begins, and whatever postings are not heard of there. */
+static void what_is_processed_is_found(void **state)
+{
+    (void)state;
+    for (uint64_t round = 1; round <= 8; round++) {
+        struct way way = {round, 4, 0, round % 2 == 1, true};
+        struct ivf_model *m = model_open(open_way(&module_ivf, &way, small), 4, VECTORS_PUT);
+        uint64_t seed = round;
+
+        for (uint32_t id = 0; id < m->ids; id++) {
+            for (uint32_t i = 0; i < m->dims; i++)
+                model_vector(m, id)[i] = (float)(next_random(&seed) % 100000) / 1000.0F;
+            put_one(m, id, (uint32_t)(round % 4), &seed);
+            struct leat_result *r = model_ask(m, "search", model_vector(m, id), 1, leat_u32(8));
+            assert_int_equal(leat_result_rows(r)->rows, 1);
+            assert_int_equal(leat_at(leat_result_rows(r), 0, 0).as.u, id);
+            leat_result_free(r);
+        }
+        model_close(m);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_is_left_behind),
+        cmocka_unit_test(what_is_processed_is_found),
     };
 
     return cmocka_run_group_tests_name("cluster_ivf_places", tests, NULL, NULL);
