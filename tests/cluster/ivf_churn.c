@@ -162,7 +162,7 @@ static void insert_all(struct ivf_model *m, uint32_t first, uint32_t count)
 
 static void half_goes_and_others_change_by_chance(void **state)
 {
-    uint32_t ids = 20000 * scale();
+    uint32_t ids = 12000 * scale();
     struct ivf_model *m = sorted_model(ids, 2);
     uint64_t seed = 3;
 
@@ -186,7 +186,7 @@ static void half_goes_and_others_change_by_chance(void **state)
 
 static void half_goes_and_others_change_in_order(void **state)
 {
-    uint32_t ids = 20000 * scale();
+    uint32_t ids = 12000 * scale();
     struct ivf_model *m = sorted_model(ids, 2);
     uint64_t seed = 4;
 
@@ -207,7 +207,7 @@ static void half_goes_and_others_change_in_order(void **state)
 
 static void a_window_slides(void **state)
 {
-    uint32_t step = 2000 * scale(), window = 4, rounds = 12;
+    uint32_t step = 1500 * scale(), window = 4, rounds = 10;
     struct ivf_model *m = sorted_model(step * (window + rounds), 3);
     double bytes = 0;
 
