@@ -547,9 +547,12 @@ static void read_posting(struct making *m, uint32_t number)
 
 /* ---- Making a version: centroids ---- */
 
+/* Hashed: sums of the numbers themselves would be equal for other centroids, too. */
 static uint64_t mark(uint32_t number, bool active)
 {
-    return (number + ((uint64_t)active << 32) + 1) * UINT64_C(0x9e3779b97f4a7c15);
+    struct leat_value value = leat_u64((uint64_t)active << 32 | number);
+
+    return leat_hash(&value);
 }
 
 static void retire(struct making *m, uint32_t number, const float *rotated, uint32_t centroids)
