@@ -199,10 +199,10 @@ static uint32_t within(const struct ivf *v, const struct search *s, const struct
     return count;
 }
 
+/* Those of a group. probe: room for `count`. */
 static struct leat_span probes_of(struct leat_task *t, const struct ivf *v, const float *query,
-                                  const struct vector_near *near, uint32_t count, uint32_t group)
+                                  const struct vector_near *near, uint32_t count, uint32_t group, struct probe *probe)
 {
-    struct probe *probe = leat_alloc(t, (count + 1) * sizeof(*probe));
     uint32_t groups = leat_group_count(t), probes = 0;
 
     for (uint32_t i = 0; i < count; i++)
@@ -216,8 +216,10 @@ static struct leat_span probes_of(struct leat_task *t, const struct ivf *v, cons
 static void emit_probes(struct leat_task *t, const struct ivf *v, const struct search *s, const float *query,
                         const struct vector_near *near, uint32_t count, struct leat_span table, uint64_t took_ns)
 {
+    struct probe *room = leat_alloc(t, (count + 1) * sizeof(*room));
+
     for (uint32_t group = 0; group < leat_group_count(t); group++) {
-        struct leat_span probes = probes_of(t, v, query, near, count, group);
+        struct leat_span probes = probes_of(t, v, query, near, count, group, room);
 
         leat_emit(t, 0, LEAT_ROW(leat_u32(group), leat_u32(s->number), leat_bytes(probes.base, probes.size),
                                  leat_bytes(table.base, table.size), leat_u64(took_ns),
@@ -239,17 +241,25 @@ static struct leat_span table_of(struct leat_task *t, const struct ivf *v, const
     return (struct leat_span){bytes, v->layout.width > 0 ? size : 0};
 }
 
+/* By the centroids that this group knows. query, near: room for a rotated query and nprobe; *table: of the query. */
+static uint32_t find_probes(struct leat_task *t, const struct ivf *v, const struct search *s, float *query,
+                            struct vector_near *near, struct leat_span *table)
+{
+    struct vector_query q;
+
+    encode_rotated(v, s->vector, s->norm, query);
+    *table = table_of(t, v, query, &q);
+    return within(v, s, near, index_probe(t, leat_derived(t), query, &q, s->nprobe, near));
+}
+
 static void probe_for(struct leat_task *t, const struct ivf *v, const struct search *s, float *query,
                       struct vector_near *near)
 {
     uint64_t begun = s->stats ? now_ns() : 0;
-    struct vector_query table;
+    struct leat_span table;
+    uint32_t count = find_probes(t, v, s, query, near, &table);
 
-    encode_rotated(v, s->vector, s->norm, query);
-    struct leat_span bytes = table_of(t, v, query, &table);
-    uint32_t count = index_probe(t, leat_derived(t), query, &table, s->nprobe, near);
-    uint64_t took_ns = s->stats ? now_ns() - begun : 0;
-    emit_probes(t, v, s, query, near, within(v, s, near, count), bytes, took_ns);
+    emit_probes(t, v, s, query, near, count, table, s->stats ? now_ns() - begun : 0);
 }
 
 int search_probe(struct leat_task *t, const struct leat_batch *in)
@@ -445,12 +455,10 @@ static struct leat_span probes_anew(struct leat_task *t, const struct ivf *v, co
 {
     float *query = leat_alloc(t, v->rotation.padded * sizeof(*query));
     struct vector_near *near = leat_alloc(t, s->nprobe * sizeof(*near));
-    struct vector_query table;
+    struct leat_span table;
+    uint32_t count = find_probes(t, v, s, query, near, &table);
 
-    encode_rotated(v, s->vector, s->norm, query);
-    table_of(t, v, query, &table);
-    uint32_t count = index_probe(t, leat_derived(t), query, &table, s->nprobe, near);
-    return probes_of(t, v, query, near, within(v, s, near, count), leat_group(t));
+    return probes_of(t, v, query, near, count, leat_group(t), leat_alloc(t, (count + 1) * sizeof(struct probe)));
 }
 
 /* One query of the request in this group. */

@@ -12,6 +12,17 @@ static const struct leat_option small[] = {{"dims", "4"},  {"metric", "l2"}, {"i
 
 enum { LAGGING = 40, VECTORS_PUT = 300, PARTS = 3 };
 
+/* In four groups, with vectors that are not put yet. */
+static struct ivf_model *open_small(uint64_t *seed)
+{
+    struct way way = {*seed, 4, 0, *seed % 2 == 1, true};
+    struct ivf_model *m = model_open(open_way(&module_ivf, &way, small), 4, VECTORS_PUT);
+
+    for (uint32_t i = 0; i < m->ids * m->dims; i++)
+        m->vector[i] = (float)(next_random(seed) % 100000) / 1000.0F;
+    return m;
+}
+
 /* One step of a group; of the slow one seldom. */
 static void step_mostly(const struct ivf_model *m, uint32_t slow, uint64_t *seed)
 {
@@ -74,12 +85,9 @@ static void nothing_is_left_behind(void **state)
 {
     (void)state;
     for (uint64_t round = 1; round <= 12; round++) {
-        struct way way = {round, 4, 0, round % 2 == 1, true};
-        struct ivf_model *m = model_open(open_way(&module_ivf, &way, small), 4, VECTORS_PUT);
         uint64_t seed = round;
+        struct ivf_model *m = open_small(&seed);
 
-        for (uint32_t i = 0; i < m->ids * m->dims; i++)
-            m->vector[i] = (float)(next_random(&seed) % 100000) / 1000.0F;
         for (uint32_t part = 0; part < PARTS; part++) {
             model_change(m, part * (VECTORS_PUT / PARTS), VECTORS_PUT / PARTS, true);
             for (int steps = 0; steps < 3000; steps++) {
@@ -126,13 +134,10 @@ static void what_is_processed_is_found(void **state)
 {
     (void)state;
     for (uint64_t round = 1; round <= 8; round++) {
-        struct way way = {round, 4, 0, round % 2 == 1, true};
-        struct ivf_model *m = model_open(open_way(&module_ivf, &way, small), 4, VECTORS_PUT);
         uint64_t seed = round;
+        struct ivf_model *m = open_small(&seed);
 
         for (uint32_t id = 0; id < m->ids; id++) {
-            for (uint32_t i = 0; i < m->dims; i++)
-                model_vector(m, id)[i] = (float)(next_random(&seed) % 100000) / 1000.0F;
             put_one(m, id, (uint32_t)(round % 4), &seed);
             struct leat_result *r = model_ask(m, "search", model_vector(m, id), 1, leat_u32(8));
             assert_int_equal(leat_result_rows(r)->rows, 1);
