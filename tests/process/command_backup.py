@@ -80,8 +80,9 @@ class Backup(CommandTest):
 
     def test_damage_is_not_copied(self):
         """It would take the place of what is whole, as the oldest go."""
-        self.append(*[{'text': f'a{i}'} for i in range(200)], more=('--groups', '1'))
-        self.append({'text': 'b'}, more=('--groups', '1'))
+        # Processed, so that the journal has a group of each: damage to its last one is a torn end.
+        for texts in [f'a{i}' for i in range(200)], ['b']:
+            self.append(*[{'text': t} for t in texts], more=('--groups', '1', '--ack', 'processed'))
         name, group = self.backup('--most', '1'), os.path.join(self.data, 'word_count', 'group-000')
         for log in ('depots', 'journal'):
             with open(os.path.join(group, log, '0' * 16 + '.seg'), 'r+b') as f:
