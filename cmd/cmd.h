@@ -84,7 +84,8 @@ int call_plan(const struct call *c, const char *module, struct plan **out);
  * or NULL when it has data already, whose options hold. 0, or an exit code with the sentence printed. */
 int call_target(const struct call *c, const char *module, const char *depot, struct plan **out, uint32_t *number);
 int call_directory(const char *data);                            /* refuse one that holds files of others */
-int call_there(const char *data);                                /* is it a directory? 0, or EXIT_OPEN after printing */
+/* Is it a directory, with data of a module (NULL: of any, or none)? 0, or an exit code after printing. */
+int call_there(const char *data, const char *module);
 /* A line on how many rows went to the dead letters since the module was opened, if any. */
 void call_tell_dead_letters(const struct call *c, struct leat *l, const char *module);
 int call_depot_missing(const char *module, const char *depot);   /* prints; EXIT_NO */

@@ -115,7 +115,7 @@ int cmd_backup(struct call *c)
         return call_usage(c, "--name is for --verify: a new backup is named by its time");
     if (call_option(c, "data") == NULL)
         return call_usage(c, "say where the data is: --data DIR");
-    int rv = call_there(call_option(c, "data"));
+    int rv = call_there(call_option(c, "data"), NULL);
     if (rv != 0)
         return rv;
     rv = leat_backup(call_option(c, "data"), c->argument[0], &how, name, &err);
@@ -184,7 +184,7 @@ int cmd_rebuild(struct call *c)
     how.options = call_settings(c);
     if (how.options == NULL)
         return EXIT_USAGE;
-    int rv = call_there(call_option(c, "data"));
+    int rv = call_there(call_option(c, "data"), module->name);
     if (rv != 0)
         return rv;
     rv = leat_rebuild(call_option(c, "data"), module, &how, &err);

@@ -25,7 +25,7 @@ static int target_open(struct call *c, struct target *t, struct leat_error *err)
 
     if (call_option(c, "data") == NULL)
         return call_usage(c, "say where the data is: --data DIR");
-    int rv = call_there(call_option(c, "data"));
+    int rv = call_there(call_option(c, "data"), c->argument[1]);
     if (rv != 0)
         return rv;
     rv = layout_open(call_option(c, "data"), c->argument[1], &t->layout, err);

@@ -7,7 +7,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -306,21 +305,15 @@ int cmd_doctor(struct call *c)
     static const char *const columns[] = {"weight", "where", "what", "advice"};
     const char *data = call_option(c, "data");
     struct doctor d = {.call = c};
-    struct stat st;
 
     if (data == NULL)
         return call_usage(c, "say where the data is: --data DIR");
-    if (stat(data, &st) != 0 || !S_ISDIR(st.st_mode)) {
-        fprintf(stderr, "leat: there is no directory '%s'\n", data);
-        return EXIT_OPEN;
-    }
-    if (c->arguments > 0 && !layout_there(data, c->argument[0])) {
-        fprintf(stderr, "leat: there is no data of module '%s' in '%s'\n", c->argument[0], data);
-        return EXIT_NO;
-    }
+    int rv = call_there(data, c->arguments > 0 ? c->argument[0] : NULL);
+    if (rv != 0)
+        return rv;
     d.checkup = (struct checkup){.found = found, .context = &d};
     int lock = lock_directory(data, &d.checkup.settled);
-    int rv = make_scratch(&d, data);
+    rv = make_scratch(&d, data);
     if (rv == 0) {
         d.table = c->json ? table_open(c, columns, LENGTH_OF(columns), 0) : NULL;
         rv = check_directory(&d, data);

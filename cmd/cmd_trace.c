@@ -121,11 +121,10 @@ int cmd_trace(struct call *c)
         return call_usage(c, "say where the data is: --data DIR");
     if ((rv = argument_number(c, 2, &partition)) != 0 || (rv = argument_number(c, 3, &offset)) != 0)
         return rv;
-    rv = layout_open(data, c->argument[0], &l, &err);
-    if (rv != 0) {
-        call_error(&err);
-        return rv == LEAT_ENOTFOUND ? EXIT_OPEN : EXIT_FAILED;
-    }
+    if ((rv = call_there(data, c->argument[0])) != 0)
+        return rv;
+    if (layout_open(data, c->argument[0], &l, &err) != 0)
+        return call_error(&err);
     rv = trace(c, l, partition, offset);
     layout_close(l);
     return rv;

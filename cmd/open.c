@@ -153,7 +153,7 @@ int call_directory(const char *data)
     return EXIT_OPEN;
 }
 
-int call_there(const char *data)
+int call_there(const char *data, const char *module)
 {
     struct stat st;
 
@@ -163,25 +163,16 @@ int call_there(const char *data)
         fprintf(stderr, "leat: '%s' cannot be opened: %s\n", data, strerror(errno));
     else if (!S_ISDIR(st.st_mode))
         fprintf(stderr, "leat: '%s' is not a directory\n", data);
-    else
+    else if (module == NULL || layout_there(data, module))
         return 0;
-    return EXIT_OPEN;
-}
-
-static int check_present(const char *data, const char *module)
-{
-    int rv = call_there(data);
-
-    if (rv != 0)
-        return rv;
-    if (!layout_there(data, module) && errno != ENOENT)
+    else if (errno != ENOENT)
         fprintf(stderr, "leat: data of module '%s' in '%s' cannot be opened: %s\n", module, data, strerror(errno));
-    else if (!layout_there(data, module))
+    else {
         fprintf(stderr,
                 "leat: there is no data of module '%s' in '%s'; 'leat import' or 'leat depot append' makes some\n",
                 module, data);
-    else
-        return 0;
+        return EXIT_NO;
+    }
     return EXIT_OPEN;
 }
 
@@ -200,7 +191,7 @@ int call_open(const struct call *c, const char *module, bool create, struct leat
         return EXIT_NO;
     if (data == NULL)
         return call_usage(c, "say where the data is: --data DIR");
-    int rv = create ? call_directory(data) : check_present(data, module);
+    int rv = create ? call_directory(data) : call_there(data, module);
     if (rv != 0)
         return rv;
     struct leat_launch launch = {.tasks = (uint32_t)call_number(c, "tasks", 0, LIMIT_TASKS),

@@ -172,23 +172,26 @@ class Opening(CommandTest):
     READERS = (['depot', 'tail', 'word_count', 'sentences'], ['depot', 'info', 'word_count'], ['pstate', 'scan', 'word_count', 'counts'],
                ['pstate', 'get', 'word_count', 'counts', 'a'], ['pstate', 'info', 'word_count'], ['query', 'invoke', 'word_count', 'top'],
                ['export', 'word_count', '--depot', 'sentences'], ['export', 'word_count', '--pstate', 'counts'])
+    LOOKERS = (['doctor', 'word_count'], ['rebuild', 'word_count'], ['trace', 'word_count', 'sentences', 0, 0],
+               ['depot', 'consumer', 'list', 'word_count', 'sentences'])  # at files
 
     def test_not_there(self):
-        for reader in self.READERS:
+        for reader in (*self.READERS, *self.LOOKERS):
             self.run_leat(*reader, '--data', self.data, code=3, says='no directory')
         self.run_leat('stats', '--data', self.data, code=3, says='no figures')
         self.assertFalse(os.path.exists(self.data))
 
     def test_a_file(self):
         path = self.write('file', 'text')
-        for reader in self.READERS:
+        for reader in (*self.READERS, *self.LOOKERS):
             self.run_leat(*reader, '--data', path, code=3, says='not a directory')
         self.run_leat('depot', 'append', 'word_count', 'sentences', '{"text": "a"}', '--data', path, code=3)
 
     def test_another_module(self):
+        """A negative answer, of each command that asks for one."""
         self.append({'account': 'a', 'amount': 1}, depot='deposits', module='bank_transfer')
-        for reader in self.READERS:
-            self.run_leat(*reader, '--data', self.data, code=3, says="no data of module 'word_count'.*leat import")
+        for reader in (*self.READERS, *self.LOOKERS):
+            self.run_leat(*reader, '--data', self.data, code=1, says="no data of module 'word_count'.*leat import")
 
     def test_files_of_others(self):
         self.write('letter', 'dear')
@@ -212,7 +215,7 @@ class Opening(CommandTest):
             if os.path.exists(path):
                 os.remove(path)
             os.symlink(path, path)  # not to be opened by root either
-        for call in (*self.READERS, ['stats']):
+        for call in (*self.READERS, *self.LOOKERS, ['stats']):
             self.run_leat(*call, '--data', self.data, code=3, says='Too many levels of symbolic links')
             self.run_leat(*call, '--data', self.path('loop'), code=3, says='Too many levels of symbolic links')
         lock = os.path.join(self.data, 'leat.lock')

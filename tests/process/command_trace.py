@@ -138,7 +138,7 @@ class Trace(CommandTest):
         self.run_leat(*name, 0, 9, '--data', self.data, code=1, says="no record at offset 9; 'leat depot tail' shows")
         self.run_leat(*name, 64, 0, '--data', self.data, code=1, says='the last one is 63')
         self.run_leat('trace', 'bank_transfer', 'nothing', 0, 0, '--data', self.data, code=1, says="no depot 'nothing'")
-        self.run_leat('trace', 'lsh', 'vectors', 0, 0, '--data', self.data, code=3, says="no data of module 'lsh'")
+        self.run_leat('trace', 'lsh', 'vectors', 0, 0, '--data', self.data, code=1, says="no data of module 'lsh'")
         self.run_leat(*name, 'x', 0, '--data', self.data, code=2, says="'x' is no whole number")
         self.run_leat(*name, 0, 0, code=2, says='say where')
 
