@@ -163,24 +163,34 @@ static void choose(struct learning *l, const struct index_posting *p, uint32_t r
     vector_top_begin(&s->sparse, leat_alloc(l->t, NEIGHBOURS * sizeof(struct vector_best)), NEIGHBOURS);
 }
 
-static float as_known(const struct layout *l, float d, float norms)
+/* Kernels' distances as squared ones of the rotated space, or negated products. */
+static void as_known(const struct learning *l, const struct sample *s, float *distance)
 {
-    if (l->metric == METRIC_COSINE)
-        return 2 - 2 * d / norms;
-    return l->metric == METRIC_DOT ? -d : d;
+    const enum metric metric = l->v->layout.metric;
+
+    for (uint32_t r = 0; metric == METRIC_COSINE && r < l->rows; r++)
+        distance[r] = 2 - 2 * distance[r] / (s->norm * l->norm[r]);
+    for (uint32_t r = 0; metric == METRIC_DOT && r < l->rows; r++)
+        distance[r] = -distance[r];
 }
 
-static void offer(struct learning *l, uint32_t sample, uint32_t r, uint64_t posting)
+/* The sample itself is none of its neighbours. */
+static void offer(const struct learning *l, const struct sample *s, struct vector_top *top, const float *distance,
+                  uint32_t r, uint64_t posting)
 {
-    struct sample *s = &l->sample[sample];
-    float distance = as_known(&l->v->layout, l->distance[(size_t)sample * TOGETHER + r], s->norm * l->norm[r]);
-    uint64_t number = posting << 32 | l->number[r];
+    if (l->row[r] != s->vector)
+        vector_top_push(top, distance[r], posting << 32 | l->number[r]);
+}
 
-    if (l->row[r] == s->vector)
-        return;
-    vector_top_push(&s->top, distance, number);
-    if ((l->seen + r) % TARGET_SPARSE == 0)
-        vector_top_push(&s->sparse, distance, number);
+static void offer_all(const struct learning *l, struct sample *s, const float *distance, uint64_t posting)
+{
+    uint32_t first = (uint32_t)((TARGET_SPARSE - l->seen % TARGET_SPARSE) % TARGET_SPARSE);
+
+    for (uint32_t r = 0; r < l->rows; r++)
+        if (distance[r] <= s->top.threshold) /* hardly any */
+            offer(l, s, &s->top, distance, r, posting);
+    for (uint32_t r = first; r < l->rows; r += TARGET_SPARSE)
+        offer(l, s, &s->sparse, distance, r, posting);
 }
 
 /* All samples with the rows gathered so far. */
@@ -193,9 +203,12 @@ static void measure(struct learning *l, uint64_t posting)
         return;
     vector_distance(metric[y->metric], y->type)
         ->block(l->query, l->samples, l->row, l->rows, y->dims, l->distance, TOGETHER);
-    for (uint32_t i = 0; i < l->samples; i++)
-        for (uint32_t r = 0; r < l->rows; r++)
-            offer(l, i, r, posting);
+    for (uint32_t i = 0; i < l->samples; i++) {
+        float *distance = l->distance + (size_t)i * TOGETHER;
+
+        as_known(l, &l->sample[i], distance);
+        offer_all(l, &l->sample[i], distance, posting);
+    }
     l->seen += l->rows;
     l->rows = 0;
 }
