@@ -185,6 +185,42 @@ static int read_lines(struct layout *l, const char *name, int (*each)(struct lay
     return rv == 0 ? 0 : base_wrap(err, LEAT_ECORRUPT, "'%s', line %d", path, number);
 }
 
+/* Is there a record, or a turn? A log that cannot be read counts as empty: who needs it will say what is wrong. */
+static bool has_records(const struct layout *l)
+{
+    static const char *const names[] = {"depots", "journal"};
+    bool any = false;
+
+    for (uint32_t i = 0; i < 2 * l->groups && !any; i++) {
+        uint64_t first, next;
+        struct log *log;
+
+        if (layout_log(l, i / 2, names[i % 2], false, &log, NULL) != 0)
+            continue;
+        for (uint32_t p = 0; p < log->partitions && !any; p++) {
+            log_bounds(log, p, &first, &next);
+            any = next > 0;
+        }
+        log_close(log);
+    }
+    return any;
+}
+
+/* The file is missing when the first launch ended before it was written, and then there are no records yet; or it was
+ * lost. Records are looked for first: the launch may end, and its file be there, while we look. */
+static int read_streams(struct layout *l, struct leat_error *err)
+{
+    int rv = read_lines(l, "module.streams", on_stream, err);
+
+    if (rv != LEAT_ENOTFOUND)
+        return rv;
+    bool lost = has_records(l);
+    rv = read_lines(l, "module.streams", on_stream, err);
+    if (rv != LEAT_ENOTFOUND)
+        return rv;
+    return lost ? leat_fail(err, LEAT_ECORRUPT, "'%s/module.streams' is missing", l->directory) : 0;
+}
+
 int layout_open(const char *data, const char *module, struct layout **out, struct leat_error *err)
 {
     struct arena *a = arena_open(64 << 20);
@@ -207,9 +243,7 @@ int layout_open(const char *data, const char *module, struct layout **out, struc
             rv = leat_fail(&why, LEAT_ECORRUPT, "'%s/module.fingerprint' is missing", l->directory);
     }
     if (rv == 0)
-        rv = read_lines(l, "module.streams", on_stream, &why);
-    if (rv == LEAT_ENOTFOUND && l->depots > 0) /* the first launch ended before it was written */
-        rv = 0;
+        rv = read_streams(l, &why);
     if (rv != 0) {
         if (err != NULL)
             *err = why;

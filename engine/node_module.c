@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "engine/kept.h"
+#include "engine/layout.h"
 #include "engine/retain.h"
 
 #include <errno.h>
@@ -457,6 +458,22 @@ static void unlaunch(struct module *m, int rv)
     module_close(m);
 }
 
+/* Without module.streams nobody knows what rows under way are for, or whether a group is missing: only a first launch
+ * that ended early leaves it so, with nothing in the logs. */
+static int check_unused(const struct module *m, const char *name, struct leat_error *err)
+{
+    struct leat_error why = {0};
+    struct layout *layout;
+
+    if (has_streams(m))
+        return 0;
+    int rv = layout_open(m->node->directory, name, &layout, &why);
+    if (rv != 0)
+        return leat_fail(err, rv, "%s: put it back, with all others of the module from one backup", why.text);
+    layout_close(layout);
+    return 0;
+}
+
 /* Its plan, as it was launched before or, the first time, from now on, and its directory. */
 static int prepare(struct module *m, const struct leat_module *module, const struct leat_launch *launch,
                    struct leat_error *err)
@@ -469,6 +486,8 @@ static int prepare(struct module *m, const struct leat_module *module, const str
 
     buffer_init(&fingerprint, 16 << 20);
     int rv = read_kept(m, a, &k, &fingerprint, err);
+    if (rv == 0 && k.tasks > 0)
+        rv = check_unused(m, module->name, err);
     if (rv != 0)
         goto end;
     rv = make_plan(l, m, module, launch, &k, err);

@@ -224,13 +224,41 @@ class Doctor(CommandTest):
             self.write(self.file(name), content)
             self.expect('word_count', what)
             self.write(self.file(name), kept)
+
+    def expect_missing(self, name):
+        self.expect('word_count', f"{name}' is missing")
+        for call in (['pstate', 'scan', 'word_count', 'counts'], ['depot', 'append', 'word_count', 'sentences', '{"text": "a"}'],
+                     ['depot', 'append', 'word_count', 'sentences', '{"text": "a"}', '--groups', '4'],
+                     ['trace', 'word_count', 'sentences', 0, 0], ['rebuild', 'word_count'], ['backup', self.path('to')]):
+            self.run_leat(*call, '--data', self.data, code=5, says=f'{name}. is missing')
+        self.assertFalse(os.path.exists(self.file(name)))
+
+    def test_a_file_of_the_module_is_missing(self):
+        for name in 'module.streams', 'module.fingerprint', 'module.ini':
+            os.rename(self.file(name), self.path(name))
+            self.expect_missing(name)
+            os.rename(self.path(name), self.file(name))
         for name in 'module.fingerprint', 'module.ini':
             os.remove(self.file(name))
-            self.expect('word_count', 'is missing')
-            for call in (['pstate', 'scan', 'word_count', 'counts'], ['depot', 'append', 'word_count', 'sentences', '{"text": "a"}', '--groups', '4'],
-                         ['rebuild', 'word_count'], ['backup', self.path('to')]):
-                self.run_leat(*call, '--data', self.data, code=5, says=f'{name}. is missing')
-            self.assertFalse(os.path.exists(self.file(name)))
+            self.expect_missing(name)
+
+    def test_streams_and_a_group_are_missing(self):
+        """No group is made anew beside others that have records."""
+        os.remove(self.file('module.streams'))
+        shutil.rmtree(self.file('group-000'))
+        self.expect_missing('module.streams')
+        self.assertFalse(os.path.exists(self.file('group-000')))
+
+    def test_streams_of_a_first_launch_that_ended_early(self):
+        """There is nothing yet that could be lost: the next launch writes them."""
+        shutil.rmtree(self.data)
+        nothing = self.write('nothing.jsonl', '')
+        self.run_leat('import', nothing, '--module', 'word_count', '--depot', 'sentences', '--data', self.data)
+        os.remove(self.file('module.streams'))
+        self.assertEqual(self.weights(self.doctor()), ['checked'])
+        self.append({'text': 'a'})
+        self.assertTrue(os.path.exists(self.file('module.streams')))
+        self.assertEqual(self.counts(), {'a': 1})
 
     def test_consumers(self):
         self.run_leat('depot', 'consumer', 'add', 'word_count', 'sentences', 'reader', '--data', self.data)
