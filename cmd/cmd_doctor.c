@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -87,14 +88,13 @@ static void send_finding(void *context, enum checkup_weight weight, const char *
     send_message(*(const int *)context, &m);
 }
 
-_Noreturn static void view_process(const struct doctor *d, const struct layout *l, uint32_t group, int to)
+_Noreturn static void view_process(const struct doctor *d, const struct layout *l, uint32_t group, int to, int said)
 {
     char scratch[4096];
-    int null = open("/dev/null", O_WRONLY);
 
     signal(SIGINT, SIG_DFL);
     signal(SIGTERM, SIG_DFL);
-    dup2(null, STDERR_FILENO); /* what LMDB or a sanitizer would say of damage is told in our words */
+    dup2(said, STDERR_FILENO); /* what LMDB or a sanitizer would say of damage is told in our words */
     snprintf(scratch, sizeof(scratch), "%s/view", d->scratch);
     struct checkup c = {.found = send_finding, .context = &to, .settled = true, .scratch = scratch};
     if (group == REBUILD)
@@ -118,28 +118,50 @@ static bool receive_message(int from, struct message *m)
     return true;
 }
 
-/* What a damaged page does to who reads it; other signals come from somebody else, or for want of memory. */
-static bool is_of_damage(int status)
+/* Who aborts says why. *out: the last line of ours, or "". false: nothing was said at all. */
+static bool last_words(int said, char out[256])
 {
-    int number = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+    char text[4096];
+    off_t size = lseek(said, 0, SEEK_END), most = sizeof(text) - 1;
+    ssize_t got = pread(said, text, (size_t)most, size > most ? size - most : 0);
+    char *rest = text;
 
-    return number == 0 || number == SIGBUS || number == SIGSEGV || number == SIGABRT || number == SIGFPE ||
-           number == SIGILL;
+    text[got > 0 ? got : 0] = '\0';
+    out[0] = '\0';
+    for (char *line; (line = strsep(&rest, "\n")) != NULL;)
+        if (strncmp(line, "leat: ", 6) == 0)
+            snprintf(out, 256, "%.255s", line + 6);
+    return got > 0;
 }
 
-/* status: of the process that should have read it all; -1: there was none. */
-static void say_unread(struct doctor *d, const char *path, int status)
+/* What a damaged page does to who reads it, or to the assertions of LMDB; other signals, and those of which nothing was
+ * said, come from somebody else, or for want of memory. */
+static bool is_of_damage(int number, bool spoke)
 {
-    char what[200] = "not checked: no process can be started for it";
+    return number == 0 || number == SIGBUS || number == SIGSEGV || number == SIGFPE || number == SIGILL ||
+           (number == SIGABRT && spoke);
+}
 
-    if (status != -1 && is_of_damage(status)) {
+/* status: of the process that should have read it all; -1: there was none. said: its standard error. */
+static void say_unread(struct doctor *d, const char *path, int status, int said)
+{
+    int number = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+    char what[600] = "not checked: no process can be started for it", words[256] = "";
+    bool spoke = number == SIGABRT && last_words(said, words);
+
+    if (strstr(words, "broken invariant") != NULL) {
+        snprintf(what, sizeof(what), "not checked: a bug of Leat ended the process that read it: %s", words);
+        found(d, CHECKUP_WARNING, path, what, "report it, and keep the directory; it need not be damaged");
+        return;
+    }
+    if (status != -1 && words[0] == '\0' && is_of_damage(number, spoke)) {
         found(d, CHECKUP_DAMAGE, path, "reading it ended the process: pages of data.mdb are damaged",
               "make the views again (leat rebuild), or put the module's directory back from a backup (leat restore)");
         return;
     }
     if (status != -1)
-        snprintf(what, sizeof(what), "not checked: the process that read it was ended by signal %d (%s)",
-                 WTERMSIG(status), strsignal(WTERMSIG(status)));
+        snprintf(what, sizeof(what), "not checked: the process that read it was ended by signal %d (%s)%s%s", number,
+                 strsignal(number), words[0] != '\0' ? ": " : "", words);
     found(d, CHECKUP_WARNING, path, what, "try again, and look whether there is memory enough");
 }
 
@@ -158,10 +180,12 @@ static void check_view(struct doctor *d, const struct layout *l, uint32_t group)
         return;
     }
     fflush(NULL);
+    int said = memfd_create("said", MFD_CLOEXEC);
+    said = said >= 0 ? said : open("/dev/null", O_RDWR | O_CLOEXEC);
     pid_t child = fork();
     if (child == 0) {
         close(ends[0]);
-        view_process(d, l, group, ends[1]);
+        view_process(d, l, group, ends[1], said);
     }
     reader = child;
     if (stopped && child > 0) /* before it was known whom to end */
@@ -178,7 +202,8 @@ static void check_view(struct doctor *d, const struct layout *l, uint32_t group)
     else if (m.weight == -1)
         d->checkup.elements += m.elements;
     else if (!stopped)
-        say_unread(d, path, status);
+        say_unread(d, path, status, said);
+    close(said);
     snprintf(path, sizeof(path), "%s/view", d->scratch);
     file_remove_tree(path, NULL);
 }

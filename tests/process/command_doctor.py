@@ -116,8 +116,8 @@ class Doctor(CommandTest):
         self.assertNotIn('damage', self.weights(rows))
         self.assertNotIn('warning', self.weights(rows))
 
-    def signal_reader(self, number):
-        """A doctor whose process that reads the views is signalled while it does: not each is caught."""
+    def signal_reader(self, number, says=''):
+        """A doctor whose process that reads the views is signalled while it does: not each is caught. says: on its standard error."""
         process = subprocess.Popen(command_run.command(['doctor', '--data', self.data, '--format', 'jsonl']), stdout=subprocess.PIPE,
                                    stderr=subprocess.PIPE)
         readers = ''
@@ -125,18 +125,45 @@ class Doctor(CommandTest):
             with open(f'/proc/{process.pid}/task/{process.pid}/children') as f:
                 readers = f.read()
         for reader in readers.split():
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+                while os.readlink(f'/proc/{reader}/fd/2') == os.readlink(f'/proc/{process.pid}/fd/2'):
+                    pass
+                os.kill(int(reader), signal.SIGSTOP)
+                with open(f'/proc/{reader}/fd/2', 'w') as f:
+                    f.write(says)
                 os.kill(int(reader), number)
+                os.kill(int(reader), signal.SIGCONT if number != signal.SIGSTOP else 0)
         return process
+
+    def unread(self, number, says=''):
+        """What is said of a view whose reader was caught."""
+        what, end = '', time.monotonic() + 60
+        while 'reading it ended' not in what and 'not checked' not in what:
+            self.assertLess(time.monotonic(), end)
+            what = self.signal_reader(number, says).communicate(timeout=60)[0].decode()
+        return json.loads(what.splitlines()[0])
 
     def test_a_reader_that_is_killed(self):
         """By somebody, or for want of memory: that says nothing of the view."""
-        what, end = '', time.monotonic() + 60
-        while 'was ended' not in what and time.monotonic() < end:
-            what = self.signal_reader(signal.SIGKILL).communicate(timeout=60)[0].decode()
-        row = json.loads(what.splitlines()[0])
+        for number in (signal.SIGKILL, signal.SIGABRT):
+            row = self.unread(number)
+            self.assertEqual(row['weight'], 'warning', row)
+            self.assertIn(f'not checked: the process that read it was ended by signal {number:d}', row['what'])
+
+    def test_a_reader_that_ends_itself(self):
+        """An invariant of ours that is broken is no damage, nor is want of memory; what LMDB cannot read is."""
+        row = self.unread(signal.SIGABRT, 'leat: ../a.c:7: broken invariant: x > 0\n')
         self.assertEqual(row['weight'], 'warning', row)
-        self.assertIn('not checked: the process that read it was ended', row['what'])
+        self.assertRegex(row['what'], '^not checked: .*bug.*: ../a.c:7: broken invariant: x > 0$')
+        self.assertIn('report it', row['advice'])
+        row = self.unread(signal.SIGABRT, 'a line before\nleat: out of memory (64 bytes for a control structure)\n')
+        self.assertEqual(row['weight'], 'warning', row)
+        self.assertRegex(row['what'], r'^not checked: .*signal 6 \(Aborted\): out of memory \(64 bytes')
+        self.assertIn('memory enough', row['advice'])
+        row = self.unread(signal.SIGABRT, "mdb.c:5870: Assertion 'IS_LEAF(mp)' failed in mdb_page_search()\n")
+        self.assertEqual(row['weight'], 'damage', row)
+        self.assertIn('pages of data.mdb are damaged', row['what'])
+        self.assertEqual(self.unread(signal.SIGSEGV)['weight'], 'damage')
 
     def test_stopped(self):
         """At once, however long the view in hand takes."""
