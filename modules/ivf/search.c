@@ -344,6 +344,7 @@ struct asked_query {
     float *rotated;
     struct vector_query table;
     struct index_walk *walk; /* NULL: nobody has gone on */
+    uint64_t known;          /* the centroids that it knows (index_known) */
 };
 
 static void take_bound(const struct asked_query *q, struct scan *scan)
@@ -360,13 +361,16 @@ static void give_bound(struct asked_query *q, const struct scan *scan)
     }
 }
 
-/* The first group that goes on begins, by the centroids that it knows. */
+/* The first group that goes on begins, by the centroids that it knows; one that knows others begins anew, for what is
+ * processed may lie in a posting that is not heard of elsewhere yet. */
 static void begin_walk(struct leat_task *t, const struct ivf *v, const struct search *s, struct asked_query *q)
 {
+    uint64_t known = index_known(leat_derived(t));
     uint32_t padded = v->rotation.padded;
 
-    if (q->walk != NULL)
+    if (q->walk != NULL && q->known == known)
         return;
+    q->known = known;
     q->rotated = leat_alloc(t, padded * sizeof(*q->rotated));
     encode_rotated(v, s->vector, s->norm, q->rotated);
     vector_query_begin(&q->table, q->rotated, padded, v->epsilon, leat_alloc(t, 4 * (size_t)padded));
