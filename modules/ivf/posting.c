@@ -431,6 +431,14 @@ static void ask(const struct posting_edit *e, uint32_t from, enum message kind)
             e->relayed ? body : (struct leat_span){"", 0});
 }
 
+/* Rows find their postings by the derived state, which does not know what this turn does. */
+static bool sought(const struct posting_edit *e)
+{
+    const struct index_posting *known = index_posting(leat_derived(e->t), e->number);
+
+    return known != NULL && known->active;
+}
+
 void posting_edit_end(struct posting_edit *e, uint32_t from)
 {
     enum message kind;
@@ -441,7 +449,8 @@ void posting_edit_end(struct posting_edit *e, uint32_t from)
     bool small = too_small(e) && another_takes_rows(e), waits = small && leat_random(e->t) % 2 == 0;
     if (small && !waits)
         posting_retire(e, from, (struct leat_span){"", 0});
-    if (!e->record.active && e->record.live == 0 && arriving(e) == 0) {
+    /* One that is empty when it stops taking rows goes in a later turn: see send_on. */
+    if (!e->record.active && e->record.live == 0 && arriving(e) == 0 && !sought(e)) {
         close_posting(e, from);
         return;
     }

@@ -238,7 +238,11 @@ int store_vectors(struct leat_task *t, const struct leat_batch *in)
 
 /* ---- At the posting's task ---- */
 
-/* A row that came for a posting that is gone is assigned anew; the id's task is told when it has arrived. */
+/* A row that came for a posting that is gone is assigned anew; the id's task is told when it has arrived.
+ *
+ * It does not go round: no posting goes in the turn in which it stopped taking rows, so the derived state of its own
+ * group never leads to one that is gone. What lies elsewhere leaves the turn, and its group sent the word that it is
+ * gone before it sends the row on: only until that word has come can the row be sent there again. */
 static void send_on(struct leat_task *t, const struct ivf *v, uint32_t i, uint32_t gone, struct leat_span body)
 {
     size_t size = v->layout.row.size;

@@ -83,18 +83,30 @@ static inline uint32_t model_count(const struct ivf_model *m)
 
 /* ---- Until there is nothing left to do ---- */
 
+struct model_stat {
+    const char *name;
+    double sum;
+};
+
 static inline void model_see_stat(void *context, const struct leat_stat *s)
 {
-    if (strcmp(s->name, "background_runs_total") == 0)
-        *(double *)context += s->value;
+    struct model_stat *stat = context;
+
+    if (strcmp(s->name, stat->name) == 0)
+        stat->sum += s->value;
+}
+
+static inline uint64_t model_stat(const struct ivf_model *m, const char *name)
+{
+    struct model_stat stat = {name, 0};
+
+    leat_stats(leat_test_leat(m->t), model_see_stat, &stat);
+    return (uint64_t)stat.sum;
 }
 
 static inline uint64_t model_runs(const struct ivf_model *m)
 {
-    double runs = 0;
-
-    leat_stats(leat_test_leat(m->t), model_see_stat, &runs);
-    return (uint64_t)runs;
+    return model_stat(m, "background_runs_total");
 }
 
 /* An index that finds no rest fails the test: its background runs are counted on the way. */
@@ -222,7 +234,8 @@ static inline void model_check_found(const struct ivf_model *m, const float *vec
     leat_result_free(r);
 }
 
-/* After it has come to rest: counts are exact, nothing is on its way, every posting has its centroid in every group. */
+/* After it has come to rest: counts are exact, nothing is on its way, every posting has its centroid in every group;
+ * and no turn was given up, as one is in which a row goes round. */
 static inline struct ivf_census model_check(const struct ivf_model *m, uint32_t groups, uint32_t less)
 {
     struct ivf_census c = model_census(m, less);
@@ -233,6 +246,7 @@ static inline struct ivf_census model_check(const struct ivf_model *m, uint32_t 
     assert_int_equal(c.asked, 0);
     assert_int_equal(c.active, c.postings);
     assert_int_equal(c.centroids, groups * (c.postings - c.first));
+    assert_int_equal(model_stat(m, "aborts_total"), 0);
     return c;
 }
 
