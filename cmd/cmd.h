@@ -15,6 +15,7 @@
  *   cmd_pages.c     help --man, completion
  *   cmd_doctor.c    doctor; cmd_trace.c: trace; cmd_top.c, top.h: top
  *   import.h        readers of jsonl and files of vectors
+ *   signals.h       what ends a command from outside
  *   temporary.h     directories that end with the process
  *   output.c        tables on a terminal, JSON lines in a pipe
  *

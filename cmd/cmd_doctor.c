@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "cmd/signals.h"
 #include "engine/checkup.h"
 #include "modules/modules.h"
 
@@ -92,8 +93,7 @@ _Noreturn static void view_process(const struct doctor *d, const struct layout *
 {
     char scratch[4096];
 
-    signal(SIGINT, SIG_DFL);
-    signal(SIGTERM, SIG_DFL);
+    signals_release();
     dup2(said, STDERR_FILENO); /* what LMDB or a sanitizer would say of damage is told in our words */
     snprintf(scratch, sizeof(scratch), "%s/view", d->scratch);
     struct checkup c = {.found = send_finding, .context = &to, .settled = true, .scratch = scratch};
@@ -308,11 +308,9 @@ static int verdict(const struct doctor *d)
 
 static int check_directory(struct doctor *d, const char *data)
 {
-    struct sigaction act = {.sa_handler = on_signal};
     uint32_t modules = 1;
 
-    sigaction(SIGINT, &act, NULL);
-    sigaction(SIGTERM, &act, NULL);
+    signals_catch(on_signal, 0);
     if (!d->checkup.settled)
         found(d, CHECKUP_NOTE, data, "a process has it open: views, checkpoints and the ends of logs were not checked",
               "stop that process and run this again");

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "cmd/import.h"
+#include "cmd/signals.h"
 #include "topologies/plan.h"
 
 /* Importing a file. The session is derived from its bytes, the sequence is the row's number + 1: rows that were
@@ -273,15 +274,6 @@ static int run_import(struct import *im, struct leat *l, struct leat_error *err)
     return rv;
 }
 
-/* A second signal ends the process at once. */
-static void catch_signals(void)
-{
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)(SA_RESETHAND | SA_RESTART)};
-
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-}
-
 /* All that can be checked before a directory is made. 0, or an exit code with the sentence printed. */
 static int prepare(struct import *im, const char *path)
 {
@@ -324,7 +316,7 @@ int cmd_import(struct call *c)
     im.call = c;
     pthread_mutex_init(&im.lock, NULL);
     pthread_cond_init(&im.cond, NULL);
-    catch_signals();
+    signals_catch(on_signal, (int)(SA_RESETHAND | SA_RESTART)); /* a second one ends the process at once */
     int rv = prepare(&im, c->argument[0]);
     if (rv == 0 && interrupted) {
         fprintf(stderr, "stopped: nothing was appended\n");

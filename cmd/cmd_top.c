@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "cmd/signals.h"
 #include "cmd/top.h"
 
 /* leat top: a screen of figures, new each second. */
@@ -154,13 +155,11 @@ static int once(const struct call *c, struct top_view *v, struct top_sample *fir
 
 static int again(struct top_view *v, struct top_sample *first)
 {
-    struct sigaction act = {.sa_handler = on_signal};
     struct top_sample *before = NULL, *now = first;
     struct buffer frame = {0};
     struct screen screen;
 
-    sigaction(SIGINT, &act, NULL);
-    sigaction(SIGTERM, &act, NULL);
+    signals_catch(on_signal, 0);
     v->colour = getenv("NO_COLOR") == NULL;
     screen_begin(&screen);
     do {

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "cmd/signals.h"
 
 /* A handler may not remove files: it wakes a thread that does. Children that are forked have the handler, but not the
  * thread, and end at once. */
@@ -57,15 +58,6 @@ static void *remove_all(void *context)
     return NULL;
 }
 
-/* What is ignored, as SIGHUP under nohup, stays so. */
-static void watch_for(int number)
-{
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART}, was;
-
-    if (sigaction(number, NULL, &was) == 0 && was.sa_handler != SIG_IGN)
-        sigaction(number, &action, NULL);
-}
-
 static void watch(void)
 {
     pthread_t thread;
@@ -74,9 +66,7 @@ static void watch(void)
     if (pipe(wake) != 0 || pthread_create(&thread, NULL, remove_all, NULL) != 0)
         return;
     pthread_detach(thread);
-    watch_for(SIGHUP);
-    watch_for(SIGINT);
-    watch_for(SIGTERM);
+    signals_catch(on_signal, SA_RESTART);
 }
 
 bool temporary_make(char *path)

@@ -4,7 +4,7 @@
 
 #include <stdbool.h>
 
-/* Directories that end with the process, also when SIGHUP, SIGINT or SIGTERM ends it. */
+/* Directories that end with the process, also when a signal (signals.h) ends it. */
 
 /* Make one from a path that ends in XXXXXX, which is replaced. false: errno says why not. */
 bool temporary_make(char *path);

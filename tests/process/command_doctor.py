@@ -116,10 +116,10 @@ class Doctor(CommandTest):
         self.assertNotIn('damage', self.weights(rows))
         self.assertNotIn('warning', self.weights(rows))
 
-    def signal_reader(self, number, says=''):
+    def signal_reader(self, number, says='', **more):
         """A doctor whose process that reads the views is signalled while it does: not each is caught. says: on its standard error."""
         process = subprocess.Popen(command_run.command(['doctor', '--data', self.data, '--format', 'jsonl']), stdout=subprocess.PIPE,
-                                   stderr=subprocess.PIPE)
+                                   stderr=subprocess.PIPE, **more)
         readers = ''
         while not readers and process.poll() is None:
             with open(f'/proc/{process.pid}/task/{process.pid}/children') as f:
@@ -167,13 +167,29 @@ class Doctor(CommandTest):
 
     def test_stopped(self):
         """At once, however long the view in hand takes."""
-        error, end = '', time.monotonic() + 60
-        while 'stopped' not in error and time.monotonic() < end:
-            process = self.signal_reader(signal.SIGSTOP)
-            process.send_signal(signal.SIGTERM)
-            error = process.communicate(timeout=60)[1].decode()
-        self.assertEqual((process.returncode, error), (5, 'stopped: not everything was looked at\n'))
-        self.assertEqual(os.listdir(self.folder), ['data'])
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+            error, end = '', time.monotonic() + 60
+            while 'stopped' not in error and time.monotonic() < end:
+                process = self.signal_reader(signal.SIGSTOP)
+                process.send_signal(number)
+                error = process.communicate(timeout=60)[1].decode()
+            self.assertEqual((process.returncode, error), (5, 'stopped: not everything was looked at\n'))
+            self.assertEqual(os.listdir(self.folder), ['data'])
+
+    def test_ignored_signals_stay_ignored(self):
+        """Also by the process that reads the views."""
+        ignored, end = (signal.SIGHUP, signal.SIGINT), time.monotonic() + 60
+        caught = False
+        while not caught:
+            self.assertLess(time.monotonic(), end)
+            process = self.signal_reader(signal.SIGSTOP, start_new_session=True,
+                                         preexec_fn=lambda: [signal.signal(number, signal.SIG_IGN) for number in ignored])
+            caught = process.poll() is None
+            for number in (*ignored, signal.SIGCONT) if caught else ():
+                os.killpg(process.pid, number)
+            out, error = process.communicate(timeout=60)
+            self.assertEqual((process.returncode, error), (0, b''), out)
+            self.assertEqual(json.loads(out)['weight'], 'checked')
 
     def test_records(self):
         self.change(self.segment('depots'), 4200, b'X')

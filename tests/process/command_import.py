@@ -8,6 +8,7 @@ import math
 import os
 import pty
 import re
+import shutil
 import signal
 import struct
 import subprocess
@@ -234,7 +235,7 @@ class Killed(ImportTest):
         subprocess.run(call[:3] + ['--data', self.path(f'measured-{round}')] + call[5:], check=True, capture_output=True)
         longest, kills, new = time.monotonic() - begun, 0, []
         while kills < KILLS:
-            how = self.random.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM))
+            how = self.random.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGHUP))
             victim = subprocess.Popen(call, stderr=subprocess.PIPE)
             try:
                 error = victim.communicate(timeout=self.random.uniform(0, longest * 0.7))[1].decode()
@@ -255,6 +256,33 @@ class Killed(ImportTest):
         self.assertEqual(int(last[1]), rows)
         again = subprocess.run(call, check=True, capture_output=True).stderr.decode()
         self.assertEqual(SUMMARY.search(again).groups(), (str(rows), '0'))
+
+    def signalled(self, path, number, **more):
+        """Exit status, and standard error, of an import into a new directory that is signalled while it appends."""
+        shutil.rmtree(self.data, ignore_errors=True)
+        with subprocess.Popen(command_run.command(['import', path, '--module', 'word_count', '--depot', 'sentences', '--data', self.data]),
+                              stderr=subprocess.PIPE, **more) as process:
+            self.wait_for_file(process, 'data', 'word_count', 'module.streams')
+            process.send_signal(number)
+            error = process.communicate(timeout=120)[1].decode()
+        return process.returncode, error
+
+    def test_signals(self):
+        path, end = self.write('w.jsonl', '{"text": "a b c d"}\n' * 200000), time.monotonic() + 120
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+            code = 0
+            while code == 0:  # it was done before
+                self.assertLess(time.monotonic(), end)
+                code, error = self.signalled(path, number)
+            self.assertEqual(code, 5, error)
+            self.assertIn('stopped; run the same command again', error)
+
+    def test_ignored_signals_stay_ignored(self):
+        path = self.write('w.jsonl', '{"text": "a b c d"}\n' * 200000)
+        for number in (signal.SIGHUP, signal.SIGINT):
+            code, error = self.signalled(path, number, preexec_fn=lambda: signal.signal(number, signal.SIG_IGN))
+            self.assertEqual(code, 0, error)
+            self.assertIn('200000 rows, 200000 of them new', error)
 
     def sentences(self, rows):
         words = [f'w{i}' for i in range(500)]

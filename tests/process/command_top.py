@@ -21,11 +21,11 @@ DEADLINE = 60
 class Terminal:
     """A command on a terminal of 80 by 24."""
 
-    def __init__(self, arguments):
+    def __init__(self, arguments, **more):
         self.main, other = pty.openpty()
         fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 80, 0, 0))
         self.before = termios.tcgetattr(self.main)
-        self.process = subprocess.Popen(command_run.command(arguments), stdin=other, stdout=other, stderr=subprocess.PIPE)
+        self.process = subprocess.Popen(command_run.command(arguments), stdin=other, stdout=other, stderr=subprocess.PIPE, **more)
         os.close(other)
         self.seen = b''
 
@@ -80,8 +80,8 @@ class Top(CommandTest):
         process.wait()
         self.assertGreater(most, 0)
 
-    def on_terminal(self, end):
-        t = Terminal(['top', '--data', self.data])
+    def on_terminal(self, end, **more):
+        t = Terminal(['top', '--data', self.data], **more)
         self.addCleanup(os.close, t.main)
         t.wait_for(b'count_words') if self.ran_nodes() else t.wait_for(b'sentences')
         self.assertIn(b'\x1b[?1049h', t.seen)
@@ -97,7 +97,19 @@ class Top(CommandTest):
         self.on_terminal(lambda t: os.write(t.main, b'q'))
 
     def test_a_signal_ends_it(self):
-        self.on_terminal(lambda t: t.process.send_signal(signal.SIGTERM))
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+            self.on_terminal(lambda t: t.process.send_signal(number))
+
+    def test_an_ignored_signal_does_not(self):
+        def end(t):
+            for number in (signal.SIGHUP, signal.SIGINT):
+                t.process.send_signal(number)
+                for _ in range(3):  # frames, of which the first may be an earlier one
+                    t.seen = b''
+                    t.wait_for(b'sentences')
+                self.assertIsNone(t.process.poll())
+            os.write(t.main, b'q')
+        self.on_terminal(end, preexec_fn=lambda: [signal.signal(number, signal.SIG_IGN) for number in (signal.SIGHUP, signal.SIGINT)])
 
 
 if __name__ == '__main__':
