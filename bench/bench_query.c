@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bench/bench.h"
 
+#include "cmd/signals.h"
 #include "modules/modules.h"
 
 #include <signal.h>
@@ -106,8 +107,12 @@ int bench_query(int argc, char **argv)
 /* Fill a directory with about so many MB of vectors, in a child that ends cleanly or is killed. */
 static void fill(const char *directory, int megabytes, bool kill_it)
 {
-    pid_t child = fork();
+    pid_t child = signals_fork();
 
+    if (child < 0) {
+        perror("fork");
+        exit(1);
+    }
     if (child > 0) {
         int status;
 

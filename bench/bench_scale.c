@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bench/bench.h"
 
+#include "cmd/signals.h"
+
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -423,7 +425,7 @@ static int run_alone(const struct part *p, double share)
     pid_t child;
 
     fflush(NULL);
-    child = fork();
+    child = signals_fork();
     if (child == 0) {
         run_part(p, directory, share);
         exit(0);

@@ -182,7 +182,7 @@ static void check_view(struct doctor *d, const struct layout *l, uint32_t group)
     fflush(NULL);
     int said = memfd_create("said", MFD_CLOEXEC);
     said = said >= 0 ? said : open("/dev/null", O_RDWR | O_CLOEXEC);
-    pid_t child = fork();
+    pid_t child = signals_fork();
     if (child == 0) {
         close(ends[0]);
         view_process(d, l, group, ends[1], said);

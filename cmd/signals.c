@@ -2,6 +2,8 @@
 #include "cmd/signals.h"
 
 #include <signal.h>
+#include <sys/prctl.h>
+#include <unistd.h>
 
 static void set_all(void (*handler)(int), int flags)
 {
@@ -21,4 +23,14 @@ void signals_catch(void (*handler)(int number), int flags)
 void signals_release(void)
 {
     set_all(SIG_DFL, 0);
+}
+
+pid_t signals_fork(void)
+{
+    pid_t parent = getpid(), child = fork();
+
+    /* Its parent may have ended before it could be told of that. */
+    if (child == 0 && (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent))
+        _exit(1);
+    return child;
 }

@@ -12,6 +12,7 @@ import signal
 import struct
 import subprocess
 import termios
+import time
 
 import command_run
 from command_run import CommandTest
@@ -687,6 +688,34 @@ class Tables(CommandTest):
     def test_demo_that_is_stopped(self):
         for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
             self.end_while_there('leat-demo-', number, 'demo')
+
+    def children(self, process):
+        with open(f'/proc/{process.pid}/task/{process.pid}/children') as f:
+            return [int(pid) for pid in f.read().split()]
+
+    def works(self, pid):
+        try:
+            with open(f'/proc/{pid}/stat') as f:
+                return f.read().rsplit(')', 1)[1].split()[0] not in 'XZ'
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+
+    def test_a_benchmark_that_is_stopped_leaves_no_child(self):
+        for name in 'scale', 'restart':
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                with subprocess.Popen(command_run.command(['bench', name]), cwd=self.folder, stdout=subprocess.DEVNULL) as process:
+                    end = time.monotonic() + 30
+                    while not self.children(process):
+                        self.assertLess(time.monotonic(), end)
+                    children = self.children(process)
+                    process.send_signal(number)
+                self.assertEqual(process.returncode, -number)
+                for pid in children:
+                    while self.works(pid) and time.monotonic() < end:
+                        pass
+                    if self.works(pid):
+                        os.kill(pid, signal.SIGKILL)
+                        self.fail(f'the child of bench {name} works on')
 
     def test_ignored_signals_stay_ignored(self):
         """As a shell has it for what runs in the background."""
