@@ -87,8 +87,12 @@ struct row_name {
 };
 
 /* A version is new with each vector of an id, but for its low byte, which counts the moves of its row: so the copies of
- * a row have names of their own, and of two places the later one is known. */
+ * a row have names of their own, and of two places the later one is known. After 255 it begins anew: no more than two
+ * of them are there at a time. Whether a row has moved at all says the posting that it came from. */
 enum { VERSION_STEP = 1 << 8 };
+
+/* No posting: no number is as large. */
+#define NOWHERE UINT32_MAX
 
 static inline uint32_t version_moved(uint32_t version, int moves)
 {

@@ -58,7 +58,7 @@ struct known {
     bool there;
     uint64_t number;
     uint32_t version, posting;
-    uint32_t before; /* the posting that its row came from, if it has moved */
+    uint32_t before; /* the posting that its row came from; NOWHERE: it has not moved */
 };
 
 static struct known look_up(struct leat_task *t, struct leat_value id)
@@ -82,7 +82,7 @@ static void send_remove(struct leat_task *t, uint32_t from, uint32_t posting, st
 static void remove_rows(struct leat_task *t, uint32_t from, const struct known *k)
 {
     send_remove(t, from, k->posting, (struct row_name){k->number, k->version, 0});
-    if ((k->version & (VERSION_STEP - 1)) != 0)
+    if (k->before != NOWHERE)
         send_remove(t, from, k->before, (struct row_name){k->number, version_moved(k->version, -1), 0});
 }
 
@@ -167,7 +167,7 @@ static void send_row(struct leat_task *t, const struct ivf *v, const struct leat
     layout_row(&v->layout, row, &(struct row_head){k.number, k.version, a->norm}, a->packed, a->vector);
     layout_row_code(&v->layout, row, code);
     leat_put(t, IDS, LEAT_KEYS(id),
-             LEAT_ROW(leat_u64(k.number), leat_u32(k.version), leat_u32(code->posting), leat_u32(code->posting),
+             LEAT_ROW(leat_u64(k.number), leat_u32(k.version), leat_u32(code->posting), leat_u32(NOWHERE),
                       a->attributes));
     message(t, a->row, posting_task(t, code->posting), ROW, code->posting, (struct leat_span){row, v->layout.row.size});
 }
@@ -437,7 +437,7 @@ static void row_placed(struct leat_task *t, uint32_t i, struct leat_value id, st
     uint32_t version = (uint32_t)field[1].as.u, before = (uint32_t)field[3].as.u;
     bool later = version_later(name.version, version);
 
-    if (later && !cleared && version % VERSION_STEP != 0) {
+    if (later && !cleared && before != NOWHERE) {
         struct row_clear clear = {name, posting, version_moved(version, -1)};
 
         message(t, i, posting_task(t, before), CLEAR, before, (struct leat_span){&clear, sizeof(clear)});

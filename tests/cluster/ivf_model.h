@@ -81,6 +81,28 @@ static inline uint32_t model_count(const struct ivf_model *m)
     return count;
 }
 
+/* ---- The module with other work in some nodes ---- */
+
+static inline struct leat_module model_module(struct leat_topology topologies[16], struct leat_node nodes[16])
+{
+    struct leat_module m = module_ivf;
+
+    for (uint32_t i = 0; i == 0 || m.topologies[i - 1].name != NULL; i++)
+        topologies[i] = m.topologies[i];
+    for (uint32_t i = 0; i == 0 || topologies[0].nodes[i - 1].name != NULL; i++)
+        nodes[i] = topologies[0].nodes[i];
+    topologies[0].nodes = nodes;
+    m.topologies = topologies;
+    return m;
+}
+
+static inline struct leat_node *model_node(struct leat_node *nodes, const char *name)
+{
+    while (strcmp(nodes->name, name) != 0)
+        nodes++;
+    return nodes;
+}
+
 /* ---- Until there is nothing left to do ---- */
 
 struct model_stat {

@@ -4,6 +4,7 @@
 #include "engine/derive.h"
 #include "engine/node.h"
 #include "modules/ivf/ivf.h"
+#include "modules/ivf/posting.h"
 
 /* Where the rows of ivf are while they move and one of the groups lags. */
 
@@ -13,10 +14,10 @@ static const struct leat_option small[] = {{"dims", "4"},  {"metric", "l2"}, {"i
 enum { LAGGING = 40, VECTORS_PUT = 300, PARTS = 3 };
 
 /* In four groups, with vectors that are not put yet. */
-static struct ivf_model *open_small(uint64_t *seed)
+static struct ivf_model *open_small(const struct leat_module *module, uint32_t ids, uint64_t *seed)
 {
     struct way way = {*seed, 4, 0, *seed % 2 == 1, true};
-    struct ivf_model *m = model_open(open_way(&module_ivf, &way, small), 4, VECTORS_PUT);
+    struct ivf_model *m = model_open(open_way(module, &way, small), 4, ids);
 
     for (uint32_t i = 0; i < m->ids * m->dims; i++)
         m->vector[i] = (float)(next_random(seed) % 100000) / 1000.0F;
@@ -86,7 +87,7 @@ static void nothing_is_left_behind(void **state)
     (void)state;
     for (uint64_t round = 1; round <= 12; round++) {
         uint64_t seed = round;
-        struct ivf_model *m = open_small(&seed);
+        struct ivf_model *m = open_small(&module_ivf, VECTORS_PUT, &seed);
 
         for (uint32_t part = 0; part < PARTS; part++) {
             model_change(m, part * (VECTORS_PUT / PARTS), VECTORS_PUT / PARTS, true);
@@ -151,7 +152,7 @@ static void what_is_processed_is_found(void **state)
     (void)state;
     for (uint64_t round = 1; round <= 8; round++) {
         uint64_t seed = round;
-        struct ivf_model *m = open_small(&seed);
+        struct ivf_model *m = open_small(&module_ivf, VECTORS_PUT, &seed);
 
         for (uint32_t id = 0; id < m->ids; id++) {
             put_one(m, id, (uint32_t)(round % 4), &seed);
@@ -162,11 +163,116 @@ static void what_is_processed_is_found(void **state)
     }
 }
 
+/* ---- Rows that move more often than their versions count ---- */
+
+enum { ROWS = 40, TELL = ROWS }; /* TELL: no vector; that rows are to move */
+
+static uint32_t moves_wanted; /* rows that moved less often move */
+
+static int store_or_tell(struct leat_task *t, const struct leat_batch *in)
+{
+    uint32_t what = NEAR;
+
+    if (leat_at(in, 0, 0).as.u != TELL)
+        return store_vectors(t, in);
+    message_all(t, 0, ASK, 0, (struct leat_span){&what, sizeof(what)});
+    return 0;
+}
+
+/* Wherever they belong. */
+static void move_elsewhere(struct leat_task *t, const struct ivf *v, const struct index_posting *p)
+{
+    struct row_move *move = leat_alloc(t, (p->rows + 1) * sizeof(*move));
+    struct vector_near to[64];
+    uint32_t postings = index_probe(t, leat_derived(t), v->origin, NULL, 64, to), count = 0;
+
+    for (uint32_t row = 0; row < p->rows; row++) {
+        const struct piece_layout *layout;
+        uint32_t first, there = to[leat_random(t) % postings].number;
+        const uint8_t *piece = index_piece(&v->layout, p, row, &layout, &first);
+        uint32_t version = layout_version(layout, piece, row - first);
+
+        if (there != p->number && (version & 255) < moves_wanted)
+            move[count++] = (struct row_move){p->numbers[row], version, row, there, 0};
+    }
+    message(t, 0, leat_task_number(t), MOVE, p->number, (struct leat_span){move, count * sizeof(*move)});
+}
+
+static int upkeep_or_move(struct leat_task *t, const struct leat_batch *in)
+{
+    const struct index *x = leat_derived(t);
+
+    if (leat_at(in, 0, 0).as.u != NEAR || leat_at(in, 0, 2).as.bytes.size > 0)
+        return upkeep_run(t, in);
+    for (uint32_t i = 0; i < index_count(x); i++)
+        if (index_at(x, i) != NULL)
+            move_elsewhere(t, leat_state(t), index_at(x, i));
+    return 0;
+}
+
+static void tell(const struct ivf_model *m)
+{
+    struct leat_error err = {0, ""};
+
+    must(leat_test_append(m->t, "vectors", LEAT_ROW(leat_u64(TELL), leat_null(), leat_null()), &err));
+}
+
+static uint32_t moves_of(const struct ivf_model *m, uint64_t id)
+{
+    struct leat_error err = {0, ""};
+    struct leat_value field[5];
+
+    must(leat_test_get(m->t, "ids", LEAT_KEYS(leat_u64(id)), field, 5, &err));
+    return (uint32_t)field[1].as.u & 255;
+}
+
+/* The count of a row's moves is of a byte, and begins anew while one of the groups lags. */
+static void moves_beyond_a_byte(uint64_t seed, uint32_t slow)
+{
+    struct leat_topology topologies[16];
+    struct leat_node nodes[16];
+    struct leat_module module = model_module(topologies, nodes);
+    struct leat_error err = {0, ""};
+    uint32_t anew = 0;
+
+    model_node(nodes, "store")->run = store_or_tell;
+    model_node(nodes, "upkeep")->run = upkeep_or_move;
+    struct ivf_model *m = open_small(&module, ROWS, &seed);
+    model_change(m, 0, ROWS, true);
+    for (moves_wanted = 0; moves_wanted < 252; moves_wanted++) {
+        tell(m);
+        must(leat_test_run(m->t, &err));
+    }
+    moves_wanted = 256;
+    for (uint32_t steps = 0; steps < 6000; steps++) {
+        if (steps % 100 == 0)
+            tell(m);
+        step_mostly(m, slow, &seed);
+        if (steps % 10 == 0)
+            check_places(m);
+    }
+    model_settle(m, 4000);
+    for (uint64_t id = 0; id < ROWS; id++)
+        anew += moves_of(m, id) < 128;
+    assert_true(anew > ROWS / 2);
+    model_check_found(m, m->vector);
+    model_check(m, 4, 1);
+    model_close(m);
+}
+
+static void rows_may_move_for_ever(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 2; seed++)
+        moves_beyond_a_byte(seed, (uint32_t)seed);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_is_left_behind),
         cmocka_unit_test(what_is_processed_is_found),
+        cmocka_unit_test(rows_may_move_for_ever),
     };
 
     return cmocka_run_group_tests_name("cluster_ivf_places", tests, NULL, NULL);

@@ -292,25 +292,6 @@ static int upkeep_may_fail(struct leat_task *t, const struct leat_batch *in)
     return upkeep_run(t, in);
 }
 
-/* The module, but for what its background node runs. */
-static struct leat_module failing_module(struct leat_topology topologies[16], struct leat_node nodes[16])
-{
-    struct leat_module m = module_ivf;
-
-    for (uint32_t i = 0; i == 0 || m.topologies[i - 1].name != NULL; i++)
-        topologies[i] = m.topologies[i];
-    for (uint32_t i = 0; i == 0 || topologies[0].nodes[i - 1].name != NULL; i++) {
-        nodes[i] = topologies[0].nodes[i];
-        if (nodes[i].background) {
-            upkeep_run = nodes[i].run;
-            nodes[i].run = upkeep_may_fail;
-        }
-    }
-    topologies[0].nodes = nodes;
-    m.topologies = topologies;
-    return m;
-}
-
 static int64_t ahead_s;
 int __real_clock_gettime(clockid_t clock, struct timespec *out);
 int __wrap_clock_gettime(clockid_t clock, struct timespec *out);
@@ -331,9 +312,11 @@ static void who_asked_in_vain_asks_again(void **state)
     enum { IDS = 400 };
     struct leat_topology topologies[16];
     struct leat_node nodes[16];
-    struct leat_module module = failing_module(topologies, nodes);
+    struct leat_module module = model_module(topologies, nodes);
 
     (void)state;
+    upkeep_run = model_node(nodes, "upkeep")->run;
+    model_node(nodes, "upkeep")->run = upkeep_may_fail;
     for (fails = 1; fails <= 3; fails++) {
         struct ivf_model *m = model_open(open_way(&module, &ways[1], small), 4, IDS);
         int often = fails;
