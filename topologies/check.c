@@ -116,33 +116,50 @@ static unsigned distance(const char *a, const char *b)
     return row[n];
 }
 
-static const char *suggest(const struct plan *p, const char *name)
+/* What may have been meant by a name: of those that are there the nearest, unless half of it would have to change. */
+struct nearest {
+    const char *name, *best;
+    unsigned distance;
+};
+
+static void offer(struct nearest *n, const char *there)
 {
-    return name != NULL ? arena_format(p->arena, " (did you mean '%s'?)", name) : "";
+    unsigned d = distance(there, n->name);
+
+    if (d > 2 || 2 * d >= strlen(n->name) || (n->best != NULL && d >= n->distance))
+        return;
+    n->best = there;
+    n->distance = d;
+}
+
+static const char *suggest(const struct plan *p, const struct nearest *n)
+{
+    return n->best != NULL ? arena_format(p->arena, " (did you mean '%s'?)", n->best) : "";
 }
 
 const char *check_suggest_option(const struct plan *p, const char *name)
 {
-    const char *best = NULL;
+    struct nearest n = {.name = name};
+    const char *all = "none";
 
-    for (uint32_t i = 0; i < p->options; i++)
-        if (distance(p->option[i].name, name) <= 2)
-            best = p->option[i].name;
-    return suggest(p, best);
+    for (uint32_t i = 0; i < p->options; i++) {
+        offer(&n, p->option[i].name);
+        all = i == 0 ? p->option[i].name : arena_format(p->arena, "%s, %s", all, p->option[i].name);
+    }
+    return n.best != NULL ? suggest(p, &n) : arena_format(p->arena, " (there are %s)", all);
 }
 
 const char *check_suggest_source(const struct plan *p, struct plan_edge at, const char *name)
 {
     const struct plan_topology *t = &p->topology[at.topology];
-    const char *best = NULL;
+    struct nearest n = {.name = name};
 
     for (uint32_t i = 0; i < t->nodes; i++)
-        if (i != at.node && distance(t->node[i].name, name) <= 2)
-            best = t->node[i].name;
+        if (i != at.node)
+            offer(&n, t->node[i].name);
     for (uint32_t i = 0; i < p->depots && t->kind == LEAT_STREAM; i++)
-        if (distance(p->depot[i].name, name) <= 2)
-            best = p->depot[i].name;
-    return suggest(p, best);
+        offer(&n, p->depot[i].name);
+    return suggest(p, &n);
 }
 
 /* ---- Options and depots ---- */
@@ -499,12 +516,11 @@ int check_derive(const struct plan *p, struct leat_error *err)
 
 static const char *suggest_pstate(const struct plan *p, const char *name)
 {
-    const char *best = NULL;
+    struct nearest n = {.name = name};
 
     for (uint32_t i = 0; i < p->pstates; i++)
-        if (distance(p->pstate[i].name, name) <= 2)
-            best = p->pstate[i].name;
-    return suggest(p, best);
+        offer(&n, p->pstate[i].name);
+    return suggest(p, &n);
 }
 
 /* Elements of nested collections are written by reference: their operations do not say the first key. */

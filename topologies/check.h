@@ -42,7 +42,7 @@ int check_derived_from(const struct plan *p, const char *name, int pstate, struc
 int check_shape(struct plan *p, uint32_t topology, struct leat_error *err);
 
 bool check_same_columns(const struct row_schema *a, const struct row_schema *b); /* types, not names */
-/* " (did you mean 'x'?)", or "". */
+/* " (did you mean 'x'?)", or which there are; of sources the former or "". */
 const char *check_suggest_option(const struct plan *p, const char *name);
 const char *check_suggest_source(const struct plan *p, struct plan_edge at, const char *name);
 

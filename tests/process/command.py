@@ -266,7 +266,7 @@ class Refused(CommandTest):
         self.assertFalse(os.path.exists(self.data))
 
     def test_options_of_modules(self):
-        for setting, says in (('tip=3', "no option 'tip' .did you mean 'top'"), ('top=x', 'whole number'), ('top=0x10', 'whole number')):
+        for setting, says in (('tip=3', "no option 'tip' .did you mean 'top'"), ('foo=1', "no option 'foo' .there are top.$"), ('top=x', 'whole number'), ('top=0x10', 'whole number')):
             self.run_leat('module', 'check', 'word_count', '--set', setting, code=4, says=says)
             self.run_leat('module', 'show', 'word_count', '--set', setting, code=4, says=says)
             self.run_leat('depot', 'append', 'word_count', 'sentences', '{"text": "a"}', '--data', self.data, '--set', setting, code=4, says=says)

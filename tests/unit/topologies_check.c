@@ -74,7 +74,9 @@ static void test_option_rules(void **state)
         const char *sentence;
     } wrong[] = {
         {{"dim", "4"}, "module 'world': there is no option 'dim' (did you mean 'dims'?)"},
-        {{"elephants", "4"}, "there is no option 'elephants'"},
+        {{"deep", "4"}, "there is no option 'deep' (there are dims, top, rate, mode)"}, /* half of 'dims' */
+        {{"rite", "4"}, "there is no option 'rite' (did you mean 'rate'?)"},
+        {{"elephants", "4"}, "there is no option 'elephants' (there are dims, top, rate, mode)"},
         {{"dims", "four"}, "option 'dims' is 'four', but a whole number is wanted, like its default 4"},
         {{"dims", "4.5"}, "option 'dims' is '4.5', but a whole number is wanted"},
         {{"dims", ""}, "option 'dims' is '', but a whole number is wanted"},
@@ -97,6 +99,10 @@ static void test_option_rules(void **state)
     assert_string_equal(leat_option_text(&p->values, "mode"), "any text");
     assert_int_equal(leat_option_i64(&p->values, "dims"), -1);
     plan_close(p);
+    m.options = OPTIONS({"probed", "1"}, {"probes", "1"}, {"proba", "1"});
+    refuse(&m, (const struct leat_option[]){{"probe", "1"}, {NULL, NULL}}, "(did you mean 'probed'?)"); /* the first of the nearest */
+    m.options = NULL;
+    refuse(&m, (const struct leat_option[]){{"dims", "1"}, {NULL, NULL}}, "there is no option 'dims' (there are none)");
     m.options = OPTIONS({"a", "1"}, {"a", "2"});
     refuse(&m, NULL, "option 'a' is there twice");
     m.options = OPTIONS({"a", NULL});
