@@ -100,7 +100,8 @@ static void test_option_rules(void **state)
     assert_int_equal(leat_option_i64(&p->values, "dims"), -1);
     plan_close(p);
     m.options = OPTIONS({"probed", "1"}, {"probes", "1"}, {"proba", "1"});
-    refuse(&m, (const struct leat_option[]){{"probe", "1"}, {NULL, NULL}}, "(did you mean 'probed'?)"); /* the first of the nearest */
+    /* The first of the nearest. */
+    refuse(&m, (const struct leat_option[]){{"probe", "1"}, {NULL, NULL}}, "(did you mean 'probed'?)");
     m.options = NULL;
     refuse(&m, (const struct leat_option[]){{"dims", "1"}, {NULL, NULL}}, "there is no option 'dims' (there are none)");
     m.options = OPTIONS({"a", "1"}, {"a", "2"});
