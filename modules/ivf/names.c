@@ -65,6 +65,13 @@ static bool look_up(struct leat_task *t, const struct ivf *v, const struct asked
     return true;
 }
 
+static void emit_named(struct leat_task *t, uint32_t row, struct named *n, struct leat_value stats)
+{
+    leat_emit(t, row, LEAT_ROW(leat_bytes(n->hits, n->hits_size), leat_bytes(n->vectors, n->vectors_size),
+                               leat_bytes(n->names, n->names_size), stats));
+    n->hits_size = n->vectors_size = n->names_size = 0;
+}
+
 static void name_row(struct leat_task *t, const struct ivf *v, const struct asked *a, const struct leat_batch *in,
                      uint32_t row)
 {
@@ -82,9 +89,10 @@ static void name_row(struct leat_task *t, const struct ivf *v, const struct aske
         memcpy(n.vectors + n.vectors_size, (const uint8_t *)vectors.base + i * vector, vector);
         n.hits_size += sizeof(h);
         n.vectors_size += vector;
+        if (n.names_size > PIECE)
+            emit_named(t, row, &n, leat_null());
     }
-    leat_emit(t, row, LEAT_ROW(leat_bytes(n.hits, n.hits_size), leat_bytes(n.vectors, n.vectors_size),
-                               leat_bytes(n.names, n.names_size), leat_at(in, row, 3)));
+    emit_named(t, row, &n, leat_at(in, row, 3));
 }
 
 int search_name(struct leat_task *t, const struct leat_batch *in)

@@ -8,10 +8,16 @@
 
 /* The fold at the origin of a search: the k nearest of what the groups found for each query, each id once. */
 
+struct near {
+    struct hit hit;
+    const uint8_t *vector; /* NULL: not wanted */
+};
+
+/* The k nearest of a query so far: a heap, the farthest first. */
 struct list {
     uint32_t count;
-    struct hit *hit;         /* nearest first; room for k, or NULL */
-    const uint8_t **vector;  /* of each; NULL when none are wanted */
+    struct near *near; /* room for k, or NULL */
+    uint64_t *seen;    /* k words of marks of the numbers that came in, of which two may share one */
 };
 
 struct nearest {
@@ -43,28 +49,52 @@ static bool nearer(const struct hit *a, const struct hit *b)
     return a->distance < b->distance || (!(b->distance < a->distance) && a->number < b->number);
 }
 
-/* A hit into its place, if it is one of the k nearest; of two with one number the nearer stays. */
-static void offer(struct list *n, uint32_t k, const struct hit *h, const uint8_t *vector)
+static void sift_up(struct list *n, uint32_t at, struct near item)
 {
-    uint32_t at, end = n->count;
+    for (; at > 0 && nearer(&n->near[(at - 1) / 2].hit, &item.hit); at = (at - 1) / 2)
+        n->near[at] = n->near[(at - 1) / 2];
+    n->near[at] = item;
+}
 
-    if (n->count == k && !nearer(h, &n->hit[k - 1]))
-        return;
-    for (uint32_t i = 0; i < n->count; i++)
-        if (n->hit[i].number == h->number)
-            end = i;
-    if (end < n->count && !nearer(h, &n->hit[end]))
-        return;
-    if (end == n->count && n->count < k)
-        n->count++;
-    else if (end == n->count)
-        end--;
-    for (at = end; at > 0 && nearer(h, &n->hit[at - 1]); at--) {
-        n->hit[at] = n->hit[at - 1];
-        n->vector[at] = n->vector[at - 1];
+static void sift_down(struct list *n, uint32_t at, struct near item)
+{
+    for (uint32_t child = 2 * at + 1; child < n->count; child = 2 * at + 1) {
+        if (child + 1 < n->count && nearer(&n->near[child].hit, &n->near[child + 1].hit))
+            child++;
+        if (!nearer(&item.hit, &n->near[child].hit))
+            break;
+        n->near[at] = n->near[child];
+        at = child;
     }
-    n->hit[at] = *h;
-    n->vector[at] = vector;
+    n->near[at] = item;
+}
+
+/* Marks the number. Was it there, perhaps? */
+static bool seen(struct list *n, uint32_t k, uint64_t number)
+{
+    uint64_t place = (number * UINT64_C(0x9e3779b97f4a7c15) >> 32) * k >> 26, bit = UINT64_C(1) << place % 64;
+    bool was = (n->seen[place / 64] & bit) != 0;
+
+    n->seen[place / 64] |= bit;
+    return was;
+}
+
+/* A hit that is one of the k nearest comes in; of two with one number the nearer stays. */
+static void offer(struct list *n, uint32_t k, struct near item)
+{
+    uint32_t same = n->count;
+
+    if (n->count == k && !nearer(&item.hit, &n->near[0].hit))
+        return;
+    if (seen(n, k, item.hit.number))
+        for (same = 0; same < n->count && n->near[same].hit.number != item.hit.number;)
+            same++;
+    if (same < n->count && nearer(&item.hit, &n->near[same].hit))
+        sift_down(n, same, item);
+    else if (same == n->count && n->count < k)
+        sift_up(n, n->count++, item);
+    else if (same == n->count)
+        sift_down(n, 0, item);
 }
 
 static struct list *list_for(const struct leat_fold_use *use, struct nearest *n, uint32_t query)
@@ -80,9 +110,10 @@ static struct list *list_for(const struct leat_fold_use *use, struct nearest *n,
         n->lists = lists;
     }
     struct list *list = &n->list[query];
-    if (list->hit == NULL) {
-        list->hit = leat_fold_alloc(use, n->k * sizeof(*list->hit));
-        list->vector = leat_fold_alloc(use, n->k * sizeof(*list->vector));
+    if (list->near == NULL) {
+        list->near = leat_fold_alloc(use, n->k * sizeof(*list->near));
+        list->seen = leat_fold_alloc(use, n->k * sizeof(*list->seen));
+        memset(list->seen, 0, n->k * sizeof(*list->seen));
     }
     return list;
 }
@@ -97,10 +128,10 @@ static void take(const struct leat_fold_use *use, struct nearest *n, struct leat
 
     memcpy(copy, vectors.base, vectors.size);
     for (uint32_t i = 0; i < count; i++) {
-        struct hit h;
+        struct near item = {.vector = vectors.size > 0 ? copy + i * (vectors.size / count) : NULL};
 
-        memcpy(&h, (const uint8_t *)hits.base + i * sizeof(h), sizeof(h));
-        offer(list_for(use, n, h.query), n->k, &h, vectors.size > 0 ? copy + i * (vectors.size / count) : NULL);
+        memcpy(&item.hit, (const uint8_t *)hits.base + i * sizeof(item.hit), sizeof(item.hit));
+        offer(list_for(use, n, item.hit.query), n->k, item);
     }
     if (vectors.size > 0)
         n->vector_size = vectors.size / count;
@@ -134,14 +165,11 @@ static struct list flat(const struct leat_fold_use *use, const struct nearest *n
         return n->list[0];
     for (uint32_t i = 0; i < n->lists; i++)
         all.count += n->list[i].count;
-    all.hit = leat_fold_alloc(use, (all.count + 1) * sizeof(*all.hit));
-    all.vector = leat_fold_alloc(use, (all.count + 1) * sizeof(*all.vector));
+    all.near = leat_fold_alloc(use, (all.count + 1) * sizeof(*all.near));
     all.count = 0;
     for (uint32_t i = 0; i < n->lists; i++)
-        for (uint32_t j = 0; j < n->list[i].count; j++, all.count++) {
-            all.hit[all.count] = n->list[i].hit[j];
-            all.vector[all.count] = n->list[i].vector[j];
-        }
+        for (uint32_t j = 0; j < n->list[i].count; j++)
+            all.near[all.count++] = n->list[i].near[j];
     return all;
 }
 
@@ -153,9 +181,10 @@ static void save(const struct leat_fold_use *use, const void *state, struct leat
 
     leat_sink_put(out, head, sizeof(head));
     leat_sink_put(out, &n->stats, sizeof(n->stats));
-    leat_sink_put(out, all.hit, all.count * sizeof(*all.hit));
+    for (uint32_t i = 0; i < all.count; i++)
+        leat_sink_put(out, &all.near[i].hit, sizeof(all.near[i].hit));
     for (uint32_t i = 0; i < all.count && n->vector_size > 0; i++)
-        leat_sink_put(out, all.vector[i], n->vector_size);
+        leat_sink_put(out, all.near[i].vector, n->vector_size);
 }
 
 static int load(const struct leat_fold_use *use, void *state, struct leat_span bytes)
@@ -214,21 +243,25 @@ static struct leat_value stats_value(const struct search_stats *s, uint8_t *room
     return leat_any(room, (size_t)(at - room));
 }
 
-/* The hits of one task, from `first` on, into one row; out[i] is taken when it has been sent. */
+/* What goes to one task, from `first` on, into one row as long as it fits; sent[i]: it went. */
 static void emit_task(const struct nearest *n, const struct list *all, struct leat_task *t, bool names, uint32_t first,
                       bool *sent)
 {
     const struct ivf *v = leat_state(t);
-    uint32_t task = names ? number_task(t, v, all->hit[first].number) : leat_task_number(t), count = 0;
-    struct hit *hit = leat_alloc(t, (all->count - first) * sizeof(*hit));
-    uint8_t *vectors = leat_alloc(t, (all->count - first) * n->vector_size + 1), room[128];
+    uint32_t task = names ? number_task(t, v, all->near[first].hit.number) : leat_task_number(t), count = 0, taken = 0;
+    uint32_t most = PIECE / (uint32_t)(sizeof(struct hit) + n->vector_size);
+    uint8_t room[128];
 
-    for (uint32_t i = first; i < all->count; i++) {
-        if (sent[i] || (names && number_task(t, v, all->hit[i].number) != task))
+    for (uint32_t i = first; i < all->count && count < most; i++)
+        count += !sent[i] && (!names || number_task(t, v, all->near[i].hit.number) == task);
+    struct hit *hit = leat_alloc(t, count * sizeof(*hit));
+    uint8_t *vectors = leat_alloc(t, count * n->vector_size + 1);
+    for (uint32_t i = first; taken < count; i++) {
+        if (sent[i] || (names && number_task(t, v, all->near[i].hit.number) != task))
             continue;
         if (n->vector_size > 0)
-            memcpy(vectors + count * n->vector_size, all->vector[i], n->vector_size);
-        hit[count++] = all->hit[i];
+            memcpy(vectors + taken * n->vector_size, all->near[i].vector, n->vector_size);
+        hit[taken++] = all->near[i].hit;
         sent[i] = true;
     }
     leat_fold_emit(t, LEAT_ROW(leat_u32(task), leat_bytes(hit, count * sizeof(*hit)),

@@ -331,10 +331,17 @@ static void add_found(const struct ivf *v, const struct search *s, struct scan *
 static void emit_found(struct leat_task *t, const struct ivf *v, const struct search *s, struct found *f,
                        uint64_t begun)
 {
+    uint32_t vector = s->vectors ? v->layout.vector : 0, most = PIECE / ((uint32_t)sizeof(*f->hit) + vector), at = 0;
+
     f->stats.scan_ns = s->stats ? now_ns() - begun : 0;
-    leat_emit(t, 0, LEAT_ROW(leat_u32(s->k), leat_bytes(f->hit, f->count * sizeof(*f->hit)),
-                             leat_bytes(f->vectors, s->vectors ? (size_t)f->count * v->layout.vector : 0),
-                             leat_bytes(&f->stats, s->stats ? sizeof(f->stats) : 0)));
+    do {
+        uint32_t count = f->count - at < most ? f->count - at : most;
+
+        leat_emit(t, 0, LEAT_ROW(leat_u32(s->k), leat_bytes(f->hit + at, count * sizeof(*f->hit)),
+                                 leat_bytes(f->vectors + (size_t)at * vector, (size_t)count * vector),
+                                 leat_bytes(&f->stats, s->stats && at == 0 ? sizeof(f->stats) : 0)));
+        at += count;
+    } while (at < f->count);
 }
 
 /* What groups scanned one after another share of a query. */

@@ -13,6 +13,9 @@
 enum request { REQUEST_VEC, REQUEST_K, REQUEST_NPROBE, REQUEST_FILTER, REQUEST_ATTRIBUTES, REQUEST_VECTORS,
                REQUEST_STATS, REQUEST_RECALL, REQUEST_STOP };
 
+/* About the most bytes of hits, vectors and names in a row on its way: what is more goes in several. */
+enum { PIECE = 1 << 20 };
+
 /* From the origin to each group: which query of the request, struct probe each, the query's table; with one of them
  * what finding all took; which centroids were known (index_known). */
 #define PROBES "task: u32, number: u32, probes: bytes, query: bytes, took_ns: u64, known: u64"

@@ -453,6 +453,45 @@ static void two_ways_to_say_how_far_are_refused(void **state)
 }
 
 /* Some 34 GB of vectors: said, not taken. */
+/* More than fits into one row on its way, in bytes and in neighbours. */
+static void large_answers_are_whole(void **state)
+{
+    enum { MANY = 40, K_LARGE = 2500 };
+    struct data *d = open_data(&(struct way){1, 2, 4, false, false});
+    struct request r;
+    uint32_t at = 0;
+
+    (void)state;
+    begin(&r, leat_bytes(d->query, MANY * sizeof(d->query[0])));
+    r.value[HOW_MANY] = leat_u32(K_LARGE);
+    r.value[ATTRIBUTES] = r.value[VECTORS] = leat_bool(true);
+    for (int way = 0; way < 2; way++, at = 0) {
+        struct leat_result *result = ask(d, way == 0 ? "exact_many" : "search_many", &r);
+        const struct leat_batch *rows = leat_result_rows(result);
+
+        if (way == 0)
+            assert_int_equal(rows->rows, MANY * K_LARGE);
+        for (uint32_t q = 0; q < MANY; q++) {
+            bool *seen = calloc(ROWS, sizeof(*seen));
+            double last = 0;
+
+            for (; at < rows->rows && leat_at(rows, at, 0).as.u == q; at++) {
+                uint32_t id = (uint32_t)leat_at(rows, at, 1).as.u;
+
+                assert_false(seen[id]);
+                seen[id] = true;
+                assert_true(leat_at(rows, at, 2).as.f >= last);
+                last = leat_at(rows, at, 2).as.f;
+                assert_memory_equal(leat_at(rows, at, 4).as.bytes.base, d->row[id], sizeof(d->row[0]));
+            }
+            free(seen);
+        }
+        assert_int_equal(at, rows->rows);
+        leat_result_free(result);
+    }
+    close_data(d);
+}
+
 static void too_many_vectors_are_refused(void **state)
 {
     enum { WIDE = 8192, MANY = 104 };
@@ -479,6 +518,7 @@ static void too_many_vectors_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(large_answers_are_whole),
         cmocka_unit_test(too_many_vectors_are_refused),
         cmocka_unit_test(many_queries_are_answered_as_each),
         cmocka_unit_test(exact_is_brute_force),
