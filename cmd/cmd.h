@@ -91,6 +91,11 @@ int call_there(const char *data, const char *module);
 void call_tell_dead_letters(const struct call *c, struct leat *l, const char *module);
 int call_depot_missing(const char *module, const char *depot);   /* prints; EXIT_NO */
 
+struct top_sample;
+/* The figures of whoever has, or had, the directory open, and their text, which is the caller's to end in any case.
+ * 0, or an exit code with the sentence printed. */
+int call_figures(const char *data, struct buffer *text, struct top_sample **out);
+
 struct consumer;
 /* Where --consumer reads on; and where next time, once what was printed is written. */
 int export_begin(const struct call *c, struct consumer *at, struct leat_error *err);

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <time.h>
 
-#include "base/file.h"
 #include "bench/bench.h"
 #include "cmd/top.h"
 #include "modules/modules.h"
@@ -166,35 +165,20 @@ static void stat_rows(struct call *c, const struct top_sample *s)
     table_close(t);
 }
 
-/* Whoever has the directory open writes its figures there each second, and once more when it closes. */
 int cmd_stats(struct call *c)
 {
     const char *data = call_option(c, "data");
-    struct top_sample *s = NULL;
-    struct leat_error err = {0};
+    struct top_sample *s;
     struct buffer text;
-    char path[4096];
 
     if (data == NULL)
         return call_usage(c, "say where the data is: --data DIR");
-    snprintf(path, sizeof(path), "%s/stats.jsonl", data);
-    buffer_init(&text, 16 << 20);
-    int rv = file_read(path, 16 << 20, &text, &err);
-    if (rv == 0)
-        s = top_sample_open(buffer_bytes(&text));
-    if (s != NULL && c->json)
+    int rv = call_figures(data, &text, &s);
+    if (rv == 0 && c->json)
         fwrite(text.base, 1, text.size, stdout);
-    else if (s != NULL)
+    else if (rv == 0)
         stat_rows(c, s);
-    buffer_fini(&text);
-    if (rv != 0 && rv != LEAT_ENOTFOUND) {
-        call_error(&err);
-        return EXIT_OPEN;
-    }
-    if (s == NULL) {
-        fprintf(stderr, "leat: there are no figures in '%s': nothing has run there\n", data);
-        return EXIT_OPEN;
-    }
     top_sample_close(s);
-    return 0;
+    buffer_fini(&text);
+    return rv;
 }

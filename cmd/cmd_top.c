@@ -23,17 +23,38 @@ static void on_signal(int number)
     ended = number;
 }
 
-/* NULL: there are none. */
-static struct top_sample *read_sample(const char *data)
+/* Whoever has the directory open writes its figures there each second, and once more when it closes. */
+static int read_figures(const char *data, struct buffer *text, struct top_sample **out, struct leat_error *err)
 {
-    struct top_sample *s = NULL;
-    struct buffer text;
+    enum { MOST = 64 << 20 };
     char path[4096];
 
     snprintf(path, sizeof(path), "%s/stats.jsonl", data);
-    buffer_init(&text, 64 << 20);
-    if (file_read(path, 64 << 20, &text, NULL) == 0)
-        s = top_sample_open(buffer_bytes(&text));
+    buffer_init(text, MOST);
+    int rv = file_read(path, MOST, text, err);
+    *out = rv == 0 ? top_sample_open(buffer_bytes(text)) : NULL;
+    return rv == 0 && *out == NULL ? LEAT_ENOTFOUND : rv;
+}
+
+int call_figures(const char *data, struct buffer *text, struct top_sample **out)
+{
+    struct leat_error err = {0};
+    int rv = read_figures(data, text, out, &err);
+
+    if (rv == LEAT_ENOTFOUND)
+        fprintf(stderr, "leat: there are no figures in '%s': nothing has run there\n", data);
+    else if (rv != 0)
+        call_error(&err);
+    return rv == 0 ? 0 : EXIT_OPEN;
+}
+
+/* NULL: there are none now. */
+static struct top_sample *read_sample(const char *data)
+{
+    struct top_sample *s;
+    struct buffer text;
+
+    read_figures(data, &text, &s, NULL);
     buffer_fini(&text);
     return s;
 }
@@ -190,14 +211,15 @@ static int again(struct top_view *v, struct top_sample *first)
 int cmd_top(struct call *c)
 {
     const char *data = call_option(c, "data");
+    struct top_sample *first;
+    struct buffer text;
 
     if (data == NULL)
         return call_usage(c, "say where the data is: --data DIR");
-    struct top_sample *first = read_sample(data);
-    if (first == NULL) {
-        fprintf(stderr, "leat: there are no figures in '%s': nothing has run there\n", data);
-        return EXIT_OPEN;
-    }
+    int rv = call_figures(data, &text, &first);
+    buffer_fini(&text);
+    if (rv != 0)
+        return rv;
     struct top_view v = {.directory = data, .now = first, .width = 80};
     bool live = call_option(c, "once") == NULL && !c->json && isatty(STDOUT_FILENO);
     return live ? again(&v, first) : once(c, &v, first);

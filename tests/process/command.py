@@ -216,7 +216,7 @@ class Opening(CommandTest):
             if os.path.exists(path):
                 os.remove(path)
             os.symlink(path, path)  # not to be opened by root either
-        for call in (*self.READERS, *self.LOOKERS, ['stats']):
+        for call in (*self.READERS, *self.LOOKERS, ['stats'], ['top', '--once']):
             self.run_leat(*call, '--data', self.data, code=3, says='Too many levels of symbolic links')
             self.run_leat(*call, '--data', self.path('loop'), code=3, says='Too many levels of symbolic links')
         lock = os.path.join(self.data, 'leat.lock')

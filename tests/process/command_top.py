@@ -60,6 +60,19 @@ class Top(CommandTest):
         rows = self.rows('top', '--data', self.data)
         self.assertEqual([r['rows'] for r in rows if r['object'] == 'depot sentences'], [300])
 
+    def test_many_figures(self):
+        """stats and top read the same, and as much."""
+        path = os.path.join(self.data, 'stats.jsonl')
+        with open(path) as f:
+            first, *rest = f.read().splitlines(keepends=True)
+        more = ''.join(rest)
+        with open(path, 'a') as f:
+            f.write(more * ((20 << 20) // len(more)))
+        self.assertGreater(len(self.rows('stats', '--data', self.data)), len(rest) * 100)
+        os.truncate(path, (64 << 20) + 1)
+        for call in ['stats'], ['top', '--once']:
+            self.run_leat(*call, '--data', self.data, code=3, says='stats.jsonl. has 67108865 bytes')
+
     def test_mistakes(self):
         self.run_leat('top', code=2, says='say where')
         self.run_leat('top', '--data', self.path('nothing'), code=3, says='no figures')
