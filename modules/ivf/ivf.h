@@ -38,7 +38,14 @@ enum {
     LEARNT     /* 0: live rows when the background was last asked, and struct target */
 };
 
-enum counter { NEXT_VERSION, NEXT_NUMBER, VECTORS, NEXT_POSTING };
+enum counter {
+    NEXT_VERSION,
+    NEXT_NUMBER,
+    VECTORS,
+    NEXT_POSTING,
+    LEARN_ASKED, /* when the background was asked to learn; 0: it was not, or has answered */
+    LEARN_CAME   /* the vectors that had come then */
+};
 
 /* What the tasks share, made from the options. */
 struct ivf {
@@ -69,7 +76,7 @@ enum message {
     OPEN,     /* from the background: centroids, f32[dims] each, to take the place of the posting's; none: it stays */
     MOVE,     /* from the background: struct row_move each */
     LEARN,    /* to the background: how far searches have to go */
-    LEARNED,  /* from there: struct target */
+    LEARNED,  /* from there: struct target; nothing: there are too few rows */
     CONFIRM,  /* to the posting: the copy struct row_name is the row from now on; the one that it came from goes */
     CLEAR,    /* to the posting where the row was before the last: struct row_clear; the one there goes, and .. */
     CLEARED   /* .. back to the id's task as PLACED: the row lies nowhere else now */

@@ -407,8 +407,6 @@ static bool too_small(const struct posting_edit *e)
            index_active(leat_derived(e->t)) > 4 * leat_group_count(e->t);
 }
 
-enum { PATIENCE_US = 60 * 1000 * 1000 }; /* the background was asked and does not answer: it failed */
-
 /* What the background is to do, if anything. Not while all rows are on their way: what is
  * left to do is seen when they went. */
 static bool wanted(const struct posting_edit *e, enum message *kind)

@@ -36,6 +36,8 @@ struct posting_edit {
     uint32_t pendings, pending_room;
 };
 
+enum { PATIENCE_US = 60 * 1000 * 1000 }; /* the background was asked and does not answer: it failed */
+
 void posting_edit_begin(struct posting_edit *e, struct leat_task *t, const struct ivf *v, uint32_t number);
 /* Write what changed, and ask for what it needs; from: a row of the batch in hand. */
 void posting_edit_end(struct posting_edit *e, uint32_t from);

@@ -421,7 +421,7 @@ int store_rows(struct leat_task *t, const struct leat_batch *in)
         }
         posting_edit_end(&e, last);
     }
-    target_grown(t, in->rows - 1);
+    target_ask(t, in->rows - 1);
     posting_patrol(t, v, in->rows - 1);
     return 0;
 }

@@ -25,17 +25,39 @@ static const float share[TARGET_POINTS] = {0.5F,  0.7F,  0.8F,  0.85F, 0.9F,   0
 
 /* ---- In turns ---- */
 
-void target_grown(struct leat_task *t, uint32_t from)
+static uint64_t counter(struct leat_task *t, enum counter which)
+{
+    struct leat_value value;
+
+    return leat_get(t, COUNTERS, LEAT_KEYS(leat_u32(which)), &value, 1) == 0 ? value.as.u : 0;
+}
+
+static void set_counter(struct leat_task *t, enum counter which, uint64_t value)
+{
+    leat_put(t, COUNTERS, LEAT_KEYS(leat_u32(which)), LEAT_ROW(leat_u64(value)));
+}
+
+/* Vectors that came to the group so far, about: ids are spread evenly over tasks. */
+static uint64_t vectors_came(struct leat_task *t)
+{
+    return counter(t, NEXT_VERSION) * (leat_task_count(t) / leat_group_count(t));
+}
+
+void target_ask(struct leat_task *t, uint32_t from)
 {
     struct leat_value field[2] = {leat_u64(0), leat_null()};
-    uint64_t rows = index_rows(leat_derived(t));
+    uint64_t rows = index_rows(leat_derived(t)), now = (uint64_t)leat_now(t);
 
     if (rows < LEAST_ROWS || index_active(leat_derived(t)) < LEAST_CENTROIDS)
         return;
     leat_get(t, LEARNT, LEAT_KEYS(leat_u32(0)), field, 2);
-    if (rows < field[0].as.u + field[0].as.u / 2)
+    uint64_t asked = counter(t, LEARN_ASKED), came = vectors_came(t);
+    bool grown = rows >= field[0].as.u + field[0].as.u / 2, others = came - counter(t, LEARN_CAME) >= rows;
+    if (!grown && !others && (asked == 0 || now - asked < PATIENCE_US))
         return;
     leat_put(t, LEARNT, LEAT_KEYS(leat_u32(0)), LEAT_ROW(leat_u64(rows), field[1]));
+    set_counter(t, LEARN_ASKED, now);
+    set_counter(t, LEARN_CAME, came);
     message(t, from, leat_task_number(t), LEARN, 0, (struct leat_span){"", 0});
 }
 
@@ -44,7 +66,10 @@ void target_keep(struct leat_task *t, struct leat_span body)
     struct leat_value field[2] = {leat_u64(0), leat_null()};
 
     leat_get(t, LEARNT, LEAT_KEYS(leat_u32(0)), field, 2);
-    leat_put(t, LEARNT, LEAT_KEYS(leat_u32(0)), LEAT_ROW(field[0], leat_bytes(body.base, body.size)));
+    if (body.size > 0)
+        field[1] = leat_bytes(body.base, body.size);
+    leat_put(t, LEARNT, LEAT_KEYS(leat_u32(0)), LEAT_ROW(field[0], field[1]));
+    set_counter(t, LEARN_ASKED, 0);
 }
 
 /* ---- What is known ---- */
@@ -332,26 +357,34 @@ static bool sample(struct choice *c)
     return true;
 }
 
-void target_learn(struct leat_task *t, uint32_t from)
+/* false: there are too few rows. */
+static bool learn(struct choice *c, struct target *out)
 {
-    struct choice c = {.learning = {.t = t, .v = leat_state(t), .x = leat_derived(t)}};
-    struct learning *l = &c.learning;
-    struct vector_near *near = leat_alloc(t, LOOKED * sizeof(*near));
-    struct target target;
+    struct learning *l = &c->learning;
+    struct vector_near *near = leat_alloc(l->t, LOOKED * sizeof(*near));
 
-    if (!sample(&c))
-        return;
+    if (!sample(c))
+        return false;
     for (uint32_t i = 0; i < index_count(l->x); i++) {
         if (index_at(l->x, i) == NULL)
             continue;
         walk_posting(l, index_at(l->x, i), gather);
         measure(l, index_at(l->x, i)->number);
     }
-    for (uint32_t i = 0; i < l->samples && leat_task_error(t) == 0; i++)
+    for (uint32_t i = 0; i < l->samples && leat_task_error(l->t) == 0; i++)
         learn_from(l, &l->sample[i], near);
     if (l->sparse.count == 0)
-        return;
-    quantiles(&l->all, target.reach);
-    quantiles(&l->sparse, target.sparse);
-    message(t, from, leat_task_number(t), LEARNED, 0, (struct leat_span){&target, sizeof(target)});
+        return false;
+    quantiles(&l->all, out->reach);
+    quantiles(&l->sparse, out->sparse);
+    return true;
+}
+
+void target_learn(struct leat_task *t, uint32_t from)
+{
+    struct choice c = {.learning = {.t = t, .v = leat_state(t), .x = leat_derived(t)}};
+    struct target target;
+    size_t size = learn(&c, &target) ? sizeof(target) : 0;
+
+    message(t, from, leat_task_number(t), LEARNED, 0, (struct leat_span){&target, size});
 }

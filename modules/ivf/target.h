@@ -24,9 +24,9 @@ struct target {
     float sparse[TARGET_POINTS]; /* the same where one row of TARGET_SPARSE passes a filter */
 };
 
-/* Has the index grown by half since the background was last asked to learn? Then it is
- * asked. Own first task, in a turn. */
-void target_grown(struct leat_task *t, uint32_t from);
+/* Has the index grown by half since the background was last asked to learn, or have as many vectors come as it has, or
+ * was it asked in vain? Then it is asked. Own first task, in a turn. */
+void target_ask(struct leat_task *t, uint32_t from);
 void target_learn(struct leat_task *t, uint32_t from);
 void target_keep(struct leat_task *t, struct leat_span body);
 

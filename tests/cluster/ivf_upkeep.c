@@ -4,7 +4,7 @@
 #include "engine/derive.h"
 #include "engine/node.h"
 
-#include "modules/ivf/index.h"
+#include "modules/ivf/ivf.h"
 
 #include <time.h>
 
@@ -98,21 +98,21 @@ static void nearly_equal_vectors_come_to_rest(void **state)
 /* All postings become too small at the same time, while rows still come: some must stay to take the others' rows. */
 static void all_postings_merge_at_once(void **state)
 {
-    enum { IDS = 600 };
+    enum { VECTORS_PUT = 600 };
 
     (void)state;
     for (uint64_t seed = 1; seed <= 24; seed++) {
         uint32_t groups = 1U << seed % 3;
-        struct ivf_model *m = model_of(groups, seed, small, 4, IDS);
+        struct ivf_model *m = model_of(groups, seed, small, 4, VECTORS_PUT);
         uint64_t chance = seed;
         struct leat_error err = {0, ""};
 
         random_vectors(m, seed);
-        model_change(m, 0, IDS, true);
+        model_change(m, 0, VECTORS_PUT, true);
         model_settle(m, 2000);
-        for (uint32_t id = 0; id < IDS; id++)
+        for (uint32_t id = 0; id < VECTORS_PUT; id++)
             m->there[id] = id % 29 == 0;
-        for (uint32_t id = 0; id < IDS; id++)
+        for (uint32_t id = 0; id < VECTORS_PUT; id++)
             if (id % 29 != 0)
                 model_append(m, &id, 1);
         for (int i = 0; i < 60; i++) {
@@ -134,17 +134,17 @@ static void all_postings_merge_at_once(void **state)
 /* While its posting splits and it moves, a row that was there is there: at each moment in one place or in two. */
 static void rows_on_their_way_are_there(void **state)
 {
-    enum { IDS = 300 };
+    enum { VECTORS_PUT = 300 };
 
     (void)state;
     for (uint64_t seed = 1; seed <= 4; seed++) {
         struct way way = {seed, 1, 5, seed % 2 == 1, true};
-        struct ivf_model *m = model_open(open_way(&module_ivf, &way, small), 4, IDS);
+        struct ivf_model *m = model_open(open_way(&module_ivf, &way, small), 4, VECTORS_PUT);
         struct leat_error err = {0, ""};
         uint32_t found = 0, moments = 0;
 
         random_vectors(m, seed);
-        model_change(m, 0, IDS, true);
+        model_change(m, 0, VECTORS_PUT, true);
         for (uint32_t idle = 0; idle < 100; moments++) {
             int rv = leat_test_step(m->t, &err);
             struct leat_result *r = model_ask(m, "exact", m->vector, 10000, leat_null());
@@ -155,7 +155,7 @@ static void rows_on_their_way_are_there(void **state)
             found = leat_result_rows(r)->rows;
             leat_result_free(r);
         }
-        assert_int_equal(found, IDS);
+        assert_int_equal(found, VECTORS_PUT);
         assert_true(moments > 150);
         assert_true(model_check(m, 1, 1).postings > 10);
         model_close(m);
@@ -207,9 +207,9 @@ static uint64_t sum_of(const struct index *x, const struct layout *l)
 /* Versions share what did not change, and rooms that rows come to: who holds one sees what it had, whatever comes. */
 static void a_version_stays_as_it_is(void **state)
 {
-    enum { IDS = 1500, ROUNDS = 60, AT_A_TIME = 25, EVERY = 7, HELD = ROUNDS / EVERY + 1 };
+    enum { VECTORS_PUT = 1500, ROUNDS = 60, AT_A_TIME = 25, EVERY = 7, HELD = ROUNDS / EVERY + 1 };
     static const struct attributes none;
-    struct ivf_model *m = model_of(1, 1, cosine, 12, IDS);
+    struct ivf_model *m = model_of(1, 1, cosine, 12, VECTORS_PUT);
     struct group *g = leat_test_leat(m->t)->module[0]->group[0];
     struct derive_hold hold[HELD];
     struct leat_error err = {0, ""};
@@ -258,21 +258,21 @@ static void step_without(struct ivf_model *m, uint32_t groups, uint32_t without,
  * their own, where they may be gone again. What it hears first may be what happened last. */
 static void a_group_hears_of_postings_that_are_gone(void **state)
 {
-    enum { IDS = 400, GROUPS = 4, ROUNDS = 12 };
+    enum { VECTORS_PUT = 400, GROUPS = 4, ROUNDS = 12 };
 
     (void)state;
     for (uint64_t seed = 1; seed <= 8; seed++) {
-        struct ivf_model *m = model_of(GROUPS, seed, small, 4, IDS);
+        struct ivf_model *m = model_of(GROUPS, seed, small, 4, VECTORS_PUT);
         uint64_t chance = seed;
 
         random_vectors(m, seed);
-        model_change(m, 0, IDS / 4, true);
+        model_change(m, 0, VECTORS_PUT / 4, true);
         model_settle(m, 2000);
         for (uint32_t round = 0; round < ROUNDS; round++) {
-            model_change(m, 0, IDS, round % 2 == 0);
+            model_change(m, 0, VECTORS_PUT, round % 2 == 0);
             step_without(m, GROUPS, (uint32_t)seed % GROUPS, 400, &chance);
         }
-        model_change(m, 0, IDS, true);
+        model_change(m, 0, VECTORS_PUT, true);
         model_settle(m, 4000);
         model_check(m, GROUPS, 1);
         model_check_found(m, m->vector);
@@ -282,7 +282,6 @@ static void a_group_hears_of_postings_that_are_gone(void **state)
 
 /* ---- The background fails ---- */
 
-static leat_run *upkeep_run;
 static int fails; /* of so many runs one does; 0: none */
 
 static int upkeep_may_fail(struct leat_task *t, const struct leat_batch *in)
@@ -309,20 +308,19 @@ int __wrap_clock_gettime(clockid_t clock, struct timespec *out)
  * all is as if nothing had failed. */
 static void who_asked_in_vain_asks_again(void **state)
 {
-    enum { IDS = 400 };
+    enum { VECTORS_PUT = 400 };
     struct leat_topology topologies[16];
     struct leat_node nodes[16];
     struct leat_module module = model_module(topologies, nodes);
 
     (void)state;
-    upkeep_run = model_node(nodes, "upkeep")->run;
     model_node(nodes, "upkeep")->run = upkeep_may_fail;
     for (fails = 1; fails <= 3; fails++) {
-        struct ivf_model *m = model_open(open_way(&module, &ways[1], small), 4, IDS);
+        struct ivf_model *m = model_open(open_way(&module, &ways[1], small), 4, VECTORS_PUT);
         int often = fails;
 
         random_vectors(m, 8);
-        model_change(m, 0, IDS, true);
+        model_change(m, 0, VECTORS_PUT, true);
         model_settle(m, 2000);
         model_check_found(m, m->vector);
         assert_true(fails > 1 || model_census(m, 1).asked > 0);
@@ -348,6 +346,97 @@ static void who_asked_in_vain_asks_again(void **state)
     fails = 0;
 }
 
+/* ---- What searches have learnt ---- */
+
+static uint32_t learnings; /* runs so far */
+static bool learning_fails;
+
+static int upkeep_or_learning(struct leat_task *t, const struct leat_batch *in)
+{
+    bool learns = leat_at(in, 0, 0).as.u == LEARN;
+
+    learnings += learns;
+    if (learns && learning_fails)
+        return leat_task_fail(t, LEAT_ENOMEM, "this run fails");
+    return upkeep_run(t, in);
+}
+
+static struct ivf_model *open_learning(struct leat_module *module, struct leat_node *nodes, uint32_t ids)
+{
+    model_node(nodes, "upkeep")->run = upkeep_or_learning;
+    learnings = 0;
+    struct ivf_model *m = model_open(open_way(module, &ways[0], small), 4, ids);
+    random_vectors(m, 8);
+    return m;
+}
+
+static bool knows(const struct ivf_model *m)
+{
+    struct leat_error err = {0, ""};
+    struct leat_value field[2];
+    struct leat_view *v;
+
+    must(leat_view_open(leat_test_leat(m->t), "ivf", &v, &err));
+    int rv = leat_get(leat_view_task(v, 0), LEARNT, LEAT_KEYS(leat_u32(0)), field, 2);
+    bool known = rv == 0 && field[1].type != LEAT_NULL;
+    leat_view_close(v);
+    return known;
+}
+
+/* As a posting that asked in vain, and no more often. */
+static void learning_that_failed_is_asked_for_again(void **state)
+{
+    enum { VECTORS_PUT = 1000 };
+    struct leat_topology topologies[16];
+    struct leat_node nodes[16];
+    struct leat_module module = model_module(topologies, nodes);
+    struct ivf_model *m = open_learning(&module, nodes, VECTORS_PUT);
+
+    (void)state;
+    learning_fails = true;
+    model_change(m, 0, VECTORS_PUT, true);
+    model_settle(m, 4000);
+    learning_fails = false;
+    assert_int_equal(learnings, 1);
+    for (uint32_t minute = 0; minute < 5; minute++) {
+        for (uint32_t id = 0; id < 10; id++) {
+            model_change(m, id, 1, true);
+            model_settle(m, 100);
+        }
+        assert_int_equal(learnings, minute == 0 ? 1 : 2);
+        assert_true(knows(m) == (minute > 0));
+        ahead_s += 61;
+    }
+    model_check(m, 1, 1);
+    model_close(m);
+}
+
+/* An index that stays as large, but has other vectors. */
+static void other_vectors_are_learnt_from(void **state)
+{
+    enum { WINDOW = 1000, STEP = 100 };
+    struct leat_topology topologies[16];
+    struct leat_node nodes[16];
+    struct leat_module module = model_module(topologies, nodes);
+    struct ivf_model *m = open_learning(&module, nodes, 5 * WINDOW);
+
+    (void)state;
+    model_change(m, 0, WINDOW, true);
+    model_settle(m, 4000);
+    assert_true(knows(m));
+    uint32_t before = learnings;
+    for (uint32_t id = WINDOW; id < m->ids; id += STEP) {
+        model_change(m, id, STEP, true);
+        model_change(m, id - WINDOW, STEP, false);
+        model_settle(m, 4000);
+        /* How many came is known about. */
+        uint32_t came = id + STEP - WINDOW;
+        assert_in_range(learnings - before, came * 3 / (4 * WINDOW), came * 5 / (4 * WINDOW) + 1);
+    }
+    model_check(m, 1, 1);
+    model_close(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -359,6 +448,8 @@ int main(void)
         cmocka_unit_test(a_version_stays_as_it_is),
         cmocka_unit_test(a_group_hears_of_postings_that_are_gone),
         cmocka_unit_test(who_asked_in_vain_asks_again),
+        cmocka_unit_test(learning_that_failed_is_asked_for_again),
+        cmocka_unit_test(other_vectors_are_learnt_from),
     };
 
     return cmocka_run_group_tests_name("cluster_ivf_upkeep", tests, NULL, NULL);
