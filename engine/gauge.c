@@ -98,9 +98,9 @@ int gauge_open(const struct gauge_config *config, struct gauge **out)
     return LEAT_ENOMEM;
 }
 
-void gauge_close(struct gauge *g)
+void gauge_stop(struct gauge *g)
 {
-    if (g == NULL)
+    if (g == NULL || g->stop)
         return;
     __atomic_store_n(&g->cancel, true, __ATOMIC_RELAXED);
     pthread_mutex_lock(&g->lock);
@@ -108,6 +108,13 @@ void gauge_close(struct gauge *g)
     pthread_cond_signal(&g->cond);
     pthread_mutex_unlock(&g->lock);
     pthread_join(g->thread, NULL);
+}
+
+void gauge_close(struct gauge *g)
+{
+    if (g == NULL)
+        return;
+    gauge_stop(g);
     pthread_mutex_destroy(&g->lock);
     pthread_cond_destroy(&g->cond);
     free(g->of);

@@ -36,7 +36,8 @@ struct gauge_config {
 
 /* LEAT_ENOMEM: no thread. */
 int gauge_open(const struct gauge_config *config, struct gauge **out);
-/* Cancels and waits for what is under way. NULL is fine. */
+/* Cancels and waits for what is under way: from then on figures stay. NULL is fine. */
+void gauge_stop(struct gauge *g);
 void gauge_close(struct gauge *g);
 
 /* Is this request of a topology to be measured? Then gauge_give() must follow. NULL: never. Any thread. */

@@ -84,11 +84,12 @@ void leat_close(struct leat *l)
     if (l == NULL)
         return;
     query_pool_close(l->pool);
-    stats_writer_close(l->stats);
+    stats_writer_stop(l->stats);
     for (uint32_t i = 0; i < l->modules; i++)
         module_stop(l->module[i]);
     for (uint32_t i = 0; i < l->modules; i++)
         module_settle(l->module[i]);
+    stats_writer_close(l->stats);
     for (uint32_t i = 0; i < l->modules; i++)
         module_close(l->module[i]);
     log_print(LOG_INFO, "engine", "'%s' is closed", l->directory);

@@ -115,7 +115,8 @@ void query_pool_close(struct query_pool *p);
 struct query_pool *query_pool_open(uint32_t threads);
 
 struct stats_writer *stats_writer_open(struct leat *l);
-void stats_writer_close(struct stats_writer *w);
+void stats_writer_stop(struct stats_writer *w);  /* end the thread */
+void stats_writer_close(struct stats_writer *w); /* after that: write the last figures, and free */
 /* Write nothing from now on: the file keeps the figures of whoever wrote it last. */
 void stats_writer_mute(struct stats_writer *w);
 

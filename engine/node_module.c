@@ -572,8 +572,7 @@ void module_stop(struct module *m)
     for (uint32_t i = 0; i < m->groups && m->runner != NULL; i++)
         if (m->runner[i].started)
             pthread_join(m->runner[i].thread, NULL);
-    gauge_close(m->gauge);
-    m->gauge = NULL;
+    gauge_stop(m->gauge);
     if (m->queries != NULL)
         query_cache_close(m->queries);
     m->queries = NULL;
@@ -611,6 +610,7 @@ void module_close(struct module *m)
         pthread_cond_destroy(&m->runner[i].cond);
     }
     pthread_mutex_destroy(&m->views_lock);
+    gauge_close(m->gauge);
     plan_close(m->plan);
     free(m->runner);
     free(m->group);

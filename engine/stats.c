@@ -267,7 +267,7 @@ void stats_writer_mute(struct stats_writer *w)
     atomic_store(&w->mute, true);
 }
 
-void stats_writer_close(struct stats_writer *w)
+void stats_writer_stop(struct stats_writer *w)
 {
     if (w == NULL)
         return;
@@ -277,6 +277,12 @@ void stats_writer_close(struct stats_writer *w)
     pthread_mutex_unlock(&w->lock);
     if (w->started)
         pthread_join(w->thread, NULL);
+}
+
+void stats_writer_close(struct stats_writer *w)
+{
+    if (w == NULL)
+        return;
     if (!atomic_load(&w->mute) && node_modules(w->node) > 0) /* else those of the last one to work are left */
         write_file(w->node);
     pthread_mutex_destroy(&w->lock);

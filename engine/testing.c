@@ -123,7 +123,8 @@ static int launch(struct leat_test *t, struct leat_error *err)
 
     if (rv != 0)
         return rv;
-    stats_writer_close(t->leat->stats); /* no thread may look at groups that come and go */
+    stats_writer_stop(t->leat->stats); /* no thread may look at groups that come and go */
+    stats_writer_close(t->leat->stats);
     t->leat->stats = NULL;
     t->leat->manual = true;
     t->leat->step = some_step;

@@ -487,6 +487,14 @@ class Data(CommandTest):
         self.run_leat('depot', 'append', 'word_count', 'sentences', '{"text": "a"}', '--data', self.data, '--tasks', 2, code=4)  # did none
         self.assertEqual(self.rows('stats', '--data', self.data), lines)
 
+    def test_last_figures(self):
+        """They are of the end, when the turns that were under way have ended."""
+        for i in range(20):
+            self.data = self.path(f'data-{i}')
+            self.append({'text': 'a b c d e f g h'}, more=['--groups', 2])
+            turns = sum(r['value'] for r in self.rows('stats', '--data', self.data) if r.get('name') == 'turns_total')
+            self.assertIn(f' {turns:.0f} turns', self.rows('doctor', '--data', self.data)[0]['what'])
+
     def test_dead_letters_are_told(self):
         """Rows that a node rejects are appended, but somebody must hear of them."""
         more = ['--set', 'dims=2', '--set', 'metric=cosine', '--ack', 'processed']
