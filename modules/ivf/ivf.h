@@ -42,9 +42,10 @@ enum counter {
     NEXT_VERSION,
     NEXT_NUMBER,
     VECTORS,
-    NEXT_POSTING,
-    LEARN_ASKED, /* when the background was asked to learn; 0: it was not, or has answered */
-    LEARN_CAME   /* the vectors that had come then */
+    NEXT_POSTING, /* where those below begin */
+    LEARN_ASKED,  /* when the background was asked to learn; 0: it was not, or has answered */
+    LEARN_CAME,   /* the vectors that had come then */
+    NEXT_POSTINGS /* and behind it: the next posting that is opened in each group */
 };
 
 /* What the tasks share, made from the options. */
@@ -100,6 +101,15 @@ enum { VERSION_STEP = 1 << 8 };
 
 /* No posting: no number is as large. */
 #define NOWHERE UINT32_MAX
+
+/* The n-th posting, from 1, that one group opens in another, or in itself; NOWHERE: there are no more numbers. None is
+ * given twice: rows, and words that it is gone, may still be on their way to a posting that is long forgotten. */
+static inline uint32_t posting_number(uint64_t n, uint32_t opener, uint32_t group, uint32_t groups)
+{
+    uint64_t number = (n * groups + opener) * groups + group;
+
+    return number < NOWHERE ? (uint32_t)number : NOWHERE;
+}
 
 static inline uint32_t version_moved(uint32_t version, int moves)
 {

@@ -426,11 +426,27 @@ int upkeep_run(struct leat_task *t, const struct leat_batch *in)
 
 /* ---- What was found comes to the posting's task ---- */
 
-static uint32_t new_posting(struct leat_task *t, uint64_t *next, uint32_t group)
+static bool counter(struct leat_task *t, uint32_t which, uint64_t *out)
 {
-    uint32_t groups = leat_group_count(t);
+    struct leat_value value;
 
-    return (uint32_t)(((*next)++ * groups + leat_task_number(t)) * groups + group);
+    if (leat_get(t, COUNTERS, LEAT_KEYS(leat_u32(which)), &value, 1) != 0)
+        return false;
+    *out = value.as.u;
+    return true;
+}
+
+/* NOWHERE: there are no more numbers. */
+static uint32_t new_posting(struct leat_task *t, uint32_t group)
+{
+    uint64_t n = 1;
+
+    if (!counter(t, NEXT_POSTINGS + group, &n))
+        counter(t, NEXT_POSTING, &n);
+    uint32_t number = posting_number(n, leat_task_number(t), group, leat_group_count(t));
+    if (number != NOWHERE)
+        leat_put(t, COUNTERS, LEAT_KEYS(leat_u32(NEXT_POSTINGS + group)), LEAT_ROW(leat_u64(n + 1)));
+    return number;
 }
 
 /* It has a record from its first day: else nobody would see that no row comes. */
@@ -444,37 +460,56 @@ static void open_child(struct posting_edit *parent, uint32_t from, uint32_t numb
     posting_edit_end(&e, from);
 }
 
-static void open_children(struct posting_edit *e, uint32_t from, struct leat_span centres)
+/* The first is in this group, and so on. false: there are not so many numbers. */
+static bool number_children(struct leat_task *t, uint32_t *number, uint32_t count)
 {
-    uint32_t dims = e->v->layout.dims, count = (uint32_t)(centres.size / (dims * sizeof(float)));
-    uint32_t *ask = leat_alloc(e->t, (count + 1) * sizeof(*ask));
-    struct leat_value value;
-    uint64_t next = leat_get(e->t, COUNTERS, LEAT_KEYS(leat_u32(NEXT_POSTING)), &value, 1) == 0 ? value.as.u : 1;
-
-    ask[0] = NEAR;
     for (uint32_t i = 0; i < count; i++) {
-        struct leat_span centroid = {(const uint8_t *)centres.base + (size_t)i * dims * sizeof(float),
-                                     dims * sizeof(float)};
-
-        ask[i + 1] = new_posting(e->t, &next, (leat_task_number(e->t) + i) % leat_group_count(e->t));
-        open_child(e, from, ask[i + 1], centroid);
+        number[i] = new_posting(t, (leat_task_number(t) + i) % leat_group_count(t));
+        if (number[i] == NOWHERE)
+            return false;
     }
-    leat_put(e->t, COUNTERS, LEAT_KEYS(leat_u32(NEXT_POSTING)), LEAT_ROW(leat_u64(next)));
+    return true;
+}
+
+/* ask: NEAR, and the children's numbers. */
+static void open_children(struct posting_edit *e, uint32_t from, struct leat_span centres, const uint32_t *ask)
+{
+    size_t size = e->v->layout.dims * sizeof(float), count = centres.size / size;
+
+    for (uint32_t i = 0; i < count; i++)
+        open_child(e, from, ask[i + 1], (struct leat_span){(const uint8_t *)centres.base + i * size, size});
     message_all(e->t, from, ASK, e->number, (struct leat_span){ask, (count + 1) * sizeof(*ask)});
+}
+
+/* It stays as it is, and is to be split when it is twice as large. */
+static void keep_posting(struct posting_edit *e, int64_t asked)
+{
+    e->record.asked = asked;
+    e->record.split_at = 2 * e->record.live > e->v->split ? 2 * e->record.live : e->v->split;
+    e->changed = true;
 }
 
 static void open_posting(struct posting_edit *e, uint32_t from, struct leat_span centres)
 {
+    uint32_t count = (uint32_t)(centres.size / (e->v->layout.dims * sizeof(float)));
+    uint32_t *ask = leat_alloc(e->t, (count + 1) * sizeof(*ask));
+
     if (!e->there || !e->record.active)
         return;
-    if (centres.size == 0) {
-        e->record.asked = 0;
-        e->record.split_at = 2 * e->record.live > e->v->split ? 2 * e->record.live : e->v->split;
-        e->changed = true;
-        return;
+    ask[0] = NEAR;
+    if (count == 0) {
+        keep_posting(e, 0);
+    } else if (number_children(e->t, ask + 1, count)) {
+        open_children(e, from, centres, ask);
+        posting_retire(e, from, centres);
+    } else {
+        leat_reject(e->t, from,
+                    "group %u has opened as many postings as there are numbers for: posting %u, of %u vectors, is not "
+                    "split; a rebuild gives new numbers",
+                    leat_group(e->t), e->number, e->record.live);
+        /* Dead rows do not wait for it to be larger: a minute from now. */
+        keep_posting(e, leat_now(e->t));
     }
-    open_children(e, from, centres);
-    posting_retire(e, from, centres);
 }
 
 /* A row as it is to be in its new posting. */

@@ -346,6 +346,71 @@ static void who_asked_in_vain_asks_again(void **state)
     fails = 0;
 }
 
+/* ---- Numbers of postings run out ---- */
+
+/* There are no more numbers for postings of other groups, or of the only one. */
+static int store_rows_late(struct leat_task *t, const struct leat_batch *in)
+{
+    uint32_t groups = leat_group_count(t), own = leat_task_number(t);
+
+    for (uint32_t group = 0; own < groups && group < groups; group++)
+        if (groups == 1 || group != own)
+            leat_put(t, COUNTERS, LEAT_KEYS(leat_u32(NEXT_POSTINGS + group)), LEAT_ROW(leat_u64(UINT32_MAX)));
+    return store_rows(t, in);
+}
+
+/* What would need numbers stays as it is, and is found. */
+static void without_numbers_nothing_is_split(void **state)
+{
+    enum { VECTORS_PUT = 400 };
+    struct leat_topology topologies[16];
+    struct leat_node nodes[16];
+    struct leat_module module = model_module(topologies, nodes);
+
+    (void)state;
+    model_node(nodes, "post")->run = store_rows_late;
+    for (int w = 0; w < 3; w++) {
+        struct ivf_model *m = model_open(open_way(&module, &ways[w], small), 4, VECTORS_PUT);
+
+        random_vectors(m, 8);
+        for (uint32_t id = 0; id < VECTORS_PUT; id += 50) {
+            model_change(m, id, 50, true);
+            model_settle(m, 20);
+        }
+        model_check_found(m, m->vector);
+        assert_in_range(model_stat(m, "dead_letters_total"), 1, 6);
+        model_change(m, 0, VECTORS_PUT - 10, false);
+        model_settle(m, 20);
+        model_check_found(m, m->vector);
+        struct ivf_census c = model_census(m, 1);
+        assert_true(c.postings == 1 && c.live == 10);
+        assert_int_equal(model_stat(m, "aborts_total"), 0);
+        model_close(m);
+    }
+}
+
+static void no_number_is_given_twice(void **state)
+{
+    (void)state;
+    for (uint32_t groups = 1; groups <= 4; groups *= 2) {
+        bool given[512] = {true};
+
+        for (uint32_t n = 1; n <= 20; n++)
+            for (uint32_t i = 0; i < groups * groups; i++) {
+                uint32_t number = posting_number(n, i / groups, i % groups, groups);
+
+                assert_true(number < 512 && !given[number] && number % groups == i % groups);
+                given[number] = true;
+            }
+    }
+    assert_int_equal(posting_number(UINT32_MAX - 1, 0, 0, 1), UINT32_MAX - 1);
+    assert_int_equal(posting_number(UINT32_MAX, 0, 0, 1), NOWHERE);
+    assert_int_equal(posting_number(65535, 255, 254, 256), UINT32_MAX - 1);
+    assert_int_equal(posting_number(65535, 255, 255, 256), NOWHERE);
+    assert_int_equal(posting_number(65536, 0, 0, 256), NOWHERE);
+    assert_int_equal(posting_number((uint64_t)1 << 32, 7, 7, 8), NOWHERE);
+}
+
 /* ---- What searches have learnt ---- */
 
 static uint32_t learnings; /* runs so far */
@@ -448,6 +513,8 @@ int main(void)
         cmocka_unit_test(a_version_stays_as_it_is),
         cmocka_unit_test(a_group_hears_of_postings_that_are_gone),
         cmocka_unit_test(who_asked_in_vain_asks_again),
+        cmocka_unit_test(no_number_is_given_twice),
+        cmocka_unit_test(without_numbers_nothing_is_split),
         cmocka_unit_test(learning_that_failed_is_asked_for_again),
         cmocka_unit_test(other_vectors_are_learnt_from),
     };

@@ -371,12 +371,13 @@ static void count_postings(const struct census *c)
     struct sim_counts *counts = &sim.result->counts;
 
     counts->vectors_left += size_of(c, POSTINGS);
-    for (uint32_t task = 0; task < vectors_plan.groups; task++) {
-        struct leat_value next = leat_u64(1);
+    for (uint32_t task = 0; task < vectors_plan.groups; task++)
+        for (uint32_t group = 0; group < vectors_plan.groups; group++) {
+            struct leat_value next = leat_u64(1);
 
-        leat_get(leat_view_task(c->view, task), COUNTERS, LEAT_KEYS(leat_u32(NEXT_POSTING)), &next, 1);
-        counts->vectors_opened += next.as.u - 1;
-    }
+            leat_get(leat_view_task(c->view, task), COUNTERS, LEAT_KEYS(leat_u32(NEXT_POSTINGS + group)), &next, 1);
+            counts->vectors_opened += next.as.u - 1;
+        }
 }
 
 void vectors_check_end(void)
