@@ -188,19 +188,29 @@ uint32_t index_probe(struct leat_task *t, const struct index *x, const float *qu
     return count;
 }
 
+/* All centroids, what is to become empty, and what stands for centroids. */
+uint32_t index_walk_most(const struct index *x)
+{
+    return vector_coarse_count(probed(x)) + x->retireds + 1;
+}
+
+size_t index_walk_room(const struct index *x)
+{
+    return sizeof(struct index_walk) + (index_walk_most(x) + x->retireds + 1) * sizeof(struct vector_near) +
+           vector_walk_room(probed(x));
+}
+
 /* Retired postings, or what stands for centroids, wait until their turn comes. */
-struct index_walk *index_walk(struct leat_task *t, const struct index *x, const float *query,
-                              const struct vector_query *table)
+struct index_walk *index_walk(const struct index *x, const float *query, const struct vector_query *table, void *room)
 {
     const struct vector_coarse *c = probed(x);
-    uint32_t centroids = vector_coarse_count(c), others = x->retireds + 1;
-    struct index_walk *w = leat_alloc(t, sizeof(*w));
+    uint32_t most = index_walk_most(x), others = x->retireds + 1;
+    struct index_walk *w = room;
 
-    *w = (struct index_walk){.most = centroids + others,
-                             .near = leat_alloc(t, (centroids + others) * sizeof(*w->near)),
-                             .other = leat_alloc(t, others * sizeof(*w->other))};
-    if (centroids > 0)
-        w->centroids = vector_walk_begin(c, query, table, leat_alloc(t, vector_walk_room(c)));
+    *w = (struct index_walk){.most = most, .near = (struct vector_near *)(w + 1)};
+    w->other = w->near + most;
+    if (vector_coarse_count(c) > 0)
+        w->centroids = vector_walk_begin(c, query, table, w->other + others);
     else
         w->others = insert(w->other, 0, others, first_near(x, query));
     for (uint32_t i = 0; i < x->retireds; i++)

@@ -64,7 +64,7 @@ uint32_t index_probe(struct leat_task *t, const struct index *x, const float *qu
                      uint32_t most, struct vector_near *out);
 
 /* The same one after another, as far as one goes. A posting that is to become empty counts as near as the nearest
- * centroid in its place; all others' distances are their own. Memory of t. */
+ * centroid in its place; all others' distances are their own. */
 struct index_walk {
     struct vector_near *near; /* nearest first */
     uint32_t count, most;     /* so far; how many there are */
@@ -72,8 +72,10 @@ struct index_walk {
     struct vector_near *other;     /* what has no centroid among those */
     uint32_t others, given;        /* how many; of which so many are among the near ones */
 };
-struct index_walk *index_walk(struct leat_task *t, const struct index *x, const float *query,
-                              const struct vector_query *table);
+uint32_t index_walk_most(const struct index *x); /* as of its walks */
+size_t index_walk_room(const struct index *x);
+/* Lives in room, aligned to 16; query and table are borrowed. */
+struct index_walk *index_walk(const struct index *x, const float *query, const struct vector_query *table, void *room);
 /* Compare about so many more centroids. false: there are no more postings. */
 bool index_walk_on(struct index_walk *w, uint32_t count);
 

@@ -285,13 +285,12 @@ int search_probe(struct leat_task *t, const struct leat_batch *in)
 
 /* Room is shared by scans one after another. */
 static struct scan scan_of(struct leat_task *t, const struct ivf *v, const struct search *s,
-                           const struct filter *filter, void *room, uint32_t postings)
+                           const struct filter *filter, void *room)
 {
     struct scan scan = {
         .layout = &v->layout, .index = leat_derived(t), .vector = s->vector, .norm = s->norm, .filter = filter};
 
     scan_begin(&scan, leat_alloc(t, s->k * sizeof(struct vector_best)), s->k, room);
-    scan.posting = leat_alloc(t, (postings + 1) * sizeof(*scan.posting));
     return scan;
 }
 
@@ -348,10 +347,19 @@ static void emit_found(struct leat_task *t, const struct ivf *v, const struct se
 struct asked_query {
     bool bounded;
     float bound; /* the k-th distance that the ones before found: what is farther is not among the nearest of all */
+};
+
+/* How a query goes on; the next one takes its room. */
+struct walker {
+    struct index_walk *walk; /* NULL: nobody has gone on */
+    uint32_t number;         /* of the query */
+    uint64_t known;          /* the centroids that it knows (index_known) */
     float *rotated;
     struct vector_query table;
-    struct index_walk *walk; /* NULL: nobody has gone on */
-    uint64_t known;          /* the centroids that it knows (index_known) */
+    struct probe *probe;     /* room for all that there are; as here */
+    const struct index_posting **posting;
+    uint8_t *room;
+    size_t size;
 };
 
 static void take_bound(const struct asked_query *q, struct scan *scan)
@@ -368,37 +376,50 @@ static void give_bound(struct asked_query *q, const struct scan *scan)
     }
 }
 
-/* The first group that goes on begins, by the centroids that it knows; one that knows others begins anew, for what is
- * processed may lie in a posting that is not heard of elsewhere yet. */
-static void begin_walk(struct leat_task *t, const struct ivf *v, const struct search *s, struct asked_query *q)
+static void walker_room(struct leat_task *t, struct walker *w, size_t size)
 {
-    uint64_t known = index_known(leat_derived(t));
-    uint32_t padded = v->rotation.padded;
-
-    if (q->walk != NULL && q->known == known)
+    if (size <= w->size)
         return;
-    q->known = known;
-    q->rotated = leat_alloc(t, padded * sizeof(*q->rotated));
-    encode_rotated(v, s->vector, s->norm, q->rotated);
-    vector_query_begin(&q->table, q->rotated, padded, v->epsilon, leat_alloc(t, 4 * (size_t)padded));
-    q->walk = index_walk(t, leat_derived(t), q->rotated, &q->table);
+    w->room = leat_alloc(t, size);
+    w->size = size;
+}
+
+/* The first group that goes on begins, by the centroids that it knows. One that knows others begins anew, for what is
+ * processed may lie in a posting that is not heard of elsewhere yet; and so does one when another query took the
+ * room. */
+static void begin_walk(struct leat_task *t, const struct ivf *v, const struct search *s, struct walker *w)
+{
+    const struct index *x = leat_derived(t);
+    uint32_t padded = v->rotation.padded;
+    size_t floats = padded * sizeof(float), walk = (index_walk_room(x) + 15) / 16 * 16;
+
+    if (w->walk != NULL && w->number == s->number && w->known == index_known(x))
+        return;
+    walker_room(t, w, 2 * floats + walk + index_walk_most(x) * (sizeof(*w->probe) + sizeof(*w->posting)));
+    w->number = s->number;
+    w->known = index_known(x);
+    w->rotated = (float *)(void *)w->room;
+    encode_rotated(v, s->vector, s->norm, w->rotated);
+    vector_query_begin(&w->table, w->rotated, padded, v->epsilon, w->room + floats);
+    w->walk = index_walk(x, w->rotated, &w->table, w->room + 2 * floats);
+    w->probe = (struct probe *)(void *)(w->room + 2 * floats + walk);
+    w->posting = (const struct index_posting **)(void *)(w->probe + w->walk->most);
 }
 
 /* Those of the group among the postings from `first` on, nearest first. */
-static uint32_t own_probes(struct leat_task *t, const struct ivf *v, const struct asked_query *q, uint32_t first,
-                           uint32_t end, struct probe *probe)
+static uint32_t own_probes(struct leat_task *t, const struct ivf *v, struct walker *w, uint32_t first, uint32_t end)
 {
     uint32_t groups = leat_group_count(t), probes = 0;
 
     for (uint32_t i = first; i < end; i++) {
-        struct vector_near near = q->walk->near[i];
+        struct vector_near near = w->walk->near[i];
 
         if (near.number % groups != leat_group(t))
             continue;
-        if (q->walk->others > 0)
-            near.distance = index_distance(leat_derived(t), q->rotated, near.centroid);
-        probe[probes] = probe_of(v, q->rotated, &near);
-        probe[probes++].least = q->walk->near[i].distance;
+        if (w->walk->others > 0)
+            near.distance = index_distance(leat_derived(t), w->rotated, near.centroid);
+        w->probe[probes] = probe_of(v, w->rotated, &near);
+        w->probe[probes++].least = w->walk->near[i].distance;
     }
     return probes;
 }
@@ -423,11 +444,9 @@ static void aim(struct leat_task *t, const struct search *s, struct scan *scan, 
 
 /* Farther and farther, until the reach ends. */
 static void scan_on(struct leat_task *t, const struct ivf *v, const struct search *s, struct scan *scan,
-                    struct asked_query *q)
+                    struct walker *walker)
 {
-    struct index_walk *w = q->walk;
-    struct probe *probe = leat_alloc(t, w->most * sizeof(*probe));
-
+    struct index_walk *w = walker->walk;
     bool more = true, aimed = false;
 
     while (w->count < s->nprobe && more)
@@ -435,11 +454,11 @@ static void scan_on(struct leat_task *t, const struct ivf *v, const struct searc
     for (uint32_t first = 0; leat_task_error(t) == 0; first = w->count) {
         if (first == w->count && !index_walk_on(w, first / 2 > s->nprobe ? first / 2 : s->nprobe))
             break;
-        uint32_t end = within(v, s, w->near, w->count), probes = own_probes(t, v, q, first, end, probe);
+        uint32_t end = within(v, s, w->near, w->count), probes = own_probes(t, v, walker, first, end);
         if (!aimed && probes > 0 && (more || s->recall > 0))
-            aim(t, s, scan, probe, probes, w->near[more ? s->nprobe - 1 : 0].distance);
+            aim(t, s, scan, walker->probe, probes, w->near[more ? s->nprobe - 1 : 0].distance);
         aimed |= probes > 0;
-        if (scan_postings(scan, probe, probes) || end < w->count)
+        if (scan_postings(scan, walker->probe, probes) || end < w->count)
             break;
     }
 }
@@ -481,15 +500,15 @@ static void scan_for(struct leat_task *t, const struct ivf *v, struct asked *a, 
     struct leat_span probes = leat_at(in, row, 2).as.bytes;
 
     if (goes_on(&s))
-        begin_walk(t, v, &s, q);
+        begin_walk(t, v, &s, a->walker);
     else if (leat_at(in, row, 5).as.u != index_known(leat_derived(t)))
         probes = probes_anew(t, v, &s);
-    struct scan scan = scan_of(t, v, &s, a->filter, room,
-                               goes_on(&s) ? q->walk->most : (uint32_t)(probes.size / sizeof(struct probe)));
+    struct scan scan = scan_of(t, v, &s, a->filter, room);
     take_bound(q, &scan);
     if (goes_on(&s)) {
-        scan.query = q->table;
-        scan_on(t, v, &s, &scan, q);
+        scan.query = a->walker->table;
+        scan.posting = a->walker->posting;
+        scan_on(t, v, &s, &scan, a->walker);
     } else {
         scan_given(t, &scan, probes, leat_at(in, row, 3).as.bytes);
     }
@@ -503,11 +522,13 @@ int search_scan(struct leat_task *t, const struct leat_batch *in)
     struct asked *a = search_asked(t, v);
     uint64_t begun = a->search.stats ? now_ns() : 0;
     struct found found = found_for(t, v, &a->search, in->rows);
-    void *room = leat_alloc(t, scan_room_size(0));
+    void *room = leat_alloc(t, scan_room_size(goes_on(&a->search) ? 0 : a->search.nprobe));
 
     if (a->query == NULL) {
         a->query = leat_alloc(t, (a->search.queries + 1) * sizeof(*a->query));
         memset(a->query, 0, (a->search.queries + 1) * sizeof(*a->query));
+        a->walker = leat_alloc(t, sizeof(*a->walker));
+        memset(a->walker, 0, sizeof(*a->walker));
     }
     for (uint32_t i = 0; i < in->rows && leat_task_error(t) == 0; i++) {
         found.stats.probe_ns += leat_at(in, i, 4).as.u;
@@ -537,7 +558,7 @@ int search_exact(struct leat_task *t, const struct leat_batch *in)
     void *room = leat_alloc(t, scan_room_size(0));
     for (uint32_t i = 0; i < s.queries; i++) {
         one[i] = search_query(t, v, &s, i);
-        scan[i] = scan_of(t, v, &one[i], a->filter, room, 0);
+        scan[i] = scan_of(t, v, &one[i], a->filter, room);
     }
     for (uint32_t i = 0; i < count; i++)
         posting[i] = index_at(x, i);

@@ -50,6 +50,7 @@ struct asked {
     struct search search;
     const struct filter *filter; /* NULL: none */
     struct asked_query *query;   /* of search_scan, each; else NULL */
+    struct walker *walker;       /* and how they go on */
 };
 /* Read once. An error sticks to t. */
 struct asked *search_asked(struct leat_task *t, const struct ivf *v);

@@ -452,7 +452,6 @@ static void two_ways_to_say_how_far_are_refused(void **state)
     close_data(d);
 }
 
-/* Some 34 GB of vectors: said, not taken. */
 /* More than fits into one row on its way, in bytes and in neighbours. */
 static void large_answers_are_whole(void **state)
 {
@@ -492,6 +491,31 @@ static void large_answers_are_whole(void **state)
     close_data(d);
 }
 
+/* However many postings each of them looks at. */
+static void many_searches_take_the_room_of_one(void **state)
+{
+    enum { TIMES = 16, MEMORY = 8 << 20 };
+    struct data *d = open_data(&ways[1]);
+    struct leat_query how = {.memory_max = MEMORY};
+    struct leat_error err = {0, ""};
+    struct request r;
+    uint8_t *queries = calloc(TIMES, sizeof(d->query));
+    struct leat_result *result;
+
+    (void)state;
+    for (size_t i = 0; i < TIMES; i++)
+        memcpy(queries + i * sizeof(d->query), d->query, sizeof(d->query));
+    begin(&r, leat_bytes(queries, TIMES * sizeof(d->query)));
+    r.value[RECALL] = leat_f32(1);
+    must(leat_query(leat_test_leat(d->t), "ivf", "search_many", (struct leat_row){r.value, COLUMNS}, &how, &result,
+                    &err));
+    assert_int_equal(leat_result_rows(result)->rows, TIMES * QUERIES * K);
+    leat_result_free(result);
+    free(queries);
+    close_data(d);
+}
+
+/* Some 34 GB of vectors: said, not taken. */
 static void too_many_vectors_are_refused(void **state)
 {
     enum { WIDE = 8192, MANY = 104 };
@@ -519,6 +543,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(large_answers_are_whole),
+        cmocka_unit_test(many_searches_take_the_room_of_one),
         cmocka_unit_test(too_many_vectors_are_refused),
         cmocka_unit_test(many_queries_are_answered_as_each),
         cmocka_unit_test(exact_is_brute_force),
