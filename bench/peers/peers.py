@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -73,11 +74,34 @@ def read_vectors(path):
     return np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).reshape(shape[0], -1)
 
 
+def identity(path):
+    there = os.stat(path)
+    return [os.path.realpath(path), there.st_size, there.st_mtime_ns]
+
+
+def same_data(options, folder):
+    """Files in a folder of one name may be others than last time: then nothing that was made of those is used again."""
+    note = os.path.join(folder, 'data.json')
+    now = {'base': identity(options.base), 'asked': [identity(options.query), identity(options.truth)]}
+    before = now
+    if os.path.exists(note):
+        with open(note, encoding='ascii') as text:
+            before = json.load(text)
+    if now['base'] != before['base']:
+        shutil.rmtree(folder)
+    for name in os.listdir(folder) if now['asked'] != before['asked'] and os.path.isdir(folder) else ():
+        if name.endswith('.scout'):
+            os.unlink(os.path.join(folder, name))
+    os.makedirs(folder, exist_ok=True)
+    with open(note, 'w', encoding='ascii') as text:
+        json.dump(now, text)
+
+
 def prepare(options, folder):
     """base.npy, queries.npy as float32 (of unit length under cosine) and limit.npy: the true distance at rank k."""
     import numpy as np
     from worker import distances
-    os.makedirs(folder, exist_ok=True)
+    same_data(options, folder)
     job = {'metric': options.metric, 'k': options.k, **{n: os.path.join(folder, n + '.npy') for n in ('base', 'queries', 'limit')}}
     base, queries = read_vectors(options.base), read_vectors(options.query)
     truth = read_vectors(options.truth)

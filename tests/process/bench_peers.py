@@ -70,6 +70,28 @@ class Settings(unittest.TestCase):
         self.assertEqual(sorted(peers.scout(again, [2, 8, 32], 'qps')), sorted(found))
         self.assertEqual(again.asked, 0)
 
+    def test_what_was_made_of_other_data_is_not_used(self):
+        folder = os.path.join(self.folder, 'cache')
+        options = types.SimpleNamespace(**{name: os.path.join(self.folder, name) for name in ('base', 'query', 'truth')})
+        made = [os.path.join(folder, name) for name in ('index', 'index.10.2000.scout')]
+
+        def left(change):
+            with open(change, 'a', encoding='ascii') as out:
+                out.write('more')
+            peers.same_data(options, folder)
+            kept = [os.path.exists(path) for path in made]
+            for path in made:
+                open(path, 'w', encoding='ascii').close()
+            peers.same_data(options, folder)
+            self.assertTrue(all(map(os.path.exists, made)))
+            return kept
+        for path in (options.query, options.truth):
+            open(path, 'w', encoding='ascii').close()
+        self.assertEqual(left(options.base), [False, False])
+        self.assertEqual(left(options.query), [True, False])
+        self.assertEqual(left(options.truth), [True, False])
+        self.assertEqual(left(options.base), [False, False])
+
     def test_the_best_of_each_library_is_shown(self):
         all_steps = ([0] + [0.999] * 2048, [0] * 100 + [0.999] * 1949)
         rows = [Curve(self.folder, {'M': i}, steps, lambda _: 1) for i, steps in enumerate(all_steps)]
