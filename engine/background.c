@@ -13,7 +13,7 @@
 
 /* JOBS: picked and not taken, so at most as many results as a turn takes. KEPT: bytes that a job keeps for the next.
  * FULL_MS: the pause when there is no reader to be had. */
-enum { JOBS = 64, KEPT = 1 << 16, NICE = 10, FULL_MS = 10 };
+enum { JOBS = 64, KEPT = 1 << 16, NICE = 15, FULL_MS = 10 };
 #define JOB_MEMORY ((size_t)256 << 20)
 
 struct background {
