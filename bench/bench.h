@@ -75,7 +75,6 @@ struct bench_place {
 };
 void bench_set_init(struct bench_set *s);
 struct leat_value bench_set_vector(const struct bench_set *s, uint64_t i, struct bench_place *p);
-uint64_t bench_random(uint64_t *state);
 /* End the process with the error's sentence unless rv is 0. */
 void bench_must(int rv, const struct leat_error *err);
 

@@ -2,6 +2,7 @@
 #include "bench/recall.h"
 
 #include "modules/modules.h"
+#include "modules/vector/random.h"
 
 #include <stdio.h>
 
@@ -72,10 +73,10 @@ static struct leat_value attributes_of(uint64_t row, uint8_t map[MAP])
     map[at++] = 0x80 | (ATTRIBUTES + 1);
     for (uint32_t i = 0; i < ATTRIBUTES; i++) {
         at += put_name(map + at, attribute[i].name);
-        at += put_big(map + at, 0xcf, bench_random(&state) % attribute[i].values);
+        at += put_big(map + at, 0xcf, vector_random(&state) % attribute[i].values);
     }
     at += put_name(map + at, "price");
-    at += put_f64(map + at, (double)(bench_random(&state) >> 11) * 0x1p-53);
+    at += put_f64(map + at, (double)(vector_random(&state) >> 11) * 0x1p-53);
     return leat_any(map, at);
 }
 

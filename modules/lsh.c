@@ -9,6 +9,7 @@
 
 #include "modules/modules.h"
 #include "modules/neighbours.h"
+#include "modules/vector/random.h"
 
 /* Approximate nearest neighbours by random hyperplanes (Charikar, "Similarity Estimation Techniques from Rounding
  * Algorithms", STOC 2002): the signs of a vector's projections on `bits` planes name a bucket in each of `tables`
@@ -16,18 +17,10 @@
 
 /* ---- Planes ---- */
 
-static uint64_t splitmix(uint64_t *state)
-{
-    uint64_t z = *state += 0x9e3779b97f4a7c15U;
-
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9U;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebU;
-    return z ^ z >> 31;
-}
-
 static float gauss(uint64_t *state)
 {
-    double u = 1.0 - (double)(splitmix(state) >> 11) * 0x1p-53, v = (double)(splitmix(state) >> 11) * 0x1p-53;
+    double u = 1.0 - (double)(vector_random(state) >> 11) * 0x1p-53;
+    double v = (double)(vector_random(state) >> 11) * 0x1p-53;
 
     return (float)(sqrt(-2.0 * log(u)) * cos(6.283185307179586 * v));
 }

@@ -3,6 +3,7 @@
 
 #include "modules/vector/distance.h"
 #include "modules/vector/product.h"
+#include "modules/vector/random.h"
 #include "modules/vector/top.h"
 #include "modules/vector/vector.h"
 
@@ -44,23 +45,14 @@ struct work {
     struct spare *spare;
 };
 
-static uint64_t draw(uint64_t *seed)
-{
-    uint64_t z = *seed += UINT64_C(0x9e3779b97f4a7c15); /* splitmix64 (Steele, Lea, Flood, OOPSLA 2014) */
-
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
-}
-
 static uint32_t draw_below(uint64_t *seed, uint32_t bound)
 {
-    return (uint32_t)((draw(seed) >> 32) * bound >> 32);
+    return (uint32_t)((vector_random(seed) >> 32) * bound >> 32);
 }
 
 static double draw_unit(uint64_t *seed)
 {
-    return (double)(draw(seed) >> 11) * 0x1p-53;
+    return (double)(vector_random(seed) >> 11) * 0x1p-53;
 }
 
 static float value(const void *row, size_t i)

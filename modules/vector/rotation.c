@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "modules/vector/quantiser.h"
 
+#include "modules/vector/random.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,16 +13,6 @@
  * ends and halves: the RaBitQ library.) All scaling is in the multipliers, so that values stay within the norm of the
  * vector and what follows are sums and differences alone: the same bits in any instruction set. */
 enum { ROUNDS = 4, STEP = 64 };
-
-/* Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014, section 3. */
-static uint64_t next_random(uint64_t *state)
-{
-    uint64_t x = *state += 0x9e3779b97f4a7c15U;
-
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9U;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111ebU;
-    return x ^ (x >> 31);
-}
 
 static uint32_t window_begin(const struct vector_rotation *r, uint32_t round)
 {
@@ -45,7 +37,7 @@ int vector_rotation_new(struct vector_rotation *r, uint32_t dims, uint64_t seed)
         for (uint32_t i = 0; i < padded; i++) {
             double size = i >= begin && i < begin + window ? inside : mix;
 
-            bits = i % 64 == 0 ? next_random(&seed) : bits >> 1;
+            bits = i % 64 == 0 ? vector_random(&seed) : bits >> 1;
             r->multiplier[round * padded + i] = (float)((bits & 1) != 0 ? size : -size);
         }
     }
