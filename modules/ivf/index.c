@@ -171,16 +171,18 @@ static struct vector_near first_near(const struct index *x, const float *query)
     return (struct vector_near){index_distance(x, query, x->v->origin), 0, x->v->origin};
 }
 
-uint32_t index_probe(struct leat_task *t, const struct index *x, const float *query, const struct vector_query *table,
-                     uint32_t most, struct vector_near *out)
+size_t index_probe_room(const struct index *x, uint32_t most)
+{
+    return vector_coarse_room(probed(x), most);
+}
+
+uint32_t index_probe(const struct index *x, const float *query, const struct vector_query *table, uint32_t most,
+                     struct vector_near *out, void *room)
 {
     const struct vector_coarse *c = probed(x);
-    uint32_t count = 0;
+    uint32_t count = vector_coarse_count(c) > 0 ? vector_coarse_search(c, query, table, most, out, room)
+                                                : insert(out, 0, most, first_near(x, query));
 
-    if (vector_coarse_count(c) > 0)
-        count = vector_coarse_search(c, query, table, most, out, leat_alloc(t, vector_coarse_room(c, most)));
-    else
-        count = insert(out, 0, most, first_near(x, query));
     for (uint32_t i = 0; i < x->retireds; i++)
         count = insert(out, count, most, retired_near(x, &x->retired[i], query));
     for (uint32_t i = 0; x->retireds > 0 && i < count; i++)

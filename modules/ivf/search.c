@@ -211,15 +211,36 @@ static struct leat_span probes_of(struct leat_task *t, const struct ivf *v, cons
     return (struct leat_span){probe, probes * sizeof(*probe)};
 }
 
+/* The query's table goes with its probes: struct vector_query, in so many bytes, then the table. */
+enum { TABLE_HEAD = 64 };
+
+/* Room for finding the probes of one query after another. */
+struct probing {
+    float *query; /* rotated */
+    struct vector_near *near;
+    struct probe *probe;
+    uint8_t *table;
+    void *room;
+};
+
+static struct probing probing_room(struct leat_task *t, const struct ivf *v, const struct search *s)
+{
+    size_t padded = v->rotation.padded;
+
+    return (struct probing){.query = leat_alloc(t, padded * sizeof(float)),
+                            .near = leat_alloc(t, s->nprobe * sizeof(struct vector_near)),
+                            .probe = leat_alloc(t, s->nprobe * sizeof(struct probe)),
+                            .table = leat_alloc(t, TABLE_HEAD + 4 * padded),
+                            .room = leat_alloc(t, index_probe_room(leat_derived(t), s->nprobe))};
+}
+
 /* Each group's probes, and the query's table: also to a group that has none, for it may know more postings. Nothing of
  * both when the groups find them themselves. */
-static void emit_probes(struct leat_task *t, const struct ivf *v, const struct search *s, const float *query,
-                        const struct vector_near *near, uint32_t count, struct leat_span table, uint64_t took_ns)
+static void emit_probes(struct leat_task *t, const struct ivf *v, const struct search *s, const struct probing *p,
+                        uint32_t count, struct leat_span table, uint64_t took_ns)
 {
-    struct probe *room = leat_alloc(t, (count + 1) * sizeof(*room));
-
     for (uint32_t group = 0; group < leat_group_count(t); group++) {
-        struct leat_span probes = probes_of(t, v, query, near, count, group, room);
+        struct leat_span probes = probes_of(t, v, p->query, p->near, count, group, p->probe);
 
         leat_emit(t, 0, LEAT_ROW(leat_u32(group), leat_u32(s->number), leat_bytes(probes.base, probes.size),
                                  leat_bytes(table.base, table.size), leat_u64(took_ns),
@@ -228,55 +249,49 @@ static void emit_probes(struct leat_task *t, const struct ivf *v, const struct s
     }
 }
 
-/* The query's table goes with its probes: struct vector_query, in so many bytes, then the table. */
-enum { TABLE_HEAD = 64 };
-
-static struct leat_span table_of(struct leat_task *t, const struct ivf *v, const float *query, struct vector_query *out)
+static struct leat_span table_of(const struct ivf *v, const struct probing *p, struct vector_query *out)
 {
     size_t size = TABLE_HEAD + 4 * (size_t)v->rotation.padded;
-    uint8_t *bytes = leat_alloc(t, size);
 
-    vector_query_begin(out, query, v->rotation.padded, v->epsilon, bytes + TABLE_HEAD);
-    memcpy(bytes, out, sizeof(*out));
-    return (struct leat_span){bytes, v->layout.width > 0 ? size : 0};
+    vector_query_begin(out, p->query, v->rotation.padded, v->epsilon, p->table + TABLE_HEAD);
+    memcpy(p->table, out, sizeof(*out));
+    return (struct leat_span){p->table, v->layout.width > 0 ? size : 0};
 }
 
-/* By the centroids that this group knows. query, near: room for a rotated query and nprobe; *table: of the query. */
-static uint32_t find_probes(struct leat_task *t, const struct ivf *v, const struct search *s, float *query,
-                            struct vector_near *near, struct leat_span *table)
+/* By the centroids that this group knows. *table: of the query. */
+static uint32_t find_probes(struct leat_task *t, const struct ivf *v, const struct search *s, const struct probing *p,
+                            struct leat_span *table)
 {
     struct vector_query q;
 
-    encode_rotated(v, s->vector, s->norm, query);
-    *table = table_of(t, v, query, &q);
-    return within(v, s, near, index_probe(t, leat_derived(t), query, &q, s->nprobe, near));
+    encode_rotated(v, s->vector, s->norm, p->query);
+    *table = table_of(v, p, &q);
+    return within(v, s, p->near, index_probe(leat_derived(t), p->query, &q, s->nprobe, p->near, p->room));
 }
 
-static void probe_for(struct leat_task *t, const struct ivf *v, const struct search *s, float *query,
-                      struct vector_near *near)
+static void probe_for(struct leat_task *t, const struct ivf *v, const struct search *s, const struct probing *p)
 {
     uint64_t begun = s->stats ? now_ns() : 0;
     struct leat_span table;
-    uint32_t count = find_probes(t, v, s, query, near, &table);
+    uint32_t count = find_probes(t, v, s, p, &table);
 
-    emit_probes(t, v, s, query, near, count, table, s->stats ? now_ns() - begun : 0);
+    emit_probes(t, v, s, p, count, table, s->stats ? now_ns() - begun : 0);
 }
 
 int search_probe(struct leat_task *t, const struct leat_batch *in)
 {
     const struct ivf *v = leat_state(t);
     struct search s = search_asked(t, v)->search;
-    float *query = leat_alloc(t, v->rotation.padded * sizeof(*query));
-    struct vector_near *near = leat_alloc(t, s.nprobe * sizeof(*near));
+    struct probing p = probing_room(t, v, &s);
 
     (void)in;
     for (uint32_t i = 0; i < s.queries && leat_task_error(t) == 0; i++) {
         struct search one = search_query(t, v, &s, i);
 
         if (goes_on(&one))
-            emit_probes(t, v, &one, NULL, NULL, 0, (struct leat_span){"", 0}, 0);
+            emit_probes(t, v, &one, &p, 0, (struct leat_span){"", 0}, 0);
         else if (leat_task_error(t) == 0)
-            probe_for(t, v, &one, query, near);
+            probe_for(t, v, &one, &p);
     }
     return leat_task_error(t);
 }
@@ -483,12 +498,11 @@ static void scan_given(struct leat_task *t, struct scan *scan, struct leat_span 
  * lie in a posting that is not heard of there yet. */
 static struct leat_span probes_anew(struct leat_task *t, const struct ivf *v, const struct search *s)
 {
-    float *query = leat_alloc(t, v->rotation.padded * sizeof(*query));
-    struct vector_near *near = leat_alloc(t, s->nprobe * sizeof(*near));
+    struct probing p = probing_room(t, v, s);
     struct leat_span table;
-    uint32_t count = find_probes(t, v, s, query, near, &table);
+    uint32_t count = find_probes(t, v, s, &p, &table);
 
-    return probes_of(t, v, query, near, count, leat_group(t), leat_alloc(t, (count + 1) * sizeof(struct probe)));
+    return probes_of(t, v, p.query, p.near, count, leat_group(t), p.probe);
 }
 
 /* One query of the request in this group. */

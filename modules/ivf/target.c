@@ -301,7 +301,7 @@ static void learn_from(struct learning *l, struct sample *s, struct vector_near 
 
     encode_rotated(l->v, s->vector, s->norm, rotated);
     vector_squares(l->v->layout.type, s->vector, 0, 1, l->v->layout.dims, &square);
-    uint32_t count = index_probe(l->t, l->x, rotated, NULL, LOOKED, near);
+    uint32_t count = index_probe(l->x, rotated, NULL, LOOKED, near, leat_alloc(l->t, index_probe_room(l->x, LOOKED)));
     add_all(l, &l->all, &s->top, sqrtf(square), near, count);
     add_all(l, &l->sparse, &s->sparse, sqrtf(square), near, count);
 }

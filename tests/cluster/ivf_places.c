@@ -184,7 +184,8 @@ static void move_elsewhere(struct leat_task *t, const struct ivf *v, const struc
 {
     struct row_move *move = leat_alloc(t, (p->rows + 1) * sizeof(*move));
     struct vector_near to[64];
-    uint32_t postings = index_probe(t, leat_derived(t), v->origin, NULL, 64, to), count = 0;
+    uint32_t postings = index_probe(leat_derived(t), v->origin, NULL, 64, to,
+                                    leat_alloc(t, index_probe_room(leat_derived(t), 64))), count = 0;
 
     for (uint32_t row = 0; row < p->rows; row++) {
         const struct piece_layout *layout;
