@@ -44,18 +44,17 @@ static void give(struct given *g, struct leat_span line)
     g->line[g->lines++] = line;
 }
 
-static int read_input(struct buffer *text, struct leat_error *err)
+/* beyond: what of more than most is said to be too much. */
+static int read_input(struct buffer *text, size_t most, const char *beyond, struct leat_error *err)
 {
     char chunk[65536];
     size_t size;
 
-    buffer_init(text, LIMIT_BATCH);
+    buffer_init(text, most);
     while (text->error == 0 && (size = fread(chunk, 1, sizeof(chunk), stdin)) > 0)
         buffer_put(text, chunk, size);
     if (text->error != 0)
-        return leat_fail(err, text->error,
-                         "more than %d MiB of rows to append as one; 'leat import' takes files of any size",
-                         LIMIT_BATCH >> 20);
+        return leat_fail(err, text->error, "more than %zu MiB of %s", most >> 20, beyond);
     return ferror(stdin) ? base_errno(err, errno, "read", "standard input") : 0;
 }
 
@@ -67,7 +66,7 @@ static int read_given(struct call *c, struct given *g, struct leat_error *err)
         return 0;
     if (isatty(STDIN_FILENO) && !c->quiet)
         fprintf(stderr, "one JSON object a line; Ctrl-D ends\n");
-    int rv = read_input(&g->text, err);
+    int rv = read_input(&g->text, LIMIT_BATCH, "rows to append as one; 'leat import' takes files of any size", err);
     for (size_t at = 0; at < g->text.size && rv == 0;) {
         const uint8_t *start = g->text.base + at, *end = memchr(start, '\n', g->text.size - at);
         size_t size = end != NULL ? (size_t)(end - start) : g->text.size - at;
@@ -304,43 +303,90 @@ int cmd_depot_info(struct call *c)
 
 /* ---- query and export ---- */
 
-static int read_request(struct call *c, struct arena *a, const struct row_schema *takes, struct leat_value *value,
-                        struct leat_error *err)
+static bool takes_nothing(const struct leat_module *m, const char *query)
 {
-    int rv = json_to_row(a, takes, span_text(c->arguments > 2 ? c->argument[2] : "{}"), value, err);
+    const struct leat_topology *t = m->topologies;
+
+    while (t != NULL && t->name != NULL && strcmp(t->name, query) != 0)
+        t++;
+    return t == NULL || t->name == NULL || t->takes == NULL || t->takes[0] == '\0';
+}
+
+/* The request's text, before the directory is opened: whoever writes it may have that open. An exit code. */
+static int read_request(struct call *c, struct buffer *text)
+{
+    const char *data = call_option(c, "data"), *given = c->arguments > 2 ? c->argument[2] : "-";
+    const struct leat_module *m = call_module(c->argument[0]);
+    struct leat_error err = {0};
+
+    if (m == NULL)
+        return EXIT_NO;
+    if (c->arguments == 2 && takes_nothing(m, c->argument[1]))
+        given = "{}";
+    if (strcmp(given, "-") != 0) {
+        buffer_put(text, given, strlen(given));
+        return 0;
+    }
+    int rv = data != NULL ? call_there(data, m->name) : call_usage(c, "say where the data is: --data DIR");
+    if (rv != 0)
+        return rv;
+    if (isatty(STDIN_FILENO) && !c->quiet)
+        fprintf(stderr, "one JSON object; Ctrl-D ends\n");
+    rv = read_input(text, LIMIT_ROW, "one request", &err);
+    return rv == 0 ? 0 : call_error(&err);
+}
+
+static int parse_request(struct call *c, struct arena *a, const struct row_schema *takes, struct leat_span text,
+                         struct leat_value *value, struct leat_error *err)
+{
+    int rv = json_to_row(a, takes, text, value, err);
 
     return rv == 0 ? 0 : base_wrap(err, rv, "query '%s' takes {%s}", c->argument[1], row_schema_text(a, takes));
 }
 
-int cmd_query(struct call *c)
+static int ask(struct call *c, struct leat *l, struct leat_span request, struct leat_error *err)
 {
     struct leat_query how = {.timeout_ms = (uint32_t)call_number(c, "timeout", 0, UINT32_MAX)};
-    struct leat_value value[LIMIT_COLUMNS];
-    struct leat_result *result;
-    struct leat_error err = {0};
-    struct leat *l;
-    int rv = call_open(c, c->argument[0], false, &l);
-
-    if (rv != 0)
-        return rv;
-    struct arena *a = arena_open(SIZE_MAX / 8);
     const struct plan *p = node_module(l, c->argument[0])->plan;
     int topology = plan_topology_find(p, c->argument[1]);
+    struct leat_value value[LIMIT_COLUMNS];
+    struct leat_result *result;
+
     if (topology < 0 || p->topology[topology].kind != LEAT_QUERY)
-        rv = leat_fail(&err, LEAT_ENOTFOUND, "module '%s' has no query '%s'; 'leat module show %s' shows them",
-                       c->argument[0], c->argument[1], c->argument[0]);
+        return leat_fail(err, LEAT_ENOTFOUND, "module '%s' has no query '%s'; 'leat module show %s' shows them",
+                         c->argument[0], c->argument[1], c->argument[0]);
+    const struct row_schema *takes = &p->topology[topology].takes;
+    struct arena *a = arena_open(SIZE_MAX / 8);
+    int rv = parse_request(c, a, takes, request, value, err);
     if (rv == 0)
-        rv = read_request(c, a, &p->topology[topology].takes, value, &err);
-    if (rv == 0)
-        rv = leat_query(l, c->argument[0], c->argument[1],
-                        (struct leat_row){value, p->topology[topology].takes.columns}, &how, &result, &err);
+        rv = leat_query(l, c->argument[0], c->argument[1], (struct leat_row){value, takes->columns}, &how, &result,
+                        err);
     if (rv == 0) {
         print_batch(c, leat_result_rows(result));
         leat_result_free(result);
     }
     arena_close(a);
-    leat_close(l);
-    return rv == 0 ? 0 : call_error(&err);
+    return rv;
+}
+
+int cmd_query(struct call *c)
+{
+    struct leat_error err = {0};
+    struct buffer text;
+    struct leat *l;
+    int code = 0;
+
+    call_number(c, "timeout", 0, UINT32_MAX); /* a wrong one is told before anything is read */
+    buffer_init(&text, SIZE_MAX);
+    int rv = read_request(c, &text);
+    if (rv == 0)
+        rv = call_open(c, c->argument[0], false, &l);
+    if (rv == 0) {
+        code = ask(c, l, span_of(text.base, text.size), &err);
+        leat_close(l);
+    }
+    buffer_fini(&text);
+    return code != 0 ? call_error(&err) : rv;
 }
 
 static int export_record(void *context, const struct leat_record *record, const struct leat_batch *row)

@@ -39,9 +39,10 @@ const struct command commands[] = {
      cmd_pstate_scan},
     {"pstate info", "M --data DIR", "PStates with schemas and sizes", "leat pstate info word_count --data ./data\n",
      " data= ", 1, 1, cmd_pstate_info},
-    {"query invoke", "M QUERY [JSON] --data DIR", "run a query topology",
+    {"query invoke", "M QUERY [JSON] --data DIR", "run a query topology; its request is JSON, or standard input",
      "leat query invoke word_count count '{\"word\": \"leat\"}' --data ./data\n"
-     "leat query invoke ivf search '{\"vec\": [1, 2, 3, 4], \"k\": 5}' --data ./data\n", " data= timeout= ", 2, 3,
+     "leat query invoke ivf search '{\"vec\": [1, 2, 3, 4], \"k\": 5}' --data ./data\n"
+     "leat query invoke ivf search_many --data ./data <request.json\n", " data= timeout= ", 2, 3,
      cmd_query},
     {"export", "M (--depot D | --pstate P) --data DIR", "all of a depot or PState as JSON lines",
      "leat export word_count --pstate counts --data ./data >counts.jsonl\n"

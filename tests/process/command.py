@@ -458,6 +458,29 @@ class Data(CommandTest):
         self.assertEqual([r['count'] for r in top], [2, 2, 1, 1])
         self.assertEqual(self.rows(*invoke, 'top', '{}', '--data', self.data), top)
 
+    def test_query_from_standard_input(self):
+        """More than an argument may have; what takes nothing reads nothing."""
+        self.append(*WORDS, {'text': 'x' * 300})
+        count, data = ['query', 'invoke', 'word_count', 'count'], ['--data', self.data]
+        for more, text in ([], b'{"word": "a"}'), (['-'], b' {"word":\n"a"}\n'), (['-'], b'{"word": "a"}' + b' ' * (1 << 20)):
+            self.assertEqual(self.rows(*count, *more, *data, stdin=text), [{'word': 'a', 'count': 2}])
+        self.run_leat(*count, *data, stdin=json.dumps({'word': 'y' * (1 << 19)}).encode(), code=4, says='a key of 524288 bytes')
+        self.assertEqual(len(self.rows('query', 'invoke', 'word_count', 'top', *data, stdin=b'{"word"')), 5)
+        self.run_leat('query', 'invoke', 'word_count', 'top', '-', *data, stdin=b'{"word"', code=4, says=r"query 'top' takes \{\}")
+        for text in b'', b'\n', b'{', b'{"word": "a"} {"word": "b"}', b'{"word": "\xff"}':
+            self.run_leat(*count, *data, stdin=text, code=4, says=r"query 'count' takes \{word: str\}")
+        self.run_leat(*count, *data, stdin=b' ' * ((16 << 20) + 1), code=4, says='more than 16 MiB of one request')
+        self.run_leat(*count, '-', '--data', self.path('no'), code=3, says="no directory '.*no'")
+        self.run_leat(*count, code=2, says='say where the data is')
+
+    def test_query_by_who_has_the_directory_open(self):
+        """What writes the request may be this command, in the same directory."""
+        self.append(*WORDS)
+        leat, data = command_run.LEAT, self.data
+        line = f'{leat} pstate scan word_count counts --data {data} | sed -n \'s/.*"leat".*/{{"word": "leat"}}/p\' | {leat} query invoke word_count count --data {data}'
+        done = subprocess.run(['bash', '-c', line], capture_output=True, timeout=120)
+        self.assertEqual(json.loads(done.stdout or 'null'), {'word': 'leat', 'count': 1}, done.stderr)
+
     def test_export_and_import_again(self):
         texts = ['', '"quoted" \\ text', 'Wörter 水 🙂', 'tab\tand\nline', 'nan', '12', 'true', 'x' * 5000, '\x1b[31m']
         self.append(*[{'text': t} for t in texts], more=('--ack', 'processed')) # so that nothing is said of it later
