@@ -72,6 +72,22 @@ static int check_size(const struct import_file *f, struct leat_error *err)
     return 0;
 }
 
+/* type: of the header's dictionary; NULL: it has none. */
+static int refuse_type(const struct import_file *f, size_t at, const char *type, struct leat_error *err)
+{
+    static const char letters[] = "<>|=0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    int size = type != NULL && type[0] == '\'' ? (int)strspn(type + 1, letters) : 0;
+    const char *known = size > 0 && strncmp(type, "'<f8'", 5) == 0 ? " (float64)" : "";
+
+    if (size == 0 || size > 16 || type[size + 1] != '\'')
+        return leat_fail(err, LEAT_ESCHEMA,
+                         "'%s', byte %zu: its numbers are not f32 or f16, little-endian, nor u8 or i8", f->path, at);
+    return leat_fail(err, LEAT_ESCHEMA,
+                     "'%s', byte %zu: its numbers are not f32 or f16, little-endian, nor u8 or i8, but '%.*s'%s: save "
+                     "the array with .astype('float32')",
+                     f->path, at, size, type + 1, known);
+}
+
 static int read_npy(struct import_file *f, struct leat_error *err)
 {
     char header[4096];
@@ -94,8 +110,7 @@ static int read_npy(struct import_file *f, struct leat_error *err)
                *shape = header_field(header, "'shape'");
     if (type == NULL || (strncmp(type, "'<f4'", 5) != 0 && strncmp(type, "'<f2'", 5) != 0 &&
                          strncmp(type, "'|u1'", 5) != 0 && strncmp(type, "'|i1'", 5) != 0))
-        return leat_fail(err, LEAT_ESCHEMA,
-                         "'%s', byte %zu: its numbers are not f32 or f16, little-endian, nor u8 or i8", f->path, at);
+        return refuse_type(f, at, type, err);
     if (order == NULL || strncmp(order, "False", 5) != 0)
         return leat_fail(err, LEAT_ESCHEMA, "'%s', byte %zu: it is in Fortran order; save it in C order", f->path, at);
     if (shape == NULL || sscanf(shape, "(%llu, %llu%c", &rows, &dims, &end) != 3 || end != ')' || dims == 0 ||
