@@ -413,8 +413,8 @@ static void test_headers(void **state)
     (void)state;
     refuse_header(1, "", "byte 10: its numbers are not f32 or f16");
     refuse_header(2, "{'fortran_order': False, 'shape': (3, 4), }", "byte 12: its numbers are not");
-    refuse_header(1, "{'descr': '<f8', 'fortran_order': False, 'shape': (3, 4), }", "but '<f8' (float64): save the array");
-    refuse_header(1, "{'descr': '>f4', 'fortran_order': False, 'shape': (3, 4), }", "but '>f4': save the array with .ast");
+    refuse_header(1, "{'descr': '<f8', 'fortran_order': False, 'shape': (3, 4), }", "but '<f8' (float64): save");
+    refuse_header(1, "{'descr': '>f4', 'fortran_order': False, 'shape': (3, 4), }", "but '>f4': save the array");
     refuse_header(1, "{'descr': '|b1', 'fortran_order': False, 'shape': (3, 4), }", "but '|b1': save");
     refuse_header(1, "{'descr': '<u2', 'fortran_order': False, 'shape': (3, 4), }", "but '<u2': save");
     refuse_header(1, "{'descr': [('x', '<f4')], 'fortran_order': False, 'shape': (3, 4), }", "nor u8 or i8");
