@@ -69,17 +69,17 @@ static int make_options(struct plan *p, const struct leat_option *given, struct 
             p->option[p->options++] = o;
     }
     for (uint32_t i = 0; given != NULL && given[i].name != NULL && rv == 0; i++) {
-        struct plan_option *o = NULL;
+        uint32_t j = 0;
 
-        for (uint32_t j = 0; j < p->options; j++)
-            if (strcmp(p->option[j].name, given[i].name) == 0)
-                o = &p->option[j];
-        if (o == NULL)
+        while (j < p->options && strcmp(p->option[j].name, given[i].name) != 0)
+            j++;
+        if (j == p->options)
             return check_fail(p, err, "there is no option '%s'%s", given[i].name,
                               check_suggest_option(p, given[i].name));
-        rv = check_option(p, o, given[i].value, err);
+        /* By its default, not by what was given for the same option before. */
+        rv = check_option(p, &(struct plan_option){declared[j].name, declared[j].value}, given[i].value, err);
         if (rv == 0)
-            o->value = arena_format(p->arena, "%s", given[i].value);
+            p->option[j].value = arena_format(p->arena, "%s", given[i].value);
     }
     return rv;
 }

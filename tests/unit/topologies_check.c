@@ -93,6 +93,8 @@ static void test_option_rules(void **state)
     (void)state;
     for (size_t i = 0; i < LENGTH_OF(wrong); i++)
         refuse(&m, (const struct leat_option[]){wrong[i].given, {NULL, NULL}}, wrong[i].sentence);
+    refuse(&m, (const struct leat_option[]){{"dims", "8"}, {"dims", "x"}, {NULL, NULL}}, "like its default 4");
+    plan_close(must_open(&m, (const struct leat_option[]){{"rate", "2"}, {"rate", "0.7"}, {NULL, NULL}}));
     struct plan *p = must_open(&m, (const struct leat_option[]){
                                        {"rate", "2"}, {"mode", "any text"}, {"dims", "-1"}, {NULL, NULL}});
     assert_true(leat_option_f64(&p->values, "rate") == 2.0);
