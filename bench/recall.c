@@ -11,10 +11,10 @@
 #include "topologies/plan.h"
 
 static const struct recall_module recall_modules[] = {
-    {"lsh", "vectors", "search", " cosine ", .knob = "probes", .top = "top", .candidates = "candidates",
+    {"lsh", "vectors", "search", " cosine ", .knob = "probes", .most = 65536, .top = "top", .candidates = "candidates",
      .sweep = "4,8,16,32,64,128"},
-    {"ivf", "vectors", "search", " l2 cosine dot hamming ", .knob = "nprobe", .asked = true, .typed = true,
-     .sweep = "1,2,3,4,6,8,10,12,16,20,24,32,40,48,64,80,96,128,192,256"},
+    {"ivf", "vectors", "search", " l2 cosine dot hamming ", .knob = "nprobe", .least = 1, .most = 65536,
+     .asked = true, .typed = true, .sweep = "1,2,3,4,6,8,10,12,16,20,24,32,40,48,64,80,96,128,192,256"},
 };
 
 enum { SETTINGS = 64, MOST_RUNS = 101 };
@@ -64,8 +64,11 @@ static int read_sweep(struct recall *r)
     for (; *at != '\0'; at = end + (*end == ',')) {
         unsigned long value = strtoul(at, &end, 10);
 
-        if (*at < '0' || *at > '9' || (*end != '\0' && *end != ',') || value > UINT32_MAX)
+        if (*at < '0' || *at > '9' || (*end != '\0' && *end != ','))
             return call_usage(r->call, "--sweep is '%s', but numbers with commas between are wanted", text);
+        if (value < r->module->least || value > r->module->most)
+            return call_usage(r->call, "--sweep is '%s', but '%s' of module '%s' is %u to %u", text, r->module->knob,
+                              r->module->name, r->module->least, r->module->most);
         if (r->values == SETTINGS)
             return call_usage(r->call, "--sweep has more than %d values", SETTINGS);
         r->value[r->values++] = (uint32_t)value;

@@ -20,6 +20,7 @@ struct recall_module {
     const char *name, *depot, *query;
     const char *metrics;    /* each between spaces */
     const char *knob;       /* what is swept: more of it finds more and takes longer */
+    uint32_t least, most;   /* values that the module takes for it */
     /* the knob is a column of the request; else an option, and each value gets a directory of its own */
     bool asked;
     bool typed;             /* it has the options type, metric and ids */

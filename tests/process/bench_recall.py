@@ -200,6 +200,10 @@ class Recall(CommandTest):
         for more, says in ((['--sweep', ''], 'no values'), (['--sweep', '1,x'], 'numbers with commas'), (['--k', '0'], '1 or more'), (['--runs', '0'], '1 or more'),
                            (['--threads', '0'], '1 or more')):
             self.bench(good, *more, code=2, says=says)
+        ivf = ['bench', 'recall', '--module', 'ivf', '--metric', 'cosine', *self.files(base=self.path('missing.fvecs'))]  # refused before it is looked for
+        for values in '0', '16,65537', '1,99999999999999999999999':
+            self.run_leat(*ivf, '--sweep', values, code=2, says=f"--sweep is '{values}', but 'nprobe' of module 'ivf' is 1 to 65536")
+        self.bench(good, '--sweep', '1,65537', code=2, says="'probes' of module 'lsh' is 0 to 65536")
         self.bench(good, metric='l2', code=2, says="does not measure by 'l2'; it has: cosine")
         self.bench(good, '--k', TOP + 1, code=4, says='15 neighbours of 30 queries; 16 of 30')
         self.bench(good[:4], code=2, says='--truth')
