@@ -86,6 +86,23 @@ static double distance_of(const struct recall_set *s, const float *a, const floa
 
 /* ---- Truth ---- */
 
+/* A query that has no distances would make its truth look wrong. */
+static int check_query(const struct recall_set *s, uint32_t query, const float *from, struct leat_error *err)
+{
+    bool zero = true;
+
+    for (uint32_t i = 0; i < s->base.dims; i++) {
+        if (!isfinite(from[i]))
+            return leat_fail(err, LEAT_ESCHEMA, "'%s', row %u: element %u is not finite, so nothing is near it",
+                             s->asked.path, query, i);
+        zero = zero && from[i] == 0;
+    }
+    if (zero && s->metric[0] == 'c')
+        return leat_fail(err, LEAT_ESCHEMA, "'%s', row %u: all elements are 0: by cosine nothing is near it",
+                         s->asked.path, query);
+    return 0;
+}
+
 /* Distances of the true neighbours in the order of the file: they never become smaller, or it is the truth of something
  * else. Whoever made it may have rounded otherwise. */
 static int read_limit(struct recall_set *s, uint32_t query, const float *from, const struct leat_value *truth,
@@ -142,6 +159,8 @@ static int read_truth(struct recall_set *s, struct import_file *queries, const c
         rv = import_vector(&f, s->room, &column, &truth, err);
         if (rv == 0)
             rv = read_floats(queries, s->room, i, &from, err);
+        if (rv == 0)
+            rv = check_query(s, i, from, err);
         if (rv == 0)
             rv = read_limit(s, i, from, &truth, path, err);
     }

@@ -195,6 +195,24 @@ class Recall(CommandTest):
             files[place] = self.path('missing' + os.path.splitext(files[place])[1])
             self.bench(files, code=1, says='missing')
 
+    def test_queries_that_cannot_be_asked(self):
+        good = self.files()
+        for place, element, says in (7, math.nan, 'element 7 is not finite'), (11, math.inf, 'element 11 is not finite'), (0, -math.inf, 'element 0 is'):
+            queries = [list(q) for q in self.queries]
+            queries[4][place] = element
+            for module in 'lsh', 'ivf':
+                files = [*good[:3], self.write('q.fvecs', fvecs(queries)), *good[4:]]
+                self.run_leat('bench', 'recall', '--module', module, '--metric', 'cosine', *files, code=4, says="q.fvecs', row 4: " + says)
+        queries[4] = [0] * DIMS
+        files[3] = self.write('q.fvecs', fvecs(queries))
+        self.bench(files, code=4, says="q.fvecs', row 4: all elements are 0: by cosine")
+        self.lines(files, '--queries', 4, '--sweep', 1)  # those before it can
+        zero = [[0] * DIMS] + self.queries[1:]  # by l2 it is as good as others
+        truth = [sorted(range(ROWS), key=lambda i: sum((x - y) ** 2 for x, y in zip(self.base[i], q)))[:TOP] for q in zero]
+        found = self.rows('bench', 'recall', '--module', 'ivf', '--metric', 'l2', '--runs', 1, '--sweep', 4096, '--set', 'epsilon=5', *good[:2],
+                          '--query', self.write('z.fvecs', fvecs(zero)), '--truth', self.write('z.ivecs', ivecs(truth)))
+        self.assertEqual(found[1]['recall'], 1.0)
+
     def test_wrong_words(self):
         good = self.files()
         for more, says in ((['--sweep', ''], 'no values'), (['--sweep', '1,x'], 'numbers with commas'), (['--k', '0'], '1 or more'), (['--runs', '0'], '1 or more'),
