@@ -126,77 +126,11 @@ static void compare_masked(struct search *s)
 
 /* ---- Bounds ---- */
 
-/* Of blocks 0, stride, 2 * stride...: the lanes with above < value <= bound; returns how many. */
-static uint32_t between_portable(const float *value, uint32_t blocks, uint32_t stride, float above, float bound,
-                                 uint32_t *mask)
-{
-    uint32_t count = 0;
-
-    for (uint32_t b = 0; b < blocks; b += stride) {
-        mask[b] = 0;
-        for (uint32_t i = 0; i < BLOCK; i++)
-            mask[b] |= (uint32_t)(value[b * BLOCK + i] > above && value[b * BLOCK + i] <= bound) << i;
-        count += (uint32_t)__builtin_popcount(mask[b]);
-    }
-    return count;
-}
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-
-__attribute__((target("avx2,popcnt"))) static uint32_t between_avx2(const float *value, uint32_t blocks,
-                                                                    uint32_t stride, float above, float bound,
-                                                                    uint32_t *mask)
-{
-    __m256 least = _mm256_set1_ps(above), most = _mm256_set1_ps(bound);
-    uint32_t count = 0;
-
-    for (uint32_t b = 0; b < blocks; b += stride) {
-        uint32_t found = 0;
-
-        for (uint32_t i = 0; i < BLOCK; i += 8) {
-            __m256 v = _mm256_load_ps(value + (size_t)b * BLOCK + i);
-            __m256 in = _mm256_and_ps(_mm256_cmp_ps(v, least, _CMP_GT_OQ), _mm256_cmp_ps(v, most, _CMP_LE_OQ));
-
-            found |= (uint32_t)_mm256_movemask_ps(in) << i;
-        }
-        mask[b] = found;
-        count += (uint32_t)__builtin_popcount(found);
-    }
-    return count;
-}
-
-__attribute__((target("avx512f,popcnt"))) static uint32_t between_avx512(const float *value, uint32_t blocks,
-                                                                         uint32_t stride, float above, float bound,
-                                                                         uint32_t *mask)
-{
-    __m512 least = _mm512_set1_ps(above), most = _mm512_set1_ps(bound);
-    uint32_t count = 0;
-
-    for (uint32_t b = 0; b < blocks; b += stride) {
-        __m512 low = _mm512_load_ps(value + (size_t)b * BLOCK), high = _mm512_load_ps(value + (size_t)b * BLOCK + 16);
-        uint32_t found = _mm512_mask_cmp_ps_mask(_mm512_cmp_ps_mask(low, least, _CMP_GT_OQ), low, most, _CMP_LE_OQ);
-
-        found |= (uint32_t)_mm512_mask_cmp_ps_mask(_mm512_cmp_ps_mask(high, least, _CMP_GT_OQ), high, most, _CMP_LE_OQ)
-                 << 16;
-        mask[b] = found;
-        count += (uint32_t)__builtin_popcount(found);
-    }
-    return count;
-}
-#endif
-
 static uint32_t between(const struct search *s, uint32_t stride, float above, float bound)
 {
     uint32_t blocks = (s->c->count + BLOCK - 1) / BLOCK;
 
-#if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512f"))
-        return between_avx512(s->lower, blocks, stride, above, bound, s->mask);
-    if (__builtin_cpu_supports("avx2"))
-        return between_avx2(s->lower, blocks, stride, above, bound, s->mask);
-#endif
-    return between_portable(s->lower, blocks, stride, above, bound, s->mask);
+    return vector_quantiser()->between(s->lower, blocks, stride, above, bound, s->mask);
 }
 
 /* Numbers in the order of the floats, and back. */

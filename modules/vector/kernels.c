@@ -39,7 +39,7 @@ static void dot_pointers_portable(const void *query, const void *const *row, uin
 }
 
 static const struct vector_kernels portable = {"portable", dot_portable, dot_pointers_portable, vector_product_portable,
-                                               &vector_distances_portable};
+                                               vector_fold_portable, &vector_distances_portable};
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -143,7 +143,7 @@ AVX2 static void dot_pointers_avx2(const void *query, const void *const *row, ui
 }
 
 static const struct vector_kernels avx2 = {"avx2", dot_avx2, dot_pointers_avx2, vector_product_avx2,
-                                           &vector_distances_avx2};
+                                           vector_fold_avx2, &vector_distances_avx2};
 
 /* ---- AVX-512 ---- */
 
@@ -217,11 +217,11 @@ AVX512 static void dot_pointers_avx512(const void *query, const void *const *row
 }
 
 static const struct vector_kernels avx512 = {"avx512", dot_avx512, dot_pointers_avx512, vector_product_avx512,
-                                             &vector_distances_avx512};
+                                             vector_fold_avx2, &vector_distances_avx512};
 /* Integers and bits have the instructions that they need since VNNI and VPOPCNTDQ, which came together on all but a few
  * processors: those take everything but products with AVX2, as fast where rows come from memory. */
 static const struct vector_kernels avx512_first = {"avx512", dot_avx512, dot_pointers_avx512, vector_product_avx512,
-                                                   &vector_distances_avx2};
+                                                   vector_fold_avx2, &vector_distances_avx2};
 #endif
 
 /* ---- The choice ---- */

@@ -70,73 +70,15 @@ static float *centre_at(const struct work *w, uint32_t c)
 
 /* ---- The nearest centre ---- */
 
-typedef float floats __attribute__((vector_size(64)));
-typedef int32_t integers __attribute__((vector_size(64)));
-enum { LANES = 16, PARTS = PANEL / LANES };
-
-/* By lanes of a panel: the greatest of product less bias so far, and the panel that it came from. */
-struct nearest {
-    floats score[PARTS];
-    integers panel[PARTS];
-};
-
-/* The same in each instruction set: only comparisons, and one rounding. */
-static inline __attribute__((always_inline)) void fold_panels(struct nearest *best, const float *product,
-                                                              const float *bias, uint32_t first, uint32_t panels)
-{
-    for (uint32_t part = 0; part < PARTS; part++) {
-        floats score = best->score[part];
-        integers panel = best->panel[part];
-
-        for (uint32_t p = 0; p < panels; p++) {
-            floats s, b;
-
-            memcpy(&s, product + (size_t)p * PANEL + part * LANES, sizeof(s));
-            memcpy(&b, bias + (size_t)p * PANEL + part * LANES, sizeof(b));
-            s -= b;
-            integers better = s > score, at = (integers){0} + (int32_t)(first + p);
-            score = (floats)(((integers)s & better) | ((integers)score & ~better));
-            panel = (at & better) | (panel & ~better);
-        }
-        best->score[part] = score;
-        best->panel[part] = panel;
-    }
-}
-
-static void fold_portable(struct nearest *best, const float *product, const float *bias, uint32_t first,
-                          uint32_t panels)
-{
-    fold_panels(best, product, bias, first, panels);
-}
-
-#if defined(__x86_64__)
-__attribute__((target("avx2"))) static void fold_avx2(struct nearest *best, const float *product, const float *bias,
-                                                      uint32_t first, uint32_t panels)
-{
-    fold_panels(best, product, bias, first, panels);
-}
-#endif
-
-static void fold(struct nearest *best, const float *product, const float *bias, uint32_t first, uint32_t panels)
-{
-#if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx2")) {
-        fold_avx2(best, product, bias, first, panels);
-        return;
-    }
-#endif
-    fold_portable(best, product, bias, first, panels);
-}
-
 /* Of centres that are equally near the first. -1: none, when all are forbidden. */
-static int64_t nearest_of(const struct nearest *best, float *score)
+static int64_t nearest_of(const struct vector_greatest *best, float *score)
 {
     int64_t found = -1;
 
     *score = -INFINITY;
     for (int lane = 0; lane < PANEL; lane++) {
-        float s = best->score[lane / LANES][lane % LANES];
-        int64_t at = (int64_t)best->panel[lane / LANES][lane % LANES] * PANEL + lane;
+        float s = best->score[lane];
+        int64_t at = (int64_t)best->panel[lane] * PANEL + lane;
 
         if (s > *score || (s == *score && s > -INFINITY && at < found)) {
             *score = s;
@@ -146,18 +88,17 @@ static int64_t nearest_of(const struct nearest *best, float *score)
     return found;
 }
 
-static void nearest_begin(struct nearest *best)
+static void nearest_begin(struct vector_greatest *best)
 {
-    for (int part = 0; part < PARTS; part++) {
-        best->score[part] = (floats){0} - INFINITY;
-        best->panel[part] = (integers){0};
-    }
+    *best = (struct vector_greatest){0};
+    for (int lane = 0; lane < PANEL; lane++)
+        best->score[lane] = -INFINITY;
 }
 
 /* The nearest centre of at most TILE rows and its score; *found: -1 where all biases are infinite. */
 static void nearest_centres(const struct work *w, const void *const *row, uint32_t n, int64_t *found, float *score)
 {
-    struct nearest best[TILE];
+    struct vector_greatest best[TILE];
 
     for (uint32_t i = 0; i < n; i++)
         nearest_begin(&best[i]);
@@ -167,7 +108,8 @@ static void nearest_centres(const struct work *w, const void *const *row, uint32
 
         vector_kernels()->product(&span, row, n, w->product);
         for (uint32_t i = 0; i < n; i++)
-            fold(&best[i], w->product + (size_t)i * width, w->bias + first, first / PANEL, width / PANEL);
+            vector_kernels()->fold(&best[i], w->product + (size_t)i * width, w->bias + first, first / PANEL,
+                                   width / PANEL);
     }
     for (uint32_t i = 0; i < n; i++)
         found[i] = nearest_of(&best[i], &score[i]);

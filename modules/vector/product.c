@@ -246,3 +246,48 @@ void vector_product_avx512(const struct vector_matrix *m, const void *const *vec
     product(m, vector, n, out, add_avx512, 8);
 }
 #endif
+
+/* ---- The greatest of products less biases ---- */
+
+typedef float lane_floats __attribute__((vector_size(64)));
+typedef int32_t lane_integers __attribute__((vector_size(64)));
+
+static inline __attribute__((always_inline)) void fold(struct vector_greatest *best, const float *product,
+                                                       const float *bias, uint32_t first, uint32_t panels)
+{
+    enum { WIDTH = sizeof(lane_floats) / sizeof(float) };
+
+    for (uint32_t lane = 0; lane < PANEL; lane += WIDTH) {
+        lane_floats score;
+        lane_integers panel;
+
+        memcpy(&score, best->score + lane, sizeof(score));
+        memcpy(&panel, best->panel + lane, sizeof(panel));
+        for (uint32_t p = 0; p < panels; p++) {
+            lane_floats s, b;
+
+            memcpy(&s, product + (size_t)p * PANEL + lane, sizeof(s));
+            memcpy(&b, bias + (size_t)p * PANEL + lane, sizeof(b));
+            s -= b;
+            lane_integers better = s > score, at = (lane_integers){0} + (int32_t)(first + p);
+            score = (lane_floats)(((lane_integers)s & better) | ((lane_integers)score & ~better));
+            panel = (at & better) | (panel & ~better);
+        }
+        memcpy(best->score + lane, &score, sizeof(score));
+        memcpy(best->panel + lane, &panel, sizeof(panel));
+    }
+}
+
+void vector_fold_portable(struct vector_greatest *best, const float *product, const float *bias, uint32_t first,
+                          uint32_t panels)
+{
+    fold(best, product, bias, first, panels);
+}
+
+#if defined(__x86_64__)
+AVX2 void vector_fold_avx2(struct vector_greatest *best, const float *product, const float *bias, uint32_t first,
+                           uint32_t panels)
+{
+    fold(best, product, bias, first, panels);
+}
+#endif

@@ -35,4 +35,20 @@ void vector_product_avx2(const struct vector_matrix *m, const void *const *vecto
 void vector_product_avx512(const struct vector_matrix *m, const void *const *vector, uint32_t n, float *out);
 #endif
 
+/* By lanes of a panel: the greatest of product less bias so far, and the panel that it came from, the first of equal
+ * ones. */
+struct vector_greatest {
+    float score[VECTOR_PANEL];
+    int32_t panel[VECTOR_PANEL];
+};
+
+/* The variants behind vector_kernels()->fold: more panels of one vector's products, numbered from `first` on. The same
+ * bits in each: only comparisons, and one rounding. */
+void vector_fold_portable(struct vector_greatest *best, const float *product, const float *bias, uint32_t first,
+                          uint32_t panels);
+#if defined(__x86_64__)
+void vector_fold_avx2(struct vector_greatest *best, const float *product, const float *bias, uint32_t first,
+                      uint32_t panels);
+#endif
+
 #endif

@@ -144,6 +144,8 @@ struct vector_quantiser {
     /* Sums of a table's bytes by the codes of a block's 32 rows. */
     void (*sums)(const void *block, const uint8_t *table, uint32_t padded, uint32_t *sum);
     uint32_t (*scan)(const struct vector_scan *s);
+    /* Of blocks 0, stride, 2 * stride..: a mask of the lanes with above < value <= bound; returns how many. */
+    uint32_t (*between)(const float *value, uint32_t blocks, uint32_t stride, float above, float bound, uint32_t *mask);
     /* The product of one code of 4 bits, of 8. */
     float (*product4)(const float *query, const uint8_t *code, uint32_t padded);
     float (*product8)(const float *query, const uint8_t *code, uint32_t padded);

@@ -100,8 +100,25 @@ static uint32_t scan_portable(const struct vector_scan *s)
     return found;
 }
 
+static uint32_t between_portable(const float *value, uint32_t blocks, uint32_t stride, float above, float bound,
+                                 uint32_t *mask)
+{
+    uint32_t count = 0;
+
+    for (uint32_t b = 0; b < blocks; b += stride) {
+        mask[b] = 0;
+        for (uint32_t i = 0; i < LANES; i++) {
+            float v = value[(size_t)b * LANES + i];
+
+            mask[b] |= (uint32_t)(v > above && v <= bound) << i;
+        }
+        count += (uint32_t)__builtin_popcount(mask[b]);
+    }
+    return count;
+}
+
 static const struct vector_quantiser quantiser_portable = {
-    "portable", hadamard_portable, table_portable, sums_portable, scan_portable,
+    "portable", hadamard_portable, table_portable, sums_portable, scan_portable, between_portable,
     vector_product4_portable, vector_product8_portable, vector_signs_portable,
     vector_scalars_l2_portable, vector_scalars_dot_portable,
 };

@@ -181,8 +181,29 @@ FUSED static uint32_t scan_avx2(const struct vector_scan *s)
     return found;
 }
 
+AVX2 static uint32_t between_avx2(const float *value, uint32_t blocks, uint32_t stride, float above, float bound,
+                                  uint32_t *mask)
+{
+    __m256 least = _mm256_set1_ps(above), most = _mm256_set1_ps(bound);
+    uint32_t count = 0;
+
+    for (uint32_t b = 0; b < blocks; b += stride) {
+        uint32_t found = 0;
+
+        for (uint32_t i = 0; i < LANES; i += 8) {
+            __m256 v = _mm256_loadu_ps(value + (size_t)b * LANES + i);
+            __m256 in = _mm256_and_ps(_mm256_cmp_ps(v, least, _CMP_GT_OQ), _mm256_cmp_ps(v, most, _CMP_LE_OQ));
+
+            found |= (uint32_t)_mm256_movemask_ps(in) << i;
+        }
+        mask[b] = found;
+        count += (uint32_t)__builtin_popcount(found);
+    }
+    return count;
+}
+
 const struct vector_quantiser vector_quantiser_avx2 = {
-    "avx2", hadamard_avx2, table_avx2, sums_avx2, scan_avx2,
+    "avx2", hadamard_avx2, table_avx2, sums_avx2, scan_avx2, between_avx2,
     vector_product4_avx2, vector_product8_avx2, vector_signs_avx2,
     vector_scalars_l2_avx2, vector_scalars_dot_avx2,
 };

@@ -234,13 +234,31 @@ AVX512_BYTES static uint32_t scan_bytes(const struct vector_scan *s)
     return scan_with(s, add_codes_bytes);
 }
 
+AVX512 static uint32_t between_avx512(const float *value, uint32_t blocks, uint32_t stride, float above, float bound,
+                                      uint32_t *mask)
+{
+    __m512 least = _mm512_set1_ps(above), most = _mm512_set1_ps(bound);
+    uint32_t count = 0;
+
+    for (uint32_t b = 0; b < blocks; b += stride) {
+        __m512 low = _mm512_loadu_ps(value + (size_t)b * LANES), high = _mm512_loadu_ps(value + (size_t)b * LANES + 16);
+        uint32_t found = _mm512_mask_cmp_ps_mask(_mm512_cmp_ps_mask(low, least, _CMP_GT_OQ), low, most, _CMP_LE_OQ);
+
+        found |= (uint32_t)_mm512_mask_cmp_ps_mask(_mm512_cmp_ps_mask(high, least, _CMP_GT_OQ), high, most, _CMP_LE_OQ)
+                 << 16;
+        mask[b] = found;
+        count += (uint32_t)__builtin_popcount(found);
+    }
+    return count;
+}
+
 const struct vector_quantiser vector_quantiser_avx512 = {
-    "avx512", hadamard_avx512, table_avx512, sums_avx512, scan_avx512,
+    "avx512", hadamard_avx512, table_avx512, sums_avx512, scan_avx512, between_avx512,
     vector_product4_avx512, vector_product8_avx512, vector_signs_avx2,
     vector_scalars_l2_avx512, vector_scalars_dot_avx512,
 };
 const struct vector_quantiser vector_quantiser_avx512_bytes = {
-    "avx512 vbmi vnni", hadamard_avx512, table_avx512, sums_bytes, scan_bytes,
+    "avx512 vbmi vnni", hadamard_avx512, table_avx512, sums_bytes, scan_bytes, between_avx512,
     vector_product4_avx512, vector_product8_avx512, vector_signs_avx2,
     vector_scalars_l2_avx512, vector_scalars_dot_avx512,
 };

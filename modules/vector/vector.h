@@ -8,6 +8,7 @@
 
 #include "leat/leat.h"
 
+struct vector_greatest;
 struct vector_matrix;
 struct vector_distances;
 
@@ -21,6 +22,9 @@ struct vector_kernels {
     void (*dot_pointers)(const void *query, const void *const *row, uint32_t n, uint32_t dims, float *out);
     /* out[v * width + r] = dot(vector[v], row r of the matrix), v < n; the same bits everywhere: product.h. */
     void (*product)(const struct vector_matrix *m, const void *const *vector, uint32_t n, float *out);
+    /* The greatest of products less biases, by lanes of panels; the same bits everywhere: product.h. */
+    void (*fold)(struct vector_greatest *best, const float *product, const float *bias, uint32_t first,
+                 uint32_t panels);
     const struct vector_distances *distances; /* distance.h */
 };
 

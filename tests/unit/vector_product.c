@@ -246,6 +246,40 @@ static void rows_are_set_one_by_one(void **state)
     vector_matrix_free(&m);
 }
 
+/* Half of the products are equal to others, so that ties are common; some biases are infinite. */
+static void the_greatest_are_found_in_every_variant(void **state)
+{
+    enum { PANELS = 9, WIDTH = PANELS * VECTOR_PANEL };
+    uint32_t variants;
+    const struct vector_kernels *const *kernels = vector_kernels_all(&variants);
+
+    (void)state;
+    for (int round = 0; round < ROUNDS; round++) {
+        struct vector_greatest wanted = {{0}, {0}}, begin, got;
+        float product[WIDTH], bias[WIDTH];
+        uint32_t half = below(PANELS + 1);
+
+        for (uint32_t i = 0; i < WIDTH; i++) {
+            product[i] = below(2) == 0 ? (float)below(4) : any();
+            bias[i] = below(8) == 0 ? INFINITY : (float)below(3);
+        }
+        for (uint32_t lane = 0; lane < VECTOR_PANEL; lane++)
+            wanted.score[lane] = -INFINITY;
+        begin = wanted;
+        for (uint32_t i = 0; i < WIDTH; i++)
+            if (product[i] - bias[i] > wanted.score[i % VECTOR_PANEL]) {
+                wanted.score[i % VECTOR_PANEL] = product[i] - bias[i];
+                wanted.panel[i % VECTOR_PANEL] = (int32_t)(7 + i / VECTOR_PANEL);
+            }
+        for (uint32_t k = 0; k < variants; k++) {
+            got = begin;
+            kernels[k]->fold(&got, product, bias, 7, half);
+            kernels[k]->fold(&got, product + half * VECTOR_PANEL, bias + half * VECTOR_PANEL, 7 + half, PANELS - half);
+            assert_memory_equal(&got, &wanted, sizeof(got));
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -253,6 +287,7 @@ int main(void)
         cmocka_unit_test(hard_numbers_are_rounded_once),
         cmocka_unit_test(what_is_not_finite_stays_in_its_vector),
         cmocka_unit_test(rows_are_set_one_by_one),
+        cmocka_unit_test(the_greatest_are_found_in_every_variant),
     };
 
     draw_from(4711);

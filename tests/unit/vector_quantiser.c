@@ -494,6 +494,41 @@ static void what_is_not_a_number_passes(void **state)
     }
 }
 
+/* Values are few, so that they often are a bound themselves. */
+static void values_between_bounds_are_found_in_every_variant(void **state)
+{
+    enum { MOST = 40, MARK = 0x5a5a5a5a };
+    float *value = room_of(MOST * VECTOR_BLOCK * sizeof(float)), number[6] = {-INFINITY, -1, 0, 1, FLT_MAX, INFINITY};
+    uint32_t variants;
+    const struct vector_quantiser *const *all = vector_quantisers(&variants);
+
+    (void)state;
+    for (int round = 0; round < 300; round++) {
+        uint32_t blocks = below(MOST + 1), stride = 1 + below(5), low = below(6), high = low + below(6 - low);
+        uint32_t wanted[MOST], count = 0, mask[MOST];
+
+        for (uint32_t i = 0; i < MOST * VECTOR_BLOCK; i++)
+            value[i] = below(3) == 0 ? normal() : number[below(6)];
+        for (uint32_t b = 0; b < MOST; b++) {
+            wanted[b] = b < blocks && b % stride == 0 ? 0 : MARK;
+            for (uint32_t i = 0; i < VECTOR_BLOCK && wanted[b] != MARK; i++) {
+                float v = value[b * VECTOR_BLOCK + i];
+                bool in = v > number[low] && v <= number[high];
+
+                wanted[b] |= (uint32_t)in << i;
+                count += in;
+            }
+        }
+        for (uint32_t v = 0; v < variants; v++) {
+            for (uint32_t b = 0; b < MOST; b++)
+                mask[b] = MARK;
+            assert_int_equal(all[v]->between(value, blocks, stride, number[low], number[high], mask), count);
+            assert_memory_equal(mask, wanted, sizeof(mask));
+        }
+    }
+    free(value);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -509,6 +544,7 @@ int main(void)
         cmocka_unit_test(a_row_that_is_its_centroid_is_found_exactly),
         cmocka_unit_test(numbers_of_any_size_are_bounded),
         cmocka_unit_test(what_is_not_a_number_passes),
+        cmocka_unit_test(values_between_bounds_are_found_in_every_variant),
     };
 
     draw_from(20261121);
