@@ -22,6 +22,8 @@ int recall_set_base(struct recall_set *s, const char *path, struct leat_error *e
     s->room = arena_open(SIZE_MAX / 8);
     if (s->base.form == IMPORT_JSONL || s->base.form == IMPORT_IVECS)
         return leat_fail(err, LEAT_ESCHEMA, "'%s' is no file of vectors: .fvecs, .bvecs, .npy or .idx are", path);
+    if (s->base.rows == 0)
+        return leat_fail(err, LEAT_ESCHEMA, "'%s' is empty: there is nothing to search", path);
     s->dims = strcmp(s->metric, "hamming") == 0 ? 8 * s->base.dims : s->base.dims;
     if (strcmp(s->metric, "hamming") == 0 && s->base.element != 1)
         return leat_fail(err, LEAT_ESCHEMA, "'%s': bytes of eight bits each are wanted for hamming", path);

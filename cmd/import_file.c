@@ -128,6 +128,8 @@ static int read_npy(struct import_file *f, struct leat_error *err)
 static int read_vecs(struct import_file *f, struct leat_error *err)
 {
     f->element = f->form == IMPORT_BVECS ? 1 : 4;
+    if (f->size == 0)
+        return 0; /* no rows: nothing says of what length they would be */
     f->dims = f->size >= 4 ? load_u32(f->base) : 0;
     if (f->dims == 0 || f->dims > LIMIT_VECTOR)
         return leat_fail(err, LEAT_ESCHEMA, "'%s', byte 0: a vector of %u elements; 1 to %d are possible", f->path,
@@ -245,7 +247,7 @@ int import_open(const char *path, const char *form, struct import_file *out, str
     size_t size = (size_t)st.st_size;
     void *base;
     rv = is_packed(path) ? unpack_file(fd, path, &size, &base, err) : map_file(fd, size, &base);
-    if (rv == 0 && size == 0 && S_ISREG(st.st_mode) && which == IMPORT_JSONL)
+    if (rv == 0 && size == 0 && S_ISREG(st.st_mode) && which != IMPORT_NPY && which != IMPORT_IDX)
         return import_bytes(path, which, "", 0, out, err); /* no rows */
     if (rv == 0 && base == NULL)
         rv = S_ISREG(st.st_mode) ? leat_fail(err, LEAT_EINVAL, "'%s' is empty, or cannot be mapped", path)

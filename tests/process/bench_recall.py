@@ -178,7 +178,8 @@ class Recall(CommandTest):
     def test_wrong_files(self):
         good = self.files()
         for place, content, name, says in (
-                (1, b'', 'e.fvecs', 'is empty'), (1, fvecs(self.base)[:-1], 'b.fvecs', 'ends inside a row'), (1, ivecs([[1] * DIMS]), 'b.ivecs', 'no file of vectors'),
+                (1, b'', 'e.fvecs', 'is empty'), (1, npy([], header="{'descr': '<f4', 'fortran_order': False, 'shape': (0, 12), }"), 'e.npy', 'is empty'),
+                (3, b'', 'e.fvecs', 'no vectors of 12 elements'), (5, b'', 'e.ivecs', '0 neighbours of 0 queries'), (1, fvecs(self.base)[:-1], 'b.fvecs', 'ends inside a row'), (1, ivecs([[1] * DIMS]), 'b.ivecs', 'no file of vectors'),
                 (1, gzip.compress(fvecs(self.base))[:-9], 'b.fvecs.gz', 'packed by gzip, or is damaged|ends inside a row'),
                 (1, idx([[1] * DIMS])[:10], 'b.idx', 'byte 0: no IDX'),
                 (1, idx([[1] * DIMS] * 3)[:-1], 'b.idx', '3 rows are said'),

@@ -56,9 +56,10 @@ class Forms(ImportTest):
         header = "{'descr': '<f4', 'fortran_order': False, 'shape': (0, 4), }"
         self.data = self.path('vectors')
         for name, content in (('a.npy', npy([], header=header)), ('a.npy.gz', gzip.compress(npy([], header=header))),
-                              ('a.idx', struct.pack('>BBBBII', 0, 0, 8, 2, 0, 4))):
+                              ('a.idx', struct.pack('>BBBBII', 0, 0, 8, 2, 0, 4)), ('a.fvecs', b''), ('a.bvecs', b''), ('a.fvecs.gz', gzip.compress(b''))):
             self.import_vectors(self.write(name, content), says='^0 rows, 0 of them new, in ')
-        self.import_file(self.write('a.fvecs', b''), code=4, says="a.fvecs' is empty")
+        for path in ('a.npy', 'a.idx'):  # without the headers, which all have
+            self.import_vectors(self.write(path, b''), code=4, says=f"{path}' is empty")
         self.import_file(self.path('.'), '--input', 'jsonl', code=4, says='is no file')
         self.import_file('/dev/stdin', '--input', 'jsonl', code=4, says="is no file.*'leat depot append'")
 
@@ -189,7 +190,7 @@ class Broken(ImportTest):
         self.check('v.bvecs.gz', packed[:-9], 'packed by gzip, or is damaged|the file ends')
         self.check('v.bvecs.gz', packed[:-4] + bytes(4), 'damaged')
         self.check('v.bvecs.gz', packed[:20] + b'x' * 20 + packed[40:], 'damaged')
-        self.check('v.bvecs.gz', gzip.compress(b''), 'empty')
+        self.check('v.npy.gz', gzip.compress(b''), 'empty')
 
     def test_jsonl(self):
         good = '{"text": "a"}\n'
