@@ -427,7 +427,8 @@ static bool beyond(const struct scan *s, const struct probe *p)
 {
     float reach = s->reach, unit = s->layout->metric == METRIC_DOT ? s->norm : threshold(s);
 
-    if (!bounded(s))
+    /* Where nothing was learnt reaches are infinite, and have neither differences nor products with 0. */
+    if (!bounded(s) || isinf(s->reach))
         return false;
     if (s->filter != NULL) {
         float passed = (float)(s->counts.passed + 1) / (float)(s->counts.rows + 1);
