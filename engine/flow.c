@@ -293,6 +293,17 @@ static struct leat_span scratch_row(struct flow *f)
     return span_of(copy, f->scratch.size);
 }
 
+static void refuse_row(struct flow *f, const struct flow_node *n, struct leat_row row)
+{
+    struct leat_error why = {0};
+    int rv = row_encode(&n->plan->emits, row, &f->scratch, &why);
+
+    if (rv == LEAT_ELIMIT)
+        flow_fail(f, rv, "it emits a row of more than %d MiB", LIMIT_ROW >> 20);
+    else
+        flow_fail(f, rv, "it emits a row of another form: %s", why.text);
+}
+
 void flow_emit(struct flow *f, const struct flow_node *n, uint32_t task, struct leat_row row, struct flow_tag tag)
 {
     if (f->err.code != 0)
@@ -300,10 +311,7 @@ void flow_emit(struct flow *f, const struct flow_node *n, uint32_t task, struct 
     buffer_clear(&f->scratch);
     if (row.count != n->plan->emits.columns ||
         row_encode_fast(&n->plan->emits, row, &f->scratch) != 0) {
-        struct leat_error why = {0};
-
-        row_encode(&n->plan->emits, row, &f->scratch, &why);
-        flow_fail(f, LEAT_ESCHEMA, "it emits a row of another form: %s", why.text);
+        refuse_row(f, n, row);
         return;
     }
     if (memory_passed(f))

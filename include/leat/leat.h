@@ -256,7 +256,7 @@ LEAT_API extern const struct leat_fold leat_top_k;
  * beyond that list is a fault of the program and ends it. */
 
 /* Emit a row (copied) that stems from row `from` of the batch in hand: its progress and its errors are tracked by it.
- * LEAT_ESCHEMA sticks to t when it does not fit .emits. */
+ * LEAT_ESCHEMA sticks to t when it does not fit .emits, LEAT_ELIMIT when it has more than 16 MiB. */
 LEAT_API void leat_emit(struct leat_task *t, uint32_t from, struct leat_row row);
 
 /* Refuse row `row` of the batch: it goes to the dead letters with the reason (copied), no work is undone.

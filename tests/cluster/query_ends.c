@@ -87,6 +87,15 @@ static int pour(struct leat_task *t, const struct leat_batch *in)
     return 0;
 }
 
+/* Emits as many bytes. */
+static int swell(struct leat_task *t, const struct leat_batch *in)
+{
+    uint32_t size = (uint32_t)leat_at(in, 0, 0).as.i;
+
+    leat_emit(t, 0, LEAT_ROW(leat_bytes(leat_alloc(t, size), size)));
+    return 0;
+}
+
 static int take(struct leat_task *t, const struct leat_batch *in)
 {
     for (int64_t left = leat_at(in, 0, 0).as.i; left > 0; left -= 1000)
@@ -139,6 +148,9 @@ static const struct leat_module module = {
         {"lingers", LEAT_QUERY, NODES({"linger", .from = "request", .route = LEAT_ALL, .run = linger,
                                        .emits = "task: u32"}, REPLY("linger"))},
         {"pours", LEAT_QUERY, NODES({"pour", .from = "request", .run = pour, .emits = "text: str"}, REPLY("pour"))},
+        {"swells", LEAT_QUERY, .takes = "size: i64", NODES({"swell", .from = "request", .run = swell,
+                                                           .emits = "bytes: bytes"},
+                                                          REPLY("swell"))},
         {"takes", LEAT_QUERY, .takes = "bytes: i64", NODES(
             {"take", .from = "request", .run = take, .emits = "bytes: i64"},
             {"answer", .from = "take", .route = LEAT_TO_ORIGIN, .run = pass,
@@ -193,6 +205,27 @@ static void errors_in_nodes(void **state)
         put_line(&wanted, "%d ", 2 * ITEM_COUNT);
         expect(t, "fails", LEAT_ROW(leat_i64(FAILURES)), true);
         check_counts(t);
+        leat_test_close(t);
+    }
+}
+
+/* 4 bytes are the length. Beyond 4 KiB more it does not even fit where it is put together. */
+static void a_row_has_its_most(void **state)
+{
+    enum { MOST = (16 << 20) - 4 };
+
+    (void)state;
+    for (int w = 0; w < 3; w++) {
+        struct leat_test *t = open_items(&module, &ways[w]);
+        struct leat_error err = {0, ""};
+        struct leat_result *r;
+
+        must(leat_query(leat_test_leat(t), "queries", "swells", LEAT_ROW(leat_i64(MOST)), NULL, &r, &err));
+        assert_int_equal(leat_at(leat_result_rows(r), 0, 0).as.bytes.size, MOST);
+        leat_result_free(r);
+        for (int over = 1; over < 1 << 16; over += 10000)
+            refuse(t, "swells", LEAT_ROW(leat_i64(MOST + over)), NULL, LEAT_ELIMIT,
+                   "node 'swell': it emits a row of more than 16 MiB");
         leat_test_close(t);
     }
 }
@@ -444,6 +477,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(errors_in_nodes),
+        cmocka_unit_test(a_row_has_its_most),
         cmocka_unit_test(deadline_and_cancel),
         cmocka_unit_test(memory_ends),
         cmocka_unit_test(many_at_once),
