@@ -81,8 +81,9 @@ static struct search search_query(struct leat_task *t, const struct ivf *v, cons
                (size_t)number * v->layout.vector;
     vector_squares(v->layout.type, q.vector, 0, 1, v->layout.dims, &square);
     q.norm = sqrtf(square);
-    if (!isfinite(square))
-        leat_task_fail(t, LEAT_EINVAL, "the query's squared length is %g: distances need finite ones", (double)square);
+    if (!(square <= SQUARE_MOST))
+        leat_task_fail(t, LEAT_EINVAL, "the query's squared length is %g: it may be up to %g", (double)square,
+                       (double)SQUARE_MOST);
     else if (v->layout.metric == METRIC_COSINE && !(square > 0))
         leat_task_fail(t, LEAT_EINVAL, "the query's length is 0: cosine distance needs one that is not");
     return q;

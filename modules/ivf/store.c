@@ -127,11 +127,13 @@ static bool acceptable(struct leat_task *t, const struct ivf *v, uint32_t i, str
 
     vector_squares(v->layout.type, a->vector, 0, 1, v->layout.dims, &square);
     a->norm = v->layout.metric == METRIC_COSINE ? sqrtf(square) : 0;
-    if (!isfinite(square))
-        leat_reject(t, i, "the vector's squared length is %g: distances need finite ones", (double)square);
+    if (!(square <= SQUARE_MOST))
+        leat_reject(t, i, "the vector's squared length is %g: it may be up to %g", (double)square, (double)SQUARE_MOST);
     else if (v->layout.metric == METRIC_COSINE && !(square > 0))
         leat_reject(t, i, "the vector's length is 0: cosine distance needs one that is not");
-    return isfinite(square) && (v->layout.metric != METRIC_COSINE || square > 0);
+    else
+        return true;
+    return false;
 }
 
 static bool read_attributes(struct leat_task *t, const struct ivf *v, uint32_t i, struct arrival *a)

@@ -375,6 +375,40 @@ static void what_has_no_distance_is_refused(void **state)
     leat_test_close(t);
 }
 
+/* Beyond the longest ones there are no distances; between those all are numbers. */
+static void the_longest_vectors_have_distances(void **state)
+{
+    static const char *const query[] = {"search", "exact"};
+    struct leat_test *t = open_way(&module_ivf, &ways[1], small);
+    float left[DIMS] = {-3.1e18F}, right[DIMS] = {3.1e18F}, over[DIMS] = {3.2e18F};
+    struct leat_error err = {0, ""};
+
+    (void)state;
+    append(t, true, 1, left, 0);
+    append(t, true, 2, right, 0);
+    append(t, true, 3, over, 0);
+    run(t);
+    assert_int_equal(dead_letters(t), 1);
+    for (int i = 0; i < 2; i++) {
+        struct leat_result *r = ask(t, query[i], left, 10, leat_null());
+        const struct leat_batch *rows = leat_result_rows(r);
+
+        assert_int_equal(rows->rows, 2);
+        assert_int_equal(number_of(true, leat_at(rows, 0, 0)), 1);
+        assert_true(leat_at(rows, 0, 1).as.f == 0);
+        assert_true(fabs(leat_at(rows, 1, 1).as.f / 6.2e18 / 6.2e18 - 1) < 1e-5);
+        leat_result_free(r);
+        assert_int_equal(leat_query(leat_test_leat(t), "ivf", query[i],
+                                    LEAT_ROW(leat_vector(LEAT_F32_VECTOR, over, DIMS), leat_u32(1), leat_null(),
+                                             leat_null(), leat_null(), leat_null(), leat_null(), leat_null(),
+                                             leat_null()),
+                                    NULL, &r, &err),
+                         LEAT_EINVAL);
+        assert_non_null(strstr(err.text, "the query's squared length is 1.024e+37: it may be up to 1e+37"));
+    }
+    leat_test_close(t);
+}
+
 static void options_that_cannot_be_are_refused(void **state)
 {
     static const struct {
@@ -412,6 +446,7 @@ int main(void)
         cmocka_unit_test(equal_vectors_cannot_be_split_and_are_found),
         cmocka_unit_test(dead_rows_keep_nobody_busy),
         cmocka_unit_test(what_has_no_distance_is_refused),
+        cmocka_unit_test(the_longest_vectors_have_distances),
         cmocka_unit_test(options_that_cannot_be_are_refused),
     };
 
