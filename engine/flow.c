@@ -293,13 +293,29 @@ static struct leat_span scratch_row(struct flow *f)
     return span_of(copy, f->scratch.size);
 }
 
+/* Of a row whose values fit. */
+static size_t row_size(const struct row_schema *schema, struct leat_row row)
+{
+    size_t size = 0;
+
+    for (uint32_t i = 0; i < schema->columns; i++) {
+        uint32_t fixed = schema_fixed_size(&schema->column[i]);
+
+        size += schema->column[i].nullable;
+        if (row.value[i].type != LEAT_NULL)
+            size += fixed > 0 ? fixed : sizeof(uint32_t) + row.value[i].as.bytes.size;
+    }
+    return size;
+}
+
 static void refuse_row(struct flow *f, const struct flow_node *n, struct leat_row row)
 {
     struct leat_error why = {0};
     int rv = row_encode(&n->plan->emits, row, &f->scratch, &why);
 
     if (rv == LEAT_ELIMIT)
-        flow_fail(f, rv, "it emits a row of more than %d MiB", LIMIT_ROW >> 20);
+        flow_fail(f, rv, "it emits a row of %zu bytes: a row has at most %d MiB", row_size(&n->plan->emits, row),
+                  LIMIT_ROW >> 20);
     else
         flow_fail(f, rv, "it emits a row of another form: %s", why.text);
 }
