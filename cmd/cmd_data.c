@@ -51,7 +51,7 @@ static int read_input(struct buffer *text, size_t most, const char *beyond, stru
     size_t size;
 
     buffer_init(text, most);
-    while (text->error == 0 && (size = fread(chunk, 1, sizeof(chunk), stdin)) > 0)
+    while (text->error == 0 && !feof(stdin) && (size = fread(chunk, 1, sizeof(chunk), stdin)) > 0)
         buffer_put(text, chunk, size);
     if (text->error != 0)
         return leat_fail(err, text->error, "more than %zu MiB of %s", most >> 20, beyond);

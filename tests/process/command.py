@@ -473,6 +473,17 @@ class Data(CommandTest):
         self.run_leat(*count, '-', '--data', self.path('no'), code=3, says="no directory '.*no'")
         self.run_leat(*count, code=2, says='say where the data is')
 
+    def test_one_end_of_input_on_a_terminal(self):
+        self.append(*WORDS)
+        for arguments, line in (['query', 'invoke', 'word_count', 'count'], b'{"word": "a"}'), (['depot', 'append', 'word_count', 'sentences'], b'{"text": "d"}'):
+            master, slave = pty.openpty()
+            os.write(master, line + b'\n\x04')
+            done = subprocess.run(command_run.command([*arguments, '--data', self.data]), stdin=slave, capture_output=True, timeout=30)
+            os.close(master)
+            os.close(slave)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertIn(b'Ctrl-D ends', done.stderr)
+
     def test_query_by_who_has_the_directory_open(self):
         """What writes the request may be this command, in the same directory."""
         self.append(*WORDS)
