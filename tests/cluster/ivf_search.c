@@ -456,7 +456,7 @@ static void two_ways_to_say_how_far_are_refused(void **state)
 static void large_answers_are_whole(void **state)
 {
     enum { MANY = 40, K_LARGE = 2500 };
-    struct data *d = open_data(&(struct way){1, 2, 4, false, false});
+    struct data *d = open_data(&ways[1]);
     struct request r;
     uint32_t at = 0;
 
