@@ -69,7 +69,11 @@ static inline uint64_t piece_key(uint32_t posting, uint32_t number)
     return (uint64_t)posting << 32 | number;
 }
 
-/* ---- Messages (store.c) ---- */
+/* ---- Counters of the task (enum counter) and messages (store.c) ---- */
+
+/* 0: it is not there. */
+uint64_t counter_get(struct leat_task *t, uint32_t which);
+void counter_set(struct leat_task *t, uint32_t which, uint64_t value);
 
 void message(struct leat_task *t, uint32_t from, uint32_t task, enum message kind, uint32_t posting,
              struct leat_span body);

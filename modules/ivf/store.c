@@ -35,20 +35,29 @@ struct counters {
     uint64_t value[NEXT_POSTING];
 };
 
+uint64_t counter_get(struct leat_task *t, uint32_t which)
+{
+    struct leat_value value;
+
+    return leat_get(t, COUNTERS, LEAT_KEYS(leat_u32(which)), &value, 1) == 0 ? value.as.u : 0;
+}
+
+void counter_set(struct leat_task *t, uint32_t which, uint64_t value)
+{
+    leat_put(t, COUNTERS, LEAT_KEYS(leat_u32(which)), LEAT_ROW(leat_u64(value)));
+}
+
 static void counters_get(struct leat_task *t, struct counters *c)
 {
-    for (uint32_t i = 0; i < NEXT_POSTING; i++) {
-        struct leat_value value;
-
-        c->value[i] = leat_get(t, COUNTERS, LEAT_KEYS(leat_u32(i)), &value, 1) == 0 ? value.as.u : 0;
-    }
+    for (uint32_t i = 0; i < NEXT_POSTING; i++)
+        c->value[i] = counter_get(t, i);
 }
 
 static void counters_put(struct leat_task *t, const struct counters *c, const struct counters *before)
 {
     for (uint32_t i = 0; i < NEXT_POSTING; i++)
         if (c->value[i] != before->value[i])
-            leat_put(t, COUNTERS, LEAT_KEYS(leat_u32(i)), LEAT_ROW(leat_u64(c->value[i])));
+            counter_set(t, i, c->value[i]);
 }
 
 /* ---- Ids ---- */

@@ -25,22 +25,10 @@ static const float share[TARGET_POINTS] = {0.5F,  0.7F,  0.8F,  0.85F, 0.9F,   0
 
 /* ---- In turns ---- */
 
-static uint64_t counter(struct leat_task *t, enum counter which)
-{
-    struct leat_value value;
-
-    return leat_get(t, COUNTERS, LEAT_KEYS(leat_u32(which)), &value, 1) == 0 ? value.as.u : 0;
-}
-
-static void set_counter(struct leat_task *t, enum counter which, uint64_t value)
-{
-    leat_put(t, COUNTERS, LEAT_KEYS(leat_u32(which)), LEAT_ROW(leat_u64(value)));
-}
-
 /* Vectors that came to the group so far, about: ids are spread evenly over tasks. */
 static uint64_t vectors_came(struct leat_task *t)
 {
-    return counter(t, NEXT_VERSION) * (leat_task_count(t) / leat_group_count(t));
+    return counter_get(t, NEXT_VERSION) * (leat_task_count(t) / leat_group_count(t));
 }
 
 void target_ask(struct leat_task *t, uint32_t from)
@@ -51,13 +39,13 @@ void target_ask(struct leat_task *t, uint32_t from)
     if (rows < LEAST_ROWS || index_active(leat_derived(t)) < LEAST_CENTROIDS)
         return;
     leat_get(t, LEARNT, LEAT_KEYS(leat_u32(0)), field, 2);
-    uint64_t asked = counter(t, LEARN_ASKED), came = vectors_came(t);
-    bool grown = rows >= field[0].as.u + field[0].as.u / 2, others = came - counter(t, LEARN_CAME) >= rows;
+    uint64_t asked = counter_get(t, LEARN_ASKED), came = vectors_came(t);
+    bool grown = rows >= field[0].as.u + field[0].as.u / 2, others = came - counter_get(t, LEARN_CAME) >= rows;
     if (!grown && !others && (asked == 0 || now - asked < PATIENCE_US))
         return;
     leat_put(t, LEARNT, LEAT_KEYS(leat_u32(0)), LEAT_ROW(leat_u64(rows), field[1]));
-    set_counter(t, LEARN_ASKED, now);
-    set_counter(t, LEARN_CAME, came);
+    counter_set(t, LEARN_ASKED, now);
+    counter_set(t, LEARN_CAME, came);
     message(t, from, leat_task_number(t), LEARN, 0, (struct leat_span){"", 0});
 }
 
@@ -69,7 +57,7 @@ void target_keep(struct leat_task *t, struct leat_span body)
     if (body.size > 0)
         field[1] = leat_bytes(body.base, body.size);
     leat_put(t, LEARNT, LEAT_KEYS(leat_u32(0)), LEAT_ROW(field[0], field[1]));
-    set_counter(t, LEARN_ASKED, 0);
+    counter_set(t, LEARN_ASKED, 0);
 }
 
 /* ---- What is known ---- */

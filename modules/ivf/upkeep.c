@@ -426,26 +426,17 @@ int upkeep_run(struct leat_task *t, const struct leat_batch *in)
 
 /* ---- What was found comes to the posting's task ---- */
 
-static bool counter(struct leat_task *t, uint32_t which, uint64_t *out)
-{
-    struct leat_value value;
-
-    if (leat_get(t, COUNTERS, LEAT_KEYS(leat_u32(which)), &value, 1) != 0)
-        return false;
-    *out = value.as.u;
-    return true;
-}
-
 /* NOWHERE: there are no more numbers. */
 static uint32_t new_posting(struct leat_task *t, uint32_t group)
 {
-    uint64_t n = 1;
+    uint64_t n = counter_get(t, NEXT_POSTINGS + group);
 
-    if (!counter(t, NEXT_POSTINGS + group, &n))
-        counter(t, NEXT_POSTING, &n);
+    if (n == 0)
+        n = counter_get(t, NEXT_POSTING);
+    n += n == 0;
     uint32_t number = posting_number(n, leat_task_number(t), group, leat_group_count(t));
     if (number != NOWHERE)
-        leat_put(t, COUNTERS, LEAT_KEYS(leat_u32(NEXT_POSTINGS + group)), LEAT_ROW(leat_u64(n + 1)));
+        counter_set(t, NEXT_POSTINGS + group, n + 1);
     return number;
 }
 
