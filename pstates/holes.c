@@ -12,7 +12,7 @@
  * them, and writes to those that no reader sees any more, without reading them first: a hole there is as good as what
  * was there. On the writer's thread between turns, so that none comes into use meanwhile. */
 
-enum { FREE_LIST = 0, LEAST_RUN = 2 }; /* pages: single ones are a third of the calls and a thirtieth of the space */
+enum { FREE_LIST = 0 };
 
 static int older(const char *line, void *context)
 {
@@ -87,9 +87,8 @@ void holes_make(const struct pstate_view *v)
     for (size_t i = 0, end; i < p.count && rc == 0; i = end) {
         for (end = i + 1; end < p.count && p.page[end] == p.page[end - 1] + 1;)
             end++;
-        if (end - i >= LEAST_RUN)
-            rc = fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(p.page[i] * stat.ms_psize),
-                           (off_t)((end - i) * stat.ms_psize));
+        rc = fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(p.page[i] * stat.ms_psize),
+                       (off_t)((end - i) * stat.ms_psize));
     }
     free(p.page);
 }
