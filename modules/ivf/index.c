@@ -302,7 +302,7 @@ static struct index_posting *new_posting(const struct layout *l, uint32_t number
     if (p == NULL)
         return NULL;
     *p = (struct index_posting){.number = number, .active = r->active, .rows = r->rows, .live = r->live,
-                                .chunks = r->chunks, .pieces = pieces};
+                                .chunks = r->chunks, .pieces = pieces, .edition = r->edition};
     p->live_mask = (uint32_t *)(void *)((uint8_t *)p + size);
     p->moving_mask = p->live_mask + blocks;
     return p;
@@ -443,21 +443,16 @@ static uint32_t copy_old(const struct layout *l, struct index_posting *p, const 
     return first / BLOCK;
 }
 
-static void share_codes(struct index_posting *p, const struct index_posting *old)
-{
-    p->codes = old->codes;
-    p->numbers = old->numbers;
-    p->norms = old->norms;
-    p->attributes = old->attributes;
-}
-
 static void read_codes(struct making *m, struct index_posting *p, const struct index_posting *old)
 {
     const struct layout *l = &m->x->v->layout;
     uint32_t blocks = (p->rows + BLOCK - 1) / BLOCK, block;
 
     if (old != NULL && old->rows == p->rows) {
-        share_codes(p, old);
+        p->codes = old->codes;
+        p->numbers = old->numbers;
+        p->norms = old->norms;
+        p->attributes = old->attributes;
         return;
     }
     if (blocks == 0 || !codes_room(m, p, blocks))
@@ -510,7 +505,20 @@ static void read_near(struct making *m, struct index_posting *p, const struct in
     }
 }
 
-/* new: NULL when the posting is there no more; else what can be shared was. */
+static void read_rows(struct making *m, struct index_posting *p, struct leat_span masks,
+                      const struct index_posting *same)
+{
+    read_masks(p, masks);
+    read_chunks(m, p, same);
+    if (m->rv == 0)
+        read_tail(m, p, same);
+    if (m->rv == 0)
+        read_codes(m, p, same);
+    if (m->rv == 0)
+        read_near(m, p, same);
+}
+
+/* new: NULL when nothing of the old one is shared; else what can be shared was. */
 static void discard_posting(struct making *m, struct index_posting *old, const struct index_posting *new)
 {
     bool gone = new == NULL;
@@ -532,26 +540,19 @@ static void read_posting(struct making *m, uint32_t number)
     struct posting_record r;
     struct leat_span masks;
     bool there = posting_record_get(m->t, number, &r, &masks);
+    /* What the new version may share. */
+    const struct index_posting *same = there && old != NULL && old->edition == r.edition ? old : NULL;
 
     if ((!there && old == NULL) || !page_for(m, place))
         return;
-    if (there) {
-        p = new_posting(&m->x->v->layout, number, &r);
-        if (p == NULL) {
-            no_memory(m);
-            return;
-        }
-        read_masks(p, masks);
-        read_chunks(m, p, old);
-        if (m->rv == 0)
-            read_tail(m, p, old);
-        if (m->rv == 0)
-            read_codes(m, p, old);
-        if (m->rv == 0)
-            read_near(m, p, old);
+    if (there && (p = new_posting(&m->x->v->layout, number, &r)) == NULL) {
+        no_memory(m);
+        return;
     }
+    if (there)
+        read_rows(m, p, masks, same);
     if (old != NULL)
-        discard_posting(m, old, p);
+        discard_posting(m, old, same != NULL ? p : NULL);
     m->x->rows += p != NULL ? p->live : 0;
     m->x->rows -= old_live;
     m->x->page[place / PAGE_POSTINGS]->posting[place % PAGE_POSTINGS] = p;

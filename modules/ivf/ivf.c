@@ -128,12 +128,12 @@ const struct leat_module module_ivf = {
                        {"merge", "32"}, {"seed", "1"}),
     .depots = DEPOTS({"vectors", "id: $ids, vec: $type[$dims]?, attributes: any?", .by = "id"}),
     .pstates = PSTATES(
-        [IDS] = {"ids", "map<$ids, struct{number: u64, version: u32, posting: u32, before: u32, attributes: any?}>"},
+        [IDS] = {"ids", "map<$ids, struct{number: u64?, version: u32, posting: u32, before: u32, attributes: any?}>"},
         [NAMES] = {"names", "map<u64, $ids>"},
         [COUNTERS] = {"counters", "map<u32, u64>"},
         [CENTROIDS] = {"centroids", "map<u32, struct{active: bool, vec: bytes}>"},
         [POSTINGS] = {"postings", "map<u32, struct{active: bool, asked: i64, rows: u32, live: u32, chunks: u32, "
-                                  "split_at: u32, masks: bytes}>"},
+                                  "split_at: u32, masks: bytes, edition: u32, compacted: u32, compacting: i64}>"},
         [CHUNKS] = {"chunks", "map<u64, bytes>"},
         [TAILS] = {"tails", "map<u64, bytes>"},
         [LEARNT] = {"learnt", "map<u32, struct{rows: u64, target: bytes?}>"}),

@@ -64,7 +64,7 @@ struct ivf {
 /* Kinds of messages between the nodes of the stream: `task: u32, kind: u32, posting: u32, body: bytes`. */
 enum message {
     ROW,      /* to the posting: a row to keep (layout: row) */
-    MOVED,    /* the same and the posting where it was, u32: PLACED goes out when it has arrived */
+    MOVED,    /* the same and struct row_origin: PLACED goes out when it has arrived */
     REMOVE,   /* to the posting: struct row_name; not there: it is gone already */
     PLACED,   /* to the id's task: a copy struct row_name has come to this posting */
     CENTROID, /* to each group: struct centroid_head, f32[dims]; not active: and those in its place */
@@ -80,7 +80,8 @@ enum message {
     LEARNED,  /* from there: struct target; nothing: there are too few rows */
     CONFIRM,  /* to the posting: the copy struct row_name is the row from now on; the one that it came from goes */
     CLEAR,    /* to the posting where the row was before the last: struct row_clear; the one there goes, and .. */
-    CLEARED   /* .. back to the id's task as PLACED: the row lies nowhere else now */
+    CLEARED,  /* .. back to the id's task as PLACED: the row lies nowhere else now */
+    COMPACT   /* to the background and back: then the posting is written anew without its dead rows */
 };
 
 enum {
@@ -91,7 +92,14 @@ enum {
 struct row_name {
     uint64_t number;
     uint32_t version;
-    uint32_t from; /* PLACED: the posting where it was */
+    uint32_t row;  /* of the posting, as far as is known: it is sought there first */
+    uint32_t from; /* PLACED and what follows: the posting where it was, and row is of that one */
+    uint32_t zero;
+};
+
+/* Where a row that moves was. */
+struct row_origin {
+    uint32_t posting, row;
 };
 
 /* A version is new with each vector of an id, but for its low byte, which counts the moves of its row: so the copies of
@@ -135,9 +143,8 @@ struct row_clear {
 struct row_move {
     uint64_t number;
     uint32_t version;
-    uint32_t row; /* of the posting */
+    uint32_t row, edition; /* of the posting */
     uint32_t to;
-    uint32_t zero;
 };
 
 struct centroid_head {

@@ -1,18 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "modules/ivf/posting.h"
 
+#include <assert.h>
 #include <string.h>
 
 /* ---- Reading ---- */
 
 bool posting_record_get(struct leat_task *t, uint32_t number, struct posting_record *out, struct leat_span *masks)
 {
-    struct leat_value field[7];
+    struct leat_value field[10];
 
-    if (leat_get(t, POSTINGS, LEAT_KEYS(leat_u32(number)), field, 7) != 0)
+    if (leat_get(t, POSTINGS, LEAT_KEYS(leat_u32(number)), field, 10) != 0)
         return false;
-    *out = (struct posting_record){field[0].as.b,           field[1].as.i,           (uint32_t)field[2].as.u,
-                                   (uint32_t)field[3].as.u, (uint32_t)field[4].as.u, (uint32_t)field[5].as.u};
+    *out = (struct posting_record){.active = field[0].as.b,
+                                   .asked = field[1].as.i,
+                                   .rows = (uint32_t)field[2].as.u,
+                                   .live = (uint32_t)field[3].as.u,
+                                   .chunks = (uint32_t)field[4].as.u,
+                                   .split_at = (uint32_t)field[5].as.u,
+                                   .edition = (uint32_t)field[7].as.u,
+                                   .compacted = (uint32_t)field[8].as.u,
+                                   .compacting = field[9].as.i};
     *masks = field[6].as.bytes;
     return true;
 }
@@ -112,10 +120,17 @@ void posting_append(struct posting_edit *e, const void *row, bool copy)
 
 /* ---- Finding a row by number and version ---- */
 
+const struct index_posting *posting_known(const struct posting_edit *e)
+{
+    const struct index_posting *p = index_posting(leat_derived(e->t), e->number);
+
+    return p != NULL && p->edition == e->record.edition ? p : NULL;
+}
+
 struct search {
     const struct posting_edit *e;
     uint64_t number;
-    uint32_t version, found;
+    uint32_t version, row, found; /* row: where it may be */
 };
 
 static bool lives(const struct posting_edit *e, uint32_t row)
@@ -153,25 +168,32 @@ static void look_in_piece(struct search *s, const struct piece_layout *p, const 
 }
 
 /* Numbers are in memory; of the pieces, which may not be, only that with the row is looked at. */
+static void look_at_known(struct search *s, const struct index_posting *known, uint32_t row)
+{
+    const struct piece_layout *p;
+    uint32_t first;
+
+    if (known->numbers[row] != s->number)
+        return;
+    const uint8_t *piece = index_piece(&s->e->v->layout, known, row, &p, &first);
+    if (layout_version(p, piece, row - first) == s->version && is_there(s->e, row))
+        s->found = row;
+}
+
+/* A posting that came to have millions of rows before it was split loses them one by one. */
 static void look_in_known(struct search *s, const struct index_posting *known)
 {
-    for (uint32_t row = 0; row < known->rows && s->found == UINT32_MAX; row++) {
-        const struct piece_layout *p;
-        uint32_t first;
-
-        if (known->numbers[row] != s->number)
-            continue;
-        const uint8_t *piece = index_piece(&s->e->v->layout, known, row, &p, &first);
-        if (layout_version(p, piece, row - first) == s->version && is_there(s->e, row))
-            s->found = row;
-    }
+    if (s->row < known->rows)
+        look_at_known(s, known, s->row);
+    for (uint32_t row = 0; row < known->rows && s->found == UINT32_MAX; row++)
+        look_at_known(s, known, row);
 }
 
 static void look_in_stored(struct search *s, uint32_t rows)
 {
     const struct posting_edit *e = s->e;
     const struct layout *l = &e->v->layout;
-    const struct index_posting *known = index_posting(leat_derived(e->t), e->number);
+    const struct index_posting *known = posting_known(e);
     uint32_t first = known != NULL ? known->rows / l->chunk.rows : 0;
 
     if (known != NULL)
@@ -188,9 +210,9 @@ static void look_in_stored(struct search *s, uint32_t rows)
         posting_tail(e->t, e->v, e->number, e->record.chunks * l->chunk.rows, rows, look, s);
 }
 
-static uint32_t find_row(const struct posting_edit *e, uint64_t number, uint32_t version)
+static uint32_t find_row(const struct posting_edit *e, const struct row_name *name, uint32_t at)
 {
-    struct search s = {e, number, version, UINT32_MAX};
+    struct search s = {e, name->number, name->version, at, UINT32_MAX};
     uint32_t stored = e->record.rows - e->pendings;
 
     for (uint32_t i = 0; i < e->pendings; i++)
@@ -200,9 +222,9 @@ static uint32_t find_row(const struct posting_edit *e, uint64_t number, uint32_t
     return s.found;
 }
 
-void posting_remove(struct posting_edit *e, uint64_t number, uint32_t version)
+void posting_remove(struct posting_edit *e, const struct row_name *name)
 {
-    uint32_t row = find_row(e, number, version);
+    uint32_t row = find_row(e, name, name->row);
 
     if (row == UINT32_MAX)
         return;
@@ -212,9 +234,9 @@ void posting_remove(struct posting_edit *e, uint64_t number, uint32_t version)
     e->changed = e->looks = true;
 }
 
-void posting_confirm(struct posting_edit *e, uint64_t number, uint32_t version)
+void posting_confirm(struct posting_edit *e, const struct row_name *name)
 {
-    uint32_t row = find_row(e, number, version);
+    uint32_t row = find_row(e, name, NOWHERE);
 
     if (row == UINT32_MAX || lives(e, row))
         return;
@@ -332,17 +354,23 @@ static void put_record(struct posting_edit *e)
     leat_put(e->t, POSTINGS, LEAT_KEYS(leat_u32(e->number)),
              LEAT_ROW(leat_bool(r->active), leat_i64(r->asked), leat_u32(r->rows), leat_u32(r->live),
                       leat_u32(r->chunks), leat_u32(r->split_at),
-                      leat_bytes(e->mask, blocks_of(r->rows) * sizeof(*e->mask))));
+                      leat_bytes(e->mask, blocks_of(r->rows) * sizeof(*e->mask)), leat_u32(r->edition),
+                      leat_u32(r->compacted), leat_i64(r->compacting)));
+}
+
+static void delete_pieces(struct posting_edit *e)
+{
+    uint32_t first = e->record.chunks * e->v->layout.chunk.rows;
+
+    for (uint32_t i = 0; i < e->record.chunks; i++)
+        leat_delete(e->t, CHUNKS, LEAT_KEYS(leat_u64(piece_key(e->number, i))));
+    delete_tail(e, first, first + e->v->layout.chunk.rows);
 }
 
 /* It is empty and nobody sends rows any more: everything of it goes. */
 static void close_posting(struct posting_edit *e, uint32_t from)
 {
-    uint32_t chunk_rows = e->v->layout.chunk.rows, first = e->record.chunks * chunk_rows;
-
-    for (uint32_t i = 0; i < e->record.chunks; i++)
-        leat_delete(e->t, CHUNKS, LEAT_KEYS(leat_u64(piece_key(e->number, i))));
-    delete_tail(e, first, first + chunk_rows);
+    delete_pieces(e);
     leat_delete(e->t, POSTINGS, LEAT_KEYS(leat_u32(e->number)));
     announce(e->t, from, FORGET, e->number, (struct leat_span){"", 0});
 }
@@ -365,6 +393,73 @@ static uint32_t arriving(const struct posting_edit *e)
     for (uint32_t i = 0; i < blocks_of(e->record.rows); i++)
         count += (uint32_t)__builtin_popcount(e->mask[i].moving & ~e->mask[i].live);
     return count;
+}
+
+/* ---- Compaction ---- */
+
+struct gathering {
+    struct posting_edit *e;
+    struct posting_mask *mask;
+    const uint8_t **row;
+    uint32_t rows;
+};
+
+static void gather(void *context, uint32_t row, const uint8_t *bytes)
+{
+    struct gathering *g = context;
+    size_t size = g->e->v->layout.row.size;
+    uint32_t to = g->rows;
+
+    if (!is_there(g->e, row))
+        return;
+    g->mask[to / BLOCK].live |= (uint32_t)lives(g->e, row) << to % BLOCK;
+    g->mask[to / BLOCK].moving |= (uint32_t)moves(g->e, row) << to % BLOCK;
+    g->row[g->rows++] = memcpy(leat_alloc(g->e->t, size), bytes, size);
+}
+
+static void gather_chunks(struct gathering *g)
+{
+    const struct posting_edit *e = g->e;
+    const struct layout *l = &e->v->layout;
+    uint8_t *row = leat_alloc(e->t, l->row.size);
+    struct leat_value value;
+
+    for (uint32_t chunk = 0; chunk < e->record.chunks; chunk++) {
+        if (leat_get(e->t, CHUNKS, LEAT_KEYS(leat_u64(piece_key(e->number, chunk))), &value, 1) != 0)
+            return;
+        for (uint32_t i = 0; i < l->chunk.rows; i++) {
+            layout_take(l, &l->chunk, (const uint8_t *)value.as.bytes.base + l->pad, i, row);
+            gather(g, chunk * l->chunk.rows + i, row);
+        }
+    }
+}
+
+bool posting_wasteful(const struct posting_edit *e)
+{
+    const struct posting_record *r = &e->record;
+    uint32_t stored = r->chunks * e->v->layout.chunk.rows, together = stored > r->compacted ? stored : r->compacted;
+    uint32_t dead = r->rows - r->live - arriving(e), loose = r->rows - together;
+
+    return r->active && dead + loose / 2 > r->live / 16 + 4 &&
+           (uint64_t)r->rows * e->v->layout.row.size <= COMPACT_SIZE;
+}
+
+void posting_compact(struct posting_edit *e)
+{
+    struct gathering g = {.e = e, .row = leat_alloc(e->t, (e->record.rows + 1) * sizeof(*g.row))};
+
+    assert(e->pendings == 0);
+    g.mask = grown(e->t, NULL, 0, e->blocks * sizeof(*g.mask));
+    gather_chunks(&g);
+    posting_tail(e->t, e->v, e->number, e->record.chunks * e->v->layout.chunk.rows, e->record.rows, gather, &g);
+    delete_pieces(e);
+    e->mask = g.mask;
+    e->pending = g.row;
+    e->pendings = e->pending_room = g.rows;
+    e->record.rows = e->record.compacted = g.rows;
+    e->record.chunks = 0;
+    e->record.edition++;
+    e->changed = true;
 }
 
 /* ---- What it needs ---- */
@@ -407,6 +502,12 @@ static bool too_small(const struct posting_edit *e)
            index_active(leat_derived(e->t)) > 4 * leat_group_count(e->t);
 }
 
+/* Nobody was asked, or does not answer. */
+static bool overdue(const struct posting_edit *e, int64_t asked)
+{
+    return asked == 0 || leat_now(e->t) - asked >= PATIENCE_US;
+}
+
 /* What the background is to do, if anything. Not while all rows are on their way: what is
  * left to do is seen when they went. */
 static bool wanted(const struct posting_edit *e, enum message *kind)
@@ -415,7 +516,7 @@ static bool wanted(const struct posting_edit *e, enum message *kind)
     uint32_t coming = arriving(e), dead = r->rows - r->live - coming, chunk = e->v->layout.chunk.rows;
 
     *kind = r->active ? SPLIT : DRAIN;
-    if ((r->asked != 0 && leat_now(e->t) - r->asked < PATIENCE_US) || (r->live + coming > 0 && settled(e) == 0))
+    if (!overdue(e, r->asked) || (r->live + coming > 0 && settled(e) == 0))
         return false;
     return !r->active || r->live > r->split_at || dead > r->live + chunk;
 }
@@ -456,6 +557,9 @@ void posting_edit_end(struct posting_edit *e, uint32_t from)
     if (wanted(e, &kind) || waits) {
         e->record.asked = leat_now(e->t);
         ask(e, from, waits ? LOOK : kind);
+    } else if (posting_wasteful(e) && overdue(e, e->record.asked) && overdue(e, e->record.compacting)) {
+        e->record.compacting = leat_now(e->t);
+        ask(e, from, COMPACT);
     }
     put_record(e);
 }
@@ -472,6 +576,6 @@ void posting_patrol(struct leat_task *t, const struct ivf *v, uint32_t from)
         return;
     posting_edit_begin(&e, t, v, p->number);
     e.looks = true;
-    e.changed = e.recorded && (wanted(&e, &kind) || too_small(&e));
+    e.changed = e.recorded && (wanted(&e, &kind) || too_small(&e) || posting_wasteful(&e));
     posting_edit_end(&e, from);
 }

@@ -7,15 +7,18 @@
 #include "modules/ivf/ivf.h"
 
 /* What the PState `postings` says of one. Rows are numbered from 0 in order of arrival, dead ones too: a row keeps its
- * number as long as the posting is there. Of each 32 rows there are two masks: live, and moving. A live row that moves
- * has a copy on its way; one that moves and does not live is such a copy, which nobody sees
- * until the id's task has confirmed it. */
+ * number until the posting is compacted, which begins another edition. Of each 32 rows there are two masks: live, and
+ * moving. A live row that moves has a copy on its way; one that moves and does not live is such a copy, which nobody
+ * sees until the id's task has confirmed it. */
 struct posting_record {
     bool active;       /* new rows come here; else it is to become empty, then it goes */
     int64_t asked;     /* when the background was asked to do something about it; 0: it was not, or has done it */
     uint32_t rows, live;
     uint32_t chunks;   /* full pieces: rows behind them are in the tail */
     uint32_t split_at; /* more live rows than that are too many */
+    uint32_t edition;
+    uint32_t compacted; /* rows that the last compaction left; those behind them came one by one */
+    int64_t compacting; /* when the background was asked whether it is time for the next; 0: it was not */
 };
 
 struct posting_mask {
@@ -36,6 +39,7 @@ struct posting_edit {
     uint32_t pendings, pending_room;
 };
 
+enum { COMPACT_SIZE = 8 << 20 }; /* rows of a posting of more are not compacted; and of one turn, about */
 enum { PATIENCE_US = 60 * 1000 * 1000 }; /* the background was asked and does not answer: it failed */
 
 void posting_edit_begin(struct posting_edit *e, struct leat_task *t, const struct ivf *v, uint32_t number);
@@ -44,11 +48,17 @@ void posting_edit_end(struct posting_edit *e, uint32_t from);
 /* row: borrowed until the end of the edit. copy: it is to be confirmed. */
 void posting_append(struct posting_edit *e, const void *row, bool copy);
 /* A row dies; nothing happens when there is none of this name. */
-void posting_remove(struct posting_edit *e, uint64_t number, uint32_t version);
+void posting_remove(struct posting_edit *e, const struct row_name *name);
 /* A copy lives. */
-void posting_confirm(struct posting_edit *e, uint64_t number, uint32_t version);
+void posting_confirm(struct posting_edit *e, const struct row_name *name);
 /* Is the row live, and no copy of it on its way? */
 bool posting_movable(const struct posting_edit *e, uint32_t row);
+/* The posting as the derived state has it; NULL: it has it not, or this turn has compacted it and numbers differ. */
+const struct index_posting *posting_known(const struct posting_edit *e);
+/* Would it be much smaller without its dead rows, and with what came one by one in one piece? */
+bool posting_wasteful(const struct posting_edit *e);
+/* Write it anew without its dead rows; what moves goes on moving. */
+void posting_compact(struct posting_edit *e);
 /* This group was told of the posting's centroid: where it lies, it takes rows from now on. */
 void posting_announced(struct posting_edit *e);
 /* It takes no rows any more; those that it has are to go elsewhere, to new centroids most of all. */

@@ -70,15 +70,21 @@ struct known {
     uint32_t before; /* the posting that its row came from; NOWHERE: it has not moved */
 };
 
-static struct known look_up(struct leat_task *t, struct leat_value id)
+static struct known look_up(struct leat_task *t, const struct ivf *v, struct leat_value id)
 {
     struct leat_value field[5];
     struct known k = {.there = leat_get(t, IDS, LEAT_KEYS(id), field, 5) == 0};
 
     if (k.there)
-        k = (struct known){true, field[0].as.u, (uint32_t)field[1].as.u, (uint32_t)field[2].as.u,
+        k = (struct known){true, v->names ? field[0].as.u : id.as.u, (uint32_t)field[1].as.u, (uint32_t)field[2].as.u,
                            (uint32_t)field[3].as.u};
     return k;
+}
+
+/* Nobody knows where in its posting. */
+static struct row_name row_named(uint64_t number, uint32_t version)
+{
+    return (struct row_name){.number = number, .version = version, .row = NOWHERE};
 }
 
 static void send_remove(struct leat_task *t, uint32_t from, uint32_t posting, struct row_name name)
@@ -90,9 +96,9 @@ static void send_remove(struct leat_task *t, uint32_t from, uint32_t posting, st
  * it is left when this is processed. */
 static void remove_rows(struct leat_task *t, uint32_t from, const struct known *k)
 {
-    send_remove(t, from, k->posting, (struct row_name){k->number, k->version, 0});
+    send_remove(t, from, k->posting, row_named(k->number, k->version));
     if (k->before != NOWHERE)
-        send_remove(t, from, k->before, (struct row_name){k->number, version_moved(k->version, -1), 0});
+        send_remove(t, from, k->before, row_named(k->number, version_moved(k->version, -1)));
 }
 
 static void forget(struct leat_task *t, const struct ivf *v, uint32_t i, struct leat_value id, const struct known *k,
@@ -167,7 +173,7 @@ static void send_row(struct leat_task *t, const struct ivf *v, const struct leat
                      const struct encoded *code, struct counters *c)
 {
     struct leat_value id = leat_at(in, a->row, 0);
-    struct known k = look_up(t, id);
+    struct known k = look_up(t, v, id);
     uint8_t *row = leat_alloc(t, v->layout.row.size);
 
     if (k.there)
@@ -178,8 +184,8 @@ static void send_row(struct leat_task *t, const struct ivf *v, const struct leat
     layout_row(&v->layout, row, &(struct row_head){k.number, k.version, a->norm}, a->packed, a->vector);
     layout_row_code(&v->layout, row, code);
     leat_put(t, IDS, LEAT_KEYS(id),
-             LEAT_ROW(leat_u64(k.number), leat_u32(k.version), leat_u32(code->posting), leat_u32(NOWHERE),
-                      a->attributes));
+             LEAT_ROW(v->names ? leat_u64(k.number) : leat_null(), leat_u32(k.version), leat_u32(code->posting),
+                      leat_u32(NOWHERE), a->attributes));
     message(t, a->row, posting_task(t, code->posting), ROW, code->posting, (struct leat_span){row, v->layout.row.size});
 }
 
@@ -201,7 +207,7 @@ static void send_rows(struct leat_task *t, const struct ivf *v, const struct lea
 
 static void take_away(struct leat_task *t, const struct ivf *v, uint32_t i, struct leat_value id, struct counters *c)
 {
-    struct known k = look_up(t, id);
+    struct known k = look_up(t, v, id);
 
     if (k.there)
         forget(t, v, i, id, &k, c);
@@ -257,11 +263,12 @@ int store_vectors(struct leat_task *t, const struct leat_batch *in)
 static void send_on(struct leat_task *t, const struct ivf *v, uint32_t i, uint32_t gone, struct leat_span body)
 {
     size_t size = v->layout.row.size;
-    uint8_t *copy = leat_alloc(t, size + sizeof(gone));
+    struct row_origin origin = {gone, NOWHERE};
+    uint8_t *copy = leat_alloc(t, size + sizeof(origin));
     struct row_head head;
     struct encoded code;
 
-    memcpy(copy + size, &gone, sizeof(gone));
+    memcpy(copy + size, &origin, sizeof(origin));
     memcpy(copy, body.base, body.size);
     memcpy(&head, copy, sizeof(head));
     if (body.size == size)
@@ -270,17 +277,17 @@ static void send_on(struct leat_task *t, const struct ivf *v, uint32_t i, uint32
     const void *vector = copy + v->layout.row.vector;
     encode_nearest(t, v, leat_derived(t), &vector, &head.norm, 1, &code);
     layout_row_code(&v->layout, copy, &code);
-    message(t, i, posting_task(t, code.posting), MOVED, code.posting, (struct leat_span){copy, size + sizeof(gone)});
+    message(t, i, posting_task(t, code.posting), MOVED, code.posting, (struct leat_span){copy, size + sizeof(origin)});
 }
 
 static void send_placed(struct leat_task *t, const struct ivf *v, uint32_t i, uint32_t posting, struct leat_span body)
 {
     struct row_head head;
-    uint32_t came_from;
+    struct row_origin origin;
 
     memcpy(&head, body.base, sizeof(head));
-    memcpy(&came_from, (const uint8_t *)body.base + v->layout.row.size, sizeof(came_from));
-    struct row_name name = {head.number, head.version, came_from};
+    memcpy(&origin, (const uint8_t *)body.base + v->layout.row.size, sizeof(origin));
+    struct row_name name = {head.number, head.version, origin.row, origin.posting, 0};
     message(t, i, number_task(t, v, name.number), PLACED, posting, (struct leat_span){&name, sizeof(name)});
 }
 
@@ -309,7 +316,8 @@ static void clear_row(struct leat_task *t, const struct ivf *v, struct posting_e
     struct row_clear clear;
 
     memcpy(&clear, body.base, sizeof(clear));
-    posting_remove(e, clear.copy.number, clear.version);
+    struct row_name name = row_named(clear.copy.number, clear.version);
+    posting_remove(e, &name);
     message(t, i, number_task(t, v, clear.copy.number), CLEARED, clear.to,
             (struct leat_span){&clear.copy, sizeof(clear.copy)});
 }
@@ -380,12 +388,13 @@ static void store_message(struct leat_task *t, const struct ivf *v, struct posti
         break;
     case REMOVE:
         memcpy(&name, body.base, sizeof(name));
-        posting_remove(e, name.number, name.version);
+        posting_remove(e, &name);
         break;
     case CONFIRM:
         memcpy(&name, body.base, sizeof(name));
-        posting_confirm(e, name.number, name.version);
-        send_remove(t, i, name.from, (struct row_name){name.number, version_moved(name.version, -1), 0});
+        posting_confirm(e, &name);
+        name.version = version_moved(name.version, -1);
+        send_remove(t, i, name.from, name);
         break;
     case CLEAR:
         clear_row(t, v, e, i, body);

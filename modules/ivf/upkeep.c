@@ -38,7 +38,8 @@ int upkeep_request(struct leat_task *t, const struct leat_batch *in)
     for (uint32_t i = 0; i < in->rows; i++) {
         enum message kind = (enum message)leat_at(in, i, 1).as.u;
 
-        if (kind == SPLIT || kind == DRAIN || kind == LOOK || kind == NEAR || kind == LEARN)
+        if (kind == SPLIT || kind == DRAIN || kind == LOOK || kind == NEAR || kind == LEARN ||
+            kind == COMPACT)
             leat_emit(t, i, LEAT_ROW(leat_at(in, i, 1), leat_at(in, i, 2), leat_at(in, i, 3)));
     }
     return 0;
@@ -267,7 +268,7 @@ static void find_moves(const struct work *w, const struct index_posting *p, cons
         if (near[i].number != p->number)
             out->move[out->count++] = (struct row_move){layout_number(layout, piece, row[i] - first),
                                                         layout_version(layout, piece, row[i] - first), row[i],
-                                                        near[i].number, 0};
+                                                        p->edition, near[i].number};
     }
 }
 
@@ -409,7 +410,8 @@ int upkeep_run(struct leat_task *t, const struct leat_batch *in)
             drain(&w, posting);
             break;
         case LOOK:
-            answer(&w, LOOK, posting, "", 0);
+        case COMPACT:
+            answer(&w, (enum message)leat_at(in, i, 0).as.u, posting, "", 0);
             break;
         case NEAR:
             near(&w, leat_at(in, i, 2).as.bytes);
@@ -508,7 +510,8 @@ static bool send_moved(struct posting_edit *e, uint32_t from, const struct index
                        const float *centroid)
 {
     const struct layout *l = &e->v->layout;
-    uint8_t *row = leat_alloc(e->t, l->row.size + sizeof(p->number));
+    struct row_origin origin = {p->number, m->row};
+    uint8_t *row = leat_alloc(e->t, l->row.size + sizeof(origin));
     float *rotated = leat_alloc(e->t, e->v->rotation.padded * sizeof(*rotated));
     const struct piece_layout *layout;
     struct encoded code = {.posting = m->to};
@@ -527,9 +530,9 @@ static bool send_moved(struct posting_edit *e, uint32_t from, const struct index
     encode_rotated(e->v, row + l->row.vector, head.norm, rotated);
     encode_code(e->t, e->v, rotated, centroid, &code);
     layout_row_code(l, row, &code);
-    memcpy(row + l->row.size, &p->number, sizeof(p->number));
+    memcpy(row + l->row.size, &origin, sizeof(origin));
     message(e->t, from, posting_task(e->t, m->to), MOVED, m->to,
-            (struct leat_span){row, l->row.size + sizeof(p->number)});
+            (struct leat_span){row, l->row.size + sizeof(origin)});
     return true;
 }
 
@@ -548,10 +551,21 @@ static const float *find_centroid(const struct index *x, struct found found[1 <<
     return f->centroid;
 }
 
+/* Where the row is that the background saw; p->rows: nowhere. */
+static uint32_t movable_row(const struct posting_edit *e, const struct index_posting *p, const struct row_move *m)
+{
+    bool same = m->edition == p->edition;
+
+    for (uint32_t row = same ? m->row : 0; row < p->rows; row = same ? p->rows : row + 1)
+        if (p->numbers[row] == m->number && posting_movable(e, row))
+            return row;
+    return p->rows;
+}
+
 static void move_rows(struct posting_edit *e, uint32_t from, struct leat_span moves)
 {
     const struct index *x = leat_derived(e->t);
-    const struct index_posting *p = index_posting(x, e->number);
+    const struct index_posting *p = posting_known(e);
     struct found found[1 << FOUND_BITS] = {{0, NULL}};
 
     if (!e->there)
@@ -560,8 +574,8 @@ static void move_rows(struct posting_edit *e, uint32_t from, struct leat_span mo
         struct row_move m;
 
         memcpy(&m, (const uint8_t *)moves.base + i * sizeof(m), sizeof(m));
-        if (m.row >= p->rows || !posting_movable(e, m.row) ||
-            !send_moved(e, from, p, &m, find_centroid(x, found, m.to)))
+        m.row = movable_row(e, p, &m);
+        if (m.row == p->rows || !send_moved(e, from, p, &m, find_centroid(x, found, m.to)))
             continue;
         e->mask[m.row / BLOCK].moving |= 1U << m.row % BLOCK;
         e->changed = true;
@@ -572,9 +586,23 @@ static void move_rows(struct posting_edit *e, uint32_t from, struct leat_span mo
     e->changed = true;
 }
 
+/* It costs one more time round when this turn has written much already. */
+static void compact(struct posting_edit *e, size_t *written)
+{
+    if (!e->recorded)
+        return;
+    e->record.compacting = 0;
+    e->changed = true;
+    if (*written >= COMPACT_SIZE || !posting_wasteful(e))
+        return;
+    posting_compact(e);
+    *written += e->pendings * (size_t)e->v->layout.row.size;
+}
+
 int upkeep_move(struct leat_task *t, const struct leat_batch *in)
 {
     const struct ivf *v = leat_state(t);
+    size_t written = 0;
 
     for (uint32_t i = 0; i < in->rows && leat_task_error(t) == 0; i++) {
         struct leat_span body = leat_at(in, i, 3).as.bytes;
@@ -596,6 +624,9 @@ int upkeep_move(struct leat_task *t, const struct leat_batch *in)
         case LOOK:
             e.record.asked = 0;
             e.looks = e.changed = e.recorded;
+            break;
+        case COMPACT:
+            compact(&e, &written);
             break;
         default:
             break;

@@ -15,10 +15,12 @@ enum step {
     ASKS_DRAIN,
     ASKS_LOOK,
     ASKS_NEAR,
+    ASKS_COMPACT,
     RUNS_SPLIT, /* the run itself, and the turn that takes what it found */
     RUNS_DRAIN,
     RUNS_LOOK,
     RUNS_NEAR,
+    RUNS_COMPACT,
     OPENS,       /* a split: new postings, and the old one is retired */
     STAYS,       /* it cannot be split */
     TOLD_OPEN,   /* another group is told of the new centroids, */
@@ -32,6 +34,7 @@ enum step {
     CONFIRMS,    /* CONFIRM: the copy is the row, REMOVE goes out */
     REMOVES,     /* REMOVE */
     FOLDS,       /* a tail becomes a chunk */
+    COMPACTS,    /* a posting is written anew without its dead rows */
     STEPS
 };
 
@@ -48,10 +51,12 @@ static const struct {
     [ASKS_DRAIN] = {"asks to be drained", ask_points},
     [ASKS_LOOK] = {"asks to be looked at again", ask_points},
     [ASKS_NEAR] = {"asks to look around", ask_points},
+    [ASKS_COMPACT] = {"asks to be compacted", ask_points},
     [RUNS_SPLIT] = {"split runs", run_points},
     [RUNS_DRAIN] = {"drain runs", run_points},
     [RUNS_LOOK] = {"look runs", run_points},
     [RUNS_NEAR] = {"near runs", run_points},
+    [RUNS_COMPACT] = {"compaction runs", run_points},
     [OPENS] = {"opens and retires", turn_points},
     [STAYS] = {"stays as it is", turn_points},
     [TOLD_OPEN] = {"is told of a centroid", turn_points},
@@ -65,6 +70,7 @@ static const struct {
     [CONFIRMS] = {"confirms it", turn_points},
     [REMOVES] = {"removes the old one", turn_points},
     [FOLDS] = {"folds a tail", turn_points},
+    [COMPACTS] = {"compacts", turn_points},
 };
 
 /* ---- Who sees a step ---- */
@@ -85,20 +91,22 @@ static void sees(enum step step)
 }
 
 struct sizes {
-    uint64_t postings, retired, chunks;
+    uint64_t postings, retired, chunks, editions;
 };
 
 static struct sizes sizes_of(struct leat_task *t)
 {
-    struct leat_value key, field[7];
+    struct leat_value key, field[8];
     struct sizes s = {0};
     struct leat_scan *scan;
 
     leat_size(t, CHUNKS, LEAT_KEYS(), &s.chunks);
     if (leat_scan_open(t, POSTINGS, LEAT_KEYS(), NULL, &scan) != 0)
         return s;
-    for (; leat_scan_next(scan, &key, field, 7) == 0; s.postings++)
+    for (; leat_scan_next(scan, &key, field, 8) == 0; s.postings++) {
         s.retired += !field[0].as.b;
+        s.editions += field[7].as.u;
+    }
     leat_scan_close(scan);
     return s;
 }
@@ -149,6 +157,11 @@ static int place(struct leat_task *t, const struct leat_batch *in)
 
 static int move(struct leat_task *t, const struct leat_batch *in)
 {
+    uint64_t before = sizes_of(t).editions;
+    int rv = upkeep_move(t, in);
+
+    if (sizes_of(t).editions > before)
+        sees(COMPACTS);
     for (uint32_t i = 0; i < in->rows; i++) {
         size_t size = leat_at(in, i, 3).as.bytes.size;
 
@@ -157,7 +170,7 @@ static int move(struct leat_task *t, const struct leat_batch *in)
         else if (leat_at(in, i, 1).as.u == MOVE && size > 0)
             sees(PROPOSED);
     }
-    return upkeep_move(t, in);
+    return rv;
 }
 
 static void see_request(uint64_t kind, enum step split)
@@ -170,6 +183,8 @@ static void see_request(uint64_t kind, enum step split)
         sees(split + 2);
     else if (kind == NEAR)
         sees(split + 3);
+    else if (kind == COMPACT)
+        sees(split + 4);
 }
 
 static int request(struct leat_task *t, const struct leat_batch *in)
@@ -215,7 +230,8 @@ static struct leat_module watched(struct leat_topology topologies[16], struct le
 static const struct leat_option small[] = {{"dims", "4"},   {"metric", "l2"}, {"ids", "u64"},    {"target", "8"},
                                            {"split", "16"}, {"merge", "4"},   {"epsilon", "10"}, {NULL, NULL}};
 
-/* Some batches put most of their ids, others delete most; every tenth id has one vector, which no posting can part. */
+/* Some batches put most of their ids, others delete most; every third id has one vector, for a while the same, which no
+ * posting can part. */
 static void change(struct ivf_model *m, uint32_t round, uint64_t *seed)
 {
     uint32_t id[BATCH];
@@ -225,7 +241,7 @@ static void change(struct ivf_model *m, uint32_t round, uint64_t *seed)
 
         m->there[id[i]] = next_random(seed) % 10 < (round / 8 % 2 == 0 ? 9U : 2U);
         for (uint32_t d = 0; d < m->dims; d++)
-            vector[d] = id[i] % 10 == 0 ? 50 : (float)(next_random(seed) % 1000) / 10.0F;
+            vector[d] = id[i] % 3 == 0 ? (float)(round / 8 * 7 % 100) : (float)(next_random(seed) % 1000) / 10.0F;
     }
     model_append(m, id, BATCH);
 }

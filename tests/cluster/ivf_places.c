@@ -194,7 +194,7 @@ static void move_elsewhere(struct leat_task *t, const struct ivf *v, const struc
         uint32_t version = layout_version(layout, piece, row - first);
 
         if (there != p->number && (version & 255) < moves_wanted)
-            move[count++] = (struct row_move){p->numbers[row], version, row, there, 0};
+            move[count++] = (struct row_move){p->numbers[row], version, row, p->edition, there};
     }
     message(t, 0, leat_task_number(t), MOVE, p->number, (struct leat_span){move, count * sizeof(*move)});
 }
@@ -245,7 +245,7 @@ static void moves_beyond_a_byte(uint64_t seed, uint32_t slow)
         must(leat_test_run(m->t, &err));
     }
     moves_wanted = 256;
-    for (uint32_t steps = 0; steps < 6000; steps++) {
+    for (uint32_t steps = 0; steps < 9000; steps++) {
         if (steps % 100 == 0)
             tell(m);
         step_mostly(m, slow, &seed);

@@ -44,8 +44,7 @@ static void all_of_it_goes_at_once(void **state)
             model_change(m, 0, ids, false);
             model_settle(m, 400);
             model_check_found(m, m->vector);
-            struct ivf_census c = model_check(m, 2, 1);
-            assert_true(c.dead <= 128 * c.postings);
+            model_check(m, 2, 1);
         }
         model_close(m);
     }
@@ -66,8 +65,7 @@ static void many_equal_vectors_come_and_go(void **state)
     assert_int_equal(model_check(m, 2, 1).postings, 1);
     model_change(m, 100, 8000, false);
     model_settle(m, 200);
-    struct ivf_census c = model_check(m, 2, 1);
-    assert_true(c.dead <= c.live + 128);
+    model_check(m, 2, 1);
     model_change(m, EQUAL, OTHERS, true);
     model_settle(m, 400);
     model_change(m, 100, 5000, true);

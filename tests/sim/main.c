@@ -166,6 +166,7 @@ static void print_report(double seconds)
     print_count("postings split", c->vectors_splits);
     print_count("postings opened", c->vectors_opened);
     print_count("postings left", c->vectors_left);
+    print_count("compactions asked for", c->vectors_compactions);
     print_count("rows moved", c->vectors_moved);
     print_count("crashes with an index", c->vectors_crashes);
     print_count("while upkeep was asked for", c->vectors_amid_asked);

@@ -57,10 +57,10 @@ struct stream {
 struct sim_counts {
     uint64_t files[FILES_COUNTS];
     uint64_t ops[OP_KINDS];
-    uint64_t lives, crashes_at_open, failed_opens, stops, switches, spurious, stalls, rows, repeats,
-        reads, ticks, queries, returns, retries, trims_checked, backups, restored, consumed, trimmed, rebuilds,
-        rebuilds_crashed, rebuilds_failed, rebuilt_groups, vectors_sent, vectors_splits, vectors_moved, vectors_opened,
-        vectors_left, vectors_crashes, vectors_amid_asked, vectors_amid_retired, vectors_amid_moving;
+    uint64_t lives, crashes_at_open, failed_opens, stops, switches, spurious, stalls, rows, repeats, reads, ticks,
+        queries, returns, retries, trims_checked, backups, restored, consumed, trimmed, rebuilds, rebuilds_crashed,
+        rebuilds_failed, rebuilt_groups, vectors_sent, vectors_splits, vectors_compactions, vectors_moved,
+        vectors_opened, vectors_left, vectors_crashes, vectors_amid_asked, vectors_amid_retired, vectors_amid_moving;
     int64_t virtual_ns;
 };
 

@@ -31,8 +31,10 @@ static int place(struct leat_task *t, const struct leat_batch *in)
 
 static int move(struct leat_task *t, const struct leat_batch *in)
 {
-    for (uint32_t i = 0; i < in->rows; i++)
+    for (uint32_t i = 0; i < in->rows; i++) {
         sim.result->counts.vectors_splits += leat_at(in, i, 1).as.u == OPEN && leat_at(in, i, 3).as.bytes.size > 0;
+        sim.result->counts.vectors_compactions += leat_at(in, i, 1).as.u == COMPACT;
+    }
     return upkeep_move(t, in);
 }
 
