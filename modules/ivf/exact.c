@@ -10,7 +10,7 @@
  * fetching begins anew wherever a page or a posting does. Several queries share each row that is read. */
 
 enum { TILE_BYTES = 16384, TILE_BLOCKS = 16, TILE_ROWS = TILE_BLOCKS * BLOCK, QUERIES = 64 };
-enum { AHEAD_BYTES = 65536, STEP_BYTES = 2048, STEP_ROWS = 4, LINE = 64 };
+enum { AHEAD_BYTES = 65536, STEP_BYTES = 2048, STEP_ROWS = 4, LINE = 64, SOON = 16 };
 
 struct tile {
     const uint8_t *vector; /* of its first row */
@@ -44,6 +44,10 @@ static bool next_tile(const struct scan *s, uint32_t count, uint32_t most, struc
     }
     if (place == count)
         return false;
+    if (place + SOON < count)
+        for (uint32_t i = 0; i < 2; i++)
+            __builtin_prefetch((const uint8_t *)s->posting[place + SOON] + i * LINE);
+    __builtin_prefetch(s->posting[place]->live_mask);
     *t = (struct tile){.vector = rows_from(s->layout, s->posting[place], row, &rows), .place = place, .row = row};
     t->rows = rows < most ? rows : most;
     return true;
