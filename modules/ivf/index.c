@@ -302,7 +302,8 @@ static struct index_posting *new_posting(const struct layout *l, uint32_t number
     if (p == NULL)
         return NULL;
     *p = (struct index_posting){.number = number, .active = r->active, .rows = r->rows, .live = r->live,
-                                .chunks = r->chunks, .pieces = pieces, .edition = r->edition};
+                                .chunks = r->chunks, .pieces = pieces, .edition = r->edition,
+                                .gathered = r->gathered};
     p->live_mask = (uint32_t *)(void *)((uint8_t *)p + size);
     p->moving_mask = p->live_mask + blocks;
     return p;

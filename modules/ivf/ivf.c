@@ -133,7 +133,7 @@ const struct leat_module module_ivf = {
         [COUNTERS] = {"counters", "map<u32, u64>"},
         [CENTROIDS] = {"centroids", "map<u32, struct{active: bool, vec: bytes}>"},
         [POSTINGS] = {"postings", "map<u32, struct{active: bool, asked: i64, rows: u32, live: u32, chunks: u32, "
-                                  "split_at: u32, masks: bytes, edition: u32, compacted: u32, compacting: i64}>"},
+                                  "split_at: u32, masks: bytes, edition: u32, gathered: u32}>"},
         [CHUNKS] = {"chunks", "map<u64, bytes>"},
         [TAILS] = {"tails", "map<u64, bytes>"},
         [LEARNT] = {"learnt", "map<u32, struct{rows: u64, target: bytes?}>"}),

@@ -13,6 +13,7 @@
  *   store.c    ingest: ids, and what comes to a posting
  *   posting.c  a posting as its task writes it
  *   upkeep.c   split, merge, reassignment: what runs in the background, and what it moves
+ *   compact.c  dead rows go
  *   search.c   queries; nearest.c: the fold that merges what the groups found
  *   scan.c     postings scanned for one query
  *   target.c   how far a search has to go for a share of the true neighbours
@@ -42,10 +43,12 @@ enum counter {
     NEXT_VERSION,
     NEXT_NUMBER,
     VECTORS,
-    NEXT_POSTING, /* where those below begin */
-    LEARN_ASKED,  /* when the background was asked to learn; 0: it was not, or has answered */
-    LEARN_CAME,   /* the vectors that had come then */
-    NEXT_POSTINGS /* and behind it: the next posting that is opened in each group */
+    NEXT_POSTING,  /* where those below begin */
+    LEARN_ASKED,   /* when the background was asked to learn; 0: it was not, or has answered */
+    LEARN_CAME,    /* the vectors that had come then */
+    COMPACT_ASKED, /* when the background was asked what to compact; 0: it was not, or has answered */
+    COMPACT_AGAIN, /* 1: a posting became wasteful since */
+    NEXT_POSTINGS  /* and behind it: the next posting that is opened in each group */
 };
 
 /* What the tasks share, made from the options. */
@@ -81,7 +84,8 @@ enum message {
     CONFIRM,  /* to the posting: the copy struct row_name is the row from now on; the one that it came from goes */
     CLEAR,    /* to the posting where the row was before the last: struct row_clear; the one there goes, and .. */
     CLEARED,  /* .. back to the id's task as PLACED: the row lies nowhere else now */
-    COMPACT   /* to the background and back: then the posting is written anew without its dead rows */
+    COMPACT,  /* to the background: which postings are wasteful? From there: this one is */
+    COMPACTED /* from there, behind those: u32, whether there are more */
 };
 
 enum {
@@ -92,8 +96,8 @@ enum {
 struct row_name {
     uint64_t number;
     uint32_t version;
-    uint32_t row;  /* of the posting, as far as is known: it is sought there first */
-    uint32_t from; /* PLACED and what follows: the posting where it was, and row is of that one */
+    uint32_t row;  /* REMOVE: it is sought there first; NOWHERE: nobody knows */
+    uint32_t from; /* PLACED and CONFIRM: the posting where it was, and `row` is the one there */
     uint32_t zero;
 };
 
@@ -107,7 +111,7 @@ struct row_origin {
  * of them are there at a time. Whether a row has moved at all says the posting that it came from. */
 enum { VERSION_STEP = 1 << 8 };
 
-/* No posting: no number is as large. */
+/* No posting, or no row: no number is as large. */
 #define NOWHERE UINT32_MAX
 
 /* The n-th posting, from 1, that one group opens in another, or in itself; NOWHERE: there are no more numbers. None is

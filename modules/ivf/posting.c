@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "modules/ivf/posting.h"
 
-#include <assert.h>
 #include <string.h>
+
+#include "modules/ivf/compact.h"
 
 /* ---- Reading ---- */
 
 bool posting_record_get(struct leat_task *t, uint32_t number, struct posting_record *out, struct leat_span *masks)
 {
-    struct leat_value field[10];
+    struct leat_value field[9];
 
-    if (leat_get(t, POSTINGS, LEAT_KEYS(leat_u32(number)), field, 10) != 0)
+    if (leat_get(t, POSTINGS, LEAT_KEYS(leat_u32(number)), field, 9) != 0)
         return false;
     *out = (struct posting_record){.active = field[0].as.b,
                                    .asked = field[1].as.i,
@@ -19,8 +20,7 @@ bool posting_record_get(struct leat_task *t, uint32_t number, struct posting_rec
                                    .chunks = (uint32_t)field[4].as.u,
                                    .split_at = (uint32_t)field[5].as.u,
                                    .edition = (uint32_t)field[7].as.u,
-                                   .compacted = (uint32_t)field[8].as.u,
-                                   .compacting = field[9].as.i};
+                                   .gathered = (uint32_t)field[8].as.u};
     *masks = field[6].as.bytes;
     return true;
 }
@@ -212,7 +212,7 @@ static void look_in_stored(struct search *s, uint32_t rows)
 
 static uint32_t find_row(const struct posting_edit *e, const struct row_name *name, uint32_t at)
 {
-    struct search s = {e, name->number, name->version, at, UINT32_MAX};
+    struct search s = {e, name->number, name->version, at, NOWHERE};
     uint32_t stored = e->record.rows - e->pendings;
 
     for (uint32_t i = 0; i < e->pendings; i++)
@@ -236,6 +236,7 @@ void posting_remove(struct posting_edit *e, const struct row_name *name)
 
 void posting_confirm(struct posting_edit *e, const struct row_name *name)
 {
+    /* That name->row is of another posting. */
     uint32_t row = find_row(e, name, NOWHERE);
 
     if (row == UINT32_MAX || lives(e, row))
@@ -355,7 +356,7 @@ static void put_record(struct posting_edit *e)
              LEAT_ROW(leat_bool(r->active), leat_i64(r->asked), leat_u32(r->rows), leat_u32(r->live),
                       leat_u32(r->chunks), leat_u32(r->split_at),
                       leat_bytes(e->mask, blocks_of(r->rows) * sizeof(*e->mask)), leat_u32(r->edition),
-                      leat_u32(r->compacted), leat_i64(r->compacting)));
+                      leat_u32(r->gathered)));
 }
 
 static void delete_pieces(struct posting_edit *e)
@@ -421,34 +422,28 @@ static void gather_chunks(struct gathering *g)
 {
     const struct posting_edit *e = g->e;
     const struct layout *l = &e->v->layout;
-    uint8_t *row = leat_alloc(e->t, l->row.size);
+    uint8_t *bytes = leat_alloc(e->t, l->row.size);
     struct leat_value value;
 
-    for (uint32_t chunk = 0; chunk < e->record.chunks; chunk++) {
-        if (leat_get(e->t, CHUNKS, LEAT_KEYS(leat_u64(piece_key(e->number, chunk))), &value, 1) != 0)
+    for (uint32_t chunk = 0, row = 0; chunk < e->record.chunks; chunk++) {
+        if (leat_get(e->t, CHUNKS, LEAT_KEYS(leat_u64(piece_key(e->number, chunk))), &value, 1) != 0) {
+            leat_task_fail(e->t, LEAT_ECORRUPT, "chunk %u of posting %u is not there", chunk, e->number);
             return;
-        for (uint32_t i = 0; i < l->chunk.rows; i++) {
-            layout_take(l, &l->chunk, (const uint8_t *)value.as.bytes.base + l->pad, i, row);
-            gather(g, chunk * l->chunk.rows + i, row);
+        }
+        for (uint32_t i = 0; i < l->chunk.rows; i++, row++) {
+            if (!is_there(e, row))
+                continue;
+            layout_take(l, &l->chunk, (const uint8_t *)value.as.bytes.base + l->pad, i, bytes);
+            gather(g, row, bytes);
         }
     }
 }
 
-bool posting_wasteful(const struct posting_edit *e)
-{
-    const struct posting_record *r = &e->record;
-    uint32_t stored = r->chunks * e->v->layout.chunk.rows, together = stored > r->compacted ? stored : r->compacted;
-    uint32_t dead = r->rows - r->live - arriving(e), loose = r->rows - together;
-
-    return r->active && dead + loose / 2 > r->live / 16 + 4 &&
-           (uint64_t)r->rows * e->v->layout.row.size <= COMPACT_SIZE;
-}
-
-void posting_compact(struct posting_edit *e)
+/* Everything anew, as rows that came just now. */
+static void drop_dead(struct posting_edit *e)
 {
     struct gathering g = {.e = e, .row = leat_alloc(e->t, (e->record.rows + 1) * sizeof(*g.row))};
 
-    assert(e->pendings == 0);
     g.mask = grown(e->t, NULL, 0, e->blocks * sizeof(*g.mask));
     gather_chunks(&g);
     posting_tail(e->t, e->v, e->number, e->record.chunks * e->v->layout.chunk.rows, e->record.rows, gather, &g);
@@ -456,9 +451,73 @@ void posting_compact(struct posting_edit *e)
     e->mask = g.mask;
     e->pending = g.row;
     e->pendings = e->pending_room = g.rows;
-    e->record.rows = e->record.compacted = g.rows;
+    e->record.rows = e->record.gathered = g.rows;
     e->record.chunks = 0;
     e->record.edition++;
+}
+
+static void keep_bytes(void *context, uint32_t row, const uint8_t *bytes)
+{
+    struct gathering *g = context;
+    size_t size = g->e->v->layout.row.size;
+
+    (void)row;
+    g->row[g->rows++] = memcpy(leat_alloc(g->e->t, size), bytes, size);
+}
+
+/* One value of the tail, but for what the derived state has not: it looks for that behind what it has. */
+static void gather_tail(struct posting_edit *e)
+{
+    const struct index_posting *known = posting_known(e);
+    uint32_t first = e->record.chunks * e->v->layout.chunk.rows, end = known != NULL ? known->rows : 0;
+
+    if (end <= first)
+        return;
+    struct gathering g = {.e = e, .row = leat_alloc(e->t, (end - first) * sizeof(*g.row))};
+    posting_tail(e->t, e->v, e->number, first, end, keep_bytes, &g);
+    delete_tail(e, first, end);
+    put_tail(e, first, g.row, g.rows);
+    e->record.gathered = end;
+}
+
+bool posting_has_dead(uint32_t dead, uint32_t live)
+{
+    return dead > live / 16 + 4;
+}
+
+bool posting_has_loose(uint32_t loose, uint32_t live)
+{
+    return loose > live / 8 + 8;
+}
+
+static uint32_t dead_rows(const struct posting_edit *e)
+{
+    return e->record.rows - e->record.live - arriving(e);
+}
+
+static uint32_t loose_rows(const struct posting_edit *e)
+{
+    uint32_t chunked = e->record.chunks * e->v->layout.chunk.rows;
+
+    return e->record.rows - (chunked > e->record.gathered ? chunked : e->record.gathered);
+}
+
+static bool wasteful(const struct posting_edit *e)
+{
+    uint32_t live = e->record.live;
+
+    return e->record.active && (uint64_t)(e->record.rows - dead_rows(e)) * e->v->layout.row.size < COMPACT_SIZE &&
+           (posting_has_dead(dead_rows(e), live) || posting_has_loose(loose_rows(e), live));
+}
+
+void posting_compact(struct posting_edit *e)
+{
+    if (!wasteful(e))
+        return;
+    if (posting_has_dead(dead_rows(e), e->record.live))
+        drop_dead(e);
+    else
+        gather_tail(e);
     e->changed = true;
 }
 
@@ -513,12 +572,12 @@ static bool overdue(const struct posting_edit *e, int64_t asked)
 static bool wanted(const struct posting_edit *e, enum message *kind)
 {
     const struct posting_record *r = &e->record;
-    uint32_t coming = arriving(e), dead = r->rows - r->live - coming, chunk = e->v->layout.chunk.rows;
+    uint32_t coming = arriving(e), chunk = e->v->layout.chunk.rows;
 
     *kind = r->active ? SPLIT : DRAIN;
     if (!overdue(e, r->asked) || (r->live + coming > 0 && settled(e) == 0))
         return false;
-    return !r->active || r->live > r->split_at || dead > r->live + chunk;
+    return !r->active || r->live > r->split_at || dead_rows(e) > r->live + chunk;
 }
 
 static void ask(const struct posting_edit *e, uint32_t from, enum message kind)
@@ -557,8 +616,7 @@ void posting_edit_end(struct posting_edit *e, uint32_t from)
     if (wanted(e, &kind) || waits) {
         e->record.asked = leat_now(e->t);
         ask(e, from, waits ? LOOK : kind);
-    } else if (posting_wasteful(e) && overdue(e, e->record.asked) && overdue(e, e->record.compacting)) {
-        e->record.compacting = leat_now(e->t);
+    } else if (wasteful(e) && overdue(e, e->record.asked) && compact_wanted(e->t)) {
         ask(e, from, COMPACT);
     }
     put_record(e);
@@ -576,6 +634,6 @@ void posting_patrol(struct leat_task *t, const struct ivf *v, uint32_t from)
         return;
     posting_edit_begin(&e, t, v, p->number);
     e.looks = true;
-    e.changed = e.recorded && (wanted(&e, &kind) || too_small(&e) || posting_wasteful(&e));
+    e.changed = e.recorded && (wanted(&e, &kind) || too_small(&e));
     posting_edit_end(&e, from);
 }

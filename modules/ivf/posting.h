@@ -16,9 +16,8 @@ struct posting_record {
     uint32_t rows, live;
     uint32_t chunks;   /* full pieces: rows behind them are in the tail */
     uint32_t split_at; /* more live rows than that are too many */
-    uint32_t edition;
-    uint32_t compacted; /* rows that the last compaction left; those behind them came one by one */
-    int64_t compacting; /* when the background was asked whether it is time for the next; 0: it was not */
+    uint32_t edition;  /* so often it was compacted */
+    uint32_t gathered; /* rows that are in chunks, or in one piece behind them; others came since, turn by turn */
 };
 
 struct posting_mask {
@@ -39,7 +38,6 @@ struct posting_edit {
     uint32_t pendings, pending_room;
 };
 
-enum { COMPACT_SIZE = 8 << 20 }; /* rows of a posting of more are not compacted; and of one turn, about */
 enum { PATIENCE_US = 60 * 1000 * 1000 }; /* the background was asked and does not answer: it failed */
 
 void posting_edit_begin(struct posting_edit *e, struct leat_task *t, const struct ivf *v, uint32_t number);
@@ -55,9 +53,11 @@ void posting_confirm(struct posting_edit *e, const struct row_name *name);
 bool posting_movable(const struct posting_edit *e, uint32_t row);
 /* The posting as the derived state has it; NULL: it has it not, or this turn has compacted it and numbers differ. */
 const struct index_posting *posting_known(const struct posting_edit *e);
-/* Would it be much smaller without its dead rows, and with what came one by one in one piece? */
-bool posting_wasteful(const struct posting_edit *e);
-/* Write it anew without its dead rows; what moves goes on moving. */
+/* Dead rows that are too many beside live ones: the posting is to be written anew without them. loose: rows that came
+ * turn by turn, each time into a place of their own in a page: they are to be put together. */
+bool posting_has_dead(uint32_t dead, uint32_t live);
+bool posting_has_loose(uint32_t loose, uint32_t live);
+/* Do it, if it is so. What moves goes on moving. */
 void posting_compact(struct posting_edit *e);
 /* This group was told of the posting's centroid: where it lies, it takes rows from now on. */
 void posting_announced(struct posting_edit *e);

@@ -488,7 +488,7 @@ int store_placed(struct leat_task *t, const struct leat_batch *in)
         if (there && version_same_vector((uint32_t)field[1].as.u, name.version))
             row_placed(t, i, id, field, name, posting, kind == CLEARED);
         else
-            send_remove(t, i, posting, name);
+            send_remove(t, i, posting, row_named(name.number, name.version));
     }
     return 0;
 }

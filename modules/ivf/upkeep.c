@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "modules/ivf/compact.h"
 #include "modules/ivf/target.h"
 #include "modules/vector/distance.h"
 #include "modules/vector/kmeans.h"
@@ -38,8 +39,7 @@ int upkeep_request(struct leat_task *t, const struct leat_batch *in)
     for (uint32_t i = 0; i < in->rows; i++) {
         enum message kind = (enum message)leat_at(in, i, 1).as.u;
 
-        if (kind == SPLIT || kind == DRAIN || kind == LOOK || kind == NEAR || kind == LEARN ||
-            kind == COMPACT)
+        if (kind == SPLIT || kind == DRAIN || kind == LOOK || kind == NEAR || kind == LEARN || kind == COMPACT)
             leat_emit(t, i, LEAT_ROW(leat_at(in, i, 1), leat_at(in, i, 2), leat_at(in, i, 3)));
     }
     return 0;
@@ -410,8 +410,10 @@ int upkeep_run(struct leat_task *t, const struct leat_batch *in)
             drain(&w, posting);
             break;
         case LOOK:
+            answer(&w, LOOK, posting, "", 0);
+            break;
         case COMPACT:
-            answer(&w, (enum message)leat_at(in, i, 0).as.u, posting, "", 0);
+            compact_choose(t, i);
             break;
         case NEAR:
             near(&w, leat_at(in, i, 2).as.bytes);
@@ -551,15 +553,16 @@ static const float *find_centroid(const struct index *x, struct found found[1 <<
     return f->centroid;
 }
 
-/* Where the row is that the background saw; p->rows: nowhere. */
+/* Where the row is that the background saw. In another edition it is found by its number: one row of an id lives here
+ * and does not move, and whether that is the same vector is seen when it is sent. */
 static uint32_t movable_row(const struct posting_edit *e, const struct index_posting *p, const struct row_move *m)
 {
-    bool same = m->edition == p->edition;
-
-    for (uint32_t row = same ? m->row : 0; row < p->rows; row = same ? p->rows : row + 1)
+    if (m->edition == p->edition)
+        return m->row < p->rows && posting_movable(e, m->row) ? m->row : NOWHERE;
+    for (uint32_t row = 0; row < p->rows; row++)
         if (p->numbers[row] == m->number && posting_movable(e, row))
             return row;
-    return p->rows;
+    return NOWHERE;
 }
 
 static void move_rows(struct posting_edit *e, uint32_t from, struct leat_span moves)
@@ -575,7 +578,7 @@ static void move_rows(struct posting_edit *e, uint32_t from, struct leat_span mo
 
         memcpy(&m, (const uint8_t *)moves.base + i * sizeof(m), sizeof(m));
         m.row = movable_row(e, p, &m);
-        if (m.row == p->rows || !send_moved(e, from, p, &m, find_centroid(x, found, m.to)))
+        if (m.row == NOWHERE || !send_moved(e, from, p, &m, find_centroid(x, found, m.to)))
             continue;
         e->mask[m.row / BLOCK].moving |= 1U << m.row % BLOCK;
         e->changed = true;
@@ -586,23 +589,9 @@ static void move_rows(struct posting_edit *e, uint32_t from, struct leat_span mo
     e->changed = true;
 }
 
-/* It costs one more time round when this turn has written much already. */
-static void compact(struct posting_edit *e, size_t *written)
-{
-    if (!e->recorded)
-        return;
-    e->record.compacting = 0;
-    e->changed = true;
-    if (*written >= COMPACT_SIZE || !posting_wasteful(e))
-        return;
-    posting_compact(e);
-    *written += e->pendings * (size_t)e->v->layout.row.size;
-}
-
 int upkeep_move(struct leat_task *t, const struct leat_batch *in)
 {
     const struct ivf *v = leat_state(t);
-    size_t written = 0;
 
     for (uint32_t i = 0; i < in->rows && leat_task_error(t) == 0; i++) {
         struct leat_span body = leat_at(in, i, 3).as.bytes;
@@ -625,13 +614,11 @@ int upkeep_move(struct leat_task *t, const struct leat_batch *in)
             e.record.asked = 0;
             e.looks = e.changed = e.recorded;
             break;
-        case COMPACT:
-            compact(&e, &written);
-            break;
         default:
             break;
         }
         posting_edit_end(&e, i);
     }
+    compact_all(t, in);
     return 0;
 }

@@ -168,7 +168,7 @@ static inline uint64_t model_size(struct leat_view *v, uint32_t task, const char
     return size;
 }
 
-static inline void model_census_posting(struct ivf_census *c, uint64_t number, const struct leat_value field[10],
+static inline void model_census_posting(struct ivf_census *c, uint64_t number, const struct leat_value field[7],
                                         uint32_t less)
 {
     uint32_t live = (uint32_t)field[3].as.u;
@@ -176,7 +176,7 @@ static inline void model_census_posting(struct ivf_census *c, uint64_t number, c
     c->postings++;
     c->first += number == 0;
     c->active += field[0].as.b;
-    c->asked += field[1].as.i != 0 || field[9].as.i != 0;
+    c->asked += field[1].as.i != 0;
     c->live += live;
     c->dead += field[2].as.u - live;
     c->largest = live > c->largest ? live : c->largest;
@@ -200,10 +200,10 @@ static inline struct ivf_census model_census(const struct ivf_model *m, uint32_t
     must(leat_view_pstate(v, "postings", &postings));
     for (uint32_t task = 0; task < leat_view_tasks(v); task++) {
         struct leat_scan *s;
-        struct leat_value key, field[10];
+        struct leat_value key, field[7];
 
         must(leat_scan_open(leat_view_task(v, task), postings, LEAT_KEYS(), NULL, &s));
-        while (leat_scan_next(s, &key, field, 10) == 0)
+        while (leat_scan_next(s, &key, field, 7) == 0)
             model_census_posting(&c, key.as.u, field, less);
         leat_scan_close(s);
         c.chunks += (uint32_t)model_size(v, task, "chunks");

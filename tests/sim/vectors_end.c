@@ -184,21 +184,24 @@ static void read_tails(struct census *c, const struct posting *p)
 }
 
 /* It may have more rows than others when it was tried to split it, and its rows could not be told apart. */
-static void check_size(const struct posting *p, uint32_t split_at)
+static void check_size(const struct census *c, const struct posting *p, uint32_t split_at, uint32_t gathered)
 {
     if (p->live > split_at || split_at > 2 * SIM_CLIENTS * VECTORS_IDS)
         sim_fail("posting %u has %u rows, to be split at %u, and is not split", p->number, p->live, split_at);
     if (p->rows - p->live > p->live / 16 + 4)
         sim_fail("posting %u has %u dead rows beside %u live ones", p->number, p->rows - p->live, p->live);
+    uint32_t chunked = p->chunks * c->layout.chunk.rows, together = chunked > gathered ? chunked : gathered;
+    if (p->rows - together > p->live / 8 + 8)
+        sim_fail("posting %u has %u rows that are not put together, of %u", p->number, p->rows - together, p->rows);
 }
 
-static void read_posting(struct census *c, const struct posting *p, const struct leat_value field[10])
+static void read_posting(struct census *c, const struct posting *p, const struct leat_value field[9])
 {
     uint32_t first = c->rows;
 
     if (!field[0].as.b)
         sim_fail("posting %u takes no rows and is there", p->number);
-    if (field[1].as.i != 0 || field[9].as.i != 0)
+    if (field[1].as.i != 0)
         sim_fail("posting %u waits for the background, which does nothing", p->number);
     for (size_t i = 4; i < p->masks.size; i += 8) {
         uint32_t moving;
@@ -211,7 +214,7 @@ static void read_posting(struct census *c, const struct posting *p, const struct
     read_tails(c, p);
     if (c->rows - first != p->live)
         sim_fail("posting %u has %u live rows, not %u", p->number, c->rows - first, p->live);
-    check_size(p, (uint32_t)field[5].as.u);
+    check_size(c, p, (uint32_t)field[5].as.u, (uint32_t)field[8].as.u);
     c->postings += p->number != 0;
 }
 
@@ -228,13 +231,13 @@ static void check_centroid(const struct census *c, uint32_t number)
 
 static void read_postings(struct census *c, uint32_t task)
 {
-    struct leat_value key, field[10];
+    struct leat_value key, field[9];
     struct leat_scan *scan;
     int rv;
 
     if (leat_scan_open(leat_view_task(c->view, task), POSTINGS, LEAT_KEYS(), NULL, &scan) != 0)
         sim_fail("postings cannot be read");
-    while ((rv = leat_scan_next(scan, &key, field, 10)) == 0) {
+    while ((rv = leat_scan_next(scan, &key, field, 9)) == 0) {
         struct posting p = {(uint32_t)key.as.u,      (uint32_t)field[2].as.u, (uint32_t)field[3].as.u,
                             (uint32_t)field[4].as.u, field[6].as.bytes,       task};
 

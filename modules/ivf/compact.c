@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "modules/ivf/compact.h"
+
+#include <string.h>
+
+#include "modules/ivf/posting.h"
+
+/* ---- Asking ---- */
+
+bool compact_wanted(struct leat_task *t)
+{
+    uint64_t asked = counter_get(t, COMPACT_ASKED), now = (uint64_t)leat_now(t);
+
+    if (asked != 0 && now - asked < PATIENCE_US) {
+        if (counter_get(t, COMPACT_AGAIN) == 0)
+            counter_set(t, COMPACT_AGAIN, 1);
+        return false;
+    }
+    counter_set(t, COMPACT_ASKED, now);
+    counter_set(t, COMPACT_AGAIN, 0);
+    return true;
+}
+
+/* ---- In the background ---- */
+
+/* Bytes that its compaction writes at most; 0: it is not wasteful. */
+static uint64_t size_of(const struct layout *l, const struct index_posting *p)
+{
+    uint32_t there = p->live + p->moving, chunked = p->chunks * l->chunk.rows;
+    uint32_t loose = p->rows - (chunked > p->gathered ? chunked : p->gathered);
+    bool wasteful = posting_has_dead(p->rows > there ? p->rows - there : 0, p->live) ||
+                    posting_has_loose(loose, p->live);
+    uint64_t size = (uint64_t)there * l->row.size + 1;
+
+    return p->active && wasteful && size <= COMPACT_SIZE ? size : 0;
+}
+
+/* From a place by chance on, so that each has its turn. */
+void compact_choose(struct leat_task *t, uint32_t from)
+{
+    const struct index *x = leat_derived(t);
+    const struct ivf *v = leat_state(t);
+    uint32_t count = index_count(x), first = count > 0 ? (uint32_t)(leat_random(t) % count) : 0, i;
+    uint64_t written = 0;
+
+    for (i = 0; i < count && written < COMPACT_SIZE; i++) {
+        const struct index_posting *p = index_at(x, (first + i) % count);
+        uint64_t size = p != NULL ? size_of(&v->layout, p) : 0;
+
+        if (size > 0)
+            message(t, from, leat_task_number(t), COMPACT, p->number, (struct leat_span){"", 0});
+        written += size;
+    }
+    uint32_t more = i < count;
+    message(t, from, leat_task_number(t), COMPACTED, 0, (struct leat_span){&more, sizeof(more)});
+}
+
+/* ---- What was found comes to the postings' task ---- */
+
+static void compact(struct leat_task *t, uint32_t from, uint32_t number)
+{
+    struct posting_edit e;
+
+    posting_edit_begin(&e, t, leat_state(t), number);
+    e.relayed = true;
+    if (e.recorded)
+        posting_compact(&e);
+    posting_edit_end(&e, from);
+}
+
+/* The question is answered: is there another? */
+static void answered(struct leat_task *t, uint32_t from, struct leat_span body)
+{
+    uint32_t more, kind = COMPACT;
+
+    memcpy(&more, body.base, sizeof(more));
+    bool again = more != 0 || counter_get(t, COMPACT_AGAIN) != 0;
+    counter_set(t, COMPACT_ASKED, again ? (uint64_t)leat_now(t) : 0);
+    counter_set(t, COMPACT_AGAIN, 0);
+    if (again)
+        message(t, from, leat_task_number(t), ASK, 0, (struct leat_span){&kind, sizeof(kind)});
+}
+
+void compact_all(struct leat_task *t, const struct leat_batch *in)
+{
+    for (uint32_t i = 0; i < in->rows && leat_task_error(t) == 0; i++) {
+        uint64_t kind = leat_at(in, i, 1).as.u;
+
+        if (kind == COMPACT)
+            compact(t, i, (uint32_t)leat_at(in, i, 2).as.u);
+        else if (kind == COMPACTED)
+            answered(t, i, leat_at(in, i, 3).as.bytes);
+    }
+}

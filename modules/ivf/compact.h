@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef MODULES_IVF_COMPACT_H
+#define MODULES_IVF_COMPACT_H
+
+/* Dead rows go, and rows that came turn by turn are put together. A group asks its background which postings are
+ * wasteful, one question at a time for all of them, so that much that is to be split comes first; the answer names
+ * some, and each is written anew in the turn that takes it. */
+
+#include "modules/ivf/ivf.h"
+
+/* A posting whose rows are more bytes is not compacted; and that much is written for one answer, about. */
+enum { COMPACT_SIZE = 8 << 20 };
+
+/* A posting is wasteful. true: ask the background; false: it is asked already, and will be once more. */
+bool compact_wanted(struct leat_task *t);
+/* In the background: name some wasteful postings; from: row of the batch. */
+void compact_choose(struct leat_task *t, uint32_t from);
+/* Answers of the background among others. Behind those: what they propose is of rows as they were. */
+void compact_all(struct leat_task *t, const struct leat_batch *in);
+
+#endif
