@@ -52,6 +52,7 @@ struct checkpointer {
     bool running;
     bool pages_synced;      /* the next step writes the slot */
     bool quiet;             /* little was written before this one */
+    size_t holes_from;      /* page that the next holes begin at */
     _Atomic bool finished;
     int result;
     struct leat_error why;
@@ -505,6 +506,9 @@ static int begin(struct pstate_view *v, struct leat_span state, struct leat_erro
     return 0;
 }
 
+/* Of so many runs of free pages: each takes some 50 us, in which no turn runs. */
+enum { HOLES_AT_ONCE = 1024, HOLES_AT_END = 32768 };
+
 /* While much is written, free pages are soon in use again. */
 static bool worth_holes(const struct pstate_view *v)
 {
@@ -514,7 +518,7 @@ static bool worth_holes(const struct pstate_view *v)
     return v->checkpointer->quiet && figures.free_pages * page_bytes(&figures) > bytes_between(v);
 }
 
-static int finish(struct pstate_view *v)
+static int finish(struct pstate_view *v, uint32_t holes)
 {
     struct checkpointer *c = v->checkpointer;
 
@@ -525,7 +529,7 @@ static int finish(struct pstate_view *v)
     c->previous = c->turn;
     c->turn = c->next_turn;
     if (worth_holes(v))
-        holes_make(v);
+        holes_make(v, &c->holes_from, holes);
     return crash_point("checkpoint.done");
 }
 
@@ -536,7 +540,7 @@ int checkpoint_now(struct pstate_view *v, struct leat_span state, struct leat_er
     v->checkpointer->quiet = true; /* nothing is written behind it */
     if (rv == 0)
         rv = make_durable(v, err);
-    return rv == 0 ? finish(v) : rv;
+    return rv == 0 ? finish(v, HOLES_AT_END) : rv;
 }
 
 bool pstate_checkpoint_due(const struct pstate_view *v, int64_t monotonic_ns)
@@ -597,7 +601,7 @@ static int join(struct pstate_view *v, struct leat_error *err)
             *err = c->why;
         return c->result;
     }
-    return finish(v);
+    return finish(v, HOLES_AT_ONCE);
 }
 
 int pstate_checkpoint_poll(struct pstate_view *v, uint64_t *turn, uint64_t *previous, struct leat_error *err)
@@ -627,5 +631,5 @@ int pstate_checkpoint_wait(struct pstate_view *v, struct leat_error *err)
     if (c->running)
         return join(v, err);
     int rv = is_unwritten(c) ? make_durable(v, err) : leat_fail(err, c->result, "%s", c->why.text);
-    return rv == 0 ? finish(v) : rv;
+    return rv == 0 ? finish(v, HOLES_AT_ONCE) : rv;
 }

@@ -76,19 +76,23 @@ int free_pages(const struct pstate_view *v, bool unseen, struct view_pages *out)
     return rc;
 }
 
-void holes_make(const struct pstate_view *v)
+void holes_make(const struct pstate_view *v, size_t *from, uint32_t most)
 {
     struct view_pages p;
     MDB_stat stat;
     int fd, rc = free_pages(v, true, &p);
+    size_t i = 0, end;
 
     mdb_env_stat(v->env, &stat);
     mdb_env_get_fd(v->env, &fd);
-    for (size_t i = 0, end; i < p.count && rc == 0; i = end) {
+    while (i < p.count && p.page[i] < *from)
+        i++;
+    for (; i < p.count && rc == 0 && most > 0; i = end, most--) {
         for (end = i + 1; end < p.count && p.page[end] == p.page[end - 1] + 1;)
             end++;
         rc = fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(p.page[i] * stat.ms_psize),
                        (off_t)((end - i) * stat.ms_psize));
     }
+    *from = i < p.count ? p.page[i] : 0;
     free(p.page);
 }

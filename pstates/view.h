@@ -139,9 +139,9 @@ void checkpointer_close(struct pstate_view *v);
 int checkpoint_now(struct pstate_view *v, struct leat_span state, struct leat_error *err);
 
 /* ---- holes.c: free pages that nobody reads take no space any more. Between turns. Where the file system has no holes,
- * nothing happens. ---- */
+ * nothing happens. From page *from on, `most` runs of pages; the next call goes on there. ---- */
 
-void holes_make(const struct pstate_view *v);
+void holes_make(const struct pstate_view *v, size_t *from, uint32_t most);
 
 /* Numbers of free pages, in order; free(page). unseen: only those that no reader sees, however old. 0 or an error of
  * LMDB. */
