@@ -211,6 +211,27 @@ static int upkeep_or_move(struct leat_task *t, const struct leat_batch *in)
     return 0;
 }
 
+/* It answers no question what to compact, but when it is told names all, ahead of their moves. */
+static int compact_and_move(struct leat_task *t, const struct leat_batch *in)
+{
+    const struct index *x = leat_derived(t);
+    uint64_t kind = leat_at(in, 0, 0).as.u;
+
+    if (kind == COMPACT)
+        return 0;
+    if (kind != NEAR || leat_at(in, 0, 2).as.bytes.size > 0)
+        return upkeep_run(t, in);
+    for (uint32_t i = 0; i < index_count(x); i++) {
+        const struct index_posting *p = index_at(x, i);
+
+        if (p == NULL)
+            continue;
+        message(t, 0, leat_task_number(t), COMPACT, p->number, (struct leat_span){"", 0});
+        move_elsewhere(t, leat_state(t), p);
+    }
+    return 0;
+}
+
 static void tell(const struct ivf_model *m)
 {
     struct leat_error err = {0, ""};
@@ -268,12 +289,45 @@ static void rows_may_move_for_ever(void **state)
         moves_beyond_a_byte(seed, (uint32_t)seed);
 }
 
+/* A posting has other numbers for its rows when it was compacted; what was proposed for them with the old ones, in the
+ * same answer, is done before. */
+static void moves_beside_a_compaction_are_made(void **state)
+{
+    struct leat_topology topologies[16];
+    struct leat_node nodes[16];
+    struct leat_module module = model_module(topologies, nodes);
+    struct leat_error err = {0, ""};
+    uint64_t seed = 3;
+    uint32_t moved = 0;
+
+    (void)state;
+    model_node(nodes, "store")->run = store_or_tell;
+    model_node(nodes, "upkeep")->run = compact_and_move;
+    struct ivf_model *m = open_small(&module, ROWS, &seed);
+    for (int again = 0; again < 6; again++) {
+        model_change(m, 0, ROWS, true);
+        must(leat_test_run(m->t, &err));
+    }
+    uint64_t dead = model_census(m, 1).dead;
+    assert_true(dead > ROWS);
+    moves_wanted = 1;
+    tell(m);
+    must(leat_test_run(m->t, &err));
+    for (uint64_t id = 0; id < ROWS; id++)
+        moved += moves_of(m, id) > 0;
+    assert_true(model_census(m, 1).dead < dead / 2);
+    assert_true(moved > ROWS / 2);
+    model_check_found(m, m->vector);
+    model_close(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_is_left_behind),
         cmocka_unit_test(what_is_processed_is_found),
         cmocka_unit_test(rows_may_move_for_ever),
+        cmocka_unit_test(moves_beside_a_compaction_are_made),
     };
 
     return cmocka_run_group_tests_name("cluster_ivf_places", tests, NULL, NULL);
