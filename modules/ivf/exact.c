@@ -38,7 +38,7 @@ static bool next_tile(const struct scan *s, uint32_t count, uint32_t most, struc
 {
     uint32_t row = t->row + t->rows, place = t->place, rows;
 
-    while (place < count && (s->posting[place] == NULL || row >= s->posting[place]->rows)) {
+    while (place < count && row >= s->posting[place]->rows) {
         place++;
         row = 0;
     }
@@ -234,12 +234,11 @@ void scan_exact(struct scan *s, uint32_t scans, const struct index_posting **pos
     bool copies = false;
 
     for (uint32_t i = 0; i < count; i++)
-        copies |= posting[i] != NULL && posting[i]->moving > 0;
+        copies |= posting[i]->moving > 0;
     for (uint32_t i = 0; i < scans; i++) {
         s[i].posting = posting;
         s[i].copies = copies;
-        for (uint32_t p = 0; p < count; p++)
-            s[i].counts.postings += posting[p] != NULL;
+        s[i].counts.postings += count;
     }
     if (scans == 1 && s->filter == NULL) {
         exact_one(s, count);

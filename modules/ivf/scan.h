@@ -55,8 +55,7 @@ bool scan_postings(struct scan *s, const struct probe *probe, uint32_t count);
 /* About how far k rows lie, whether they pass the filter or not, in units of a reach: by codes of the first postings.
  * INFINITY: these have too few rows. */
 float scan_unit(struct scan *s, const struct probe *probe, uint32_t count);
-/* What several scans of one filter find among all rows of these postings (NULL among them is passed over), once
- * (exact.c). posting: kept. */
+/* What several scans of one filter find among all rows of these postings, once (exact.c). posting: kept. */
 void scan_exact(struct scan *s, uint32_t scans, const struct index_posting **posting, uint32_t count);
 /* Of a posting's blocks of 32 rows those rows that live and pass the filter. */
 void scan_live(const struct scan *s, const struct index_posting *p, uint32_t block, uint32_t blocks, uint32_t *live);

@@ -558,7 +558,7 @@ int search_exact(struct leat_task *t, const struct leat_batch *in)
 {
     const struct ivf *v = leat_state(t);
     const struct index *x = leat_derived(t);
-    uint32_t count = index_count(x);
+    uint32_t most = index_count(x), count = 0;
 
     (void)in;
     if (leat_task_number(t) != leat_group(t))
@@ -566,7 +566,7 @@ int search_exact(struct leat_task *t, const struct leat_batch *in)
     struct asked *a = search_asked(t, v);
     struct search s = a->search;
     uint64_t begun = s.stats ? now_ns() : 0;
-    const struct index_posting **posting = leat_alloc(t, (count + 1) * sizeof(struct index_posting *));
+    const struct index_posting **posting = leat_alloc(t, (most + 1) * sizeof(struct index_posting *));
     struct found found = found_for(t, v, &s, s.queries);
     struct search *one = leat_alloc(t, (s.queries + 1) * sizeof(*one));
     struct scan *scan = leat_alloc(t, (s.queries + 1) * sizeof(*scan));
@@ -575,8 +575,9 @@ int search_exact(struct leat_task *t, const struct leat_batch *in)
         one[i] = search_query(t, v, &s, i);
         scan[i] = scan_of(t, v, &one[i], a->filter, room);
     }
-    for (uint32_t i = 0; i < count; i++)
-        posting[i] = index_at(x, i);
+    for (uint32_t i = 0; i < most; i++)
+        if (index_at(x, i) != NULL)
+            posting[count++] = index_at(x, i);
     if (leat_task_error(t) != 0)
         return leat_task_error(t);
     scan_exact(scan, s.queries, posting, count);
