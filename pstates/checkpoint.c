@@ -187,8 +187,8 @@ static int spend_slot(const char *directory, unsigned which, bool durable, struc
     return rv;
 }
 
-/* A process may have died between writing a slot and syncing it, or its sync failed, and the kernel takes the pages for
- * clean: it is written again. It counts from now on. */
+/* A process may have died between writing a slot and syncing it or its name, or its sync failed, and the kernel takes
+ * the pages for clean: it is written again. It counts from now on. */
 static int settle_slot(const char *directory, const struct buffer *slot, struct leat_error *err)
 {
     char path[4096];
@@ -203,7 +203,7 @@ static int settle_slot(const char *directory, const struct buffer *slot, struct 
     else
         rv = file_sync(fd, path, err);
     close(fd);
-    return rv;
+    return rv == 0 ? file_sync_directory(directory, err) : rv;
 }
 
 /* LMDB would read beyond the end of a file that was cut. */
