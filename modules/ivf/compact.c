@@ -5,34 +5,38 @@
 
 #include "modules/ivf/posting.h"
 
+enum compact_need compact_need(const struct layout *l, const struct compact_rows *r)
+{
+    uint32_t dead = r->rows > r->there ? r->rows - r->there : 0, chunked = r->chunks * l->chunk.rows;
+    uint32_t loose = r->rows - (chunked > r->gathered ? chunked : r->gathered);
+
+    if (!r->active || (uint64_t)r->there * l->row.size >= COMPACT_SIZE)
+        return COMPACT_NOTHING;
+    if (dead > r->live / 16 + 4)
+        return COMPACT_ROWS;
+    return loose > r->live / 8 + 8 ? COMPACT_TAIL : COMPACT_NOTHING;
+}
+
 /* ---- Asking ---- */
 
 bool compact_wanted(struct leat_task *t)
 {
-    uint64_t asked = counter_get(t, COMPACT_ASKED), now = (uint64_t)leat_now(t);
-
-    if (asked != 0 && now - asked < PATIENCE_US) {
+    if (!overdue(t, (int64_t)counter_get(t, COMPACT_ASKED))) {
         if (counter_get(t, COMPACT_AGAIN) == 0)
             counter_set(t, COMPACT_AGAIN, 1);
         return false;
     }
-    counter_set(t, COMPACT_ASKED, now);
+    counter_set(t, COMPACT_ASKED, (uint64_t)leat_now(t));
     counter_set(t, COMPACT_AGAIN, 0);
     return true;
 }
 
 /* ---- In the background ---- */
 
-/* Bytes that its compaction writes at most; 0: it is not wasteful. */
-static uint64_t size_of(const struct layout *l, const struct index_posting *p)
+static bool wasteful(const struct layout *l, const struct index_posting *p)
 {
-    uint32_t there = p->live + p->moving, chunked = p->chunks * l->chunk.rows;
-    uint32_t loose = p->rows - (chunked > p->gathered ? chunked : p->gathered);
-    bool wasteful = posting_has_dead(p->rows > there ? p->rows - there : 0, p->live) ||
-                    posting_has_loose(loose, p->live);
-    uint64_t size = (uint64_t)there * l->row.size + 1;
-
-    return p->active && wasteful && size <= COMPACT_SIZE ? size : 0;
+    return p != NULL && compact_need(l, &(struct compact_rows){p->active, p->rows, p->live, p->live + p->moving,
+                                                               p->chunks, p->gathered}) != COMPACT_NOTHING;
 }
 
 /* From a place by chance on, so that each has its turn. */
@@ -45,11 +49,11 @@ void compact_choose(struct leat_task *t, uint32_t from)
 
     for (i = 0; i < count && written < COMPACT_SIZE; i++) {
         const struct index_posting *p = index_at(x, (first + i) % count);
-        uint64_t size = p != NULL ? size_of(&v->layout, p) : 0;
 
-        if (size > 0)
-            message(t, from, leat_task_number(t), COMPACT, p->number, (struct leat_span){"", 0});
-        written += size;
+        if (!wasteful(&v->layout, p))
+            continue;
+        message(t, from, leat_task_number(t), COMPACT, p->number, (struct leat_span){"", 0});
+        written += (uint64_t)(p->live + p->moving) * v->layout.row.size;
     }
     uint32_t more = i < count;
     message(t, from, leat_task_number(t), COMPACTED, 0, (struct leat_span){&more, sizeof(more)});

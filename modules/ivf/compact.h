@@ -11,6 +11,22 @@
 /* A posting whose rows are more bytes is not compacted; and that much is written for one answer, about. */
 enum { COMPACT_SIZE = 8 << 20 };
 
+/* What a posting has, as its record or the derived state say. */
+struct compact_rows {
+    bool active;
+    uint32_t rows, live;
+    uint32_t there; /* that live, and copies that wait */
+    uint32_t chunks, gathered;
+};
+
+enum compact_need {
+    COMPACT_NOTHING,
+    COMPACT_TAIL, /* many rows came turn by turn, each time into a place of their own in a page: put them together */
+    COMPACT_ROWS  /* many are dead: write it anew without them */
+};
+
+enum compact_need compact_need(const struct layout *l, const struct compact_rows *r);
+
 /* A posting is wasteful. true: ask the background; false: it is asked already, and will be once more. */
 bool compact_wanted(struct leat_task *t);
 /* In the background: name some wasteful postings; from: row of the batch. */

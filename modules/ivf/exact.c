@@ -44,6 +44,7 @@ static bool next_tile(const struct scan *s, uint32_t count, uint32_t most, struc
     }
     if (place == count)
         return false;
+    /* What postings say of themselves lies anywhere on the heap, and the rows of all have passed the caches since. */
     if (place + SOON < count)
         for (uint32_t i = 0; i < 2; i++)
             __builtin_prefetch((const uint8_t *)s->posting[place + SOON] + i * LINE);

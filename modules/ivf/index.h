@@ -19,7 +19,7 @@ struct index_posting {
     uint32_t rows, live, moving;
     uint32_t chunks, pieces;
     uint32_t edition;                  /* rows have the numbers that they had in others of the same */
-    uint32_t gathered;
+    uint32_t gathered;                 /* as in its record (posting.h) */
     uint32_t *live_mask, *moving_mask; /* by block of 32 rows */
     uint8_t *codes;                    /* the blocks of all rows, one after another, in memory; NULL: no rows */
     uint64_t *numbers;                 /* of all rows, behind the codes */

@@ -185,7 +185,7 @@ static void look_in_known(struct search *s, const struct index_posting *known)
 {
     if (s->row < known->rows)
         look_at_known(s, known, s->row);
-    for (uint32_t row = 0; row < known->rows && s->found == UINT32_MAX; row++)
+    for (uint32_t row = 0; row < known->rows && s->found == NOWHERE; row++)
         look_at_known(s, known, row);
 }
 
@@ -199,14 +199,14 @@ static void look_in_stored(struct search *s, uint32_t rows)
     if (known != NULL)
         look_in_known(s, known);
     /* What this turn added the derived state does not have. */
-    for (uint32_t chunk = first; s->found == UINT32_MAX && chunk < e->record.chunks; chunk++) {
+    for (uint32_t chunk = first; s->found == NOWHERE && chunk < e->record.chunks; chunk++) {
         struct leat_value value;
 
         if (leat_get(e->t, CHUNKS, LEAT_KEYS(leat_u64(piece_key(e->number, chunk))), &value, 1) == 0)
             look_in_piece(s, &l->chunk, (const uint8_t *)value.as.bytes.base + l->pad, chunk * l->chunk.rows,
                           l->chunk.rows);
     }
-    if (s->found == UINT32_MAX)
+    if (s->found == NOWHERE)
         posting_tail(e->t, e->v, e->number, e->record.chunks * l->chunk.rows, rows, look, s);
 }
 
@@ -217,7 +217,7 @@ static uint32_t find_row(const struct posting_edit *e, const struct row_name *na
 
     for (uint32_t i = 0; i < e->pendings; i++)
         look(&s, stored + i, e->pending[i]);
-    if (s.found == UINT32_MAX && stored > 0)
+    if (s.found == NOWHERE && stored > 0)
         look_in_stored(&s, stored);
     return s.found;
 }
@@ -226,7 +226,7 @@ void posting_remove(struct posting_edit *e, const struct row_name *name)
 {
     uint32_t row = find_row(e, name, name->row);
 
-    if (row == UINT32_MAX)
+    if (row == NOWHERE)
         return;
     e->record.live -= lives(e, row);
     e->mask[row / BLOCK].live &= ~(1U << row % BLOCK);
@@ -239,7 +239,7 @@ void posting_confirm(struct posting_edit *e, const struct row_name *name)
     /* That name->row is of another posting. */
     uint32_t row = find_row(e, name, NOWHERE);
 
-    if (row == UINT32_MAX || lives(e, row))
+    if (row == NOWHERE || lives(e, row))
         return;
     e->mask[row / BLOCK].live |= 1U << row % BLOCK;
     e->mask[row / BLOCK].moving &= ~(1U << row % BLOCK);
@@ -409,13 +409,21 @@ static void gather(void *context, uint32_t row, const uint8_t *bytes)
 {
     struct gathering *g = context;
     size_t size = g->e->v->layout.row.size;
+
+    (void)row;
+    g->row[g->rows++] = memcpy(leat_alloc(g->e->t, size), bytes, size);
+}
+
+static void gather_there(void *context, uint32_t row, const uint8_t *bytes)
+{
+    struct gathering *g = context;
     uint32_t to = g->rows;
 
     if (!is_there(g->e, row))
         return;
     g->mask[to / BLOCK].live |= (uint32_t)lives(g->e, row) << to % BLOCK;
     g->mask[to / BLOCK].moving |= (uint32_t)moves(g->e, row) << to % BLOCK;
-    g->row[g->rows++] = memcpy(leat_alloc(g->e->t, size), bytes, size);
+    gather(g, row, bytes);
 }
 
 static void gather_chunks(struct gathering *g)
@@ -434,7 +442,7 @@ static void gather_chunks(struct gathering *g)
             if (!is_there(e, row))
                 continue;
             layout_take(l, &l->chunk, (const uint8_t *)value.as.bytes.base + l->pad, i, bytes);
-            gather(g, row, bytes);
+            gather_there(g, row, bytes);
         }
     }
 }
@@ -446,7 +454,7 @@ static void drop_dead(struct posting_edit *e)
 
     g.mask = grown(e->t, NULL, 0, e->blocks * sizeof(*g.mask));
     gather_chunks(&g);
-    posting_tail(e->t, e->v, e->number, e->record.chunks * e->v->layout.chunk.rows, e->record.rows, gather, &g);
+    posting_tail(e->t, e->v, e->number, e->record.chunks * e->v->layout.chunk.rows, e->record.rows, gather_there, &g);
     delete_pieces(e);
     e->mask = g.mask;
     e->pending = g.row;
@@ -454,15 +462,6 @@ static void drop_dead(struct posting_edit *e)
     e->record.rows = e->record.gathered = g.rows;
     e->record.chunks = 0;
     e->record.edition++;
-}
-
-static void keep_bytes(void *context, uint32_t row, const uint8_t *bytes)
-{
-    struct gathering *g = context;
-    size_t size = g->e->v->layout.row.size;
-
-    (void)row;
-    g->row[g->rows++] = memcpy(leat_alloc(g->e->t, size), bytes, size);
 }
 
 /* One value of the tail, but for what the derived state has not: it looks for that behind what it has. */
@@ -474,51 +473,29 @@ static void gather_tail(struct posting_edit *e)
     if (end <= first)
         return;
     struct gathering g = {.e = e, .row = leat_alloc(e->t, (end - first) * sizeof(*g.row))};
-    posting_tail(e->t, e->v, e->number, first, end, keep_bytes, &g);
+    posting_tail(e->t, e->v, e->number, first, end, gather, &g);
     delete_tail(e, first, end);
     put_tail(e, first, g.row, g.rows);
     e->record.gathered = end;
 }
 
-bool posting_has_dead(uint32_t dead, uint32_t live)
+static enum compact_need need(const struct posting_edit *e)
 {
-    return dead > live / 16 + 4;
-}
+    const struct posting_record *r = &e->record;
 
-bool posting_has_loose(uint32_t loose, uint32_t live)
-{
-    return loose > live / 8 + 8;
-}
-
-static uint32_t dead_rows(const struct posting_edit *e)
-{
-    return e->record.rows - e->record.live - arriving(e);
-}
-
-static uint32_t loose_rows(const struct posting_edit *e)
-{
-    uint32_t chunked = e->record.chunks * e->v->layout.chunk.rows;
-
-    return e->record.rows - (chunked > e->record.gathered ? chunked : e->record.gathered);
-}
-
-static bool wasteful(const struct posting_edit *e)
-{
-    uint32_t live = e->record.live;
-
-    return e->record.active && (uint64_t)(e->record.rows - dead_rows(e)) * e->v->layout.row.size < COMPACT_SIZE &&
-           (posting_has_dead(dead_rows(e), live) || posting_has_loose(loose_rows(e), live));
+    return compact_need(&e->v->layout, &(struct compact_rows){r->active, r->rows, r->live, r->live + arriving(e),
+                                                              r->chunks, r->gathered});
 }
 
 void posting_compact(struct posting_edit *e)
 {
-    if (!wasteful(e))
-        return;
-    if (posting_has_dead(dead_rows(e), e->record.live))
+    enum compact_need what = need(e);
+
+    if (what == COMPACT_ROWS)
         drop_dead(e);
-    else
+    else if (what == COMPACT_TAIL)
         gather_tail(e);
-    e->changed = true;
+    e->changed |= what != COMPACT_NOTHING;
 }
 
 /* ---- What it needs ---- */
@@ -561,10 +538,9 @@ static bool too_small(const struct posting_edit *e)
            index_active(leat_derived(e->t)) > 4 * leat_group_count(e->t);
 }
 
-/* Nobody was asked, or does not answer. */
-static bool overdue(const struct posting_edit *e, int64_t asked)
+bool overdue(const struct leat_task *t, int64_t asked)
 {
-    return asked == 0 || leat_now(e->t) - asked >= PATIENCE_US;
+    return asked == 0 || leat_now(t) - asked >= PATIENCE_US;
 }
 
 /* What the background is to do, if anything. Not while all rows are on their way: what is
@@ -572,12 +548,12 @@ static bool overdue(const struct posting_edit *e, int64_t asked)
 static bool wanted(const struct posting_edit *e, enum message *kind)
 {
     const struct posting_record *r = &e->record;
-    uint32_t coming = arriving(e), chunk = e->v->layout.chunk.rows;
+    uint32_t coming = arriving(e), dead = r->rows - r->live - coming, chunk = e->v->layout.chunk.rows;
 
     *kind = r->active ? SPLIT : DRAIN;
-    if (!overdue(e, r->asked) || (r->live + coming > 0 && settled(e) == 0))
+    if (!overdue(e->t, r->asked) || (r->live + coming > 0 && settled(e) == 0))
         return false;
-    return !r->active || r->live > r->split_at || dead_rows(e) > r->live + chunk;
+    return !r->active || r->live > r->split_at || dead > r->live + chunk;
 }
 
 static void ask(const struct posting_edit *e, uint32_t from, enum message kind)
@@ -616,7 +592,7 @@ void posting_edit_end(struct posting_edit *e, uint32_t from)
     if (wanted(e, &kind) || waits) {
         e->record.asked = leat_now(e->t);
         ask(e, from, waits ? LOOK : kind);
-    } else if (wasteful(e) && overdue(e, e->record.asked) && compact_wanted(e->t)) {
+    } else if (need(e) != COMPACT_NOTHING && overdue(e->t, e->record.asked) && compact_wanted(e->t)) {
         ask(e, from, COMPACT);
     }
     put_record(e);

@@ -40,6 +40,9 @@ struct posting_edit {
 
 enum { PATIENCE_US = 60 * 1000 * 1000 }; /* the background was asked and does not answer: it failed */
 
+/* It was not asked (0), or does not answer. */
+bool overdue(const struct leat_task *t, int64_t asked);
+
 void posting_edit_begin(struct posting_edit *e, struct leat_task *t, const struct ivf *v, uint32_t number);
 /* Write what changed, and ask for what it needs; from: a row of the batch in hand. */
 void posting_edit_end(struct posting_edit *e, uint32_t from);
@@ -53,11 +56,8 @@ void posting_confirm(struct posting_edit *e, const struct row_name *name);
 bool posting_movable(const struct posting_edit *e, uint32_t row);
 /* The posting as the derived state has it; NULL: it has it not, or this turn has compacted it and numbers differ. */
 const struct index_posting *posting_known(const struct posting_edit *e);
-/* Dead rows that are too many beside live ones: the posting is to be written anew without them. loose: rows that came
- * turn by turn, each time into a place of their own in a page: they are to be put together. */
-bool posting_has_dead(uint32_t dead, uint32_t live);
-bool posting_has_loose(uint32_t loose, uint32_t live);
-/* Do it, if it is so. What moves goes on moving. */
+/* Write it anew without its dead rows, or put together what came turn by turn, if it needs that (compact.h). What moves
+ * goes on moving. */
 void posting_compact(struct posting_edit *e);
 /* This group was told of the posting's centroid: where it lies, it takes rows from now on. */
 void posting_announced(struct posting_edit *e);

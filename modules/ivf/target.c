@@ -34,17 +34,17 @@ static uint64_t vectors_came(struct leat_task *t)
 void target_ask(struct leat_task *t, uint32_t from)
 {
     struct leat_value field[2] = {leat_u64(0), leat_null()};
-    uint64_t rows = index_rows(leat_derived(t)), now = (uint64_t)leat_now(t);
+    uint64_t rows = index_rows(leat_derived(t));
 
     if (rows < LEAST_ROWS || index_active(leat_derived(t)) < LEAST_CENTROIDS)
         return;
     leat_get(t, LEARNT, LEAT_KEYS(leat_u32(0)), field, 2);
     uint64_t asked = counter_get(t, LEARN_ASKED), came = vectors_came(t);
     bool grown = rows >= field[0].as.u + field[0].as.u / 2, others = came - counter_get(t, LEARN_CAME) >= rows;
-    if (!grown && !others && (asked == 0 || now - asked < PATIENCE_US))
+    if (!grown && !others && (asked == 0 || !overdue(t, (int64_t)asked)))
         return;
     leat_put(t, LEARNT, LEAT_KEYS(leat_u32(0)), LEAT_ROW(leat_u64(rows), field[1]));
-    counter_set(t, LEARN_ASKED, now);
+    counter_set(t, LEARN_ASKED, (uint64_t)leat_now(t));
     counter_set(t, LEARN_CAME, came);
     message(t, from, leat_task_number(t), LEARN, 0, (struct leat_span){"", 0});
 }

@@ -595,15 +595,16 @@ int upkeep_move(struct leat_task *t, const struct leat_batch *in)
 
     for (uint32_t i = 0; i < in->rows && leat_task_error(t) == 0; i++) {
         struct leat_span body = leat_at(in, i, 3).as.bytes;
+        enum message kind = (enum message)leat_at(in, i, 1).as.u;
         struct posting_edit e;
 
-        if (leat_at(in, i, 1).as.u == LEARNED) {
+        if (kind == LEARNED)
             target_keep(t, body);
+        if (kind == LEARNED || kind == COMPACT || kind == COMPACTED)
             continue;
-        }
         posting_edit_begin(&e, t, v, (uint32_t)leat_at(in, i, 2).as.u);
         e.relayed = true;
-        switch ((enum message)leat_at(in, i, 1).as.u) {
+        switch (kind) {
         case OPEN:
             open_posting(&e, i, body);
             break;
