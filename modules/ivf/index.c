@@ -5,66 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "modules/ivf/posting.h"
-#include "modules/ivf/slab.h"
+#include "modules/ivf/index_version.h"
 
 /* Postings are found by their number through pages of pointers. A new version copies the pages, postings and tail
  * pieces that change; what it replaced goes on the list of the version before, which is the last that sees it: versions
  * are dropped oldest first. */
 
-enum { PAGE_POSTINGS = 64 };
-
-struct page {
-    struct index_posting *posting[PAGE_POSTINGS];
-};
-
-struct waste {
-    void *memory;
-    bool slab; /* of the slab, else of malloc */
-};
-
-struct garbage {
-    struct waste *item;
-    uint32_t count, room;
-};
-
-/* A posting that takes no rows any more, but has some. Whoever is near to one of the centroids in its place looks
- * there, too: their rows may not have come yet. */
-struct retired {
-    uint32_t number;
-    uint32_t centroids;
-    float *centroid; /* its own, then those */
-};
-
-struct index {
-    const struct ivf *v;
-    uint32_t groups;
-    struct vector_coarse *active; /* by squared distance */
-    struct vector_coarse *probe;  /* METRIC_DOT: the same by product; else NULL */
-    struct retired *retired;
-    uint32_t retireds;
-    uint64_t known;               /* the sum of marks of the centroids */
-    struct page **page;
-    uint32_t pages;
-    struct slab *slab;            /* codes and vectors; from version to version the same */
-    uint64_t rows;                /* that live */
-    struct garbage garbage;       /* what this version has and the next has not */
-    bool succeeded;               /* there is a next */
-};
-
-/* A version in the making. */
-struct making {
-    struct index *x;
-    struct index *old;  /* NULL: from nothing */
-    struct leat_task *t;
-    bool *own;          /* pages that are copied already */
-    float *rotated;     /* room for so many centroids */
-    uint32_t rotated_room;
-    struct leat_error *err;
-    int rv;
-};
-
-static int no_memory(struct making *m)
+int index_no_memory(struct making *m)
 {
     if (m->rv == 0)
         m->rv = leat_fail(m->err, LEAT_ENOMEM, "out of memory for the index of %u postings",
@@ -234,7 +181,7 @@ bool index_walk_on(struct index_walk *w, uint32_t count)
 
 /* ---- Making a version: memory ---- */
 
-static void discard_as(struct making *m, const void *memory, bool slab)
+void index_discard(struct making *m, const void *memory, bool slab)
 {
     struct garbage *g = &m->old->garbage;
 
@@ -243,18 +190,13 @@ static void discard_as(struct making *m, const void *memory, bool slab)
         struct waste *grown = realloc(g->item, room * sizeof(*grown));
 
         if (grown == NULL) {
-            no_memory(m); /* the item is lost until the process ends */
+            index_no_memory(m); /* the item is lost until the process ends */
             return;
         }
         g->item = grown;
         g->room = room;
     }
     g->item[g->count++] = (struct waste){(void *)(uintptr_t)memory, slab};
-}
-
-static void discard(struct making *m, const void *memory)
-{
-    discard_as(m, memory, false);
 }
 
 static bool page_for(struct making *m, uint32_t place)
@@ -270,7 +212,7 @@ static bool page_for(struct making *m, uint32_t place)
         if (grown != NULL)
             x->page = grown;
         if (own == NULL)
-            return no_memory(m) == 0;
+            return index_no_memory(m) == 0;
         memset(x->page + x->pages, 0, (pages - x->pages) * sizeof(*grown));
         memset(own + x->pages, 0, (pages - x->pages) * sizeof(*own));
         m->own = own;
@@ -280,10 +222,10 @@ static bool page_for(struct making *m, uint32_t place)
         return true;
     struct page *copy = calloc(1, sizeof(*copy));
     if (copy == NULL)
-        return no_memory(m) == 0;
+        return index_no_memory(m) == 0;
     if (x->page[at] != NULL) {
         *copy = *x->page[at];
-        discard(m, x->page[at]);
+        index_discard(m, x->page[at], false);
     }
     x->page[at] = copy;
     m->own[at] = true;
@@ -291,247 +233,6 @@ static bool page_for(struct making *m, uint32_t place)
 }
 
 /* ---- Making a version: a posting ---- */
-
-static struct index_posting *new_posting(const struct layout *l, uint32_t number, const struct posting_record *r)
-{
-    uint32_t blocks = (r->rows + BLOCK - 1) / BLOCK, behind = r->rows - r->chunks * l->chunk.rows;
-    uint32_t pieces = r->chunks + (behind + BLOCK - 1) / BLOCK;
-    size_t size = sizeof(struct index_posting) + pieces * sizeof(uint8_t *);
-    struct index_posting *p = calloc(1, size + 2 * (size_t)blocks * sizeof(uint32_t));
-
-    if (p == NULL)
-        return NULL;
-    *p = (struct index_posting){.number = number, .active = r->active, .rows = r->rows, .live = r->live,
-                                .chunks = r->chunks, .pieces = pieces, .edition = r->edition,
-                                .gathered = r->gathered};
-    p->live_mask = (uint32_t *)(void *)((uint8_t *)p + size);
-    p->moving_mask = p->live_mask + blocks;
-    return p;
-}
-
-static void read_masks(struct index_posting *p, struct leat_span masks)
-{
-    const uint8_t *at = masks.base;
-
-    for (uint32_t i = 0; i < masks.size / sizeof(struct posting_mask); i++, at += sizeof(struct posting_mask)) {
-        struct posting_mask mask;
-
-        memcpy(&mask, at, sizeof(mask));
-        p->live_mask[i] = mask.live;
-        p->moving_mask[i] = mask.moving;
-        p->moving += (uint32_t)__builtin_popcount(mask.moving);
-    }
-}
-
-static void read_chunks(struct making *m, struct index_posting *p, const struct index_posting *old)
-{
-    uint32_t known = old != NULL && old->chunks < p->chunks ? old->chunks : old != NULL ? p->chunks : 0;
-
-    for (uint32_t i = 0; i < p->chunks; i++) {
-        struct leat_value value;
-
-        if (i < known) {
-            p->piece[i] = old->piece[i];
-        } else {
-            m->rv = leat_get(m->t, CHUNKS, LEAT_KEYS(leat_u64(piece_key(p->number, i))), &value, 1);
-            if (m->rv != 0)
-                return;
-            p->piece[i] = (const uint8_t *)value.as.bytes.base + m->x->v->layout.pad;
-        }
-    }
-}
-
-/* Codes and attributes share bytes with those of other rows; vectors do not. */
-static uint8_t *new_tail(struct making *m)
-{
-    const struct piece_layout *tail = &m->x->v->layout.tail;
-    uint8_t *piece = aligned_alloc(64, (tail->size + 63) & ~63U);
-
-    if (piece == NULL)
-        no_memory(m);
-    else
-        memset(piece, 0, tail->vectors);
-    return piece;
-}
-
-struct filling {
-    const struct layout *layout;
-    uint8_t *const *piece;
-    uint32_t first; /* row of the tail */
-    uint32_t rows;
-};
-
-static void fill_row(void *context, uint32_t row, const uint8_t *bytes)
-{
-    const struct filling *f = context;
-    uint32_t at = row - f->first;
-
-    if (at < f->rows)
-        layout_place(f->layout, &f->layout->tail, f->piece[at / BLOCK], at % BLOCK, bytes);
-}
-
-/* Pieces of the tail: those of the old version, and new ones. What came goes behind the rows that older versions see;
- * codes and attributes, which share bytes, those read in copies of their own. */
-static void read_tail(struct making *m, struct index_posting *p, const struct index_posting *old)
-{
-    const struct layout *l = &m->x->v->layout;
-    uint32_t first = p->chunks * l->chunk.rows;
-    bool same = old != NULL && old->chunks == p->chunks;
-    uint32_t known = same ? old->rows - first : 0;
-    uint32_t count = p->pieces - p->chunks;
-    uint8_t **piece = leat_alloc(m->t, (count + 1) * sizeof(*piece));
-
-    for (uint32_t i = 0; i < count && m->rv == 0; i++) {
-        piece[i] = i * BLOCK < known ? (uint8_t *)(uintptr_t)old->piece[old->chunks + i] : new_tail(m);
-        p->piece[p->chunks + i] = piece[i];
-    }
-    for (uint32_t i = 0; !same && old != NULL && i < old->pieces - old->chunks; i++)
-        discard(m, old->piece[old->chunks + i]);
-    if (m->rv == 0)
-        posting_tail(m->t, m->x->v, p->number, first + known, p->rows, fill_row,
-                     &(struct filling){l, piece, first, p->rows - first});
-}
-
-/* Codes lie together, and so do the columns of attributes: a scan reads those of a posting in one go, and pages of the
- * file hold mostly vectors. */
-static bool codes_room(struct making *m, struct index_posting *p, uint32_t blocks)
-{
-    const struct layout *l = &m->x->v->layout;
-    size_t codes = (size_t)blocks * l->block, numbers = (size_t)blocks * BLOCK * sizeof(uint64_t);
-    size_t norms = l->metric == METRIC_COSINE ? (size_t)blocks * BLOCK * sizeof(float) : 0;
-    size_t attributes = attributes_table_size(l->attributes, blocks);
-
-    p->codes = slab_alloc(m->x->slab, codes + numbers + norms + attributes);
-    if (p->codes == NULL)
-        return no_memory(m) == 0;
-    p->numbers = (uint64_t *)(void *)(p->codes + codes);
-    p->norms = norms > 0 ? (float *)(void *)(p->codes + codes + numbers) : NULL;
-    p->attributes = p->codes + codes + numbers + norms;
-    return true;
-}
-
-/* Blocks as a piece or a version has them. */
-struct coded {
-    const void *codes, *numbers, *norms, *attributes;
-    uint32_t blocks; /* of the table of attributes */
-};
-
-static void copy_codes(const struct layout *l, struct index_posting *p, uint32_t block, uint32_t count,
-                       const struct coded *from)
-{
-    size_t rows = (size_t)count * BLOCK;
-
-    memcpy(p->codes + block * (size_t)l->block, from->codes, count * (size_t)l->block);
-    memcpy(p->numbers + (size_t)block * BLOCK, from->numbers, rows * sizeof(*p->numbers));
-    if (p->norms != NULL)
-        memcpy(p->norms + (size_t)block * BLOCK, from->norms, rows * sizeof(*p->norms));
-    attributes_copy(l->attributes, p->attributes, (p->rows + BLOCK - 1) / BLOCK, block, from->attributes, from->blocks,
-                    count);
-}
-
-/* Blocks that the old version has as they are, up to where a piece of the new one begins: chunks, whose pages may not
- * be in memory, are not read again. */
-static uint32_t copy_old(const struct layout *l, struct index_posting *p, const struct index_posting *old)
-{
-    const struct piece_layout *layout;
-    uint32_t first = 0;
-
-    index_piece(l, p, old->rows / BLOCK * BLOCK, &layout, &first);
-    if (first > 0)
-        copy_codes(l, p, 0, first / BLOCK,
-                   &(struct coded){old->codes, old->numbers, old->norms, old->attributes,
-                                   (old->rows + BLOCK - 1) / BLOCK});
-    return first / BLOCK;
-}
-
-static void read_codes(struct making *m, struct index_posting *p, const struct index_posting *old)
-{
-    const struct layout *l = &m->x->v->layout;
-    uint32_t blocks = (p->rows + BLOCK - 1) / BLOCK, block;
-
-    if (old != NULL && old->rows == p->rows) {
-        p->codes = old->codes;
-        p->numbers = old->numbers;
-        p->norms = old->norms;
-        p->attributes = old->attributes;
-        return;
-    }
-    if (blocks == 0 || !codes_room(m, p, blocks))
-        return;
-    for (block = old != NULL ? copy_old(l, p, old) : 0; block < blocks;) {
-        const struct piece_layout *layout;
-        uint32_t first;
-        const uint8_t *piece = index_piece(l, p, block * BLOCK, &layout, &first);
-        uint32_t count = layout->rows / BLOCK;
-
-        copy_codes(l, p, block, count,
-                   &(struct coded){piece, piece + layout->numbers, piece + layout->norms, piece + layout->attributes,
-                                   count});
-        block += count;
-    }
-}
-
-/* Room for the vectors of a posting: that of the old version as long as it lasts, as rows only come behind others. */
-static bool near_room(struct making *m, struct index_posting *p, const struct index_posting *old)
-{
-    size_t vector = m->x->v->layout.vector;
-
-    if (old != NULL && old->near != NULL && p->rows <= old->near_room) {
-        p->near = old->near;
-        p->near_room = old->near_room;
-        return true;
-    }
-    size_t size = slab_room((size_t)p->rows * vector);
-    p->near = slab_alloc(m->x->slab, size);
-    p->near_room = (uint32_t)(size / vector);
-    if (old != NULL && old->near != NULL)
-        discard_as(m, old->near, true);
-    return p->near != NULL || no_memory(m) == 0;
-}
-
-static void read_near(struct making *m, struct index_posting *p, const struct index_posting *old)
-{
-    const struct layout *l = &m->x->v->layout;
-
-    if (!l->near || p->rows == 0 || !near_room(m, p, old))
-        return;
-    for (uint32_t row = old != NULL && p->near == old->near ? old->rows : 0; row < p->rows;) {
-        const struct piece_layout *layout;
-        uint32_t first;
-        const uint8_t *piece = index_piece(l, p, row, &layout, &first);
-        uint32_t at = row - first, count = layout->rows - at < p->rows - row ? layout->rows - at : p->rows - row;
-
-        memcpy(p->near + (size_t)row * l->vector, layout_vector(l, layout, piece, at), (size_t)count * l->vector);
-        row += count;
-    }
-}
-
-static void read_rows(struct making *m, struct index_posting *p, struct leat_span masks,
-                      const struct index_posting *same)
-{
-    read_masks(p, masks);
-    read_chunks(m, p, same);
-    if (m->rv == 0)
-        read_tail(m, p, same);
-    if (m->rv == 0)
-        read_codes(m, p, same);
-    if (m->rv == 0)
-        read_near(m, p, same);
-}
-
-/* new: NULL when nothing of the old one is shared; else what can be shared was. */
-static void discard_posting(struct making *m, struct index_posting *old, const struct index_posting *new)
-{
-    bool gone = new == NULL;
-
-    if (old->codes != NULL && (gone || new->codes != old->codes))
-        discard_as(m, old->codes, true);
-    if (gone && old->near != NULL)
-        discard_as(m, old->near, true);
-    for (uint32_t i = old->chunks; gone && i < old->pieces; i++)
-        discard(m, old->piece[i]);
-    discard(m, old);
-}
 
 static void read_posting(struct making *m, uint32_t number)
 {
@@ -546,14 +247,13 @@ static void read_posting(struct making *m, uint32_t number)
 
     if ((!there && old == NULL) || !page_for(m, place))
         return;
-    if (there && (p = new_posting(&m->x->v->layout, number, &r)) == NULL) {
-        no_memory(m);
-        return;
+    if (there) {
+        p = index_rows_new(m, number, &r, masks, same);
+        if (p == NULL)
+            return;
     }
-    if (there)
-        read_rows(m, p, masks, same);
     if (old != NULL)
-        discard_posting(m, old, same != NULL ? p : NULL);
+        index_rows_discard(m, old, same != NULL ? p : NULL);
     m->x->rows += p != NULL ? p->live : 0;
     m->x->rows -= old_live;
     m->x->page[place / PAGE_POSTINGS]->posting[place % PAGE_POSTINGS] = p;
@@ -579,7 +279,7 @@ static void retire(struct making *m, uint32_t number, const float *rotated, uint
     if (grown != NULL)
         x->retired = grown;
     if (copy == NULL) {
-        no_memory(m);
+        index_no_memory(m);
         return;
     }
     memcpy(copy, rotated, size);
@@ -593,7 +293,7 @@ static void forget_centroid(struct making *m, uint32_t number)
 
     for (uint32_t i = 0; i < x->retireds; i++)
         if (x->retired[i].number == number) {
-            discard(m, x->retired[i].centroid);
+            index_discard(m, x->retired[i].centroid, false);
             x->known -= mark(number, false);
             x->retired[i--] = x->retired[--x->retireds];
         }
@@ -711,13 +411,13 @@ static int making_begin(struct making *m, struct leat_derivation *d, struct inde
     m->x->groups = leat_group_count(m->t);
     m->x->slab = old != NULL ? old->slab : slab_new();
     if (m->x->slab == NULL)
-        return no_memory(m);
+        return index_no_memory(m);
     if (old != NULL) {
         m->x->page = copy_of(old->page, old->pages * sizeof(struct page *));
         m->x->retired = copy_of(old->retired, old->retireds * sizeof(struct retired));
         m->own = calloc(old->pages + 1, sizeof(*m->own));
         if (m->x->page == NULL || m->x->retired == NULL || m->own == NULL)
-            return no_memory(m);
+            return index_no_memory(m);
         m->x->pages = old->pages;
         m->x->rows = old->rows;
         m->x->known = old->known;

@@ -8,7 +8,7 @@
  *
  *   ivf.c      declaration and options
  *   layout.c   the bytes of rows, of pieces of postings and of messages
- *   index.c    the derived state of a group: centroids, and where the pieces of its postings lie
+ *   index.c    the derived state of a group: centroids, and where the pieces of its postings lie; index_rows.c: these
  *   encode.c   the nearest centroid of vectors, and their codes
  *   store.c    ingest: ids, and what comes to a posting
  *   posting.c  a posting as its task writes it
