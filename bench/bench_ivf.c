@@ -212,7 +212,7 @@ static struct quantiles beside_ingest(struct leat *l, struct leat_depot *d, cons
 
     pthread_create(&thread, NULL, feed_run, &f);
     usleep(300000);
-    q = search_all(l, s, "search", 2 * SEARCHES, 77);
+    q = search_all(l, s, "search", 12 * SEARCHES, 77);
     f.stop = true;
     pthread_join(thread, NULL);
     bench_must(leat_wait_idle(l, 600000, &err), &err);

@@ -3,17 +3,14 @@
 
 #include "engine/derive.h"
 #include "engine/group_state.h"
-
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <unistd.h>
+#include "engine/priority.h"
 
 /* Requests pass through a ring: picked >= ran >= taken count them. A job is the background thread's from when it is
  * picked until it ran, and the group's thread's before and afterwards. */
 
 /* JOBS: picked and not taken, so at most as many results as a turn takes. KEPT: bytes that a job keeps for the next.
  * FULL_MS: the pause when there is no reader to be had. */
-enum { JOBS = 64, KEPT = 1 << 16, NICE = 15, FULL_MS = 10 };
+enum { JOBS = 64, KEPT = 1 << 16, FULL_MS = 10 };
 #define JOB_MEMORY ((size_t)256 << 20)
 
 struct background {
@@ -156,8 +153,7 @@ static void *background_main(void *context)
     struct background *b = context;
     struct group *g = b->group;
 
-    /* Searches and turns come first. That it cannot be had is no fault. */
-    setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), NICE);
+    priority_lower(PRIORITY_BACKGROUND);
     pthread_mutex_lock(&b->lock);
     while (!b->stop) {
         if (!may_run(b)) {

@@ -2,17 +2,15 @@
 #include "engine/gauge.h"
 
 #include "base/base.h"
+#include "engine/priority.h"
 
 #include <math.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 /* SHARE: after a sample the thread rests for so many times what it took of a processor, but AHEAD_NS of such rest may
  * have come together: the first figures are there at once. */
-enum { SHARE = 20, NICE = 10 };
+enum { SHARE = 20 };
 #define AHEAD_NS (SHARE * INT64_C(1000000000))
 
 struct topology {
@@ -59,8 +57,7 @@ static void *gauge_main(void *context)
 {
     struct gauge *g = context;
 
-    /* That it cannot be had is no fault. */
-    setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), NICE);
+    priority_lower(PRIORITY_SAMPLES);
     pthread_mutex_lock(&g->lock);
     while (g->sample != NULL || !g->stop) {
         struct gauge_measured measured = {.recall = NAN};

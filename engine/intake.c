@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #include "base/log.h"
+#include "engine/priority.h"
 
 /* One thread at a time leads: it takes all shares that wait, appends and syncs them outside the lock, and completes
  * them. Everything about the log and the sessions belongs to the leader. */
@@ -414,6 +415,7 @@ static void *intake_thread(void *context)
 {
     struct intake *in = context;
 
+    priority_lower(PRIORITY_TURNS);
     pthread_mutex_lock(&in->lock);
     while (!in->closed || in->first != NULL) {
         if (in->first != NULL && !in->leading)

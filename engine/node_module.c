@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "engine/kept.h"
 #include "engine/layout.h"
+#include "engine/priority.h"
 #include "engine/retain.h"
 
 #include <errno.h>
@@ -80,6 +81,7 @@ static void *runner_main(void *context)
     struct leat_error err = {0};
     int rv = 0;
 
+    priority_lower(PRIORITY_TURNS);
     while (!runner_stopped(r)) {
         views_expire(r->module);
         rv = group_step(r->group, &err);
