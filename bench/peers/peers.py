@@ -343,12 +343,20 @@ def setting_text(row):
     return f"{build} {row['knob']}={row['value']}{more}".strip()
 
 
+def wanted(only, names):
+    """The libraries of --only; all when it is not given."""
+    asked = only.split(',') if only else list(names)
+    for name in asked:
+        if name not in names:
+            raise SystemExit(f"peers.py: --only: there is no library '{name}'; there are {', '.join(names)}")
+    return asked
+
+
 def prepare_peers(options, python, job, folder, missing):
     from libraries import LIBRARIES
     peers, found = [], {}
-    for name, (_, package, builds, knob, _, seconds) in LIBRARIES.items():
-        if options.only and name not in options.only.split(','):
-            continue
+    for name in wanted(options.only, LIBRARIES):
+        _, package, builds, knob, _, seconds = LIBRARIES[name]
         if package in missing:
             say(f'{name}: not here: {missing[package]}')
             print(json.dumps({'library': name, 'missing': missing[package]}))
@@ -402,6 +410,7 @@ def main():
         os.execv(python, [python, *sys.argv])
     sys.path.insert(0, HERE)
     from libraries import LIBRARIES
+    wanted(options.only, LIBRARIES)
     name = options.name or os.path.basename(os.path.dirname(os.path.abspath(options.base)))
     folder = os.path.join(cache, f'{name}-{options.metric}')
     job = prepare(options, folder)

@@ -53,6 +53,12 @@ class Settings(unittest.TestCase):
                 self.assertLessEqual(knob - wanted, max(1, wanted // 16), f'{wanted} of {most}')
             self.assertLess(curve.asked, 200)
 
+    def test_a_library_that_is_not_there_is_refused(self):
+        self.assertEqual(peers.wanted(None, ['a', 'b c']), ['a', 'b c'])
+        self.assertEqual(peers.wanted('b c', ['a', 'b c']), ['b c'])
+        with self.assertRaisesRegex(SystemExit, "no library 'b'; there are a, b c"):
+            peers.wanted('a,b', ['a', 'b c'])
+
     def test_what_cannot_be_reached_is_given_up(self):
         steps = [0] + [0.93] * 2048
         self.assertIsNone(Curve(self.folder, {}, steps, lambda _: 1).reach(0.95, None, 10, 2048, 10))
