@@ -16,7 +16,8 @@
 
 struct flow;
 
-/* Sources a flow tells apart: sets of them are 64-bit masks. A turn takes no more input when it has so many. */
+/* Sources a flow tells apart: sets of them are 64-bit masks. A turn takes no more input when it has so many, and sends
+ * outputs of fewer. */
 enum { FLOW_SOURCES = 64 };
 
 /* Where a row stems from: an index into the owner's table of sources (under FLOW_SOURCES), and the record of that

@@ -10,7 +10,14 @@
  * depots, by turns, then ticks; as much as its budget and its bytes allow. Results and records never come together: who
  * waits for a record's effects does not wait for those of the results. */
 
-/* The place of a source in this turn's table; sources beyond FLOW_SOURCES cannot occur (room_for_sources). */
+/* What a turn takes from peers and what it takes itself stems from less than FLOW_SOURCES turns: each of them may be a
+ * source of one output, and who takes that has its own turn besides. */
+static bool own_fits(const struct turn *t)
+{
+    return t->sources < FLOW_SOURCES;
+}
+
+/* The place of a source in this turn's table. */
 static uint32_t source_slot(struct turn *t, uint32_t group, uint64_t turn)
 {
     for (uint32_t i = 1; i < t->sources; i++)
@@ -284,7 +291,7 @@ static int gather_depots(struct turn *t, struct leat_error *err)
     uint32_t waiting = count_waiting(g), i;
     int rv = 0;
 
-    if (waiting == 0 || crowded(g) || background_behind(g) || g->closing || t->sources == FLOW_SOURCES)
+    if (waiting == 0 || crowded(g) || background_behind(g) || g->closing || !own_fits(t))
         return 0;
     size_t each = LIMIT_TURN_BYTES / waiting + 4096;
     for (i = 0; i < g->partitions && rv == 0; i++) {
@@ -370,7 +377,7 @@ static void gather_results(struct turn *t)
     struct group *g = t->group;
     const struct background_job *j;
 
-    while (!g->closing && !crowded(g) && t->bytes < LIMIT_TURN_BYTES &&
+    while (!g->closing && !crowded(g) && own_fits(t) && t->bytes < LIMIT_TURN_BYTES &&
            (j = background_result(g->background, t->results)) != NULL) {
         struct turn_input in = {INPUT_RESULT, 0, j->key, 0};
 

@@ -219,6 +219,7 @@ static uint64_t squeeze(uint64_t sources, uint64_t mask)
 static void give_ids(struct turn *t, struct output *o, uint64_t mask)
 {
     o->sources = (uint32_t)__builtin_popcountll(mask);
+    leat_assert(o->sources < FLOW_SOURCES); /* or nobody could take it */
     o->source = arena_alloc(t->group->arena, (o->sources + 1) * sizeof(*o->source), 8);
     uint32_t at = 0;
     for (uint64_t left = mask; left != 0; left &= left - 1) {

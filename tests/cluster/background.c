@@ -313,6 +313,95 @@ static void who_fails_is_a_dead_letter(void **state)
         leat_test_close(t);
     }
 }
+
+/* ---- A turn that has as many sources as there may be ---- */
+
+enum { ARRIVED, WANTS = 1, RESULT };
+
+static int begin(struct leat_task *t, const struct leat_batch *in)
+{
+    for (uint32_t i = 0; i < in->rows; i++)
+        leat_emit(t, i, LEAT_ROW(leat_u32(leat_task_number(t) == 0 ? WANTS : 0)));
+    return 0;
+}
+
+static int think(struct leat_task *t, const struct leat_batch *in)
+{
+    if (leat_at(in, 0, 0).as.u == WANTS)
+        leat_emit(t, 0, LEAT_ROW(leat_u32(RESULT)));
+    return 0;
+}
+
+static int send_across(struct leat_task *t, const struct leat_batch *in)
+{
+    for (uint32_t i = 0; i < in->rows; i++)
+        if (leat_at(in, i, 0).as.u != WANTS)
+            leat_emit(t, i, LEAT_ROW(leat_u32(1 - leat_task_number(t))));
+    return 0;
+}
+
+static int send_back(struct leat_task *t, const struct leat_batch *in)
+{
+    for (uint32_t i = 0; i < in->rows; i++)
+        leat_emit(t, i, LEAT_ROW(leat_u32(1 - leat_task_number(t))));
+    return 0;
+}
+
+static int arrive(struct leat_task *t, const struct leat_batch *in)
+{
+    return count_into(t, in, ARRIVED);
+}
+
+static const struct leat_module relay = {
+    LEAT_ABI, .name = "relay",
+    .depots = DEPOTS({"numbers", "key: u32", .partitioner = LEAT_EXPLICIT}),
+    .pstates = PSTATES([ARRIVED] = {"arrived", "map<u32, i64>"}),
+    .topologies = TOPOLOGIES({"run", LEAT_STREAM, NODES(
+        {"begin", .from = "numbers", .run = begin, .emits = "what: u32"},
+        {"think", .from = "begin", .run = think, .emits = "what: u32", .background = true},
+        {"across", .from = "begin, think", .run = send_across, .emits = "task: u32"},
+        {"back", .from = "across", .route = LEAT_DIRECT, .run = send_back, .emits = "task: u32"},
+        {"arrive", .from = "back", .route = LEAT_DIRECT, .run = arrive})})};
+
+/* While a group is away, another one takes many turns with rows for it. When it is back, its first turns have rows of as
+ * many turns as one may, and results of its own besides: what it sends must not be of more than the other one, whose own
+ * turn counts, too, has room for. */
+static void outputs_of_many_turns_can_be_taken(void **state)
+{
+    enum { RESULTS = 40, MANY = 300 };
+    struct leat_test_config config = {.module = &relay, .tasks = 2, .groups = 2, .seed = 3};
+    struct leat_append how = {.ack = LEAT_APPENDED, .partition = 0};
+    struct leat_error err = {0, ""};
+    struct leat_test *t;
+    int64_t arrived = 0;
+
+    (void)state;
+    must(leat_test_open(&config, &t, &err));
+    for (uint32_t i = 0; i < RESULTS; i++)
+        must(leat_test_append_as(t, "numbers", LEAT_ROW(leat_u32(i)), &how, NULL, &err));
+    leat_test_crash_at(t, "background.ran", 1);
+    assert_int_equal(leat_test_run(t, &err), LEAT_ECANCELED);
+    how.partition = 1;
+    for (uint32_t i = 0; i < MANY; i++) {
+        must(leat_test_append_as(t, "numbers", LEAT_ROW(leat_u32(i)), &how, NULL, &err));
+        for (int s = 0; s < 8; s++)
+            assert_true(leat_test_step(t, &err) >= 0);
+    }
+    must(leat_test_restart_group(t, &err));
+    must(leat_test_run(t, &err));
+    struct leat_view *v;
+    must(leat_view_open(leat_test_leat(t), "relay", &v, &err));
+    for (uint32_t task = 0; task < 2; task++) {
+        struct leat_value count;
+
+        must(leat_get(leat_view_task(v, task), ARRIVED, LEAT_KEYS(leat_u32(task)), &count, 1));
+        arrived += count.as.i;
+    }
+    leat_view_close(v);
+    assert_int_equal(arrived, RESULTS + MANY);
+    leat_test_close(t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -320,6 +409,7 @@ int main(void)
         cmocka_unit_test(through_crashes),
         cmocka_unit_test(what_waits_survives),
         cmocka_unit_test(who_fails_is_a_dead_letter),
+        cmocka_unit_test(outputs_of_many_turns_can_be_taken),
     };
 
     return cmocka_run_group_tests_name("cluster_background", tests, NULL, NULL);
