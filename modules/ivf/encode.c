@@ -27,8 +27,15 @@ void encode_code(struct leat_task *t, const struct ivf *v, const float *rotated,
                   out->code, &out->factors);
 }
 
+size_t encode_room(const struct index *x)
+{
+    const struct vector_coarse *centroids = index_centroids(x);
+
+    return centroids != NULL ? vector_coarse_room(centroids, 1) : 1;
+}
+
 void encode_nearest(struct leat_task *t, const struct ivf *v, const struct index *x, const void *const *vector,
-                    const float *norm, uint32_t count, struct encoded *out)
+                    const float *norm, uint32_t count, struct encoded *out, void *room)
 {
     const struct vector_coarse *centroids = index_centroids(x);
     uint32_t padded = v->rotation.padded;
@@ -42,7 +49,7 @@ void encode_nearest(struct leat_task *t, const struct ivf *v, const struct index
         near[i] = (struct vector_near){0, 0, v->origin};
     }
     if (centroids != NULL && count > 0)
-        vector_coarse_search_many(centroids, query, count, 1, near, leat_alloc(t, vector_coarse_room(centroids, 1)));
+        vector_coarse_search_many(centroids, query, count, 1, near, room);
     for (uint32_t i = 0; i < count; i++) {
         out[i] = (struct encoded){.posting = near[i].number};
         encode_code(t, v, query[i], near[i].centroid, &out[i]);

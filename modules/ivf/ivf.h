@@ -163,9 +163,11 @@ struct centroid_head {
 void encode_floats(const struct ivf *v, const void *vector, float norm, float *out);
 /* The same, rotated: rotation.padded floats. */
 void encode_rotated(const struct ivf *v, const void *vector, float norm, float *out);
-/* The nearest active posting of each of count vectors, and the code there. Memory of t. */
+/* The nearest active posting of each of count vectors, and the code there. Memory of t. room: encode_room bytes, some
+ * for each centroid: who asks again and again gives the same. */
+size_t encode_room(const struct index *x);
 void encode_nearest(struct leat_task *t, const struct ivf *v, const struct index *x, const void *const *vector,
-                    const float *norm, uint32_t count, struct encoded *out);
+                    const float *norm, uint32_t count, struct encoded *out, void *room);
 /* The code of a rotated vector with a centroid. Memory of t. */
 void encode_code(struct leat_task *t, const struct ivf *v, const float *rotated, const float *centroid,
                  struct encoded *out);

@@ -190,7 +190,7 @@ static void send_row(struct leat_task *t, const struct ivf *v, const struct leat
 }
 
 static void send_rows(struct leat_task *t, const struct ivf *v, const struct leat_batch *in, const struct arrival *a,
-                      uint32_t count, struct counters *c)
+                      uint32_t count, struct counters *c, void *room)
 {
     struct encoded *code = leat_alloc(t, TOGETHER * sizeof(*code));
     const void *vector[TOGETHER];
@@ -200,7 +200,7 @@ static void send_rows(struct leat_task *t, const struct ivf *v, const struct lea
         vector[i] = a[i].vector;
         norm[i] = a[i].norm;
     }
-    encode_nearest(t, v, leat_derived(t), vector, norm, count, code);
+    encode_nearest(t, v, leat_derived(t), vector, norm, count, code, room);
     for (uint32_t i = 0; i < count && leat_task_error(t) == 0; i++)
         send_row(t, v, in, &a[i], &code[i], c);
 }
@@ -225,6 +225,7 @@ int store_vectors(struct leat_task *t, const struct leat_batch *in)
 {
     const struct ivf *v = leat_state(t);
     struct arrival *a = leat_alloc(t, TOGETHER * sizeof(*a));
+    void *room = leat_alloc(t, encode_room(leat_derived(t)));
     struct counters before, c;
     uint32_t count = 0;
 
@@ -236,7 +237,7 @@ int store_vectors(struct leat_task *t, const struct leat_batch *in)
 
         /* What came before must be known when an id goes. */
         if (count == TOGETHER || (deletes && count > 0)) {
-            send_rows(t, v, in, a, count, &c);
+            send_rows(t, v, in, a, count, &c, room);
             count = 0;
         }
         if (!id_fits(t, v, i, id))
@@ -248,7 +249,7 @@ int store_vectors(struct leat_task *t, const struct leat_batch *in)
         a[count] = (struct arrival){i, 0, vector.as.bytes.base, leat_at(in, i, 2), NULL};
         count += acceptable(t, v, i, &a[count]) && read_attributes(t, v, i, &a[count]);
     }
-    send_rows(t, v, in, a, count, &c);
+    send_rows(t, v, in, a, count, &c, room);
     counters_put(t, &c, &before);
     return 0; /* errors of puts and emits stick to t */
 }
@@ -275,7 +276,8 @@ static void send_on(struct leat_task *t, const struct ivf *v, uint32_t i, uint32
         head.version = version_moved(head.version, 1);
     memcpy(copy, &head, sizeof(head));
     const void *vector = copy + v->layout.row.vector;
-    encode_nearest(t, v, leat_derived(t), &vector, &head.norm, 1, &code);
+    encode_nearest(t, v, leat_derived(t), &vector, &head.norm, 1, &code,
+                   leat_alloc(t, encode_room(leat_derived(t))));
     layout_row_code(&v->layout, copy, &code);
     message(t, i, posting_task(t, code.posting), MOVED, code.posting, (struct leat_span){copy, size + sizeof(origin)});
 }

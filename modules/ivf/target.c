@@ -133,6 +133,7 @@ struct learning {
     float *distance;
     uint64_t seen;
     struct findings all, sparse;
+    void *room;                          /* for searches among the centroids */
 };
 
 typedef void each_row(struct learning *l, const struct index_posting *p, uint32_t row, const uint8_t *vector,
@@ -266,7 +267,7 @@ static void places(struct learning *l, const struct vector_top *top, struct enco
         vector[i] = layout_vector(y, layout, piece, row - first);
         norm[i] = y->metric == METRIC_COSINE ? layout_norm(layout, piece, row - first) : 1;
     }
-    encode_nearest(l->t, l->v, l->x, vector, norm, NEIGHBOURS, out);
+    encode_nearest(l->t, l->v, l->x, vector, norm, NEIGHBOURS, out, l->room);
 }
 
 static void add_all(struct learning *l, struct findings *f, struct vector_top *top, float length,
@@ -289,7 +290,7 @@ static void learn_from(struct learning *l, struct sample *s, struct vector_near 
 
     encode_rotated(l->v, s->vector, s->norm, rotated);
     vector_squares(l->v->layout.type, s->vector, 0, 1, l->v->layout.dims, &square);
-    uint32_t count = index_probe(l->x, rotated, NULL, LOOKED, near, leat_alloc(l->t, index_probe_room(l->x, LOOKED)));
+    uint32_t count = index_probe(l->x, rotated, NULL, LOOKED, near, l->room);
     add_all(l, &l->all, &s->top, sqrtf(square), near, count);
     add_all(l, &l->sparse, &s->sparse, sqrtf(square), near, count);
 }
@@ -313,11 +314,11 @@ static struct findings findings_for(struct leat_task *t, uint32_t samples)
     return (struct findings){leat_alloc(t, (size_t)samples * NEIGHBOURS * sizeof(float)), 0};
 }
 
-/* Fewer than SAMPLES where centroids are very many: each search takes room for all of them until the run ends. */
+/* Fewer than SAMPLES where vectors are very long: what each of them takes stays until the run ends. */
 static uint32_t samples_for(const struct learning *l, uint64_t live)
 {
     uint64_t floats = (2 * NEIGHBOURS + 4) * sizeof(float) * l->v->rotation.padded;
-    uint64_t most = SEARCH_SIZE / (floats + LOOKED * sizeof(struct vector_near) + 15ULL * index_active(l->x));
+    uint64_t most = SEARCH_SIZE / (floats + LOOKED * sizeof(struct vector_near));
 
     most = most < SAMPLES ? most : SAMPLES;
     return (uint32_t)(live < most ? live : most);
@@ -331,6 +332,8 @@ static bool sample(struct choice *c)
 
     if (live < LEAST_ROWS)
         return false;
+    size_t probe = index_probe_room(l->x, LOOKED), encode = encode_room(l->x);
+    l->room = leat_alloc(l->t, probe > encode ? probe : encode);
     c->most = samples_for(l, live);
     c->step = live / c->most;
     c->next = leat_random(l->t) % c->step;

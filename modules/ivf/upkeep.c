@@ -52,6 +52,7 @@ struct work {
     const struct ivf *v;
     const struct index *x;
     uint32_t from; /* row of the batch */
+    void *room;    /* for searches among the centroids, one after another: some bytes for each of all; or NULL */
 };
 
 static void answer(const struct work *w, enum message kind, uint32_t posting, const void *body, size_t size)
@@ -207,7 +208,7 @@ static void nearest_around(const struct work *w, const float *const *query, uint
 
     mean_of(query, count, dims, middle);
     uint32_t rivals = vector_coarse_search(centroids, middle, NULL, AROUND_MIDDLE, rival,
-                                           leat_alloc(w->t, vector_coarse_room(centroids, AROUND_MIDDLE)));
+                                           w->room);
     for (uint32_t i = 0; i < rivals; i++)
         row[i] = rival[i].centroid;
     for (uint32_t first = 0; first < count; first += TOGETHER) {
@@ -235,7 +236,7 @@ static void find_nearest(const struct work *w, const struct index_posting *p, co
     if (count >= FEW && p->rows <= 4 * w->v->split && vector_coarse_count(centroids) > 4 * AROUND_MIDDLE)
         nearest_around(w, query, count, near);
     else
-        vector_coarse_search_many(centroids, query, count, 1, near, leat_alloc(w->t, vector_coarse_room(centroids, 1)));
+        vector_coarse_search_many(centroids, query, count, 1, near, w->room);
 }
 
 /* The nearest active posting of each of these rows; those that are to go elsewhere become moves. */
@@ -342,8 +343,7 @@ static void look_around(const struct work *w, struct around *a, const float *cen
 {
     const struct vector_coarse *c = index_centroids(w->x);
     struct vector_near near[AROUND];
-    uint32_t count = vector_coarse_search(c, centroid, NULL, AROUND, near,
-                                          leat_alloc(w->t, vector_coarse_room(c, AROUND)));
+    uint32_t count = vector_coarse_search(c, centroid, NULL, AROUND, near, w->room);
 
     for (uint32_t i = 0; i < count && a->nears < a->room; i++)
         if (posting_task(w->t, near[i].number) == leat_task_number(w->t) && !among(a, near[i].number))
@@ -396,13 +396,27 @@ static void near(const struct work *w, struct leat_span numbers)
         look_through(w, a, a->near[i].number);
 }
 
+static void *search_room(struct leat_task *t, const struct index *x)
+{
+    static const uint32_t sought[] = {1, AROUND, AROUND_MIDDLE};
+    const struct vector_coarse *c = index_centroids(x);
+    size_t most = 1;
+
+    for (uint32_t i = 0; c != NULL && i < sizeof(sought) / sizeof(*sought); i++)
+        most = vector_coarse_room(c, sought[i]) > most ? vector_coarse_room(c, sought[i]) : most;
+    return leat_alloc(t, most);
+}
+
 int upkeep_run(struct leat_task *t, const struct leat_batch *in)
 {
     for (uint32_t i = 0; i < in->rows && leat_task_error(t) == 0; i++) {
-        struct work w = {t, leat_state(t), leat_derived(t), i};
+        enum message kind = (enum message)leat_at(in, i, 0).as.u;
+        struct work w = {t, leat_state(t), leat_derived(t), i, NULL};
         uint32_t posting = (uint32_t)leat_at(in, i, 1).as.u;
 
-        switch ((enum message)leat_at(in, i, 0).as.u) {
+        if (kind == DRAIN || kind == NEAR)
+            w.room = search_room(t, w.x);
+        switch (kind) {
         case SPLIT:
             split(&w, posting);
             break;
