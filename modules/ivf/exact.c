@@ -76,7 +76,7 @@ static void as_known(const struct scan *s, const float *norm, uint32_t count, fl
 {
     if (s->layout->metric == METRIC_DOT)
         for (uint32_t i = 0; i < count; i++)
-            distance[i] = -distance[i];
+            distance[i] = 0 - distance[i]; /* not -0 */
     if (s->layout->metric == METRIC_COSINE)
         for (uint32_t i = 0; i < count; i++) {
             float d = 1.0F - distance[i] / (s->norm * norm[i]);

@@ -37,7 +37,7 @@ static int read_numbers(const struct leat_options *options, struct ivf *v, uint3
         uint32_t *to;
     } wanted[] = {
         {"dims", 1, MOST_DIMS, dims},          {"nprobe", 1, 65536, &v->nprobe},  {"top", 1, 10000, &v->top},
-        {"target", 8, 65536, &v->target},      {"split", 16, 131072, &v->split},  {"merge", 0, 65536, &v->merge},
+        {"target", 8, 65536, &v->target},      {"split", 16, 131072, &v->split},  {"merge", 0, 32768, &v->merge},
     };
 
     for (size_t i = 0; i < sizeof(wanted) / sizeof(*wanted); i++) {

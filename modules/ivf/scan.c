@@ -76,7 +76,7 @@ static float as_known(const struct scan *s, const struct index_posting *p, uint3
     if (s->layout->metric == METRIC_L2 || s->layout->metric == METRIC_HAMMING)
         return d;
     if (s->layout->metric == METRIC_DOT)
-        return -d;
+        return 0 - d; /* not -0 */
     d = 1.0F - d / (s->norm * p->norms[row]);
     return d < 0 ? 0 : d;
 }

@@ -2,6 +2,7 @@
 #include "modules/ivf/search.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -70,6 +71,22 @@ static bool flag_in(const struct leat_batch *request, enum request column)
     return value.type != LEAT_NULL && value.as.b;
 }
 
+/* Has the query distances? Of many, which one is it that has none? */
+static void check_query(struct leat_task *t, const struct ivf *v, const struct search *q, float square)
+{
+    char which[32] = "";
+
+    if (q->queries > 1)
+        snprintf(which, sizeof(which), "vector %u of vecs: ", q->number);
+    if (isnan(square))
+        leat_task_fail(t, LEAT_EINVAL, "%sthe query holds NaN: it has no distances", which);
+    else if (square > SQUARE_MOST)
+        leat_task_fail(t, LEAT_EINVAL, "%sthe query's squared length is %g: it may be up to %g", which, (double)square,
+                       (double)SQUARE_MOST);
+    else if (v->layout.metric == METRIC_COSINE && !(square > 0))
+        leat_task_fail(t, LEAT_EINVAL, "%sthe query's length is 0: cosine distance needs one that is not", which);
+}
+
 /* The same with another query. */
 static struct search search_query(struct leat_task *t, const struct ivf *v, const struct search *s, uint32_t number)
 {
@@ -81,11 +98,7 @@ static struct search search_query(struct leat_task *t, const struct ivf *v, cons
                (size_t)number * v->layout.vector;
     vector_squares(v->layout.type, q.vector, 0, 1, v->layout.dims, &square);
     q.norm = sqrtf(square);
-    if (!(square <= SQUARE_MOST))
-        leat_task_fail(t, LEAT_EINVAL, "the query's squared length is %g: it may be up to %g", (double)square,
-                       (double)SQUARE_MOST);
-    else if (v->layout.metric == METRIC_COSINE && !(square > 0))
-        leat_task_fail(t, LEAT_EINVAL, "the query's length is 0: cosine distance needs one that is not");
+    check_query(t, v, &q, square);
     return q;
 }
 

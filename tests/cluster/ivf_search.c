@@ -385,7 +385,7 @@ static void far_centroids_are_left_out(void **state)
 static void what_is_wrong_is_said(void **state)
 {
     static const uint8_t unknown[] = {0x81, 0xa4, 'n', 'o', 'n', 'e', 1};
-    const float vector[DIMS] = {1}, endless[DIMS] = {INFINITY};
+    const float vector[DIMS] = {1}, endless[DIMS] = {INFINITY}, pair[2 * DIMS] = {1, [DIMS] = NAN};
     const struct {
         const char *query;
         int column;
@@ -407,7 +407,8 @@ static void what_is_wrong_is_said(void **state)
         {"search_many", VEC, leat_bytes(vector, 63),
          "vecs has 63 bytes: one or more vectors of 64 bytes each are wanted"},
         {"exact_many", VEC, leat_bytes(vector, 0), "vecs has 0 bytes"},
-        {"exact_many", VEC, leat_bytes(endless, sizeof(endless)), "squared length is inf"},
+        {"exact_many", VEC, leat_bytes(endless, sizeof(endless)), "the query's squared length is inf"},
+        {"search_many", VEC, leat_bytes(pair, sizeof(pair)), "vector 1 of vecs: the query holds NaN"},
     };
     struct data *d = calloc(1, sizeof(*d));
 
