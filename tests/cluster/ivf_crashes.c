@@ -4,9 +4,9 @@
 #include "modules/ivf/ivf.h"
 
 /* A group crashes at each point of the turn, and of the background, in which each step of upkeep is taken: of a split,
- * of a posting that is dissolved, of a row that moves. The nodes of the module are wrapped: whoever sees the step that
- * is wanted has the group crash at the next point that is wanted. Nothing is lost, nothing is there twice, counts are
- * exact. */
+ * of a posting that is dissolved, of a row that moves, and moves again. The nodes of the module are wrapped: whoever
+ * sees the step that is wanted has the group crash at the next point that is wanted. Nothing is lost, nothing is there
+ * twice, counts are exact. */
 
 enum { IDS_MOST = 320, DIMENSIONS = 4, BATCH = 40, BATCHES_MOST = 400, EVERY = 2 };
 
@@ -31,9 +31,13 @@ enum step {
     PROPOSED,    /* MOVE: rows are marked as moving, MOVED goes out */
     ARRIVES,     /* MOVED: the copy is there, PLACED goes out */
     PLACES,      /* PLACED: the id names the copy, CONFIRM goes out */
+    HOLDS,       /* PLACED of a row that has moved before: CLEAR goes out */
+    CLEARS,      /* CLEAR: it goes where it was then, CLEARED goes out */
+    PLACES_HELD, /* CLEARED: the id names the copy, CONFIRM goes out */
     CONFIRMS,    /* CONFIRM: the copy is the row, REMOVE goes out */
     REMOVES,     /* REMOVE */
     FOLDS,       /* a tail becomes a chunk */
+    GATHERS,     /* rows that came turn by turn are put together */
     COMPACTS,    /* a posting is written anew without its dead rows */
     STEPS
 };
@@ -67,9 +71,13 @@ static const struct {
     [PROPOSED] = {"marks rows", turn_points},
     [ARRIVES] = {"copies a row", turn_points},
     [PLACES] = {"places it", turn_points},
+    [HOLDS] = {"holds one that moved before", turn_points},
+    [CLEARS] = {"clears where that was", turn_points},
+    [PLACES_HELD] = {"places the one held", turn_points},
     [CONFIRMS] = {"confirms it", turn_points},
     [REMOVES] = {"removes the old one", turn_points},
     [FOLDS] = {"folds a tail", turn_points},
+    [GATHERS] = {"gathers a tail", turn_points},
     [COMPACTS] = {"compacts", turn_points},
 };
 
@@ -91,21 +99,22 @@ static void sees(enum step step)
 }
 
 struct sizes {
-    uint64_t postings, retired, chunks, editions;
+    uint64_t postings, retired, chunks, editions, gathered;
 };
 
 static struct sizes sizes_of(struct leat_task *t)
 {
-    struct leat_value key, field[8];
+    struct leat_value key, field[9];
     struct sizes s = {0};
     struct leat_scan *scan;
 
     leat_size(t, CHUNKS, LEAT_KEYS(), &s.chunks);
     if (leat_scan_open(t, POSTINGS, LEAT_KEYS(), NULL, &scan) != 0)
         return s;
-    for (; leat_scan_next(scan, &key, field, 8) == 0; s.postings++) {
+    for (; leat_scan_next(scan, &key, field, 9) == 0; s.postings++) {
         s.retired += !field[0].as.b;
         s.editions += field[7].as.u;
+        s.gathered += field[8].as.u;
     }
     leat_scan_close(scan);
     return s;
@@ -121,12 +130,13 @@ static uint32_t first_u32(struct leat_value body)
 
 static void see_message(const struct leat_batch *in, uint32_t i)
 {
-    static const int of[] = {[MOVED] = ARRIVES, [REMOVE] = REMOVES, [CONFIRM] = CONFIRMS, [FORGET] = TOLD_GONE};
+    static const int of[] = {
+        [MOVED] = ARRIVES, [REMOVE] = REMOVES, [CONFIRM] = CONFIRMS, [CLEAR] = CLEARS, [FORGET] = TOLD_GONE};
     uint64_t kind = leat_at(in, i, 1).as.u;
 
     if (kind == CENTROID)
         sees(first_u32(leat_at(in, i, 3)) != 0 ? TOLD_OPEN : TOLD_CLOSED);
-    else if (kind == MOVED || kind == REMOVE || kind == CONFIRM || kind == FORGET)
+    else if (kind == MOVED || kind == REMOVE || kind == CONFIRM || kind == CLEAR || kind == FORGET)
         sees((enum step)of[kind]);
 }
 
@@ -147,21 +157,40 @@ static int post(struct leat_task *t, const struct leat_batch *in)
     return rv;
 }
 
+/* A copy comes, of the id's vector: has the row moved before? */
+static void see_placed(struct leat_task *t, struct leat_value body)
+{
+    struct leat_value field[5];
+    struct row_name name;
+
+    memcpy(&name, body.as.bytes.base, sizeof(name));
+    if (leat_get(t, IDS, LEAT_KEYS(leat_u64(name.number)), field, 5) != 0 ||
+        !version_same_vector((uint32_t)field[1].as.u, name.version))
+        return;
+    sees(field[3].as.u == NOWHERE ? PLACES : HOLDS);
+}
+
 static int place(struct leat_task *t, const struct leat_batch *in)
 {
-    for (uint32_t i = 0; i < in->rows; i++)
+    for (uint32_t i = 0; i < in->rows; i++) {
         if (leat_at(in, i, 1).as.u == PLACED)
-            sees(PLACES);
+            see_placed(t, leat_at(in, i, 3));
+        else if (leat_at(in, i, 1).as.u == CLEARED)
+            sees(PLACES_HELD);
+    }
     return store_placed(t, in);
 }
 
 static int move(struct leat_task *t, const struct leat_batch *in)
 {
-    uint64_t before = sizes_of(t).editions;
+    struct sizes before = sizes_of(t);
     int rv = upkeep_move(t, in);
+    struct sizes after = sizes_of(t);
 
-    if (sizes_of(t).editions > before)
+    if (after.editions > before.editions)
         sees(COMPACTS);
+    else if (after.gathered > before.gathered)
+        sees(GATHERS);
     for (uint32_t i = 0; i < in->rows; i++) {
         size_t size = leat_at(in, i, 3).as.bytes.size;
 
