@@ -23,6 +23,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 TARGETS = (0.90, 0.95, 0.99)
 FINALISTS, CLOSE = 2, 0.85  # so many settings a library sends into the runs for each recall, if they are that close to its best
+SLACK, FLOATS_NEAR_1 = 1e-6, 2 * 2 ** -23  # what floats lose of a distance; and of a cosine, which is near 1 where vectors are near
 FEW, FAR = 400, 0.02  # so many queries tell recalls apart that differ by that
 
 
@@ -80,9 +81,9 @@ def identity(path):
 
 
 def same_data(options, folder):
-    """Files in a folder of one name may be others than last time: then nothing that was made of those is used again."""
+    """Files in a folder of one name may be others than last time, and what counts as near too: then nothing that was made of those is used again."""
     note = os.path.join(folder, 'data.json')
-    now = {'base': identity(options.base), 'asked': [identity(options.query), identity(options.truth)]}
+    now = {'base': identity(options.base), 'asked': [identity(options.query), identity(options.truth), SLACK, FLOATS_NEAR_1]}
     before = now
     if os.path.exists(note):
         with open(note, encoding='ascii') as text:
@@ -97,8 +98,13 @@ def same_data(options, folder):
         json.dump(now, text)
 
 
+def reach_of(metric, distance):
+    """The true distance at rank k, and what is as near: as `leat bench recall` has it."""
+    return distance + SLACK * abs(distance) + (FLOATS_NEAR_1 if metric == 'cosine' else 0)
+
+
 def prepare(options, folder):
-    """base.npy, queries.npy as float32 (of unit length under cosine) and limit.npy: the true distance at rank k."""
+    """base.npy, queries.npy as float32 (of unit length under cosine) and limit.npy: how far what counts may be."""
     import numpy as np
     from worker import distances
     same_data(options, folder)
@@ -112,10 +118,10 @@ def prepare(options, folder):
         rows = np.ascontiguousarray(rows, dtype=np.float32)
         return rows if options.metric != 'cosine' else rows / np.linalg.norm(rows, axis=1, keepdims=True)
     base, queries = plain(base), plain(queries)
-    limit = [distances(job, base[truth[i, options.k - 1:options.k]], queries[i])[0] for i in range(len(queries))]
+    limit = [reach_of(options.metric, distances(job, base[truth[i, options.k - 1:options.k]], queries[i])[0]) for i in range(len(queries))]
     np.save(job['base'], base)
     np.save(job['queries'], queries)
-    np.save(job['limit'], np.array(limit) + 1e-6)
+    np.save(job['limit'], np.array(limit))
     return job
 
 

@@ -49,7 +49,9 @@ def score(job, base, queries, limit, found):
 
 def distances(job, rows, query):
     rows, query = rows.astype(np.float64), query.astype(np.float64)
-    return ((rows - query) ** 2).sum(axis=1) if job['metric'] == 'l2' else 1 - rows @ query
+    if job['metric'] == 'l2':
+        return ((rows - query) ** 2).sum(axis=1)
+    return (1 if job['metric'] == 'cosine' else 0) - rows @ query
 
 
 def measure(library, queries, job, most):

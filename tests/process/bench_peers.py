@@ -59,6 +59,14 @@ class Settings(unittest.TestCase):
         with self.assertRaisesRegex(SystemExit, "no library 'b'; there are a, b c"):
             peers.wanted('a,b', ['a', 'b c'])
 
+    def test_what_is_as_near_is_a_share_of_the_distance(self):
+        for metric in 'l2', 'dot':
+            for distance in 1e-9, 1, 1e9, -1e-9, -1e9:
+                reach = peers.reach_of(metric, distance)
+                self.assertTrue(distance + 1e-7 * abs(distance) < reach < distance + 1e-5 * abs(distance), (metric, distance))
+        self.assertEqual(peers.reach_of('l2', 0), 0)
+        self.assertTrue(1e-7 < peers.reach_of('cosine', 0) < 1e-6)  # floats know a cosine near 1 no better
+
     def test_what_cannot_be_reached_is_given_up(self):
         steps = [0] + [0.93] * 2048
         self.assertIsNone(Curve(self.folder, {}, steps, lambda _: 1).reach(0.95, None, 10, 2048, 10))
