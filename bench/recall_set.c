@@ -106,6 +106,29 @@ static int check_query(const struct recall_set *s, uint32_t query, const float *
     return 0;
 }
 
+static int compare_numbers(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* Of a row with one neighbour many times each would count, and whatever is as near as that one neighbour. Numbers
+ * of no row, which fill up a row that has too few, are refused as such. */
+static int check_repeats(struct recall_set *s, uint32_t query, const struct leat_value *truth, const char *path,
+                         struct leat_error *err)
+{
+    uint32_t *id = arena_alloc(s->room, s->k * sizeof(*id), 4);
+
+    memcpy(id, truth->as.bytes.base, s->k * sizeof(*id));
+    qsort(id, s->k, sizeof(*id), compare_numbers);
+    for (uint32_t i = 1; i < s->k; i++)
+        if (id[i] == id[i - 1] && id[i] < s->base.rows)
+            return leat_fail(err, LEAT_ESCHEMA, "'%s', row %u: neighbour %u is there twice among the first %u", path,
+                             query, id[i], s->k);
+    return 0;
+}
+
 /* How much further than the true neighbour at rank k is as near: modules compute with floats, whose error is a share of
  * the distance, however small that is. A cosine is near 1 where vectors are near: what floats lose there is a share of
  * that 1 and not of the distance behind it. */
@@ -171,6 +194,8 @@ static int read_truth(struct recall_set *s, struct import_file *queries, const c
             rv = read_floats(queries, s->room, i, &from, err);
         if (rv == 0)
             rv = check_query(s, i, from, err);
+        if (rv == 0)
+            rv = check_repeats(s, i, &truth, path, err);
         if (rv == 0)
             rv = read_limit(s, i, from, &truth, path, err);
     }

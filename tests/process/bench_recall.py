@@ -219,6 +219,21 @@ class Recall(CommandTest):
             files[place] = self.path('missing' + os.path.splitext(files[place])[1])
             self.bench(files, code=1, says='missing')
 
+    def test_a_truth_with_a_neighbour_twice(self):
+        """Only what is compared counts: the first k."""
+        truth = self.truth(self.base, self.queries)
+        twice = truth[7][3]
+        for place, wrong in (9, True), (10, False):
+            truth[7] = self.truth(self.base, self.queries)[7]
+            truth[7].insert(place, twice)
+            truth[7].pop()
+            files = self.files(truth=self.write('t.ivecs', ivecs(truth)))
+            if wrong:
+                self.bench(files, code=4, says=rf"t.ivecs', row 7: neighbour {twice} is there twice among the first 10")
+                self.lines(files, '--k', 9, '--sweep', 1)
+            else:
+                self.lines(files, '--sweep', 1)
+
     def test_queries_that_cannot_be_asked(self):
         good = self.files()
         for place, element, says in (7, math.nan, 'element 7 is not finite'), (11, math.inf, 'element 11 is not finite'), (0, -math.inf, 'element 0 is'):
