@@ -98,6 +98,15 @@ def same_data(options, folder):
         json.dump(now, text)
 
 
+def check_truth(path, truth, k):
+    """A neighbour that is there twice would take the place of one further away, behind which what counts begins."""
+    for query, row in enumerate(truth):
+        first = sorted(int(neighbour) for neighbour in row[:k])
+        for one, next_one in zip(first, first[1:]):
+            if one == next_one:
+                raise SystemExit(f"peers.py: '{path}', row {query}: neighbour {one} is there twice among the first {k}")
+
+
 def reach_of(metric, distance):
     """The true distance at rank k, and what is as near: as `leat bench recall` has it."""
     return distance + SLACK * abs(distance) + (FLOATS_NEAR_1 if metric == 'cosine' else 0)
@@ -112,6 +121,7 @@ def prepare(options, folder):
     base, queries = read_vectors(options.base), read_vectors(options.query)
     truth = read_vectors(options.truth)
     queries, truth = queries[:options.queries], truth[:options.queries]
+    check_truth(options.truth, truth, options.k)
     job.update(queries_count=len(queries), rows=len(base), dims=base.shape[1], bytes=bool(base.dtype == np.uint8 and options.metric == 'l2'))
 
     def plain(rows):

@@ -67,6 +67,12 @@ class Settings(unittest.TestCase):
         self.assertEqual(peers.reach_of('l2', 0), 0)
         self.assertTrue(1e-7 < peers.reach_of('cosine', 0) < 1e-6)  # floats know a cosine near 1 no better
 
+    def test_a_truth_with_a_neighbour_twice_is_refused(self):
+        peers.check_truth('t', [[3, 1, 2, 2], [5, 4, 0, 5]], 3)
+        for truth, says in ([[3, 1, 2, 2]], "'t', row 0: neighbour 2 is there twice among the first 4"), ([[1, 2, 3, 4], [9, 7, 8, 9]], 'row 1: neighbour 9 is'):
+            with self.assertRaisesRegex(SystemExit, says):
+                peers.check_truth('t', truth, 4)
+
     def test_what_cannot_be_reached_is_given_up(self):
         steps = [0] + [0.93] * 2048
         self.assertIsNone(Curve(self.folder, {}, steps, lambda _: 1).reach(0.95, None, 10, 2048, 10))
