@@ -334,7 +334,8 @@ static int measure_directory(struct recall *r, const char *directory, uint32_t f
     if ((rv = leat_open(directory, NULL, &l, err)) != 0 || (rv = leat_launch(l, module, &launch, err)) != 0)
         goto out;
     run.leat = l;
-    if ((rv = recall_build(l, r->module, &r->set, directory, &r->before, &built, err)) != 0)
+    bool kept = call_option(r->call, "data") != NULL;
+    if ((rv = recall_build(l, r->module, &r->set, directory, kept, &r->before, &built, err)) != 0)
         goto out;
     print_built(r, &built, r->value[first]);
     rv = measure(r, &run, first, count, err);

@@ -68,9 +68,10 @@ struct recall_memory {
 };
 struct recall_memory recall_memory(void);
 double recall_processors(void); /* seconds that processors worked for this process */
-/* before: the memory when nothing was open. */
+/* kept: the directory stays. before: the memory when nothing was open. LEAT_ESCHEMA: not all rows are vectors that the
+ * module takes. */
 int recall_build(struct leat *l, const struct recall_module *m, struct recall_set *s, const char *directory,
-                 const struct recall_memory *before, struct recall_built *out, struct leat_error *err);
+                 bool kept, const struct recall_memory *before, struct recall_built *out, struct leat_error *err);
 
 /* ---- recall_run.c ---- */
 

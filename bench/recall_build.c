@@ -207,8 +207,48 @@ static int look(struct leat_depot *d, const struct recall_set *s, uint64_t sessi
                      directory, (unsigned long long)rows, s->base.path);
 }
 
+static void add_letters(void *context, const struct leat_stat *stat)
+{
+    *(double *)context += strcmp(stat->name, "dead_letters_total") == 0 ? stat->value : 0;
+}
+
+/* Rows that went to the dead letters: those of this run are counted before they can be read, those of earlier ones can
+ * only be read. */
+static uint64_t letters_of(struct leat *l, const char *module)
+{
+    double counted = 0;
+    uint64_t there = 0;
+    struct leat_depot *d;
+
+    leat_stats(l, add_letters, &counted);
+    if (leat_depot_find(l, module, "dead_letters", &d, NULL) != 0)
+        return (uint64_t)counted;
+    for (uint32_t i = 0; i < leat_depot_partitions(d); i++) {
+        struct leat_bounds bounds;
+
+        if (leat_depot_bounds(d, i, &bounds) == 0)
+            there += bounds.next;
+    }
+    return there > (uint64_t)counted ? there : (uint64_t)counted;
+}
+
+/* Figures are of all vectors of a file, or they are of something else than they say. */
+static int check_refused(struct leat *l, const char *module, const struct recall_set *s, const char *data,
+                         struct leat_error *err)
+{
+    uint64_t refused = letters_of(l, module);
+
+    if (refused == 0)
+        return 0;
+    return leat_fail(err, LEAT_ESCHEMA,
+                     "module '%s' refused %llu of the %llu rows of '%s': %s'leat depot tail %s dead_letters --data %s' "
+                     "says why",
+                     module, (unsigned long long)refused, (unsigned long long)s->base.rows, s->base.path,
+                     data == NULL ? "with --data DIR they are kept, and " : "", module, data != NULL ? data : "DIR");
+}
+
 int recall_build(struct leat *l, const struct recall_module *m, struct recall_set *s, const char *directory,
-                 const struct recall_memory *before, struct recall_built *out, struct leat_error *err)
+                 bool kept, const struct recall_memory *before, struct recall_built *out, struct leat_error *err)
 {
     uint64_t session = import_hash(&s->base) >> 1 | 1;
     double started = bench_now(), busy = recall_processors();
@@ -224,6 +264,8 @@ int recall_build(struct leat *l, const struct recall_module *m, struct recall_se
         rv = settle(l, err);
     out->settled = bench_now() - started;
     out->busy = recall_processors() - busy;
+    if (rv == 0)
+        rv = check_refused(l, m->name, s, kept ? directory : NULL, err);
     madvise((void *)(uintptr_t)s->base.base, s->base.size, MADV_RANDOM);
     struct recall_memory now = recall_memory();
     out->memory = now.anonymous - before->anonymous;

@@ -234,6 +234,23 @@ class Recall(CommandTest):
             else:
                 self.lines(files, '--sweep', 1)
 
+    def test_rows_that_are_refused(self):
+        """Figures would be of other vectors than those of the file."""
+        def l2(a, b):
+            return sum((x - y) ** 2 for x, y in zip(a, b))
+        for metric, distance, row in ('cosine', cosine, [0] * DIMS), ('l2', l2, [1e19] * DIMS):
+            base = [list(row) if i in (17, 400) else self.base[i] for i in range(ROWS)]
+            others = [i for i in range(ROWS) if i not in (17, 400)]
+            truth = [sorted(others, key=lambda i: distance(base[i], query))[:TOP] for query in self.queries]
+            files = self.files(self.write('b.fvecs', fvecs(base)), truth=self.write('t.ivecs', ivecs(truth)))
+            bench = ['bench', 'recall', '--module', 'ivf', '--metric', metric, '--runs', 1, '--sweep', 4, *files]
+            says = "module 'ivf' refused 2 of the 600 rows of '.*b.fvecs': "
+            self.assertEqual(self.run_leat(*bench, code=4, says=says + "with --data DIR they are kept, and 'leat depot tail ivf dead_letters --data DIR'"), '')
+            data = self.path('refused-' + metric)
+            for _ in range(2):  # they are refused when they are there already, too
+                self.assertEqual(self.run_leat(*bench, '--data', data, code=4, says=says + f"'leat depot tail ivf dead_letters --data {data}' says why"), '')
+            self.assertEqual(len(self.rows('depot', 'tail', 'ivf', 'dead_letters', '--data', data)), 2)
+
     def test_queries_that_cannot_be_asked(self):
         good = self.files()
         for place, element, says in (7, math.nan, 'element 7 is not finite'), (11, math.inf, 'element 11 is not finite'), (0, -math.inf, 'element 0 is'):
