@@ -35,6 +35,20 @@ struct recall {
 
 /* ---- What is wanted ---- */
 
+/* The truth is checked by --metric, and the module would answer by another. */
+static int check_metric(struct recall *r)
+{
+    const struct leat_option *set = call_settings(r->call);
+
+    if (set == NULL)
+        return EXIT_USAGE;
+    for (; set->name != NULL; set++)
+        if (strcmp(set->name, "metric") == 0 && strcmp(set->value, r->set.metric) != 0)
+            return call_usage(r->call, "--set metric=%s contradicts --metric, which is '%s': say --metric %s alone",
+                              set->value, r->set.metric, set->value);
+    return 0;
+}
+
 static int find_module(struct recall *r)
 {
     const char *name = call_option(r->call, "module");
@@ -98,9 +112,9 @@ static int read_arguments(struct recall *r)
     if (call_option(c, "base") == NULL || call_option(c, "query") == NULL || call_option(c, "truth") == NULL)
         return call_usage(c,
                           "say what is searched, for what, and what is right: --base FILE --query FILE --truth FILE");
-    if (call_settings(c) == NULL)
-        return EXIT_USAGE;
-    int rv = find_module(r);
+    int rv = check_metric(r);
+    if (rv == 0)
+        rv = find_module(r);
     return rv != 0 ? rv : read_sweep(r);
 }
 

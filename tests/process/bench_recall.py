@@ -277,6 +277,9 @@ class Recall(CommandTest):
         ivf = ['bench', 'recall', '--module', 'ivf', '--metric', 'cosine', *self.files(base=self.path('missing.fvecs'))]  # refused before it is looked for
         for values in '0', '16,65537', '1,99999999999999999999999':
             self.run_leat(*ivf, '--sweep', values, code=2, says=f"--sweep is '{values}', but 'nprobe' of module 'ivf' is 1 to 65536")
+        self.run_leat(*ivf, '--set', 'metric=dot', code=2, says="--set metric=dot contradicts --metric, which is 'cosine': say --metric dot alone")
+        self.run_leat('bench', 'recall', '--module', 'ivf', *good, '--set', 'dims=12', '--set', 'metric=dot', code=2, says="--metric, which is 'l2'")
+        self.run_leat(*ivf, '--set', 'metric=cosine', code=1, says='missing.fvecs')  # twice the same is none
         self.bench(good, '--sweep', '1,65537', code=2, says="'probes' of module 'lsh' is 0 to 65536")
         self.bench(good, metric='l2', code=2, says="does not measure by 'l2'; it has: cosine")
         self.bench(good, '--k', TOP + 1, code=4, says='15 neighbours of 30 queries; 16 of 30')
