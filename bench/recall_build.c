@@ -117,9 +117,11 @@ static int fill(struct recall_set *s, const struct row_schema *schema, struct le
     arena_reset(s->room);
     leat_rows_clear(rows);
     while (rv == 0 && leat_rows_count(rows) < BATCH_ROWS && leat_rows_count(rows) < most) {
+        uint64_t row = s->base.row;
+
         rv = import_next(&s->base, s->room, schema, "", value, err);
-        if (rv == 0)
-            rv = leat_rows_add(rows, (struct leat_row){value, schema->columns}, err);
+        if (rv == 0 && (rv = leat_rows_add(rows, (struct leat_row){value, schema->columns}, err)) != 0)
+            base_wrap(err, rv, "'%s', row %llu", s->base.path, (unsigned long long)row);
     }
     return rv;
 }

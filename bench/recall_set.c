@@ -153,6 +153,9 @@ static int read_limit(struct recall_set *s, uint32_t query, const float *from, c
         if (rv != 0)
             return rv;
         double distance = distance_of(s, from, row);
+        if (isnan(distance))
+            return leat_fail(err, LEAT_ESCHEMA, "'%s', row %u: neighbour %u, but row %u of '%s' has no distance by %s",
+                             path, query, id, id, s->base.path, s->metric);
         if (!(distance >= last - (s->metric[0] == 'c' ? 1e-3 : 1e-3 * fabs(distance))))
             return leat_fail(err, LEAT_ESCHEMA,
                              "'%s', row %u: neighbour %u is nearer than the one before it: is this the truth of these "

@@ -234,6 +234,16 @@ class Recall(CommandTest):
             else:
                 self.lines(files, '--sweep', 1)
 
+    def test_vectors_that_cannot_be_appended(self):
+        truth, base = self.truth(self.base, self.queries), [list(row) for row in self.base]
+        far = next(i for i in range(100, ROWS) if all(i not in row for row in truth))
+        base[far][4] = math.nan
+        files = self.files(self.write('b.fvecs', fvecs(base)))
+        self.bench(files, '--sweep', 1, code=4, says=f"b.fvecs', row {far}: .*column 'vec': the vector holds NaN")
+        truth[3][9] = far
+        files[5] = self.write('t.ivecs', ivecs(truth))
+        self.bench(files, '--sweep', 1, code=4, says=f"t.ivecs', row 3: neighbour {far}, but row {far} of '.*b.fvecs' has no distance by cosine")
+
     def test_rows_that_are_refused(self):
         """Figures would be of other vectors than those of the file."""
         def l2(a, b):
