@@ -13,9 +13,18 @@ const char *recall_type(const struct recall_set *s)
     return s->base.element == 4 ? "f32" : s->base.element == 2 ? "f16" : s->base.is_signed ? "i8" : "u8";
 }
 
+/* By the name's ending: no option says of what form a file is otherwise. */
+static int open_file(const char *path, const char *endings, struct import_file *out, struct leat_error *err)
+{
+    if (!import_named(path))
+        return leat_fail(err, LEAT_EINVAL, "'%s': of what form is it? Name it %s, .gz behind it if it is packed", path,
+                         endings);
+    return import_open(path, NULL, out, err);
+}
+
 int recall_set_base(struct recall_set *s, const char *path, struct leat_error *err)
 {
-    int rv = import_open(path, NULL, &s->base, err);
+    int rv = open_file(path, ".fvecs, .bvecs, .npy or .idx", &s->base, err);
 
     if (rv != 0)
         return rv;
@@ -181,7 +190,7 @@ static int check_truth(const struct recall_set *s, const struct import_file *f, 
 static int read_truth(struct recall_set *s, struct import_file *queries, const char *path, struct leat_error *err)
 {
     struct import_file f;
-    int rv = import_open(path, NULL, &f, err);
+    int rv = open_file(path, ".ivecs", &f, err);
 
     if (rv != 0)
         return rv;
@@ -212,7 +221,7 @@ int recall_set_open(struct recall_set *s, const char *query, const char *truth, 
                     struct leat_error *err)
 {
     struct import_file *f = &s->asked;
-    int rv = import_open(query, NULL, f, err);
+    int rv = open_file(query, ".fvecs, .bvecs, .npy or .idx", f, err);
 
     if (rv != 0)
         return rv;

@@ -23,6 +23,7 @@ struct import_file {
     bool is_signed;   /* i8 */
 };
 
+bool import_named(const char *path); /* does the name's ending say of what form it is? */
 /* form NULL: by the name's ending. */
 int import_open(const char *path, const char *form, struct import_file *out, struct leat_error *err);
 /* The same over bytes that are there already (tests). */

@@ -30,7 +30,8 @@ static bool is_packed(const char *path)
     return size > 3 && strcmp(path + size - 3, ".gz") == 0;
 }
 
-static int find_form(const char *path, const char *form, enum import_form *out, struct leat_error *err)
+/* form NULL: by the name's ending. */
+static bool look_up(const char *path, const char *form, enum import_form *out)
 {
     size_t size = strlen(path) - (is_packed(path) ? 3 : 0);
 
@@ -40,9 +41,23 @@ static int find_form(const char *path, const char *form, enum import_form *out, 
 
         if (form != NULL ? strcmp(form, forms[i].name) == 0 : ends) {
             *out = forms[i].form;
-            return 0;
+            return true;
         }
     }
+    return false;
+}
+
+bool import_named(const char *path)
+{
+    enum import_form form;
+
+    return look_up(path, NULL, &form);
+}
+
+static int find_form(const char *path, const char *form, enum import_form *out, struct leat_error *err)
+{
+    if (look_up(path, form, out))
+        return 0;
     return leat_fail(err, LEAT_EINVAL, "'%s': of what form is it? Name it .jsonl, .npy, .fvecs, .bvecs, .ivecs or "
                                        ".idx, or say --input FORM", path);
 }

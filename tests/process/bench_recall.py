@@ -214,6 +214,10 @@ class Recall(CommandTest):
             files = list(good)
             files[place] = self.write(name, content)
             self.bench(files, code=4, says=says)
+        for place, endings in (1, '.fvecs, .bvecs, .npy or .idx'), (3, '.fvecs, .bvecs, .npy or .idx'), (5, '.ivecs'):
+            files = list(good)
+            files[place] = self.write('x.vectors', fvecs(self.base))
+            self.bench(files, code=4, says=rf"x.vectors': of what form is it\? Name it {endings}, .gz behind it if it is packed\n")
         for place in 1, 3, 5:
             files = list(good)
             files[place] = self.path('missing' + os.path.splitext(files[place])[1])
