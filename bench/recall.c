@@ -390,7 +390,9 @@ int cmd_bench_recall(struct call *c)
         rv = call_directory(call_option(c, "data"));
     if (rv != 0)
         return rv;
-    rv = measure_all(&r, &err);
+    rv = svg != NULL ? recall_plot_check(svg, &err) : 0;
+    if (rv == 0)
+        rv = measure_all(&r, &err);
     if (rv == 0) {
         struct table *table = open_points(&r);
 

@@ -105,6 +105,8 @@ double recall_stat(struct leat_value map, const char *name);
 
 /* ---- recall_plot.c ---- */
 
+/* Before all is measured: can it be written there? What is there stays. */
+int recall_plot_check(const char *path, struct leat_error *err);
 int recall_plot(const char *path, const char *title, uint32_t k, const struct recall_point *point, uint32_t count,
                 struct leat_error *err);
 

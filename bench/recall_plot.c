@@ -2,8 +2,11 @@
 #include "bench/recall.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 /* Queries a second, on a logarithmic scale, over recall: higher and further right is better. */
 
@@ -83,6 +86,22 @@ static void put_curve(FILE *to, const struct frame *f, const struct recall_point
                 x, y, point[i].value, point[i].recall, point[i].qps);
         fprintf(to, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">%u</text>\n", x - 7, y + 14, point[i].value);
     }
+}
+
+int recall_plot_check(const char *path, struct leat_error *err)
+{
+    struct stat st;
+    bool there = lstat(path, &st) == 0; /* or a link to what is not */
+
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
+        return 0; /* whoever reads a pipe would take this for its end */
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+    if (fd < 0)
+        return base_errno(err, errno, "write", path);
+    close(fd);
+    if (!there)
+        unlink(path);
+    return 0;
 }
 
 int recall_plot(const char *path, const char *title, uint32_t k, const struct recall_point *point, uint32_t count,

@@ -196,7 +196,12 @@ class Recall(CommandTest):
         x = [float(c.getAttribute('cx')) for c in plot.getElementsByTagName('circle')]
         self.assertEqual(x, sorted(x))
         self.assertEqual(len(re.findall(r'[\d.]+,[\d.]+', plot.getElementsByTagName('polyline')[0].getAttribute('points'))), 3)
-        self.bench(self.files(), '--sweep', '1', '--runs', 1, '--svg', self.path('no/x.svg'), code=1, says="x.svg")
+        self.assertEqual(self.bench(self.files(), '--sweep', '1', '--svg', self.path('no/x.svg'), code=1, says="x.svg"), '')  # nothing was measured
+        self.assertEqual(self.bench(self.files(), '--sweep', '1', '--svg', self.folder, code=4, says="write '.*: Is a directory"), '')
+        for path in svg, self.path('y.svg'):  # what did not come to an end changes none and leaves none
+            before = os.path.exists(path) and open(path, 'rb').read()
+            self.bench(self.files(base=self.path('missing.fvecs')), '--svg', path, code=1, says='missing.fvecs')
+            self.assertEqual(os.path.exists(path) and open(path, 'rb').read(), before)
 
     def test_wrong_files(self):
         good = self.files()
