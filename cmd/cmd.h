@@ -47,6 +47,7 @@ struct call {
     int arguments;
     struct {
         const char *name, *value;
+        const char *typed; /* the name with what was before it: -k and --k are one option */
     } option[ARGUMENTS];
     int options;
     bool json;            /* JSON lines instead of a table */

@@ -270,6 +270,7 @@ static int parse_option(struct call *c, int argc, char **argv, int *at)
     if (c->options == ARGUMENTS)
         return call_usage(c, "too many options");
     c->option[c->options].name = name;
+    c->option[c->options].typed = text;
     c->option[c->options++].value = !wants ? "" : equals != NULL ? equals + 1 : argv[++*at];
     return 0;
 }
@@ -302,12 +303,20 @@ static int parse(struct call *c, int argc, char **argv, int from)
     return 0;
 }
 
-const char *call_option(const struct call *c, const char *name)
+/* Where it is among the options; -1: not given. */
+static int find_option(const struct call *c, const char *name)
 {
     for (int i = 0; i < c->options; i++)
         if (strcmp(c->option[i].name, name) == 0)
-            return c->option[i].value;
-    return NULL;
+            return i;
+    return -1;
+}
+
+const char *call_option(const struct call *c, const char *name)
+{
+    int at = find_option(c, name);
+
+    return at >= 0 ? c->option[at].value : NULL;
 }
 
 uint64_t call_number(const struct call *c, const char *name, uint64_t fallback, uint64_t most)
@@ -317,9 +326,8 @@ uint64_t call_number(const struct call *c, const char *name, uint64_t fallback, 
     unsigned long long value = text != NULL ? strtoull(text, &end, 10) : fallback;
 
     if (text != NULL && (*text < '0' || *text > '9' || *end != '\0' || value > most))
-        exit(call_usage(c, "option '%s%s' is '%s', but a whole number up to %llu is wanted",
-                        name[1] == '\0' ? "-" : "--", name, text,
-                        (unsigned long long)most));
+        exit(call_usage(c, "option '%s' is '%s', but a whole number up to %llu is wanted",
+                        c->option[find_option(c, name)].typed, text, (unsigned long long)most));
     return value;
 }
 

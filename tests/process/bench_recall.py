@@ -291,6 +291,7 @@ class Recall(CommandTest):
     def test_wrong_words(self):
         good = self.files()
         for more, says in ((['--sweep', ''], 'no values'), (['--sweep', '1,x'], 'numbers with commas'), (['--k', '0'], '1 or more'), (['--runs', '0'], '1 or more'),
+                           (['--k', 'x'], "option '--k' is 'x'"), (['--k=x'], "option '--k' is 'x'"), (['-k', 'x'], "option '-k' is 'x'"),
                            (['--threads', '0'], '1 or more')):
             self.bench(good, *more, code=2, says=says)
         ivf = ['bench', 'recall', '--module', 'ivf', '--metric', 'cosine', *self.files(base=self.path('missing.fvecs'))]  # refused before it is looked for
