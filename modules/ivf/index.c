@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "modules/ivf/index_version.h"
+#include "modules/vector/top.h"
 
 /* Postings are found by their number through pages of pointers. A new version copies the pages, postings and tail
  * pieces that change; what it replaced goes on the list of the version before, which is the last that sees it: versions
@@ -179,6 +180,24 @@ bool index_walk_on(struct index_walk *w, uint32_t count)
     return w->count > before;
 }
 
+/* ---- Postings that reach far ---- */
+
+uint32_t index_wide(const struct index *x, float least, uint32_t *out, uint32_t n)
+{
+    struct vector_best best[INDEX_WIDE_MOST];
+    struct vector_top top;
+
+    vector_top_begin(&top, best, n < INDEX_WIDE_MOST ? n : INDEX_WIDE_MOST);
+    for (uint32_t i = 0; x != NULL && i < x->pages; i++)
+        for (uint32_t k = 0; x->page[i] != NULL && k < PAGE_POSTINGS; k++)
+            if (x->page[i]->reach[k] >= least && x->page[i]->reach[k] > 0)
+                vector_top_push(&top, -x->page[i]->reach[k], x->page[i]->posting[k]->number);
+    vector_top_sort(&top);
+    for (uint32_t i = 0; i < top.count; i++)
+        out[i] = (uint32_t)best[i].number;
+    return top.count;
+}
+
 /* ---- Making a version: memory ---- */
 
 void index_discard(struct making *m, const void *memory, bool slab)
@@ -257,6 +276,7 @@ static void read_posting(struct making *m, uint32_t number)
     m->x->rows += p != NULL ? p->live : 0;
     m->x->rows -= old_live;
     m->x->page[place / PAGE_POSTINGS]->posting[place % PAGE_POSTINGS] = p;
+    m->x->page[place / PAGE_POSTINGS]->reach[place % PAGE_POSTINGS] = p != NULL ? p->reach : 0;
 }
 
 /* ---- Making a version: centroids ---- */

@@ -20,6 +20,7 @@ struct index_posting {
     uint32_t chunks, pieces;
     uint32_t edition;                  /* rows have the numbers that they had in others of the same */
     uint32_t gathered;                 /* as in its record (posting.h) */
+    float reach;                       /* squared distance of its farthest row from its centroid; 0: no codes */
     uint32_t *live_mask, *moving_mask; /* by block of 32 rows */
     uint8_t *codes;                    /* the blocks of all rows, one after another, in memory; NULL: no rows */
     uint64_t *numbers;                 /* of all rows, behind the codes */
@@ -48,6 +49,16 @@ static inline const uint8_t *index_piece(const struct layout *l, const struct in
     *layout = &l->tail;
     *first = row - behind % l->tail.rows;
     return p->piece[p->chunks + behind / l->tail.rows];
+}
+
+/* The squared distance of a row from the posting's centroid, as its code has it; 0: there is none. */
+static inline float index_square(const struct layout *l, const struct index_posting *p, uint32_t row)
+{
+    enum vector_metric metric = l->metric == METRIC_DOT ? VECTOR_DOT : VECTOR_L2;
+
+    return l->width == 0 ? 0
+                         : vector_block_square(metric, p->codes + (size_t)(row / BLOCK) * l->block, l->width,
+                                               row % BLOCK);
 }
 
 /* Live rows of the group. */
@@ -84,6 +95,11 @@ bool index_walk_on(struct index_walk *w, uint32_t count);
 
 /* The distance of a centroid as searches have it. */
 float index_distance(const struct index *x, const float *query, const float *centroid);
+
+/* The n postings of the group (INDEX_WIDE_MOST), or fewer, that reach farthest, and not less than `least`; out: their
+ * numbers. */
+enum { INDEX_WIDE_MOST = 64 };
+uint32_t index_wide(const struct index *x, float least, uint32_t *out, uint32_t n);
 
 /* All postings of the group: the i-th of index_count, which may be NULL. */
 uint32_t index_count(const struct index *x);

@@ -221,6 +221,17 @@ static void read_near(struct making *m, struct index_posting *p, const struct in
     }
 }
 
+/* Rows that die do not change it, until the posting is compacted. */
+static void read_reach(const struct layout *l, struct index_posting *p, const struct index_posting *old)
+{
+    p->reach = old != NULL ? old->reach : 0;
+    for (uint32_t row = old != NULL ? old->rows : 0; row < p->rows; row++) {
+        float square = index_square(l, p, row);
+
+        p->reach = square > p->reach ? square : p->reach;
+    }
+}
+
 struct index_posting *index_rows_new(struct making *m, uint32_t number, const struct posting_record *r,
                                      struct leat_span masks, const struct index_posting *old)
 {
@@ -236,6 +247,8 @@ struct index_posting *index_rows_new(struct making *m, uint32_t number, const st
         read_tail(m, p, old);
     if (m->rv == 0)
         read_codes(m, p, old);
+    if (m->rv == 0)
+        read_reach(&m->x->v->layout, p, old);
     if (m->rv == 0)
         read_near(m, p, old);
     return p;

@@ -12,6 +12,7 @@ enum { PAGE_POSTINGS = 64 };
 
 struct page {
     struct index_posting *posting[PAGE_POSTINGS];
+    float reach[PAGE_POSTINGS]; /* of each: here so that all of them are looked through at once */
 };
 
 struct waste {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "modules/ivf/posting.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "modules/ivf/compact.h"
@@ -22,6 +23,7 @@ enum {
     MOVES_MOST = 1024,   /* rows that move at a time */
     SPLIT_ROWS = 65536,  /* that k-means looks at */
     AROUND = 64,         /* postings around new centroids that are looked through */
+    WIDE = 64,           /* and farther ones that have rows as far away */
     AROUND_MIDDLE = 128, /* postings that rows of one posting may go to */
     FEW = 8,             /* rows that are sought one by one */
     FOUND_BITS = 8,
@@ -296,8 +298,8 @@ struct rival {
 
 /* Rows that are nearer to a rival than to their own centroid: only these can belong elsewhere now (Xu et al., section
  * 3.3, the second necessary condition). By the triangle inequality a rival is out of question that is more than twice
- * as far from the centroid as the row is; distances here are squared. */
-static uint32_t attracted(const struct work *w, const struct index_posting *p, const float *own,
+ * as far from the centroid as the row is; distances here are squared. Only rows at `least_square` or more from it. */
+static uint32_t attracted(const struct work *w, const struct index_posting *p, const float *own, float least_square,
                           const struct rival *rival, uint32_t rivals, uint32_t *out, uint32_t most)
 {
     const struct vector_distance *l2 = vector_distance(VECTOR_L2, LEAT_F32_VECTOR);
@@ -306,6 +308,8 @@ static uint32_t attracted(const struct work *w, const struct index_posting *p, c
     uint32_t *row = leat_alloc(w->t, (p->rows + 1) * sizeof(*row)), rows = settled(p, row, p->rows);
 
     for (uint32_t i = 0; i < rows && count < most; i++) {
+        if (least_square > 0 && index_square(&w->v->layout, p, row[i]) < least_square)
+            continue;
         row_floats(w, p, row[i], at);
         float distance = l2->one(at, own, dims);
         bool nearer = false;
@@ -318,13 +322,19 @@ static uint32_t attracted(const struct work *w, const struct index_posting *p, c
     return count;
 }
 
+struct neighbour {
+    uint32_t number;
+    float least; /* only rows at this squared distance from the centroid, or more */
+};
+
 struct around {
     const float *new[CENTRES_MOST]; /* rotated */
     struct rival rival[CENTRES_MOST];
     uint32_t number[CENTRES_MOST];
     uint32_t news;
-    struct vector_near *near; /* postings of this group that are to be looked through */
+    struct neighbour *near; /* postings of this group that are to be looked through */
     uint32_t nears, room;
+    float far;     /* where postings begin that are not among the nearest, squared */
     uint32_t rows; /* that may still move */
 };
 
@@ -339,15 +349,32 @@ static bool among(const struct around *a, uint32_t number)
     return false;
 }
 
+static void add_around(const struct work *w, struct around *a, uint32_t number, float farther_than)
+{
+    if (a->nears < a->room && posting_task(w->t, number) == leat_task_number(w->t) && !among(a, number))
+        a->near[a->nears++] = (struct neighbour){number, farther_than};
+}
+
 static void look_around(const struct work *w, struct around *a, const float *centroid)
 {
     const struct vector_coarse *c = index_centroids(w->x);
     struct vector_near near[AROUND];
     uint32_t count = vector_coarse_search(c, centroid, NULL, AROUND, near, w->room);
 
-    for (uint32_t i = 0; i < count && a->nears < a->room; i++)
-        if (posting_task(w->t, near[i].number) == leat_task_number(w->t) && !among(a, near[i].number))
-            a->near[a->nears++] = near[i];
+    for (uint32_t i = 0; i < count; i++)
+        add_around(w, a, near[i].number, 0);
+    if (count > 0 && near[count - 1].distance < a->far)
+        a->far = near[count - 1].distance;
+}
+
+/* Where no centroid was near before, rows went to postings beyond those: they lie nearly as far from the centroids
+ * there as these are from the new one. */
+static void look_farther(const struct work *w, struct around *a)
+{
+    uint32_t wide[WIDE], count = index_wide(w->x, a->far / 2, wide, WIDE);
+
+    for (uint32_t i = 0; i < count; i++)
+        add_around(w, a, wide[i], a->far / 2);
 }
 
 static void take_new(const struct work *w, struct around *a, struct leat_span numbers)
@@ -363,19 +390,20 @@ static void take_new(const struct work *w, struct around *a, struct leat_span nu
     }
 }
 
-static void look_through(const struct work *w, struct around *a, uint32_t number)
+static void look_through(const struct work *w, struct around *a, const struct neighbour *n)
 {
+    uint32_t number = n->number;
     const struct index_posting *p = index_posting(w->x, number);
     const float *own = stored_centroid(w, number);
     uint32_t row[MOVES_MOST];
     struct moves m;
 
-    if (p == NULL || own == NULL)
+    if (p == NULL || !p->active || own == NULL)
         return;
     for (uint32_t i = 0; i < a->news; i++)
         a->rival[i].distance = vector_distance(VECTOR_L2, LEAT_F32_VECTOR)->one(a->rival[i].centroid, own,
                                                                                 w->v->layout.dims);
-    uint32_t count = attracted(w, p, own, a->rival, a->news, row, least(MOVES_MOST, a->rows));
+    uint32_t count = attracted(w, p, own, n->least, a->rival, a->news, row, least(MOVES_MOST, a->rows));
     a->rows -= count;
     find_moves(w, p, row, count, &m);
     if (m.count > 0)
@@ -386,14 +414,16 @@ static void near(const struct work *w, struct leat_span numbers)
 {
     struct around *a = leat_alloc(w->t, sizeof(*a));
 
-    *a = (struct around){.room = AROUND + 2 * (uint32_t)(numbers.size / sizeof(uint32_t)),
+    *a = (struct around){.room = AROUND + WIDE + 2 * (uint32_t)(numbers.size / sizeof(uint32_t)),
+                         .far = INFINITY,
                          .rows = least(NEAR_ROWS, NEAR_SIZE / (w->v->layout.dims * (uint32_t)sizeof(float)))};
     a->near = leat_alloc(w->t, a->room * sizeof(*a->near));
     take_new(w, a, numbers);
     for (uint32_t i = 0; i < a->news; i++)
         look_around(w, a, a->new[i]);
+    look_farther(w, a);
     for (uint32_t i = 0; i < a->nears && a->rows > 0; i++)
-        look_through(w, a, a->near[i].number);
+        look_through(w, a, &a->near[i]);
 }
 
 static void *search_room(struct leat_task *t, const struct index *x)

@@ -67,6 +67,9 @@ void vector_block_put(void *block, uint32_t padded, uint32_t lane, const uint8_t
                       const struct vector_factors *factors);
 void vector_block_get(const void *block, uint32_t padded, uint32_t lane, uint8_t *code, struct vector_factors *factors);
 
+/* The squared distance of a block's row from its centroid, as its factors say: 0 where it is beyond floats. */
+float vector_block_square(enum vector_metric metric, const void *block, uint32_t padded, uint32_t lane);
+
 /* ---- Queries ---- */
 
 /* A query for all lists. sum: of its table's bytes by a row's nibbles; query by code is step * (sum - middle). */

@@ -88,6 +88,19 @@ void vector_block_get(const void *block, uint32_t padded, uint32_t lane, uint8_t
     memcpy(&factors->error, floats + 2 * VECTOR_BLOCK * sizeof(float), sizeof(float));
 }
 
+/* With r the distance, c the cosine of row and code: scale is -r / (c * sqrt(padded)), error is
+ * r * sqrt((1 / c^2 - 1) / (padded - 1)), and both are twice that for VECTOR_L2. */
+float vector_block_square(enum vector_metric metric, const void *block, uint32_t padded, uint32_t lane)
+{
+    const uint8_t *scales = (const uint8_t *)block + (size_t)padded / 8 * VECTOR_BLOCK + VECTOR_BLOCK * sizeof(float);
+    float scale, error;
+
+    memcpy(&scale, scales + lane * sizeof(float), sizeof(scale));
+    memcpy(&error, scales + (VECTOR_BLOCK + lane) * sizeof(float), sizeof(error));
+    float square = scale * scale * (float)padded - error * error * (float)(padded - 1);
+    return !(square > 0) ? 0 : metric == VECTOR_L2 ? square / 4 : square;
+}
+
 /* ---- Queries ---- */
 
 /* A nibble and its complement are as far above the middle as below it, and so are their rounding errors: over the codes

@@ -363,9 +363,9 @@ static const struct leat_module relay = {
         {"back", .from = "across", .route = LEAT_DIRECT, .run = send_back, .emits = "task: u32"},
         {"arrive", .from = "back", .route = LEAT_DIRECT, .run = arrive})})};
 
-/* While a group is away, another one takes many turns with rows for it. When it is back, its first turns have rows of as
- * many turns as one may, and results of its own besides: what it sends must not be of more than the other one, whose own
- * turn counts, too, has room for. */
+/* While a group is away, another one takes many turns with rows for it. When it is back, its first turns have rows of
+ * as many turns as one may, and results of its own besides: what it sends must not be of more than the other one, whose
+ * own turn counts, too, has room for. */
 static void outputs_of_many_turns_can_be_taken(void **state)
 {
     enum { RESULTS = 40, MANY = 300 };

@@ -228,6 +228,33 @@ static void estimates_are_right_on_average_and_bounds_hold(void **state)
     free(query);
 }
 
+/* What a block's factors say of its rows' distances is so, at any length. */
+static void distances_from_centroids_are_known(void **state)
+{
+    enum { PADDED = 128 };
+    uint8_t *block = room_of(vector_block_size(PADDED)), code[PADDED / 8];
+    float row[PADDED], centroid[PADDED];
+
+    (void)state;
+    memset(block, 0, vector_block_size(PADDED));
+    for (int metric = VECTOR_L2; metric <= VECTOR_DOT; metric++)
+        for (uint32_t round = 0; round < 400; round++) {
+            enum vector_metric by = (enum vector_metric)metric;
+            float unit = powf(10, (float)(round % 12) - 6);
+            struct vector_factors factors;
+
+            for (uint32_t i = 0; i < PADDED; i++) {
+                centroid[i] = unit * normal();
+                row[i] = centroid[i] + unit * normal() * (float)(1 + round % 3);
+            }
+            vector_encode(by, row, centroid, PADDED, code, &factors);
+            vector_block_put(block, PADDED, round % VECTOR_BLOCK, code, &factors);
+            double is = square_of(row, centroid, PADDED);
+            assert_true(fabs((double)vector_block_square(by, block, PADDED, round % VECTOR_BLOCK) / is - 1) < 1e-3);
+        }
+    free(block);
+}
+
 /* ---- Blocks and scans ---- */
 
 static void fill_bytes(uint8_t *to, size_t size)
@@ -537,6 +564,7 @@ int main(void)
         cmocka_unit_test(rotations_are_the_same_everywhere),
         cmocka_unit_test(codes_are_the_same_everywhere),
         cmocka_unit_test(estimates_are_right_on_average_and_bounds_hold),
+        cmocka_unit_test(distances_from_centroids_are_known),
         cmocka_unit_test(blocks_keep_what_is_put_into_them),
         cmocka_unit_test(sums_are_those_of_the_rows),
         cmocka_unit_test(tables_are_the_same_everywhere),
