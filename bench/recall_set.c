@@ -70,10 +70,19 @@ static int read_floats(struct import_file *f, struct arena *a, uint64_t row, con
     return rv;
 }
 
+/* Of bytes of bits. */
+static double differing_bits(const struct recall_set *s, const float *a, const float *b)
+{
+    uint32_t bits = 0;
+
+    for (uint32_t i = 0; i < s->base.dims; i++)
+        bits += (uint32_t)__builtin_popcount(((unsigned)(int)a[i] ^ (unsigned)(int)b[i]) & 255);
+    return bits;
+}
+
 static double distance_of(const struct recall_set *s, const float *a, const float *b)
 {
     double square = 0, dot = 0, left = 0, right = 0;
-    uint32_t bits = 0;
 
     for (uint32_t i = 0; i < s->base.dims; i++) {
         double x = (double)a[i], y = (double)b[i];
@@ -82,7 +91,6 @@ static double distance_of(const struct recall_set *s, const float *a, const floa
         dot += x * y;
         left += x * x;
         right += y * y;
-        bits += (uint32_t)__builtin_popcount(((unsigned)(int)x ^ (unsigned)(int)y) & 255);
     }
     switch (s->metric[0]) {
     case 'l':
@@ -92,7 +100,7 @@ static double distance_of(const struct recall_set *s, const float *a, const floa
     case 'd':
         return -dot;
     default:
-        return bits;
+        return differing_bits(s, a, b);
     }
 }
 

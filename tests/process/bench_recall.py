@@ -37,6 +37,13 @@ class Recall(CommandTest):
         return ['--base', base or self.write('base.fvecs', fvecs(self.base)), '--query', query or self.write('query.fvecs', fvecs(self.queries)),
                 '--truth', truth or self.write('truth.ivecs', ivecs(self.truth(self.base, self.queries)))]
 
+    @staticmethod
+    def content(path):
+        if not os.path.exists(path):
+            return None
+        with open(path, 'rb') as file:
+            return file.read()
+
     def bench(self, files, *more, metric='cosine', **expect):
         return self.run_leat('bench', 'recall', '--module', 'lsh', '--metric', metric, *files, *more, **expect)
 
@@ -199,9 +206,9 @@ class Recall(CommandTest):
         self.assertEqual(self.bench(self.files(), '--sweep', '1', '--svg', self.path('no/x.svg'), code=1, says="x.svg"), '')  # nothing was measured
         self.assertEqual(self.bench(self.files(), '--sweep', '1', '--svg', self.folder, code=4, says="write '.*: Is a directory"), '')
         for path in svg, self.path('y.svg'):  # what did not come to an end changes none and leaves none
-            before = os.path.exists(path) and open(path, 'rb').read()
+            before = self.content(path)
             self.bench(self.files(base=self.path('missing.fvecs')), '--svg', path, code=1, says='missing.fvecs')
-            self.assertEqual(os.path.exists(path) and open(path, 'rb').read(), before)
+            self.assertEqual(self.content(path), before)
 
     def test_wrong_files(self):
         good = self.files()
