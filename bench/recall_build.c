@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "cmd/cmd.h"
+
 /* Rows of an append; and bytes under way, fewer than the intake of one group takes. */
 enum { BATCH_ROWS = 1000, BATCH_BYTES = 1 << 20, MOST_BYTES = LIMIT_PENDING_APPEND / 2 };
 
@@ -209,29 +211,22 @@ static int look(struct leat_depot *d, const struct recall_set *s, uint64_t sessi
                      directory, (unsigned long long)rows, s->base.path);
 }
 
-static void add_letters(void *context, const struct leat_stat *stat)
-{
-    *(double *)context += strcmp(stat->name, "dead_letters_total") == 0 ? stat->value : 0;
-}
-
 /* Rows that went to the dead letters: those of this run are counted before they can be read, those of earlier ones can
  * only be read. */
 static uint64_t letters_of(struct leat *l, const char *module)
 {
-    double counted = 0;
-    uint64_t there = 0;
+    uint64_t counted = (uint64_t)call_dead_letters(l), there = 0;
     struct leat_depot *d;
 
-    leat_stats(l, add_letters, &counted);
     if (leat_depot_find(l, module, "dead_letters", &d, NULL) != 0)
-        return (uint64_t)counted;
+        return counted;
     for (uint32_t i = 0; i < leat_depot_partitions(d); i++) {
         struct leat_bounds bounds;
 
         if (leat_depot_bounds(d, i, &bounds) == 0)
             there += bounds.next;
     }
-    return there > (uint64_t)counted ? there : (uint64_t)counted;
+    return there > counted ? there : counted;
 }
 
 /* Figures are of all vectors of a file, or they are of something else than they say. */

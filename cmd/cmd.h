@@ -88,7 +88,8 @@ int call_target(const struct call *c, const char *module, const char *depot, str
 int call_directory(const char *data);                            /* refuse one that holds files of others */
 /* Is it a directory, with data of a module (NULL: of any, or none)? 0, or an exit code after printing. */
 int call_there(const char *data, const char *module);
-/* A line on how many rows went to the dead letters since the module was opened, if any. */
+/* How many rows went to the dead letters since the modules were opened; a line on that, if any. */
+double call_dead_letters(struct leat *l);
 void call_tell_dead_letters(const struct call *c, struct leat *l, const char *module);
 int call_depot_missing(const char *module, const char *depot);   /* prints; EXIT_NO */
 

@@ -87,11 +87,18 @@ static void add_letters(void *context, const struct leat_stat *s)
         *(double *)context += s->value;
 }
 
-void call_tell_dead_letters(const struct call *c, struct leat *l, const char *module)
+double call_dead_letters(struct leat *l)
 {
     double letters = 0;
 
     leat_stats(l, add_letters, &letters);
+    return letters;
+}
+
+void call_tell_dead_letters(const struct call *c, struct leat *l, const char *module)
+{
+    double letters = call_dead_letters(l);
+
     if (letters > 0)
         fprintf(stderr, "%.0f row%s to the dead letters; 'leat depot tail %s dead_letters --data %s' says why\n",
                 letters, letters == 1 ? " went" : "s went", module, call_option(c, "data"));
