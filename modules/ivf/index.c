@@ -182,12 +182,12 @@ bool index_walk_on(struct index_walk *w, uint32_t count)
 
 /* ---- Postings that reach far ---- */
 
-uint32_t index_wide(const struct index *x, float least, uint32_t *out, uint32_t n)
+uint32_t index_wide(const struct index *x, float least, uint32_t *out)
 {
-    struct vector_best best[INDEX_WIDE_MOST];
+    struct vector_best best[INDEX_WIDE];
     struct vector_top top;
 
-    vector_top_begin(&top, best, n < INDEX_WIDE_MOST ? n : INDEX_WIDE_MOST);
+    vector_top_begin(&top, best, INDEX_WIDE);
     for (uint32_t i = 0; x != NULL && i < x->pages; i++)
         for (uint32_t k = 0; x->page[i] != NULL && k < PAGE_POSTINGS; k++)
             if (x->page[i]->reach[k] >= least && x->page[i]->reach[k] > 0)

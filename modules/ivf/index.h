@@ -96,10 +96,9 @@ bool index_walk_on(struct index_walk *w, uint32_t count);
 /* The distance of a centroid as searches have it. */
 float index_distance(const struct index *x, const float *query, const float *centroid);
 
-/* The n postings of the group (INDEX_WIDE_MOST), or fewer, that reach farthest, and not less than `least`; out: their
- * numbers. */
-enum { INDEX_WIDE_MOST = 64 };
-uint32_t index_wide(const struct index *x, float least, uint32_t *out, uint32_t n);
+/* The INDEX_WIDE postings of the group, or fewer, that reach farthest, and not less than `least`; out: their numbers. */
+enum { INDEX_WIDE = 64 };
+uint32_t index_wide(const struct index *x, float least, uint32_t *out);
 
 /* All postings of the group: the i-th of index_count, which may be NULL. */
 uint32_t index_count(const struct index *x);

@@ -23,7 +23,6 @@ enum {
     MOVES_MOST = 1024,   /* rows that move at a time */
     SPLIT_ROWS = 65536,  /* that k-means looks at */
     AROUND = 64,         /* postings around new centroids that are looked through */
-    WIDE = 64,           /* and farther ones that have rows as far away */
     AROUND_MIDDLE = 128, /* postings that rows of one posting may go to */
     FEW = 8,             /* rows that are sought one by one */
     FOUND_BITS = 8,
@@ -209,8 +208,7 @@ static void nearest_around(const struct work *w, const float *const *query, uint
     float *distance = leat_alloc(w->t, TOGETHER * AROUND_MIDDLE * sizeof(*distance));
 
     mean_of(query, count, dims, middle);
-    uint32_t rivals = vector_coarse_search(centroids, middle, NULL, AROUND_MIDDLE, rival,
-                                           w->room);
+    uint32_t rivals = vector_coarse_search(centroids, middle, NULL, AROUND_MIDDLE, rival, w->room);
     for (uint32_t i = 0; i < rivals; i++)
         row[i] = rival[i].centroid;
     for (uint32_t first = 0; first < count; first += TOGETHER) {
@@ -371,10 +369,11 @@ static void look_around(const struct work *w, struct around *a, const float *cen
  * there as these are from the new one. */
 static void look_farther(const struct work *w, struct around *a)
 {
-    uint32_t wide[WIDE], count = index_wide(w->x, a->far / 2, wide, WIDE);
+    float least = a->far / 2;
+    uint32_t wide[INDEX_WIDE], count = index_wide(w->x, least, wide);
 
     for (uint32_t i = 0; i < count; i++)
-        add_around(w, a, wide[i], a->far / 2);
+        add_around(w, a, wide[i], least);
 }
 
 static void take_new(const struct work *w, struct around *a, struct leat_span numbers)
@@ -414,7 +413,7 @@ static void near(const struct work *w, struct leat_span numbers)
 {
     struct around *a = leat_alloc(w->t, sizeof(*a));
 
-    *a = (struct around){.room = AROUND + WIDE + 2 * (uint32_t)(numbers.size / sizeof(uint32_t)),
+    *a = (struct around){.room = AROUND + INDEX_WIDE + 2 * (uint32_t)(numbers.size / sizeof(uint32_t)),
                          .far = INFINITY,
                          .rows = least(NEAR_ROWS, NEAR_SIZE / (w->v->layout.dims * (uint32_t)sizeof(float)))};
     a->near = leat_alloc(w->t, a->room * sizeof(*a->near));

@@ -50,9 +50,9 @@ void vector_encode(enum vector_metric metric, const void *row, const void *centr
 
 /* ---- Blocks ---- */
 
-static uint8_t *factor_of(void *block, uint32_t padded, uint32_t which, uint32_t lane)
+static uint8_t *factor_of(const void *block, uint32_t padded, uint32_t which, uint32_t lane)
 {
-    return (uint8_t *)block + (size_t)padded / 8 * VECTOR_BLOCK + (which * VECTOR_BLOCK + lane) * sizeof(float);
+    return (uint8_t *)(uintptr_t)block + (size_t)padded / 8 * VECTOR_BLOCK + (which * VECTOR_BLOCK + lane) * sizeof(float);
 }
 
 static uint32_t place_of(uint32_t lane)
@@ -78,25 +78,23 @@ void vector_block_put(void *block, uint32_t padded, uint32_t lane, const uint8_t
 void vector_block_get(const void *block, uint32_t padded, uint32_t lane, uint8_t *code, struct vector_factors *factors)
 {
     const uint8_t *from = (const uint8_t *)block + place_of(lane);
-    const uint8_t *floats = (const uint8_t *)block + (size_t)padded / 8 * VECTOR_BLOCK + lane * sizeof(float);
     uint32_t shift = lane < 16 ? 0 : 4;
 
     for (uint32_t i = 0; i < padded / 8; i++, from += VECTOR_BLOCK)
         code[i] = (uint8_t)((from[0] >> shift & 0x0f) | (from[16] >> shift & 0x0f) << 4);
-    memcpy(&factors->add, floats, sizeof(float));
-    memcpy(&factors->scale, floats + VECTOR_BLOCK * sizeof(float), sizeof(float));
-    memcpy(&factors->error, floats + 2 * VECTOR_BLOCK * sizeof(float), sizeof(float));
+    memcpy(&factors->add, factor_of(block, padded, 0, lane), sizeof(float));
+    memcpy(&factors->scale, factor_of(block, padded, 1, lane), sizeof(float));
+    memcpy(&factors->error, factor_of(block, padded, 2, lane), sizeof(float));
 }
 
 /* With r the distance, c the cosine of row and code: scale is -r / (c * sqrt(padded)), error is
  * r * sqrt((1 / c^2 - 1) / (padded - 1)), and both are twice that for VECTOR_L2. */
 float vector_block_square(enum vector_metric metric, const void *block, uint32_t padded, uint32_t lane)
 {
-    const uint8_t *scales = (const uint8_t *)block + (size_t)padded / 8 * VECTOR_BLOCK + VECTOR_BLOCK * sizeof(float);
     float scale, error;
 
-    memcpy(&scale, scales + lane * sizeof(float), sizeof(scale));
-    memcpy(&error, scales + (VECTOR_BLOCK + lane) * sizeof(float), sizeof(error));
+    memcpy(&scale, factor_of(block, padded, 1, lane), sizeof(scale));
+    memcpy(&error, factor_of(block, padded, 2, lane), sizeof(error));
     float square = scale * scale * (float)padded - error * error * (float)(padded - 1);
     return !(square > 0) ? 0 : metric == VECTOR_L2 ? square / 4 : square;
 }
