@@ -164,23 +164,21 @@ static double recall_at(const struct curve *c, double rows)
            (c->recall[n] - c->recall[n - 1]) * (rows - c->rows[n - 1]) / (c->rows[n] - c->rows[n - 1]);
 }
 
-/* Every row is nearest to itself. */
-static void check_selves(const struct ivf_model *m)
+/* Every row is nearest to itself: how many of those asked for are not found? */
+static uint32_t lost_of(const struct ivf_model *m)
 {
-    uint32_t lost = 0, asked = 0;
+    uint32_t lost = 0;
 
     for (uint32_t id = 0; id < m->ids; id += scale()) {
         if (!m->there[id])
             continue;
-        asked++;
         struct leat_result *r = model_ask(m, "search", model_vector(m, id), 1, leat_null());
         const struct leat_batch *rows = leat_result_rows(r);
 
         lost += rows->rows != 1 || leat_at(rows, 0, 0).as.u != id;
         leat_result_free(r);
     }
-    /* Of a fresh index of so many vectors up to 6 of 9,000 are not found: bounds of codes are not sure. */
-    assert_true(scale() == 1 ? lost == 0 : lost * 1000 <= asked);
+    return lost;
 }
 
 static void check_space(const struct ivf_model *m)
@@ -219,8 +217,15 @@ static void check_equal_rows(const struct curve *is, const struct curve fresh[FR
     assert_true(sum / count >= -0.01);
 }
 
-/* Of few probes a fresh index finds more, for its postings have more rows, and it looks at all of them: with 8 it finds
- * nearly all of few vectors anyway. */
+/* Of few probes a fresh index finds more, for its postings have more rows, and it looks at all of them: with 8, or 128
+ * of ten times as many vectors, it finds nearly all anyway. */
+static double may_lack(int setting)
+{
+    if (nprobes[setting] >= (scale() > 1 ? NPROBE : 8))
+        return 0.01;
+    return scale() == 1 && nprobes[setting] > 2 ? 0.05 : 0.15;
+}
+
 static void check_equal_probes(const struct curve *is, const struct curve fresh[FRESH], const char *after)
 {
     for (int n = 0; n < SETTINGS; n++) {
@@ -232,7 +237,7 @@ static void check_equal_probes(const struct curve *is, const struct curve fresh[
         }
         print_message("%s, nprobe %u: recall %.4f, %.0f rows; of a fresh index %.4f, %.0f\n", after, probes(n),
                       is->recall[n], is->rows[n], want, rows);
-        assert_true(scale() > 1 || nprobes[n] < 8 || is->recall[n] >= want - 0.01);
+        assert_true(is->recall[n] >= want - may_lack(n));
     }
 }
 
@@ -247,7 +252,8 @@ static struct ivf_model *fresh_model(const struct ivf_model *m, uint64_t seed)
             model_change(fresh, id, 1, true);
     model_settle(fresh, 100000);
     check_space(fresh);
-    check_selves(fresh);
+    /* Bounds of codes are not sure, and the more vectors the sooner one does not hold. */
+    assert_true(lost_of(fresh) <= (scale() > 1 ? 1 : 0));
     return fresh;
 }
 
@@ -269,7 +275,7 @@ static void check_everything(struct ivf_model *m, const char *after)
 {
     model_settle(m, 100000);
     check_space(m);
-    check_selves(m);
+    assert_int_equal(lost_of(m), 0);
     check_recall(m, after);
 }
 
