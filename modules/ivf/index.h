@@ -96,7 +96,7 @@ bool index_walk_on(struct index_walk *w, uint32_t count);
 /* The distance of a centroid as searches have it. */
 float index_distance(const struct index *x, const float *query, const float *centroid);
 
-/* The INDEX_WIDE postings of the group, or fewer, that reach farthest, and not less than `least`; out: their numbers. */
+/* The INDEX_WIDE postings of the group, or fewer, that reach farthest, and not below `least`; out: their numbers. */
 enum { INDEX_WIDE = 64 };
 uint32_t index_wide(const struct index *x, float least, uint32_t *out);
 

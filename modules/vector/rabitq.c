@@ -52,7 +52,8 @@ void vector_encode(enum vector_metric metric, const void *row, const void *centr
 
 static uint8_t *factor_of(const void *block, uint32_t padded, uint32_t which, uint32_t lane)
 {
-    return (uint8_t *)(uintptr_t)block + (size_t)padded / 8 * VECTOR_BLOCK + (which * VECTOR_BLOCK + lane) * sizeof(float);
+    return (uint8_t *)(uintptr_t)block + (size_t)padded / 8 * VECTOR_BLOCK +
+           (which * VECTOR_BLOCK + lane) * sizeof(float);
 }
 
 static uint32_t place_of(uint32_t lane)
