@@ -64,21 +64,26 @@ int view_error(struct leat_error *err, int rc, const char *doing, const struct p
 
 /* ---- Keys ---- */
 
+static int lmdb_get(const struct pstate_reader *r, struct leat_span key, struct leat_span *out, struct leat_error *err)
+{
+    MDB_val k = {key.size, (void *)(uintptr_t)key.base}, v;
+    int rc = mdb_get(r->txn, r->view->dbi, &k, &v);
+
+    *out = rc == 0 ? span_of(v.mv_data, v.mv_size) : span_of(NULL, 0);
+    return rc == 0 ? 0 : rc == MDB_NOTFOUND ? LEAT_ENOTFOUND : view_error(err, rc, "read", r->view);
+}
+
 int raw_get(const struct pstate_reader *r, const void *key, size_t size, struct leat_span *out, struct leat_error *err)
 {
-    MDB_val k = {size, (void *)(uintptr_t)key}, v;
-    int rv = r->writes ? pending_flush(r->view, err) : 0;
+    struct leat_span name = span_of(key, size);
 
-    *out = span_of(NULL, 0);
-    if (rv != 0)
+    if (r->writes && pending_find(&r->view->pending, name, out))
+        return 0;
+    int rv = lmdb_get(r, name, out, err);
+    if (rv != 0 || !r->writes || pending_keep(&r->view->pending, out))
         return rv;
-    int rc = mdb_get(r->txn, r->view->dbi, &k, &v);
-    if (rc == MDB_NOTFOUND)
-        return LEAT_ENOTFOUND;
-    if (rc != 0)
-        return view_error(err, rc, "read", r->view);
-    *out = span_of(v.mv_data, v.mv_size);
-    return 0;
+    rv = pending_flush(r->view, err);
+    return rv == 0 ? lmdb_get(r, name, out, err) : rv;
 }
 
 int raw_put(struct pstate_view *v, const void *key, size_t size, struct leat_span value, struct leat_error *err)

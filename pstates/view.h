@@ -34,7 +34,10 @@ struct pstate_reader {
 struct pending {
     struct pending_put *put, *other; /* other: to sort into. NULL before the first put */
     uint32_t puts;
+    uint32_t *place; /* by hash of the key: where the last put of it is in the bytes, + 1; 0: none */
     struct buffer bytes;
+    struct buffer kept;  /* copies of what was read from LMDB since the last put */
+    struct buffer aside; /* what they push aside while they go to LMDB */
 };
 
 struct checkpointer;
@@ -74,7 +77,13 @@ int raw_delete(struct pstate_view *v, const void *key, size_t size, struct leat_
 void pending_init(struct pending *p);
 void pending_fini(struct pending *p);
 void pending_forget(struct pending *p);
-bool pending_add(struct pending *p, struct leat_span key, struct leat_span value); /* false: no room, so flush */
+/* Key and value lie elsewhere. false: no room, so flush. */
+bool pending_add(struct pending *p, struct leat_span key, struct leat_span value);
+/* false: the key is not among what waits. The value stays where it is until the next pending_add. */
+bool pending_find(const struct pending *p, struct leat_span key, struct leat_span *value);
+/* Make a value that LMDB has stay as long, although puts that wait may go there first: *value is a copy if need be.
+ * false: it is too large for one, so flush and read it again. */
+bool pending_keep(struct pending *p, struct leat_span *value);
 int pending_flush(struct pstate_view *v, struct leat_error *err);
 
 /* A reference id that was never given out. Inside a turn. */

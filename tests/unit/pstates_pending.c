@@ -4,7 +4,7 @@
 #include "base/random.h"
 
 /* Many puts in one turn, which wait and are sorted: against an array, by gets, sizes and scans in the same turn, after
- * it, and by a second view that applies the turn's operations. */
+ * it, and by a second view that applies the turn's operations. And what reads give while others wait. */
 
 enum { KEYS = 3000, TURNS = 40, LARGE = 300000 };
 
@@ -111,8 +111,10 @@ static void write_some(struct pstate_view *v, int64_t *model, struct random *ran
             assert_int_equal(pstate_put(v, 3, 0, LEAT_KEYS(key), LEAT_ROW(leat_i64(value)), NULL), 0);
             model[i] = value;
         }
-        if (what == 999)
+        if (what >= 900) {
+            i = (uint32_t)random_below(random, KEYS);
             assert_int_equal(get(pstate_view_turn(v), i), model[i]);
+        }
     }
     if (random_below(random, 4) == 0)
         check(pstate_view_turn(v), model);
@@ -201,6 +203,146 @@ static void test_scan_open(void **state)
     pstate_view_abort(v);
 }
 
+enum { READS = 2000, READ_SIZE = 100 };
+
+static struct leat_span read_bytes(struct pstate_view *v, uint32_t key)
+{
+    struct leat_value value;
+
+    assert_int_equal(pstate_get(pstate_view_turn(v), 0, 1, LEAT_KEYS(leat_u32(key)), &value, 1, NULL), 0);
+    return value.as.bytes;
+}
+
+static void put_bytes(struct pstate_view *v, uint32_t key, uint8_t byte, size_t size)
+{
+    uint8_t bytes[4096];
+
+    memset(bytes, byte, sizeof(bytes));
+    assert_int_equal(pstate_put(v, 0, 1, LEAT_KEYS(leat_u32(key)), LEAT_ROW(leat_bytes(bytes, size)), NULL), 0);
+}
+
+static void check_bytes(struct leat_span bytes, uint8_t byte, size_t size)
+{
+    assert_int_equal(bytes.size, size);
+    for (size_t i = 0; i < size; i++)
+        assert_int_equal(((const uint8_t *)bytes.base)[i], byte);
+}
+
+/* What was read stays as it was until the next put, although meanwhile so much is read that those that wait go to LMDB,
+ * where a value that grows moves its neighbours. */
+static void test_what_is_read_stays(void **state)
+{
+    struct pstate_view *v = ((struct scratch *)*state)->v;
+    uint64_t size = 0;
+
+    assert_int_equal(pstate_view_begin(v, NULL, NULL), 0);
+    for (uint32_t key = 0; key < READS; key++)
+        put_bytes(v, key, (uint8_t)(key % 250), READ_SIZE);
+    assert_int_equal(pstate_size(pstate_view_turn(v), 0, 1, LEAT_KEYS(), &size, NULL), 0);
+    assert_int_equal(size, READS);
+    put_bytes(v, 3, 251, READ_SIZE);
+    put_bytes(v, 0, 252, 2 * READ_SIZE);
+    struct leat_span waiting = read_bytes(v, 0), same = read_bytes(v, 3), there = read_bytes(v, 4);
+    for (uint32_t key = 5; key < READS; key++)
+        check_bytes(read_bytes(v, key), (uint8_t)(key % 250), READ_SIZE);
+    assert_int_equal(pstate_size(pstate_view_turn(v), 0, 1, LEAT_KEYS(), &size, NULL), 0);
+    check_bytes(waiting, 252, 2 * READ_SIZE);
+    check_bytes(same, 251, READ_SIZE);
+    check_bytes(there, 4, READ_SIZE);
+    /* Values too large to be copied are read where they are, behind those that waited. */
+    put_bytes(v, 1, 253, 4000);
+    put_bytes(v, 2, 254, 1);
+    check_bytes(read_bytes(v, 1), 253, 4000);
+    assert_int_equal(pstate_size(pstate_view_turn(v), 0, 1, LEAT_KEYS(), &size, NULL), 0);
+    put_bytes(v, 2, 255, 2);
+    check_bytes(read_bytes(v, 1), 253, 4000);
+    check_bytes(read_bytes(v, 2), 255, 2);
+    pstate_view_abort(v);
+}
+
+enum { GROWN = 20000, AT_ONCE = 400, ABOVE = 1000000, OTHERS = 200, ENTRY = 8 + 2 + 3 + 4 + 17 };
+
+static void put_numbered(struct pstate_view *v, uint32_t task, uint32_t i)
+{
+    char text[32];
+
+    snprintf(text, sizeof(text), "%016u", i);
+    assert_int_equal(pstate_put(v, task, 1, LEAT_KEYS(leat_u32(i)), LEAT_ROW(leat_bytes(text, 16)), NULL), 0);
+}
+
+static void check_numbered(struct pstate_reader *r, uint32_t task, uint32_t from, uint32_t count)
+{
+    const struct leat_value first = leat_u32(from);
+    const struct leat_range range = {.from = &first, .limit = count};
+    struct leat_value key, value;
+    struct pstate_scan *scan;
+    char text[32];
+
+    assert_int_equal(pstate_scan_open(r, task, 1, LEAT_KEYS(), &range, &scan, NULL), 0);
+    for (uint32_t i = from; i < from + count; i++) {
+        snprintf(text, sizeof(text), "%016u", i);
+        assert_int_equal(pstate_scan_next(scan, &key, &value, 1, NULL), 0);
+        assert_int_equal(key.as.u, i);
+        assert_int_equal(value.as.bytes.size, 16);
+        assert_memory_equal(value.as.bytes.base, text, 16);
+    }
+    pstate_scan_close(scan);
+}
+
+/* Keys that grow ahead of others fill their pages, as those do that grow at the end of all; and the others stay. */
+static void test_growing_keys_fill_pages(void **state)
+{
+    struct pstate_view *v = ((struct scratch *)*state)->v;
+    struct pstate_figures figures;
+    uint64_t turn = 0;
+
+    for (uint32_t from = 0; from < GROWN; from += AT_ONCE) {
+        assert_int_equal(pstate_view_begin(v, NULL, NULL), 0);
+        for (uint32_t i = 0; i < OTHERS && from == 0; i++)
+            for (uint32_t task = 0; task < 3; task++)
+                put_numbered(v, task, ABOVE + i);
+        for (uint32_t i = from; i < from + AT_ONCE; i++)
+            for (uint32_t task = 0; task < 3; task++)
+                put_numbered(v, task, i);
+        assert_int_equal(pstate_view_commit(v, ++turn, NULL), 0);
+    }
+    pstate_view_figures(v, &figures);
+    assert_in_range(figures.used_pages * 4096, 0, 3 * (GROWN + OTHERS) * ENTRY / 100 * 115);
+    assert_int_equal(pstate_view_begin(v, NULL, NULL), 0);
+    for (uint32_t task = 0; task < 3; task++) {
+        check_numbered(pstate_view_turn(v), task, 0, GROWN);
+        check_numbered(pstate_view_turn(v), task, ABOVE, OTHERS);
+    }
+    pstate_view_abort(v);
+}
+
+/* A scan of what they grow towards goes on as if nothing was put. */
+static void test_keys_grow_below_a_scan(void **state)
+{
+    struct pstate_view *v = ((struct scratch *)*state)->v;
+    const struct leat_value above = leat_u32(ABOVE);
+    const struct leat_range range = {.from = &above};
+    struct leat_value key, value;
+    struct pstate_scan *scan;
+    uint32_t grown = 0;
+
+    assert_int_equal(pstate_view_begin(v, NULL, NULL), 0);
+    for (uint32_t i = 0; i < OTHERS; i++)
+        put_numbered(v, 0, ABOVE + i);
+    assert_int_equal(pstate_scan_open(pstate_view_turn(v), 0, 1, LEAT_KEYS(), &range, &scan, NULL), 0);
+    for (uint32_t seen = 0; seen < OTHERS; seen++) {
+        assert_int_equal(pstate_scan_next(scan, &key, &value, 1, NULL), 0);
+        assert_int_equal(key.as.u, ABOVE + seen);
+        for (uint32_t end = grown + AT_ONCE / 2; grown < end; grown++)
+            put_numbered(v, 0, grown);
+    }
+    assert_int_equal(pstate_scan_next(scan, &key, &value, 1, NULL), LEAT_END);
+    pstate_scan_close(scan);
+    check_numbered(pstate_view_turn(v), 0, 0, grown);
+    check_numbered(pstate_view_turn(v), 0, ABOVE, OTHERS);
+    pstate_view_abort(v);
+}
+
 /* What has no room in the file says so before the commit. */
 static void test_flush_fails(void **state)
 {
@@ -228,6 +370,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_random, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_large, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_scan_open, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_what_is_read_stays, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_growing_keys_fill_pages, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_keys_grow_below_a_scan, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_flush_fails, set_up, tear_down),
     };
 
