@@ -443,13 +443,20 @@ static bool hears(const struct group *g, uint32_t foreign)
     return false;
 }
 
+/* What a peer that was opened again committed last, it does not push: its journal is read, unless there is nothing in
+ * it for this group. */
+static void connect_peer(const struct group *g, struct hop_peer *p, struct group *peer)
+{
+    p->group = peer;
+    p->behind = peer == NULL || p->seen != peer->sent[g->config.number];
+    if (!p->behind)
+        p->read_position = atomic_load(&peer->released);
+}
+
 void group_connect(struct group *g, struct group *const *peers, const struct group_foreign *foreign)
 {
-    /* What a peer that was opened again committed last, it does not push. */
-    for (uint32_t i = 0; i < g->config.groups; i++) {
-        g->peer[i].behind = true;
-        g->peer[i].group = peers[i];
-    }
+    for (uint32_t i = 0; i < g->config.groups; i++)
+        connect_peer(g, &g->peer[i], peers[i]);
     for (uint32_t i = 0; i < g->plan->foreigns; i++) {
         g->foreign[i].from = foreign[i];
         for (uint32_t j = 0; j < foreign[i].groups && !g->connected; j++)

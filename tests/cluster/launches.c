@@ -9,7 +9,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-/* Launches: as many groups as there may be, and a first launch that fails. */
+/* Launches: as many groups as there may be, a first launch that fails, and what groups read of each other. */
 
 static int count(struct leat_task *t, const struct leat_batch *in)
 {
@@ -202,6 +202,72 @@ static void the_first_group_that_fails_is_named(void **unused)
     assert_int_equal(file_remove_tree(directory, NULL), 0);
 }
 
+/* ---- What groups have sent each other ---- */
+
+static int pass(struct leat_task *t, const struct leat_batch *in)
+{
+    for (uint32_t i = 0; i < in->rows; i++)
+        leat_emit(t, i, LEAT_ROW(leat_at(in, i, 1)));
+    return 0;
+}
+
+static const struct leat_module sender = {
+    LEAT_ABI,
+    .name = "sender",
+    .depots = DEPOTS({"names", "from: str, name: str", .partitioner = LEAT_BY_FIELD, .by = "from"}),
+    .pstates = PSTATES({"counts", "map<str, i64>"}),
+    .topologies = TOPOLOGIES({"count", LEAT_STREAM, NODES(
+        {"pass", .from = "names", .run = pass, .emits = "name: str"},
+        {"count", .from = "pass", .route = LEAT_BY_KEY, .run = count})}),
+};
+
+static void see_gaps(void *context, const struct leat_stat *s)
+{
+    if (strcmp(s->name, "gap_reads_total") == 0)
+        *(double *)context += s->value;
+}
+
+static void append_names(struct leat_test *t, int names)
+{
+    struct leat_error err = {0, ""};
+    char name[16];
+
+    for (int i = 0; i < names; i++) {
+        snprintf(name, sizeof(name), "%d", i);
+        must(leat_test_append(t, "names", LEAT_ROW(leat_str("a"), leat_str(name)), &err));
+    }
+    must(leat_test_run(t, &err));
+}
+
+/* After a clean stop nothing is on its way, so no group reads the journals of others anew. */
+static void a_clean_start_reads_no_journal(void **unused)
+{
+    enum { NAMES = 50 };
+    char directory[] = "/tmp/leat-launches-XXXXXX";
+    struct leat_test_config config = {.module = &sender, .tasks = 4, .groups = 2, .directory = directory, .seed = 1};
+    struct leat_error err = {0, ""};
+    struct leat_test *t;
+    double gaps = 0;
+
+    (void)unused;
+    assert_non_null(mkdtemp(directory));
+    must(leat_test_open(&config, &t, &err));
+    append_names(t, NAMES);
+    leat_test_close(t);
+    must(leat_test_open(&config, &t, &err));
+    append_names(t, NAMES);
+    leat_stats(leat_test_leat(t), see_gaps, &gaps);
+    assert_true(gaps == 0);
+    for (int i = 0; i < NAMES; i++) {
+        char name[16];
+
+        snprintf(name, sizeof(name), "%d", i);
+        assert_int_equal(value_of(t, "sender", "counts", leat_str(name), 0), 2);
+    }
+    leat_test_close(t);
+    assert_int_equal(file_remove_tree(directory, NULL), 0);
+}
+
 /* ---- What succeeded says nothing ---- */
 
 static int echo(struct leat_task *t, const struct leat_batch *in)
@@ -312,6 +378,7 @@ int main(void)
         cmocka_unit_test(a_first_launch_that_fails),
         cmocka_unit_test(values_of_options_come_back),
         cmocka_unit_test(the_first_group_that_fails_is_named),
+        cmocka_unit_test(a_clean_start_reads_no_journal),
         cmocka_unit_test(success_says_nothing),
     };
 
