@@ -38,7 +38,7 @@ OWNERS = {
     'cJSON.h': r'base/codec\w*\.[ch]',
     'ini.h': r'engine/\w+\.[ch]',
     'zlib.h': r'cmd/\w+\.[ch]',
-    'xxhash.h': r'base/\w+\.[ch]|topologies/\w+\.[ch]|engine/\w+\.[ch]|cmd/\w+\.[ch]',
+    'xxhash.h': r'base/\w+\.[ch]|pstates/\w+\.[ch]|topologies/\w+\.[ch]|engine/\w+\.[ch]|cmd/\w+\.[ch]',
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]')
 COMPILERS = ('gcc', 'clang')
