@@ -24,9 +24,9 @@
 #endif
 #define PSTATE_MAP_LEAST (UINT64_C(1) << 30)
 
-/* PINS: of checkpoints, the last whole one and the one under way. Snapshots never take their slots: a checkpoint that
- * finds none could not go on. */
-enum { MAPS_WHOLE = 16, PINS = 2, REFERENCE_STEP = 1024 };
+/* OWN: readers of checkpoints, the last whole one and the one under way, and the last commit as pending.c looks at it.
+ * Snapshots never take their slots: a checkpoint that finds none could not go on. */
+enum { MAPS_WHOLE = 16, OWN = 3, REFERENCE_STEP = 1024 };
 
 static const uint8_t key_turn[] = {KEY_SYSTEM, KEY_SYSTEM, 't'};
 static const uint8_t key_reference[] = {KEY_SYSTEM, KEY_SYSTEM, 'r'};
@@ -165,7 +165,7 @@ static int open_env(struct pstate_view *v, uint32_t readers)
 static int set_up_env(struct pstate_view *v, struct leat_error *err)
 {
     uint64_t least = v->config.map_size > 0 ? v->config.map_size : PSTATE_MAP_LEAST;
-    uint32_t readers = snapshots_most(v) + PINS;
+    uint32_t readers = snapshots_most(v) + OWN;
     int rv = reserve_readers(v, readers, err), rc;
 
     if (rv != 0)
@@ -271,10 +271,10 @@ void pstate_view_close(struct pstate_view *v)
     pstate_view_abort(v);
     checkpointer_close(v);
     scans_close(&v->writer, true);
+    pending_fini(&v->pending);
     if (v->env != NULL)
         mdb_env_close(v->env);
     buffer_fini(&v->scratch);
-    pending_fini(&v->pending);
     free(v->directory);
     free(v);
 }

@@ -36,8 +36,10 @@ struct pending {
     uint32_t puts;
     uint32_t *place; /* by hash of the key: where the last put of it is in the bytes, + 1; 0: none */
     struct buffer bytes;
+    struct buffer flushed; /* those of the last ones that went to LMDB */
     struct buffer kept;  /* copies of what was read from LMDB since the last put */
     struct buffer aside; /* what they push aside while they go to LMDB */
+    MDB_txn *commit;     /* the last commit, reset between flushes; NULL before the first */
 };
 
 struct checkpointer;
@@ -67,7 +69,7 @@ enum view_op { OP_PUT = 1, OP_DELETE, OP_UNLINK, OP_ROW_APPEND, OP_ROW_REPLACE, 
 
 int view_error(struct leat_error *err, int rc, const char *doing, const struct pstate_view *v);
 
-/* 0, LEAT_ENOTFOUND or an error. The value points into the map. */
+/* 0, LEAT_ENOTFOUND or an error. The value stays as it is until the next write of the turn has ended. */
 int raw_get(const struct pstate_reader *r, const void *key, size_t size, struct leat_span *out, struct leat_error *err);
 int raw_put(struct pstate_view *v, const void *key, size_t size, struct leat_span value, struct leat_error *err);
 int raw_delete(struct pstate_view *v, const void *key, size_t size, struct leat_error *err); /* absent: 0 */
@@ -75,14 +77,14 @@ int raw_delete(struct pstate_view *v, const void *key, size_t size, struct leat_
 /* ---- pending.c: what raw_put put off. Whoever reads the open turn by a cursor flushes first. ---- */
 
 void pending_init(struct pending *p);
-void pending_fini(struct pending *p);
+void pending_fini(struct pending *p); /* before the environment is closed */
 void pending_forget(struct pending *p);
 /* Key and value lie elsewhere. false: no room, so flush. */
 bool pending_add(struct pending *p, struct leat_span key, struct leat_span value);
-/* false: the key is not among what waits. The value stays where it is until the next pending_add. */
+/* false: the key is not among what waits. The value stays as it is until the key is put again, and one flush longer. */
 bool pending_find(const struct pending *p, struct leat_span key, struct leat_span *value);
-/* Make a value that LMDB has stay as long, although puts that wait may go there first: *value is a copy if need be.
- * false: it is too large for one, so flush and read it again. */
+/* Make a value that LMDB has stay as it is although puts that wait go there: *value is a copy if need be. false: there
+ * is no room for it, so flush and read it again. */
 bool pending_keep(struct pending *p, struct leat_span *value);
 int pending_flush(struct pstate_view *v, struct leat_error *err);
 

@@ -84,10 +84,12 @@ static void leave_rows_under_way(const struct leat_module *module)
 {
     struct leat_test *t = open_module(module, 0);
     struct leat_error err = {0, ""};
+    int did = 0;
 
     append_names(t);
     for (int i = 0; i < 4; i++)
-        assert_true(group_step(leat_test_leat(t)->module[0]->group[i], &err) >= 0);
+        did += group_step(leat_test_leat(t)->module[0]->group[i], &err) == 1;
+    assert_true(did > 0);
     leat_test_close(t);
 }
 

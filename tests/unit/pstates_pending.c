@@ -3,19 +3,24 @@
 
 #include "base/random.h"
 
+#include <unistd.h>
+
 /* Many puts in one turn, which wait and are sorted: against an array, by gets, sizes and scans in the same turn, after
  * it, and by a second view that applies the turn's operations. And what reads give while others wait. */
 
 enum { KEYS = 3000, TURNS = 40, LARGE = 300000 };
 
-static const char *const schema_text[2] = {"map<bytes, i64>", "map<u32, bytes>"};
+enum { MIXED, NUMBERED, NESTED, LISTS, PSTATES };
+
+static const char *const schema_text[PSTATES] = {"map<bytes, i64>", "map<u32, bytes>", "map<bytes, map<bytes, bytes>>",
+                                                 "map<bytes, list<bytes>>"};
 
 static int set_up(void **state)
 {
     struct scratch *view = base_alloc(2 * sizeof(*view));
 
     for (int i = 0; i < 2; i++)
-        scratch_make(&view[i], schema_text, 2);
+        scratch_make(&view[i], schema_text, PSTATES);
     *state = view;
     return 0;
 }
@@ -260,6 +265,38 @@ static void test_what_is_read_stays(void **state)
     pstate_view_abort(v);
 }
 
+/* What was read may be given to the next write, also if that makes a collection first and finds no room to wait in. */
+static void test_what_is_read_may_be_written(void **state)
+{
+    enum { FROM = 4090, TO = 4100 };
+    struct pstate_view *v = ((struct scratch *)*state)->v;
+    const struct leat_value made = leat_bytes("made", 4), element = leat_bytes("x", 1);
+    struct leat_value value;
+
+    for (uint32_t puts = FROM; puts < TO; puts++)
+        for (int way = 0; way < 3; way++) {
+            assert_int_equal(pstate_view_begin(v, NULL, NULL), 0);
+            for (uint32_t key = 0; key < puts; key++)
+                put_bytes(v, key, (uint8_t)((key + 7) % 250), 20);
+            struct leat_span read = read_bytes(v, 0);
+            value = leat_bytes(read.base, read.size);
+            if (way == 0)
+                assert_int_equal(pstate_put(v, 0, NESTED, LEAT_KEYS(made, element), LEAT_ROW(value), NULL), 0);
+            else if (way == 1)
+                assert_int_equal(pstate_put(v, 0, NESTED, LEAT_KEYS(made, value), LEAT_ROW(value), NULL), 0);
+            else
+                assert_int_equal(pstate_push(v, 0, LISTS, LEAT_KEYS(made), LEAT_ROW(value), NULL, NULL), 0);
+            uint8_t key[20];
+            memset(key, 7, sizeof(key));
+            struct leat_value second = way == 0 ? element : way == 1 ? leat_bytes(key, sizeof(key)) : leat_u64(0);
+            assert_int_equal(pstate_get(pstate_view_turn(v), 0, way == 2 ? LISTS : NESTED, LEAT_KEYS(made, second),
+                                        &value, 1, NULL),
+                             0);
+            check_bytes(value.as.bytes, 7, 20);
+            pstate_view_abort(v);
+        }
+}
+
 enum { GROWN = 20000, AT_ONCE = 400, ABOVE = 1000000, OTHERS = 200, ENTRY = 8 + 2 + 3 + 4 + 17 };
 
 static void put_numbered(struct pstate_view *v, uint32_t task, uint32_t i)
@@ -307,13 +344,41 @@ static void test_growing_keys_fill_pages(void **state)
         assert_int_equal(pstate_view_commit(v, ++turn, NULL), 0);
     }
     pstate_view_figures(v, &figures);
-    assert_in_range(figures.used_pages * 4096, 0, 3 * (GROWN + OTHERS) * ENTRY / 100 * 115);
+    assert_in_range(figures.used_pages * (uint64_t)sysconf(_SC_PAGESIZE), 0, 3 * (GROWN + OTHERS) * ENTRY / 100 * 120);
     assert_int_equal(pstate_view_begin(v, NULL, NULL), 0);
     for (uint32_t task = 0; task < 3; task++) {
         check_numbered(pstate_view_turn(v), task, 0, GROWN);
         check_numbered(pstate_view_turn(v), task, ABOVE, OTHERS);
     }
     pstate_view_abort(v);
+}
+
+/* A value with pages of its own stays in its place, however keys grow ahead of it: others point to it. */
+static void test_large_values_stay_in_place(void **state)
+{
+    enum { AT = ABOVE + 3, SIZE = 3000 };
+    struct pstate_view *v = ((struct scratch *)*state)->v;
+    struct pstate_reader *r;
+    struct leat_value value;
+    const void *place = NULL;
+    uint64_t turn = 0;
+
+    for (uint32_t from = 0; from < GROWN / 4; from += AT_ONCE) {
+        assert_int_equal(pstate_view_begin(v, NULL, NULL), 0);
+        for (uint32_t i = 0; i < OTHERS && from == 0; i++)
+            put_numbered(v, 0, ABOVE + i);
+        if (from == 0)
+            put_bytes(v, AT, 9, SIZE);
+        for (uint32_t i = from; i < from + AT_ONCE; i++)
+            put_numbered(v, 0, i);
+        assert_int_equal(pstate_view_commit(v, ++turn, NULL), 0);
+        assert_int_equal(pstate_snapshot_open(v, &r, NULL), 0);
+        assert_int_equal(pstate_get(r, 0, NUMBERED, LEAT_KEYS(leat_u32(AT)), &value, 1, NULL), 0);
+        check_bytes(value.as.bytes, 9, SIZE);
+        assert_true(place == NULL || place == value.as.bytes.base);
+        place = value.as.bytes.base;
+        pstate_snapshot_close(r);
+    }
 }
 
 /* A scan of what they grow towards goes on as if nothing was put. */
@@ -372,6 +437,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_scan_open, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_is_read_stays, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_growing_keys_fill_pages, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_what_is_read_may_be_written, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_large_values_stay_in_place, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_keys_grow_below_a_scan, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_flush_fails, set_up, tear_down),
     };
