@@ -125,7 +125,7 @@ static void what_is_there_comes_in(void **state)
     pstate_view_warm(f->view.v, UINT64_MAX);
     struct counts after = count(f, whose);
     assert_int_equal(after.live, all.live);
-    assert_int_equal(after.dead, before.dead);
+    assert_true(after.dead <= before.dead); /* the kernel may have taken some away meanwhile */
     free(whose);
 }
 
