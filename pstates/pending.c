@@ -7,9 +7,11 @@
  * their keys: neighbours then find their page in the processor's cache, or under the cursor. Turns of 1,000 puts of
  * random keys came out 9 % faster.
  *
- * What was read stays where it is until the next write of the turn has ended, which may be given it, and may put
- * several things. So there are two buffers for what waits, in turn: behind a flush the last one stays as it was. And
- * copies of what LMDB had are written over when something was put and found again: what a write makes is new. */
+ * What was read stays as it is until the next write of the turn has ended: that may be given it, and may put several
+ * things. Before it has taken what it is given at most one flush comes, so two buffers in turn are enough. Copies of
+ * what LMDB had are written over when something is read there behind a put: a write reads nothing there behind its
+ * first put, as what it made is new. And what was read in LMDB itself was read while nothing waited: then a write has
+ * room. */
 
 enum {
     PUTS_MOST = 4096,
@@ -20,8 +22,7 @@ enum {
     SORTED_LEAST = 16,
     RUN_LEAST = 16,
     HEAD = 8,
-    NODE = 10, /* bytes that LMDB has for each key of a page */
-    PAGE_MOST = 65536
+    PAGE_MOST = 65536 /* more than LMDB's largest page */
 };
 
 struct pending_put {
@@ -159,8 +160,8 @@ static bool is_before(struct leat_span a, const MDB_val *b)
  * steps aside until they are in: `aside` has it as pending puts are kept, the first of its keys at the beginning. After
  * an error it is lost with the turn.
  *
- * What lies on one page is seen in the last commit, by addresses in the map. Pages that the turn has written lie
- * anywhere, and not everywhere the same. */
+ * What lies on one page is seen in the last commit, by addresses in the map: pages that the turn has written lie at
+ * other addresses in each run. So what the turn itself put behind stays, and in the first turn everything. */
 
 static struct leat_span next_aside(const struct buffer *aside, size_t *at, struct leat_span *value)
 {
@@ -200,8 +201,8 @@ static bool same_page(MDB_cursor *c, const MDB_val *a, const MDB_val *b)
            (uintptr_t)a->mv_data / stat.ms_psize == (uintptr_t)b->mv_data / stat.ms_psize;
 }
 
-/* How many keys lie from `first` on on its page in the last commit, if one is there ahead of it and all have their
- * values there. The cursor is moved. */
+/* How many keys of the last commit lie on one page from `first` on; 0 if `first` begins the page, or if one has a value
+ * with pages of its own. The cursor is moved. */
 static uint32_t behind_on_page(MDB_cursor *commit, const MDB_val *first)
 {
     MDB_val k = *first, d;
@@ -232,8 +233,8 @@ static int move_aside(MDB_cursor *c, MDB_val k, struct buffer *aside)
     return mdb_cursor_del(c, 0);
 }
 
-/* If the first and the last put go between the same two keys: what lies behind them. (Keys that differ late are not in
- * order: those between may still belong behind.) */
+/* If the last commit has nothing between the first and the last put of a run, what lies behind them on its page moves
+ * aside. (Keys that differ late are not in order: puts between them may still belong behind.) */
 static int step_aside(MDB_cursor *c, MDB_cursor *commit, struct leat_span first, struct leat_span last,
                       struct buffer *aside)
 {

@@ -195,7 +195,8 @@ int pstate_compare(struct pstate_reader *a, struct pstate_reader *b, uint32_t ta
                    struct pstate_comparison *out, struct leat_error *err);
 
 /* ---- Access: as the leat_ functions of the same names; task and PState by number ----
- * Values returned are borrowed until the next write of the turn, or until the snapshot is paused or closed.
+ * Values returned are borrowed until the next write of the turn has ended, which may be given them, or until the
+ * snapshot is paused or closed.
  * Errors: a wrong number or type of keys or fields is LEAT_ESCHEMA with a sentence. */
 
 int pstate_get(struct pstate_reader *r, uint32_t task, uint32_t pstate, struct leat_row keys, struct leat_value *out,

@@ -2,8 +2,9 @@
 #ifndef PSTATES_VIEW_H
 #define PSTATES_VIEW_H
 
-/* The inside of a view: what access.c, rows.c and sweep.c may ask of LMDB. Only view.c, checkpoint.c and holes.c call
- * LMDB for environments and transactions; the raw_ functions here are the only way to its keys. */
+/* The inside of a view: what access.c, rows.c and sweep.c may ask of LMDB. Only view.c, checkpoint.c, holes.c, check.c
+ * and pending.c, which looks at the last commit, call LMDB for environments and transactions; the raw_ functions here
+ * are the only way to its keys. */
 
 #include "pstates/key.h"
 
@@ -36,10 +37,10 @@ struct pending {
     uint32_t puts;
     uint32_t *place; /* by hash of the key: where the last put of it is in the bytes, + 1; 0: none */
     struct buffer bytes;
-    struct buffer flushed; /* those of the last ones that went to LMDB */
+    struct buffer flushed; /* the bytes of those that went to LMDB last, for what was read from them */
     struct buffer kept;  /* copies of what was read from LMDB since the last put */
     struct buffer aside; /* what they push aside while they go to LMDB */
-    MDB_txn *commit;     /* the last commit, reset between flushes; NULL before the first */
+    MDB_txn *commit;     /* reads the last commit; reset but during a flush. NULL before the first that needed it */
 };
 
 struct checkpointer;
@@ -69,7 +70,8 @@ enum view_op { OP_PUT = 1, OP_DELETE, OP_UNLINK, OP_ROW_APPEND, OP_ROW_REPLACE, 
 
 int view_error(struct leat_error *err, int rc, const char *doing, const struct pstate_view *v);
 
-/* 0, LEAT_ENOTFOUND or an error. The value stays as it is until the next write of the turn has ended. */
+/* 0, LEAT_ENOTFOUND or an error. Of the open turn, the value stays as it is until the next write has ended; of a
+ * snapshot, until that is paused or closed. */
 int raw_get(const struct pstate_reader *r, const void *key, size_t size, struct leat_span *out, struct leat_error *err);
 int raw_put(struct pstate_view *v, const void *key, size_t size, struct leat_span value, struct leat_error *err);
 int raw_delete(struct pstate_view *v, const void *key, size_t size, struct leat_error *err); /* absent: 0 */
@@ -81,10 +83,11 @@ void pending_fini(struct pending *p); /* before the environment is closed */
 void pending_forget(struct pending *p);
 /* Key and value lie elsewhere. false: no room, so flush. */
 bool pending_add(struct pending *p, struct leat_span key, struct leat_span value);
-/* false: the key is not among what waits. The value stays as it is until the key is put again, and one flush longer. */
+/* false: the key is not among what waits. The value stays as it is until its key is put again, or until the second
+ * flush from here. */
 bool pending_find(const struct pending *p, struct leat_span key, struct leat_span *value);
-/* Make a value that LMDB has stay as it is although puts that wait go there: *value is a copy if need be. false: there
- * is no room for it, so flush and read it again. */
+/* Make a value that LMDB has stay as it is although puts that wait go there: *value is a copy if need be. false: it
+ * is too large to be copied, or there is no room, so flush and read it again. */
 bool pending_keep(struct pending *p, struct leat_span *value);
 int pending_flush(struct pstate_view *v, struct leat_error *err);
 

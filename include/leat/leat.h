@@ -333,7 +333,8 @@ LEAT_API void leat_rows_remove_last(struct leat_task *t, uint32_t pstate, struct
 
 /* What keys lead to. out: one value for each field of a struct leaf, else one; at most `fields` are filled.
  * Set elements fill none: 0 says the element is there. 0, LEAT_ENOTFOUND, or an error (which also sticks).
- * Borrowed until the task's next write, or the end of the turn or request; in a view until it is closed. */
+ * Borrowed until the next write in the turn, by any task of the group, has ended: that one may be given it; or until
+ * the end of the turn or request; in a view until it is closed. */
 LEAT_API int leat_get(struct leat_task *t, uint32_t pstate, struct leat_row keys, struct leat_value *out,
                       uint32_t fields);
 
@@ -355,7 +356,7 @@ struct leat_scan;
 LEAT_API int leat_scan_open(struct leat_task *t, uint32_t pstate, struct leat_row keys, const struct leat_range *range,
                             struct leat_scan **out);
 /* The next element: its key (list: its index as u64) and, for leaves, its fields (at most `fields`; a nested
- * collection fills none). 0, LEAT_END, or an error. Borrowed until the next call. */
+ * collection fills none). 0, LEAT_END, or an error. Borrowed until the next call, and as leat_get's values. */
 LEAT_API int leat_scan_next(struct leat_scan *scan, struct leat_value *key, struct leat_value *out, uint32_t fields);
 /* End a scan; what it gave is valid no more. NULL is fine. */
 LEAT_API void leat_scan_close(struct leat_scan *scan);
