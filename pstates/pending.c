@@ -66,21 +66,30 @@ void pending_forget(struct pending *p)
     buffer_clear(&p->bytes);
 }
 
-static struct leat_span bytes_key(const struct pending *p, uint32_t at)
+/* ---- Entries: a put that waits, or what steps aside ---- */
+
+static void entry_add(struct buffer *b, struct leat_span key, struct leat_span value)
 {
-    return span_of(p->bytes.base + at + HEAD, load_u32(p->bytes.base + at));
+    buffer_u32(b, (uint32_t)key.size);
+    buffer_u32(b, (uint32_t)value.size);
+    buffer_put(b, key.base, key.size);
+    buffer_put(b, value.base, value.size);
+    leat_assert(b->error == 0);
 }
 
-static struct leat_span bytes_value(const struct pending *p, uint32_t at)
+static struct leat_span entry_key(const struct buffer *b, size_t at)
 {
-    const uint8_t *head = p->bytes.base + at;
+    return span_of(b->base + at + HEAD, load_u32(b->base + at));
+}
 
-    return span_of(head + HEAD + load_u32(head), load_u32(head + 4));
+static struct leat_span entry_value(const struct buffer *b, size_t at)
+{
+    return span_of(b->base + at + HEAD + load_u32(b->base + at), load_u32(b->base + at + 4));
 }
 
 static struct leat_span key_of(const struct pending *p, const struct pending_put *put)
 {
-    return bytes_key(p, put->at);
+    return entry_key(&p->bytes, put->at);
 }
 
 /* ---- Sorting ---- */
@@ -148,11 +157,11 @@ static MDB_val val_of(struct leat_span bytes)
     return (MDB_val){bytes.size, (void *)(uintptr_t)bytes.base};
 }
 
-static bool is_before(struct leat_span a, const MDB_val *b)
+static bool is_before(MDB_cursor *c, struct leat_span a, MDB_val b)
 {
-    int order = memcmp(a.base, b->mv_data, a.size < b->mv_size ? a.size : b->mv_size);
+    MDB_val k = val_of(a);
 
-    return order != 0 ? order < 0 : a.size < b->mv_size;
+    return mdb_cmp(mdb_cursor_txn(c), mdb_cursor_dbi(c), &k, &b) < 0;
 }
 
 /* Keys that grow do so ahead of others, a task's ids of what else the task has. LMDB halves a page that is full, but
@@ -163,25 +172,15 @@ static bool is_before(struct leat_span a, const MDB_val *b)
  * What lies on one page is seen in the last commit, by addresses in the map: pages that the turn has written lie at
  * other addresses in each run. So what the turn itself put behind stays, and in the first turn everything. */
 
-static struct leat_span next_aside(const struct buffer *aside, size_t *at, struct leat_span *value)
-{
-    const uint8_t *head = aside->base + *at;
-    struct leat_span key = span_of(head + HEAD, load_u32(head));
-
-    *value = span_of(head + HEAD + key.size, load_u32(head + 4));
-    *at += HEAD + key.size + value->size;
-    return key;
-}
-
 static int bring_back(MDB_cursor *c, struct buffer *aside)
 {
     int rc = 0;
 
     for (size_t at = 0; at < aside->size && rc == 0;) {
-        struct leat_span value, key = next_aside(aside, &at, &value);
-        MDB_val k = val_of(key), d = val_of(value);
+        MDB_val k = val_of(entry_key(aside, at)), d = val_of(entry_value(aside, at));
 
         rc = mdb_cursor_put(c, &k, &d, 0);
+        at += HEAD + k.mv_size + d.mv_size;
     }
     buffer_clear(aside);
     return rc;
@@ -193,12 +192,9 @@ static bool lies_by_its_key(const MDB_val *k, const MDB_val *d)
     return (const uint8_t *)k->mv_data + k->mv_size == (const uint8_t *)d->mv_data;
 }
 
-static bool same_page(MDB_cursor *c, const MDB_val *a, const MDB_val *b)
+static bool same_page(const MDB_val *a, const MDB_val *b, size_t page)
 {
-    MDB_stat stat;
-
-    return mdb_stat(mdb_cursor_txn(c), mdb_cursor_dbi(c), &stat) == 0 &&
-           (uintptr_t)a->mv_data / stat.ms_psize == (uintptr_t)b->mv_data / stat.ms_psize;
+    return (uintptr_t)a->mv_data / page == (uintptr_t)b->mv_data / page;
 }
 
 /* How many keys of the last commit lie on one page from `first` on; 0 if `first` begins the page, or if one has a value
@@ -206,11 +202,13 @@ static bool same_page(MDB_cursor *c, const MDB_val *a, const MDB_val *b)
 static uint32_t behind_on_page(MDB_cursor *commit, const MDB_val *first)
 {
     MDB_val k = *first, d;
+    MDB_stat stat;
     uint32_t count = 0;
 
-    if (mdb_cursor_get(commit, &k, &d, MDB_PREV) != 0 || !same_page(commit, &k, first))
+    if (mdb_stat(mdb_cursor_txn(commit), mdb_cursor_dbi(commit), &stat) != 0 ||
+        mdb_cursor_get(commit, &k, &d, MDB_PREV) != 0 || !same_page(&k, first, stat.ms_psize))
         return 0;
-    while (mdb_cursor_get(commit, &k, &d, MDB_NEXT) == 0 && same_page(commit, &k, first)) {
+    while (mdb_cursor_get(commit, &k, &d, MDB_NEXT) == 0 && same_page(&k, first, stat.ms_psize)) {
         if (!lies_by_its_key(&k, &d))
             return 0;
         count++;
@@ -226,10 +224,7 @@ static int move_aside(MDB_cursor *c, MDB_val k, struct buffer *aside)
     /* The turn may have deleted it, or made it larger. */
     if (rc != 0 || !lies_by_its_key(&k, &d) || aside->size + HEAD + k.mv_size + d.mv_size > PAGE_MOST)
         return rc == MDB_NOTFOUND ? 0 : rc;
-    buffer_u32(aside, (uint32_t)k.mv_size);
-    buffer_u32(aside, (uint32_t)d.mv_size);
-    buffer_put(aside, k.mv_data, k.mv_size);
-    buffer_put(aside, d.mv_data, d.mv_size);
+    entry_add(aside, span_of(k.mv_data, k.mv_size), span_of(d.mv_data, d.mv_size));
     return mdb_cursor_del(c, 0);
 }
 
@@ -241,7 +236,7 @@ static int step_aside(MDB_cursor *c, MDB_cursor *commit, struct leat_span first,
     MDB_val k = val_of(first), d;
     int rc = mdb_cursor_get(commit, &k, &d, MDB_SET_RANGE);
 
-    if (rc != 0 || !is_before(first, &k) || !is_before(last, &k))
+    if (rc != 0 || !is_before(commit, first, k) || !is_before(commit, last, k))
         return rc == MDB_NOTFOUND ? 0 : rc;
     uint32_t count = behind_on_page(commit, &k);
     if (count > 0)
@@ -281,9 +276,9 @@ static int put_each(struct pending *p, MDB_cursor *c, MDB_cursor *commit)
 
     for (uint32_t i = 0; i < p->puts && rc == 0; i++) {
         struct leat_span key = key_of(p, &p->put[i]);
-        MDB_val k = val_of(key), d = val_of(bytes_value(p, p->put[i].at));
+        MDB_val k = val_of(key), d = val_of(entry_value(&p->bytes, p->put[i].at));
 
-        if (aside->size > 0 && !is_before(key, &(MDB_val){load_u32(aside->base), aside->base + HEAD}))
+        if (aside->size > 0 && !is_before(c, key, val_of(entry_key(aside, 0))))
             rc = bring_back(c, aside);
         if (rc == 0 && aside->size == 0 && commit != NULL && i % RUN_LEAST == 0 && i + RUN_LEAST <= p->puts)
             rc = step_aside(c, commit, key, key_of(p, &p->put[i + RUN_LEAST - 1]), aside);
@@ -331,7 +326,7 @@ static uint32_t place_of(const struct pending *p, struct leat_span key)
 {
     uint32_t i = (uint32_t)XXH3_64bits(key.base, key.size) % PLACES;
 
-    while (p->place[i] != 0 && !span_equal(bytes_key(p, p->place[i] - 1), key))
+    while (p->place[i] != 0 && !span_equal(entry_key(&p->bytes, p->place[i] - 1), key))
         i = (i + 1) % PLACES;
     return i;
 }
@@ -354,8 +349,7 @@ bool pending_add(struct pending *p, struct leat_span key, struct leat_span value
         make_room(p);
     buffer_clear(&p->kept);
     uint32_t place = place_of(p, key), at = p->place[place];
-    struct leat_span before = at != 0 ? bytes_value(p, at - 1) : span_of(NULL, 0);
-    if (at != 0 && before.size == value.size) {
+    if (at != 0 && entry_value(&p->bytes, at - 1).size == value.size) {
         memcpy(p->bytes.base + (at - 1) + HEAD + key.size, value.base, value.size);
         return true;
     }
@@ -363,11 +357,7 @@ bool pending_add(struct pending *p, struct leat_span key, struct leat_span value
         return false;
     p->place[place] = (uint32_t)p->bytes.size + 1;
     p->put[p->puts++] = (struct pending_put){.at = (uint32_t)p->bytes.size, .place = place};
-    buffer_u32(&p->bytes, (uint32_t)key.size);
-    buffer_u32(&p->bytes, (uint32_t)value.size);
-    buffer_put(&p->bytes, key.base, key.size);
-    buffer_put(&p->bytes, value.base, value.size);
-    leat_assert(p->bytes.error == 0);
+    entry_add(&p->bytes, key, value);
     return true;
 }
 
@@ -376,7 +366,7 @@ bool pending_find(const struct pending *p, struct leat_span key, struct leat_spa
     uint32_t at = p->puts > 0 ? p->place[place_of(p, key)] : 0;
 
     if (at != 0)
-        *value = bytes_value(p, at - 1);
+        *value = entry_value(&p->bytes, at - 1);
     return at != 0;
 }
 
