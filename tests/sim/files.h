@@ -19,7 +19,7 @@
 
 #define FILES_ROOT "/leat-sim"
 
-enum { FILES_MOST = 4096, FILES_REGION = 1 << 28, FILES_DESCRIPTOR = 1 << 20, FILES_OPEN = 1024 };
+enum { FILES_MOST = 4096, FILES_REGION = 1 << 30, FILES_DESCRIPTOR = 1 << 20, FILES_OPEN = 1024 };
 
 /* What happened, for the report. */
 enum files_count {
