@@ -53,6 +53,7 @@ static int read_numbers(const struct leat_options *options, struct ivf *v, uint3
                          "options merge = %u, target = %u, split = %u: twice the first is to be at most the "
                          "second, and that below the third",
                          v->merge, v->target, v->split);
+    v->ordinary = v->target + v->target / 4;
     return 0;
 }
 

@@ -62,6 +62,7 @@ struct ivf {
     float epsilon;                    /* deviations that the bounds of codes leave room for */
     /* rows: a posting of more is split into ones of about target; of less is dissolved */
     uint32_t split, target, merge;
+    uint32_t ordinary; /* rows of a posting, on average, where none has gone */
 };
 
 /* Kinds of messages between the nodes of the stream: `task: u32, kind: u32, posting: u32, body: bytes`. */

@@ -217,13 +217,10 @@ static void check_equal_rows(const struct curve *is, const struct curve fresh[FR
     assert_true(sum / count >= -0.01);
 }
 
-/* Of few probes a fresh index finds more, for its postings have more rows, and it looks at all of them: with 8, or 128
- * of ten times as many vectors, it finds nearly all anyway. */
+/* One probe is less than half of one more, which it would take where postings are less full. */
 static double may_lack(int setting)
 {
-    if (nprobes[setting] >= (scale() > 1 ? NPROBE : 8))
-        return 0.01;
-    return scale() == 1 && nprobes[setting] > 2 ? 0.05 : 0.15;
+    return probes(setting) > 1 ? 0.01 : 0.15;
 }
 
 static void check_equal_probes(const struct curve *is, const struct curve fresh[FRESH], const char *after)
