@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "modules/ivf/finder.h"
 #include "modules/ivf/index_version.h"
 #include "modules/vector/top.h"
 
@@ -48,6 +49,11 @@ uint32_t index_count(const struct index *x)
 const struct index_posting *index_at(const struct index *x, uint32_t i)
 {
     return posting_at(x, i);
+}
+
+struct finder *index_finder(const struct index *x)
+{
+    return x->finder;
 }
 
 uint64_t index_rows(const struct index *x)
@@ -388,8 +394,10 @@ static void drop(void *state)
         free(x->page[i]);
     for (uint32_t i = 0; !x->succeeded && i < x->retireds; i++)
         free(x->retired[i].centroid);
-    if (!x->succeeded)
+    if (!x->succeeded) {
         slab_free_all(x->slab);
+        finder_free(x->finder);
+    }
     vector_coarse_drop(x->active);
     vector_coarse_drop(x->probe);
     free(x->garbage.item);
@@ -430,7 +438,8 @@ static int making_begin(struct making *m, struct leat_derivation *d, struct inde
     m->x->v = leat_state(m->t);
     m->x->groups = leat_group_count(m->t);
     m->x->slab = old != NULL ? old->slab : slab_new();
-    if (m->x->slab == NULL)
+    m->x->finder = old != NULL ? old->finder : finder_new();
+    if (m->x->slab == NULL || m->x->finder == NULL)
         return index_no_memory(m);
     if (old != NULL) {
         m->x->page = copy_of(old->page, old->pages * sizeof(struct page *));

@@ -8,6 +8,7 @@
 #include "modules/ivf/layout.h"
 #include "modules/vector/coarse.h"
 
+struct finder;
 struct ivf;
 struct index;
 
@@ -61,6 +62,8 @@ static inline float index_square(const struct layout *l, const struct index_post
                                                row % BLOCK);
 }
 
+/* Of all versions; for turns alone. */
+struct finder *index_finder(const struct index *x);
 /* Live rows of the group. */
 uint64_t index_rows(const struct index *x);
 /* How many centroids take rows. */

@@ -44,6 +44,7 @@ struct index {
     struct page **page;
     uint32_t pages;
     struct slab *slab;            /* codes and vectors; from version to version the same */
+    struct finder *finder;        /* the same */
     uint64_t rows;                /* that live */
     struct garbage garbage;       /* what this version has and the next has not */
     bool succeeded;               /* there is a next */

@@ -11,7 +11,7 @@
  *   index.c    the derived state of a group: centroids, and where the pieces of its postings lie; index_rows.c: these
  *   encode.c   the nearest centroid of vectors, and their codes
  *   store.c    ingest: ids, and what comes to a posting
- *   posting.c  a posting as its task writes it
+ *   posting.c  a posting as its task writes it; finder.c: its rows by number
  *   upkeep.c   split, merge, reassignment: what runs in the background, and what it moves
  *   compact.c  dead rows go
  *   search.c   queries; nearest.c: the fold that merges what the groups found

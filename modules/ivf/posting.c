@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "modules/ivf/compact.h"
+#include "modules/ivf/finder.h"
 
 /* ---- Reading ---- */
 
@@ -180,13 +181,19 @@ static void look_at_known(struct search *s, const struct index_posting *known, u
         s->found = row;
 }
 
-/* A posting that came to have millions of rows before it was split loses them one by one. */
 static void look_in_known(struct search *s, const struct index_posting *known)
 {
+    struct finder *finder = index_finder(leat_derived(s->e->t));
+    struct finding f;
+
     if (s->row < known->rows)
         look_at_known(s, known, s->row);
-    for (uint32_t row = 0; row < known->rows && s->found == NOWHERE; row++)
-        look_at_known(s, known, row);
+    if (s->found == NOWHERE && finder_begin(finder, known, s->number, &f))
+        for (uint32_t row; s->found == NOWHERE && (row = finder_next(&f)) != NOWHERE;)
+            look_at_known(s, known, row);
+    else
+        for (uint32_t row = 0; row < known->rows && s->found == NOWHERE; row++)
+            look_at_known(s, known, row);
 }
 
 static void look_in_stored(struct search *s, uint32_t rows)
