@@ -217,10 +217,12 @@ static void check_equal_rows(const struct curve *is, const struct curve fresh[FR
     assert_true(sum / count >= -0.01);
 }
 
-/* One probe is less than half of one more, which it would take where postings are less full. */
+/* Where postings are less full more of them are probed, to the nearest whole number: of few, half a probe tells. */
 static double may_lack(int setting)
 {
-    return probes(setting) > 1 ? 0.01 : 0.15;
+    uint32_t n = probes(setting);
+
+    return n > 4 ? 0.01 : n > 1 ? 0.04 : 0.15;
 }
 
 static void check_equal_probes(const struct curve *is, const struct curve fresh[FRESH], const char *after)
