@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "modules/ivf/ivf.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -53,7 +54,7 @@ static int read_numbers(const struct leat_options *options, struct ivf *v, uint3
                          "options merge = %u, target = %u, split = %u: twice the first is to be at most the "
                          "second, and that below the third",
                          v->merge, v->target, v->split);
-    v->ordinary = v->target + v->target / 4;
+    v->ordinary = (uint32_t)sqrt((double)v->target * v->split);
     return 0;
 }
 
@@ -129,8 +130,9 @@ const struct leat_module module_ivf = {
                        {"merge", "32"}, {"seed", "1"}),
     .depots = DEPOTS({"vectors", "id: $ids, vec: $type[$dims]?, attributes: any?", .by = "id"}),
     .pstates = PSTATES(
-        [IDS] = {"ids", "map<$ids, struct{number: u64?, version: u32, posting: u32, before: u32, attributes: any?}>"},
+        [IDS] = {"ids", "map<$ids, struct{number: u64?, attributes: any?}>"},
         [NAMES] = {"names", "map<u64, $ids>"},
+        [PLACES] = {"places", "map<u64, bytes>"},
         [COUNTERS] = {"counters", "map<u32, u64>"},
         [CENTROIDS] = {"centroids", "map<u32, struct{active: bool, vec: bytes}>"},
         [POSTINGS] = {"postings", "map<u32, struct{active: bool, asked: i64, rows: u32, live: u32, chunks: u32, "

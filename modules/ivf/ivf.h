@@ -11,6 +11,7 @@
  *   index.c    the derived state of a group: centroids, and where the pieces of its postings lie; index_rows.c: these
  *   encode.c   the nearest centroid of vectors, and their codes
  *   store.c    ingest: ids, and what comes to a posting
+ *   places.c   where the vector of each id lies
  *   posting.c  a posting as its task writes it; finder.c: its rows by number
  *   upkeep.c   split, merge, reassignment: what runs in the background, and what it moves
  *   compact.c  dead rows go
@@ -29,8 +30,9 @@
 #include "modules/ivf/layout.h"
 
 enum {
-    IDS,       /* by id, at the task that owns it: its number, version, posting and attributes */
+    IDS,       /* by id, at the task that owns it: its number and attributes; of u64 only with attributes */
     NAMES,     /* from number to id, at the same task */
+    PLACES,    /* from number to the id's version and posting, at the same task (places.h) */
     COUNTERS,  /* of a task: enum counter */
     CENTROIDS, /* of all postings, once for each group */
     POSTINGS,  /* of this group: struct posting_record */
@@ -62,7 +64,7 @@ struct ivf {
     float epsilon;                    /* deviations that the bounds of codes leave room for */
     /* rows: a posting of more is split into ones of about target; of less is dissolved */
     uint32_t split, target, merge;
-    uint32_t ordinary; /* rows of a posting, on average, where none has gone */
+    uint32_t ordinary; /* rows of a posting, about, where none has gone */
 };
 
 /* Kinds of messages between the nodes of the stream: `task: u32, kind: u32, posting: u32, body: bytes`. */

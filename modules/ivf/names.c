@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "modules/ivf/places.h"
 #include "modules/ivf/scan.h"
 
 /* The end of a search: ids and attributes of what was found, where they are known, and the answer at the origin.
@@ -45,23 +46,40 @@ static void put_span(struct leat_task *t, struct named *n, const struct leat_spa
         put(t, n, span->base, span->size);
 }
 
+/* The attributes of an id that the hit has; null: there are none. false: it is gone. */
+static bool attributes_of(struct leat_task *t, const struct ivf *v, struct leat_value id, const struct hit *h,
+                          struct leat_value *out)
+{
+    struct leat_value field[2];
+    struct places places;
+    struct place place;
+
+    *out = leat_null();
+    if (leat_get(t, IDS, LEAT_KEYS(id), field, 2) == 0) {
+        *out = field[1];
+        return true;
+    }
+    places_begin(&places, t, v);
+    return places_get(&places, h->number, &place);
+}
+
 /* The id and attributes of a hit. false: it is gone, or does not pass the filter; strings were compared by hashes. */
 static bool look_up(struct leat_task *t, const struct ivf *v, const struct asked *a, const struct hit *h,
                     struct named *n)
 {
     const struct filter *filter = a->filter != NULL && filter_strings(a->filter) ? a->filter : NULL;
-    struct leat_value id = leat_u64(h->number), field[5] = {{0}, {0}, {0}, {0}, leat_null()};
+    struct leat_value id = leat_u64(h->number), attributes = leat_null();
     const struct leat_span nothing = {"", 0};
 
     if (v->names && leat_get(t, NAMES, LEAT_KEYS(leat_u64(h->number)), &id, 1) != 0)
         return false;
-    if ((a->search.attributes || filter != NULL) && leat_get(t, IDS, LEAT_KEYS(id), field, 5) != 0)
+    if ((a->search.attributes || filter != NULL) && !attributes_of(t, v, id, h, &attributes))
         return false;
-    bool null = field[4].type == LEAT_NULL;
-    if (filter != NULL && !filter_verify(filter, null ? (struct leat_span){0} : field[4].as.bytes))
+    bool null = attributes.type == LEAT_NULL;
+    if (filter != NULL && !filter_verify(filter, null ? (struct leat_span){0} : attributes.as.bytes))
         return false;
     put_span(t, n, v->names ? &id.as.bytes : &nothing);
-    put_span(t, n, a->search.attributes && !null ? &field[4].as.bytes : NULL);
+    put_span(t, n, a->search.attributes && !null ? &attributes.as.bytes : NULL);
     return true;
 }
 

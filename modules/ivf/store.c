@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "modules/ivf/places.h"
 #include "modules/ivf/posting.h"
 #include "modules/ivf/target.h"
 #include "modules/vector/distance.h"
@@ -66,18 +67,25 @@ static void counters_put(struct leat_task *t, const struct counters *c, const st
 struct known {
     bool there;
     uint64_t number;
-    uint32_t version, posting;
-    uint32_t before; /* the posting that its row came from; NOWHERE: it has not moved */
+    struct place place;
 };
 
-static struct known look_up(struct leat_task *t, const struct ivf *v, struct leat_value id)
-{
-    struct leat_value field[5];
-    struct known k = {.there = leat_get(t, IDS, LEAT_KEYS(id), field, 5) == 0};
+/* The ids of a task, and how many there are. */
+struct ids {
+    struct places places;
+    struct counters counters;
+};
 
-    if (k.there)
-        k = (struct known){true, v->names ? field[0].as.u : id.as.u, (uint32_t)field[1].as.u, (uint32_t)field[2].as.u,
-                           (uint32_t)field[3].as.u};
+static struct known look_up(struct leat_task *t, const struct ivf *v, struct leat_value id, struct ids *ids)
+{
+    struct leat_value field[2];
+    struct known k = {.number = id.as.u};
+
+    if (v->names && leat_get(t, IDS, LEAT_KEYS(id), field, 2) != 0)
+        return k;
+    if (v->names)
+        k.number = field[0].as.u;
+    k.there = places_get(&ids->places, k.number, &k.place);
     return k;
 }
 
@@ -96,19 +104,23 @@ static void send_remove(struct leat_task *t, uint32_t from, uint32_t posting, st
  * it is left when this is processed. */
 static void remove_rows(struct leat_task *t, uint32_t from, const struct known *k)
 {
-    send_remove(t, from, k->posting, row_named(k->number, k->version));
-    if (k->before != NOWHERE)
-        send_remove(t, from, k->before, row_named(k->number, version_moved(k->version, -1)));
+    const struct place *p = &k->place;
+
+    send_remove(t, from, p->posting, row_named(k->number, p->version));
+    if (p->before != NOWHERE)
+        send_remove(t, from, p->before, row_named(k->number, version_moved(p->version, -1)));
 }
 
 static void forget(struct leat_task *t, const struct ivf *v, uint32_t i, struct leat_value id, const struct known *k,
-                   struct counters *c)
+                   struct ids *ids)
 {
     remove_rows(t, i, k);
+    places_delete(&ids->places, k->number);
     if (v->names)
         leat_delete(t, NAMES, LEAT_KEYS(leat_u64(k->number)));
-    leat_delete(t, IDS, LEAT_KEYS(id));
-    c->value[VECTORS]--;
+    if (v->names || k->place.attributes)
+        leat_delete(t, IDS, LEAT_KEYS(id));
+    ids->counters.value[VECTORS]--;
 }
 
 /* The number of a new id: itself, or one that says the task. */
@@ -120,6 +132,18 @@ static uint64_t new_number(struct leat_task *t, const struct ivf *v, struct leat
     uint64_t number = (uint64_t)leat_task_number(t) << NUMBER_BITS | c->value[NEXT_NUMBER]++;
     leat_put(t, NAMES, LEAT_KEYS(leat_u64(number)), LEAT_ROW(id));
     return number;
+}
+
+/* An id that comes with these attributes (null: none), as far as `ids` is to say something else than before. */
+static void put_id(struct leat_task *t, const struct ivf *v, struct leat_value id, const struct known *before,
+                   uint64_t number, struct leat_value attributes)
+{
+    bool had = before->there && before->place.attributes, has = attributes.type != LEAT_NULL;
+
+    if (has || (v->names && (had || !before->there)))
+        leat_put(t, IDS, LEAT_KEYS(id), LEAT_ROW(v->names ? leat_u64(number) : leat_null(), attributes));
+    else if (had)
+        leat_delete(t, IDS, LEAT_KEYS(id));
 }
 
 /* ---- Vectors come ---- */
@@ -170,27 +194,26 @@ static bool read_attributes(struct leat_task *t, const struct ivf *v, uint32_t i
 
 /* Keep what is known of the id and send the row to its posting. */
 static void send_row(struct leat_task *t, const struct ivf *v, const struct leat_batch *in, const struct arrival *a,
-                     const struct encoded *code, struct counters *c)
+                     const struct encoded *code, struct ids *ids)
 {
     struct leat_value id = leat_at(in, a->row, 0);
-    struct known k = look_up(t, v, id);
+    struct known k = look_up(t, v, id, ids);
+    uint64_t number = k.there ? k.number : new_number(t, v, id, &ids->counters);
+    uint32_t version = (uint32_t)(ids->counters.value[NEXT_VERSION]++ * VERSION_STEP);
     uint8_t *row = leat_alloc(t, v->layout.row.size);
 
     if (k.there)
         remove_rows(t, a->row, &k);
-    else
-        k.number = new_number(t, v, id, c);
-    k.version = (uint32_t)(c->value[NEXT_VERSION]++ * VERSION_STEP);
-    layout_row(&v->layout, row, &(struct row_head){k.number, k.version, a->norm}, a->packed, a->vector);
+    layout_row(&v->layout, row, &(struct row_head){number, version, a->norm}, a->packed, a->vector);
     layout_row_code(&v->layout, row, code);
-    leat_put(t, IDS, LEAT_KEYS(id),
-             LEAT_ROW(v->names ? leat_u64(k.number) : leat_null(), leat_u32(k.version), leat_u32(code->posting),
-                      leat_u32(NOWHERE), a->attributes));
+    put_id(t, v, id, &k, number, a->attributes);
+    places_put(&ids->places, number,
+               &(struct place){version, code->posting, NOWHERE, a->attributes.type != LEAT_NULL});
     message(t, a->row, posting_task(t, code->posting), ROW, code->posting, (struct leat_span){row, v->layout.row.size});
 }
 
 static void send_rows(struct leat_task *t, const struct ivf *v, const struct leat_batch *in, const struct arrival *a,
-                      uint32_t count, struct counters *c, void *room)
+                      uint32_t count, struct ids *ids, void *room)
 {
     struct encoded *code = leat_alloc(t, TOGETHER * sizeof(*code));
     const void *vector[TOGETHER];
@@ -202,15 +225,15 @@ static void send_rows(struct leat_task *t, const struct ivf *v, const struct lea
     }
     encode_nearest(t, v, leat_derived(t), vector, norm, count, code, room);
     for (uint32_t i = 0; i < count && leat_task_error(t) == 0; i++)
-        send_row(t, v, in, &a[i], &code[i], c);
+        send_row(t, v, in, &a[i], &code[i], ids);
 }
 
-static void take_away(struct leat_task *t, const struct ivf *v, uint32_t i, struct leat_value id, struct counters *c)
+static void take_away(struct leat_task *t, const struct ivf *v, uint32_t i, struct leat_value id, struct ids *ids)
 {
-    struct known k = look_up(t, v, id);
+    struct known k = look_up(t, v, id, ids);
 
     if (k.there)
-        forget(t, v, i, id, &k, c);
+        forget(t, v, i, id, &k, ids);
 }
 
 static bool id_fits(struct leat_task *t, const struct ivf *v, uint32_t i, struct leat_value id)
@@ -226,31 +249,34 @@ int store_vectors(struct leat_task *t, const struct leat_batch *in)
     const struct ivf *v = leat_state(t);
     struct arrival *a = leat_alloc(t, TOGETHER * sizeof(*a));
     void *room = leat_alloc(t, encode_room(leat_derived(t)));
-    struct counters before, c;
+    struct counters before;
+    struct ids ids;
     uint32_t count = 0;
 
     counters_get(t, &before);
-    c = before;
+    ids.counters = before;
+    places_begin(&ids.places, t, v);
     for (uint32_t i = 0; i < in->rows && leat_task_error(t) == 0; i++) {
         struct leat_value id = leat_at(in, i, 0), vector = leat_at(in, i, 1);
         bool deletes = vector.type == LEAT_NULL;
 
         /* What came before must be known when an id goes. */
         if (count == TOGETHER || (deletes && count > 0)) {
-            send_rows(t, v, in, a, count, &c, room);
+            send_rows(t, v, in, a, count, &ids, room);
             count = 0;
         }
         if (!id_fits(t, v, i, id))
             continue;
         if (deletes) {
-            take_away(t, v, i, id, &c);
+            take_away(t, v, i, id, &ids);
             continue;
         }
         a[count] = (struct arrival){i, 0, vector.as.bytes.base, leat_at(in, i, 2), NULL};
         count += acceptable(t, v, i, &a[count]) && read_attributes(t, v, i, &a[count]);
     }
-    send_rows(t, v, in, a, count, &c, room);
-    counters_put(t, &c, &before);
+    send_rows(t, v, in, a, count, &ids, room);
+    places_end(&ids.places);
+    counters_put(t, &ids.counters, &before);
     return 0; /* errors of puts and emits stick to t */
 }
 
@@ -453,44 +479,41 @@ int store_rows(struct leat_task *t, const struct leat_batch *in)
 /* The copy of a row with the id's vector becomes the row. But first a row that has moved before leaves the posting
  * where it was then, for the word of the one where it is may not have come there yet: so the id's vector lies in two
  * postings at most, and who replaces it knows both. */
-static void row_placed(struct leat_task *t, uint32_t i, struct leat_value id, struct leat_value field[5],
-                       struct row_name name, uint32_t posting, bool cleared)
+static void row_placed(struct leat_task *t, uint32_t i, struct places *places, struct place *p, struct row_name name,
+                       uint32_t posting, bool cleared)
 {
-    uint32_t version = (uint32_t)field[1].as.u, before = (uint32_t)field[3].as.u;
-    bool later = version_later(name.version, version);
+    bool later = version_later(name.version, p->version);
 
-    if (later && !cleared && before != NOWHERE) {
-        struct row_clear clear = {name, posting, version_moved(version, -1)};
+    if (later && !cleared && p->before != NOWHERE) {
+        struct row_clear clear = {name, posting, version_moved(p->version, -1)};
 
-        message(t, i, posting_task(t, before), CLEAR, before, (struct leat_span){&clear, sizeof(clear)});
+        message(t, i, posting_task(t, p->before), CLEAR, p->before, (struct leat_span){&clear, sizeof(clear)});
         return;
     }
     if (later)
-        leat_put(t, IDS, LEAT_KEYS(id),
-                 LEAT_ROW(field[0], leat_u32(name.version), leat_u32(posting), leat_u32(name.from), field[4]));
+        places_put(places, name.number, &(struct place){name.version, posting, name.from, p->attributes});
     message(t, i, posting_task(t, posting), CONFIRM, posting, (struct leat_span){&name, sizeof(name)});
 }
 
 int store_placed(struct leat_task *t, const struct leat_batch *in)
 {
-    const struct ivf *v = leat_state(t);
+    struct places places;
 
+    places_begin(&places, t, leat_state(t));
     for (uint32_t i = 0; i < in->rows; i++) {
         enum message kind = (enum message)leat_at(in, i, 1).as.u;
         uint32_t posting = (uint32_t)leat_at(in, i, 2).as.u;
-        struct leat_value id, field[5];
         struct row_name name;
+        struct place p;
 
         if (kind != PLACED && kind != CLEARED)
             continue;
         memcpy(&name, leat_at(in, i, 3).as.bytes.base, sizeof(name));
-        id = leat_u64(name.number);
-        bool there = (!v->names || leat_get(t, NAMES, LEAT_KEYS(leat_u64(name.number)), &id, 1) == 0) &&
-                     leat_get(t, IDS, LEAT_KEYS(id), field, 5) == 0;
-        if (there && version_same_vector((uint32_t)field[1].as.u, name.version))
-            row_placed(t, i, id, field, name, posting, kind == CLEARED);
+        if (places_get(&places, name.number, &p) && version_same_vector(p.version, name.version))
+            row_placed(t, i, &places, &p, name, posting, kind == CLEARED);
         else
             send_remove(t, i, posting, row_named(name.number, name.version));
     }
+    places_end(&places);
     return 0;
 }

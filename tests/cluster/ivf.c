@@ -3,17 +3,18 @@
 
 #include <math.h>
 
+#include "modules/ivf/places.h"
 #include "modules/modules.h"
 
 /* The module ivf against a model: an array of vectors. Whatever comes, goes, splits and merges, and wherever a group
  * crashes: each vector is there once, in the posting that is said, and is found. */
 
-enum { DIMS = 12, IDS = 400 };
+enum { DIMS = 12, IDS = 400, NONE = 5 };
 
 struct model {
     bool there[IDS];
     float vector[IDS][DIMS];
-    int64_t attribute[IDS];
+    int64_t attribute[IDS]; /* NONE: it came without */
 };
 
 /* Postings of few rows, so that they split and merge all the time; bounds wide enough that none fails. */
@@ -49,7 +50,7 @@ static void append(struct leat_test *t, bool names, int id, const float *vector,
     must(leat_test_append(t, "vectors",
                           LEAT_ROW(id_value(names, id, text),
                                    vector != NULL ? leat_vector(LEAT_F32_VECTOR, vector, DIMS) : leat_null(),
-                                   leat_any(map, sizeof(map))),
+                                   attribute != NONE ? leat_any(map, sizeof(map)) : leat_null()),
                           &err));
 }
 
@@ -69,7 +70,7 @@ static void change(struct leat_test *t, struct model *m, bool names, int ids, in
 
     make_vector(seed, vector);
     set(t, m, names, id, next_random(seed) % 10 < (uint64_t)deletes_in_ten ? NULL : vector,
-        (int64_t)(next_random(seed) % 5));
+        (int64_t)(next_random(seed) % (NONE + 1)));
 }
 
 /* ---- What must hold ---- */
@@ -126,7 +127,7 @@ static void check_answer(struct leat_test *t, const struct model *m, bool names,
     uint32_t count = 0;
 
     for (int i = 0; i < IDS; i++)
-        if (m->there[i] && (group < 0 || m->attribute[i] == group))
+        if (m->there[i] && (group < 0 || (group != NONE && m->attribute[i] == group)))
             distance[count++] = square(m->vector[i], vector);
     qsort(distance, count, sizeof(*distance), compare);
     assert_int_equal(rows->rows, count < K ? count : K);
@@ -139,7 +140,9 @@ static void check_answer(struct leat_test *t, const struct model *m, bool names,
         assert_float_equal(leat_at(rows, i, 1).as.f, distance[i], 1e-3);
         assert_float_equal(leat_at(rows, i, 1).as.f, square(m->vector[id], vector), 1e-3);
         assert_memory_equal(leat_at(rows, i, 3).as.bytes.base, m->vector[id], sizeof(m->vector[id]));
-        assert_int_equal(((const uint8_t *)leat_at(rows, i, 2).as.bytes.base)[7], m->attribute[id]);
+        struct leat_value attributes = leat_at(rows, i, 2);
+        assert_int_equal(attributes.type == LEAT_NULL ? NONE : ((const uint8_t *)attributes.as.bytes.base)[7],
+                         m->attribute[id]);
     }
     leat_result_free(r);
 }
@@ -187,13 +190,37 @@ static uint32_t check_postings(struct leat_test *t, int64_t vectors)
     return postings;
 }
 
+/* Bytes of its values, or how many there are. */
+static uint64_t sum_of(struct leat_test *t, const char *name, bool bytes)
+{
+    struct leat_error err = {0, ""};
+    struct leat_view *v;
+    uint32_t pstate;
+    uint64_t sum = 0;
+
+    must(leat_view_open(leat_test_leat(t), "ivf", &v, &err));
+    must(leat_view_pstate(v, name, &pstate));
+    for (uint32_t task = 0; task < leat_view_tasks(v); task++) {
+        struct leat_value key, field[2];
+        struct leat_scan *s;
+
+        must(leat_scan_open(leat_view_task(v, task), pstate, LEAT_KEYS(), NULL, &s));
+        while (leat_scan_next(s, &key, field, 2) == 0)
+            sum += bytes ? field[0].as.bytes.size : 1;
+        leat_scan_close(s);
+    }
+    leat_view_close(v);
+    return sum;
+}
+
 static uint32_t check_all(struct leat_test *t, const struct model *m, bool names, uint64_t *seed)
 {
-    int64_t vectors = 0;
+    int64_t vectors = 0, with_attributes = 0;
     float vector[DIMS];
 
     for (int i = 0; i < IDS; i++) {
         vectors += m->there[i];
+        with_attributes += m->there[i] && m->attribute[i] != NONE;
         if (m->there[i] && i % 7 == 0)
             check_answer(t, m, names, "search", m->vector[i], -1);
     }
@@ -204,6 +231,9 @@ static uint32_t check_all(struct leat_test *t, const struct model *m, bool names
         check_answer(t, m, names, "exact", vector, -1);
     }
     assert_int_equal(count_of(t), vectors);
+    assert_int_equal(sum_of(t, "places", true), vectors * PLACES_ENTRY);
+    assert_int_equal(sum_of(t, "ids", false), names ? vectors : with_attributes);
+    assert_int_equal(sum_of(t, "names", false), names ? vectors : 0);
     return check_postings(t, vectors);
 }
 

@@ -2,6 +2,7 @@
 #include "tests/cluster/ivf_model.h"
 
 #include "modules/ivf/ivf.h"
+#include "modules/ivf/places.h"
 
 /* A group crashes at each point of the turn, and of the background, in which each step of upkeep is taken: of a split,
  * of a posting that is dissolved, of a row that moves, and moves again. The nodes of the module are wrapped: whoever
@@ -30,7 +31,7 @@ enum step {
     CLOSES,      /* the last row is gone, and so is the posting */
     PROPOSED,    /* MOVE: rows are marked as moving, MOVED goes out */
     ARRIVES,     /* MOVED: the copy is there, PLACED goes out */
-    PLACES,      /* PLACED: the id names the copy, CONFIRM goes out */
+    IS_PLACED,  /* PLACED: the id names the copy, CONFIRM goes out */
     HOLDS,       /* PLACED of a row that has moved before: CLEAR goes out */
     CLEARS,      /* CLEAR: it goes where it was then, CLEARED goes out */
     PLACES_HELD, /* CLEARED: the id names the copy, CONFIRM goes out */
@@ -70,7 +71,7 @@ static const struct {
     [CLOSES] = {"closes", turn_points},
     [PROPOSED] = {"marks rows", turn_points},
     [ARRIVES] = {"copies a row", turn_points},
-    [PLACES] = {"places it", turn_points},
+    [IS_PLACED] = {"places it", turn_points},
     [HOLDS] = {"holds one that moved before", turn_points},
     [CLEARS] = {"clears where that was", turn_points},
     [PLACES_HELD] = {"places the one held", turn_points},
@@ -160,14 +161,14 @@ static int post(struct leat_task *t, const struct leat_batch *in)
 /* A copy comes, of the id's vector: has the row moved before? */
 static void see_placed(struct leat_task *t, struct leat_value body)
 {
-    struct leat_value field[5];
     struct row_name name;
+    struct places places;
+    struct place p;
 
     memcpy(&name, body.as.bytes.base, sizeof(name));
-    if (leat_get(t, IDS, LEAT_KEYS(leat_u64(name.number)), field, 5) != 0 ||
-        !version_same_vector((uint32_t)field[1].as.u, name.version))
-        return;
-    sees(field[3].as.u == NOWHERE ? PLACES : HOLDS);
+    places_begin(&places, t, leat_state(t));
+    if (places_get(&places, name.number, &p) && version_same_vector(p.version, name.version))
+        sees(p.before == NOWHERE ? IS_PLACED : HOLDS);
 }
 
 static int place(struct leat_task *t, const struct leat_batch *in)

@@ -4,6 +4,7 @@
 #include "engine/derive.h"
 #include "engine/node.h"
 #include "modules/ivf/ivf.h"
+#include "modules/ivf/places.h"
 #include "modules/ivf/posting.h"
 
 /* Where the rows of ivf are while they move and one of the groups lags. */
@@ -35,30 +36,41 @@ static void step_mostly(const struct ivf_model *m, uint32_t slow, uint64_t *seed
         assert_true(group_step(module->group[group], &err) >= 0);
 }
 
-/* Moves of the id's vector that this row of it was not part of; 0 of another vector's. */
-static uint32_t moves_since(struct leat_view *v, uint32_t ids, uint64_t number, uint32_t version)
+static bool place_of(struct leat_task *t, const struct ivf *v, uint64_t number, struct place *out)
 {
-    struct leat_value key = leat_u64(number), field[5];
+    struct places places;
 
-    if (leat_get(leat_view_task(v, leat_task_of(leat_view_tasks(v), &key)), ids, LEAT_KEYS(key), field, 5) != 0 ||
-        !version_same_vector((uint32_t)field[1].as.u, version))
-        return 0;
-    return (uint8_t)(field[1].as.u - version);
+    places_begin(&places, t, v);
+    return places_get(&places, number, out);
 }
 
-static void check_posting(const struct layout *l, const struct index_posting *p, struct leat_view *v, uint32_t ids)
+/* Moves of the id's vector that this row of it was not part of; 0 of another vector's. */
+static uint32_t moves_since(struct leat_view *view, const struct ivf *v, uint64_t number, uint32_t version)
 {
+    struct leat_value key = leat_u64(number);
+    struct place place;
+
+    if (!place_of(leat_view_owner(view, &key), v, number, &place) || !version_same_vector(place.version, version))
+        return 0;
+    return (uint8_t)(place.version - version);
+}
+
+static void check_posting(const struct ivf *v, const struct index_posting *p, struct leat_view *view)
+{
+    const struct layout *l = &v->layout;
+
+
     for (uint32_t row = 0; row < p->rows; row++) {
         const struct piece_layout *layout;
         uint32_t first;
         const uint8_t *piece = index_piece(l, p, row, &layout, &first);
 
         if (p->live_mask[row / BLOCK] >> row % BLOCK & 1)
-            assert_true(moves_since(v, ids, p->numbers[row], layout_version(layout, piece, row - first)) <= 1);
+            assert_true(moves_since(view, v, p->numbers[row], layout_version(layout, piece, row - first)) <= 1);
     }
 }
 
-/* An id's vector lies where `ids` says that it is, and where it was before, nowhere else: who replaces it takes it
+/* An id's vector lies where `places` says that it is, and where it was before, nowhere else: who replaces it takes it
  * away there. */
 static void check_places(const struct ivf_model *m)
 {
@@ -66,17 +78,15 @@ static void check_places(const struct ivf_model *m)
     const struct ivf *ivf = module->plan->state;
     struct leat_error err = {0, ""};
     struct leat_view *v;
-    uint32_t ids;
 
     must(leat_view_open(leat_test_leat(m->t), "ivf", &v, &err));
-    must(leat_view_pstate(v, "ids", &ids));
     for (uint32_t group = 0; group < module->groups; group++) {
         struct derive_hold hold;
 
         must(group_take(module->group[group], &hold, &err));
         for (uint32_t i = 0; i < index_count(hold.state); i++)
             if (index_at(hold.state, i) != NULL)
-                check_posting(&ivf->layout, index_at(hold.state, i), v, ids);
+                check_posting(ivf, index_at(hold.state, i), v);
         group_give(module->group[group], &hold);
     }
     leat_view_close(v);
@@ -241,11 +251,16 @@ static void tell(const struct ivf_model *m)
 
 static uint32_t moves_of(const struct ivf_model *m, uint64_t id)
 {
+    const struct module *module = leat_test_leat(m->t)->module[0];
+    struct leat_value key = leat_u64(id);
     struct leat_error err = {0, ""};
-    struct leat_value field[5];
+    struct leat_view *view;
+    struct place place;
 
-    must(leat_test_get(m->t, "ids", LEAT_KEYS(leat_u64(id)), field, 5, &err));
-    return (uint32_t)field[1].as.u & 255;
+    must(leat_view_open(leat_test_leat(m->t), "ivf", &view, &err));
+    assert_true(place_of(leat_view_owner(view, &key), module->plan->state, id, &place));
+    leat_view_close(view);
+    return place.version & 255;
 }
 
 /* The count of a row's moves is of a byte, and begins anew while one of the groups lags. */

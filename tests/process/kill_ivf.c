@@ -2,10 +2,12 @@
 /* A victim of kill.sh. It puts vectors into an index of small postings, which split, merge and move their rows all the
  * time, and takes them out again. */
 
+#include "modules/ivf/ivf.h"
+#include "modules/ivf/places.h"
 #include "modules/modules.h"
 #include "tests/process/victim.h"
 
-enum { IDS = 1500, DIMS = 8, POSTINGS = 1 << 20 };
+enum { ALL_IDS = 1500, DIMS = 8, ALL_POSTINGS = 1 << 20 };
 
 static const struct leat_option options[] = {{"dims", "8"},   {"metric", "l2"}, {"ids", "u64"},     {"target", "8"},
                                              {"split", "16"}, {"merge", "4"},   {"nprobe", "1000"}, {NULL, NULL}};
@@ -29,7 +31,7 @@ static uint64_t mix(uint64_t h)
 static struct change change_at(int64_t n)
 {
     uint64_t h = mix((uint64_t)n);
-    struct change c = {.id = h % IDS, .there = h >> 32 & 3};
+    struct change c = {.id = h % ALL_IDS, .there = h >> 32 & 3};
 
     for (int i = 0; i < DIMS; i++) {
         h = mix(h + 1);
@@ -72,7 +74,7 @@ static int check_postings(struct leat_view *v, const uint32_t *rows)
         if (leat_scan_open(leat_view_task(v, task), pstate, LEAT_KEYS(), NULL, &s) != 0)
             return 1;
         while (leat_scan_next(s, &key, field, 7) == 0) {
-            bad += wrong("live rows", key.as.u, (int64_t)field[3].as.u, rows[key.as.u % POSTINGS]);
+            bad += wrong("live rows", key.as.u, (int64_t)field[3].as.u, rows[key.as.u % ALL_POSTINGS]);
             bad += wrong("that it takes rows", key.as.u, field[0].as.b, 1);
             live += (int64_t)field[3].as.u;
             for (uint32_t i = 4; i < field[6].as.bytes.size; i += 8) {
@@ -84,23 +86,26 @@ static int check_postings(struct leat_view *v, const uint32_t *rows)
         }
         leat_scan_close(s);
     }
-    for (uint32_t i = 0; i < POSTINGS; i++)
+    for (uint32_t i = 0; i < ALL_POSTINGS; i++)
         known += rows[i];
     return bad + wrong("all rows", 0, live, known);
 }
 
 static int check_ids(struct leat_view *v, const struct change *want, uint32_t *rows)
 {
-    uint32_t pstate = 0;
-    int bad = leat_view_pstate(v, "ids", &pstate) != 0;
+    const struct ivf numbers = {.names = false};
+    int bad = 0;
 
-    for (uint64_t id = 0; id < IDS; id++) {
-        struct leat_value key = leat_u64(id), field[4];
-        int rv = leat_get(leat_view_owner(v, &key), pstate, LEAT_KEYS(key), field, 4);
+    for (uint64_t id = 0; id < ALL_IDS; id++) {
+        struct leat_value key = leat_u64(id);
+        struct places places;
+        struct place place;
 
-        bad += wrong("there", id, rv == 0, want[id].there);
-        if (rv == 0)
-            rows[field[2].as.u % POSTINGS]++;
+        places_begin(&places, leat_view_owner(v, &key), &numbers);
+        bool there = places_get(&places, id, &place);
+        bad += wrong("there", id, there, want[id].there);
+        if (there)
+            rows[place.posting % ALL_POSTINGS]++;
     }
     return bad;
 }
@@ -108,12 +113,12 @@ static int check_ids(struct leat_view *v, const struct change *want, uint32_t *r
 /* All are found, each once, and as they are. */
 static int check_found(struct leat *l, const struct change *want, const char *query, struct leat_error *err)
 {
-    uint8_t seen[IDS] = {0};
+    uint8_t seen[ALL_IDS] = {0};
     struct leat_result *r;
     int bad = 0;
 
     must(leat_query(l, "ivf", query,
-                    LEAT_ROW(leat_vector(LEAT_F32_VECTOR, want[0].vector, DIMS), leat_u32(IDS + 10), leat_null(),
+                    LEAT_ROW(leat_vector(LEAT_F32_VECTOR, want[0].vector, DIMS), leat_u32(ALL_IDS + 10), leat_null(),
                              leat_null(), leat_null(), leat_bool(true), leat_null(), leat_null(), leat_null()),
                     NULL, &r, err),
          err);
@@ -121,11 +126,11 @@ static int check_found(struct leat *l, const struct change *want, const char *qu
     for (uint32_t i = 0; i < rows->rows; i++) {
         uint64_t id = leat_at(rows, i, 0).as.u;
 
-        seen[id % IDS]++;
+        seen[id % ALL_IDS]++;
         bad += wrong("the vector found", id,
-                     memcmp(leat_at(rows, i, 3).as.bytes.base, want[id % IDS].vector, sizeof(want[0].vector)), 0);
+                     memcmp(leat_at(rows, i, 3).as.bytes.base, want[id % ALL_IDS].vector, sizeof(want[0].vector)), 0);
     }
-    for (uint64_t id = 0; id < IDS; id++)
+    for (uint64_t id = 0; id < ALL_IDS; id++)
         bad += wrong(query, id, seen[id], want[id].there);
     leat_result_free(r);
     return bad;
@@ -133,8 +138,8 @@ static int check_found(struct leat *l, const struct change *want, const char *qu
 
 static int check(struct leat *l, int64_t changes, struct leat_error *err)
 {
-    struct change *want = calloc(IDS, sizeof(*want));
-    uint32_t *rows = calloc(POSTINGS, sizeof(*rows));
+    struct change *want = calloc(ALL_IDS, sizeof(*want));
+    uint32_t *rows = calloc(ALL_POSTINGS, sizeof(*rows));
     struct leat_view *v;
 
     for (int64_t n = 0; n < changes; n++) {

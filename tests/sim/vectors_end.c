@@ -2,6 +2,7 @@
 #include "tests/sim/vectors.h"
 
 #include "modules/ivf/ivf.h"
+#include "modules/ivf/places.h"
 
 #include <stdio.h>
 
@@ -286,29 +287,50 @@ static int by_number(const void *a, const void *b)
 
 static void check_id(const struct census *c, uint32_t client, uint32_t id, uint64_t newest)
 {
+    const struct ivf ids = {.names = vectors_plan.names};
     char text[16];
-    struct leat_value key = vectors_id(client, id, text), field[5], name;
+    struct leat_value key = vectors_id(client, id, text), field[2], name;
     struct leat_task *t = leat_view_owner(c->view, &key);
     struct vectors_change change = vectors_change_at(client, newest - 1);
+    struct places places;
+    struct place place;
 
-    if (leat_get(t, IDS, LEAT_KEYS(key), field, 5) != 0)
-        sim_fail("vector %u of client %u is not known", id, client);
+    if (leat_get(t, IDS, LEAT_KEYS(key), field, 2) != 0 || field[1].type == LEAT_NULL)
+        sim_fail("vector %u of client %u is not known, or without its attributes", id, client);
     struct row wanted = {.number = vectors_plan.names ? field[0].as.u : key.as.u};
+    places_begin(&places, t, &ids);
+    if (!places_get(&places, wanted.number, &place) || !place.attributes)
+        sim_fail("vector %u of client %u has no place, or one that says that it has no attributes", id, client);
     const struct row *row = bsearch(&wanted, c->row, c->rows, sizeof(*row), by_number);
-    if (row == NULL || row->version != field[1].as.u || row->posting != field[2].as.u)
-        sim_fail(
-            "vector %u of client %u, version %llu, is in posting %llu, it is said; there is version %u in posting %u",
-            id, client, (big)field[1].as.u, (big)field[2].as.u, row != NULL ? row->version : 0,
-            row != NULL ? row->posting : UINT32_MAX);
+    if (row == NULL || row->version != place.version || row->posting != place.posting)
+        sim_fail("vector %u of client %u, version %u, is in posting %u, it is said; there is version %u in posting %u",
+                 id, client, place.version, place.posting, row != NULL ? row->version : 0,
+                 row != NULL ? row->posting : UINT32_MAX);
     if (memcmp(row->vector, change.vector, change.size) != 0)
         sim_fail("vector %u of client %u is not that of its last change %llu", id, client, (big)newest - 1);
     if (vectors_plan.names && (leat_get(t, NAMES, LEAT_KEYS(field[0]), &name, 1) != 0 || !same_id(name, key)))
         sim_fail("the number of vector %u of client %u names another one", id, client);
 }
 
+static uint64_t count_places(const struct census *c)
+{
+    struct leat_scan *scan;
+    struct leat_value key, value;
+    uint64_t count = 0;
+
+    for (uint32_t task = 0; task < vectors_plan.tasks; task++) {
+        if (leat_scan_open(leat_view_task(c->view, task), PLACES, LEAT_KEYS(), NULL, &scan) != 0)
+            sim_fail("the places of task %u cannot be read", task);
+        while (leat_scan_next(scan, &key, &value, 1) == 0)
+            count += value.as.bytes.size / PLACES_ENTRY;
+        leat_scan_close(scan);
+    }
+    return count;
+}
+
 static void check_ids(struct census *c, const struct vectors_known *known)
 {
-    uint64_t there = 0, ids = size_of(c, IDS), names = size_of(c, NAMES);
+    uint64_t there = 0, ids = size_of(c, IDS), names = size_of(c, NAMES), places = count_places(c);
 
     qsort(c->row, c->rows, sizeof(*c->row), by_number);
     for (uint32_t client = 0; client < SIM_CLIENTS; client++)
@@ -317,9 +339,9 @@ static void check_ids(struct census *c, const struct vectors_known *known)
             if (known->may_have[client][id])
                 check_id(c, client, id, known->least[client][id]);
         }
-    if (ids != there || c->rows != there || names != (vectors_plan.names ? there : 0))
-        sim_fail("there are %llu ids with %llu names and %u rows; %llu belong there", (big)ids, (big)names, c->rows,
-                 (big)there);
+    if (places != there || c->rows != there || ids != there || names != (vectors_plan.names ? there : 0))
+        sim_fail("there are %llu places, %llu ids with %llu names and %u rows; %llu belong there", (big)places,
+                 (big)ids, (big)names, c->rows, (big)there);
     int64_t count = vectors_counted();
     if (count >= 0 && (uint64_t)count != there)
         sim_fail("%lld vectors are counted; %llu are there", (long long)count, (big)there);
