@@ -335,9 +335,8 @@ static void forget_centroid(struct making *m, uint32_t number)
 static float *rotated_centroids(struct making *m, struct leat_span stored, uint32_t *count)
 {
     const struct ivf *v = m->x->v;
-    size_t size = v->layout.dims * sizeof(float);
 
-    *count = (uint32_t)(stored.size / size);
+    *count = (uint32_t)(stored.size / v->layout.centroid);
     if (*count > m->rotated_room) {
         m->rotated_room = 2 * *count;
         m->rotated = leat_alloc(m->t, (size_t)m->rotated_room * v->rotation.padded * sizeof(float));
@@ -345,7 +344,7 @@ static float *rotated_centroids(struct making *m, struct leat_span stored, uint3
     for (uint32_t i = 0; i < *count; i++) {
         float *at = m->rotated + (size_t)i * v->rotation.padded;
 
-        memcpy(at, (const uint8_t *)stored.base + i * size, size);
+        layout_centroid_floats(&v->layout, (const uint8_t *)stored.base + (size_t)i * v->layout.centroid, at);
         vector_rotate(&v->rotation, at, at);
     }
     return m->rotated;

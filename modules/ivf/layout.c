@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "modules/vector/distance.h"
 #include "modules/vector/quantiser.h"
 
 /* ---- Rows ---- */
@@ -112,6 +113,7 @@ void layout_init(struct layout *l, enum leat_type type, enum metric metric, uint
     l->block = l->width > 0 ? (uint32_t)vector_block_size(l->width) : 0;
     l->vector = (uint32_t)leat_vector_size(type, dims);
     l->near = l->vector <= dims;
+    l->centroid = dims * (type == LEAT_F32_VECTOR ? 4 : 2);
     lay_row(l);
     lay_piece(l, BLOCK, &l->tail);
     lay_chunk(l);
@@ -151,4 +153,19 @@ void layout_take(const struct layout *l, const struct piece_layout *p, const uin
     struct vector_factors factors;
     vector_block_get(piece + (size_t)(at / BLOCK) * l->block, l->width, at % BLOCK, row + l->row.code, &factors);
     memcpy(row + l->row.factors, &factors, sizeof(factors));
+}
+
+/* ---- Centroids ---- */
+
+void layout_centroids(const struct layout *l, const float *centroid, uint32_t count, uint8_t *out)
+{
+    if (l->type == LEAT_F32_VECTOR)
+        memcpy(out, centroid, (size_t)count * l->centroid);
+    else
+        vector_halves(centroid, count * l->dims, (uint16_t *)(void *)out);
+}
+
+void layout_centroid_floats(const struct layout *l, const void *stored, float *out)
+{
+    vector_floats(l->type == LEAT_F32_VECTOR ? LEAT_F32_VECTOR : LEAT_F16_VECTOR, stored, l->dims, out);
 }

@@ -37,6 +37,7 @@ struct layout {
     uint32_t dims;
     uint32_t width;        /* dims of a code: padded; 0: no codes (bits are their own) */
     uint32_t code, vector; /* bytes */
+    uint32_t centroid;     /* bytes of one as it is stored and sent: f16, of f32 vectors f32 */
     uint32_t block;        /* bytes of 32 codes and their factors */
     bool near;             /* vectors are kept in memory, too: they have at most a byte a dimension */
     const struct attributes *attributes;
@@ -74,6 +75,10 @@ void layout_place(const struct layout *l, const struct piece_layout *p, uint8_t 
                   const uint8_t *row);
 /* The other way round: the row as it was placed. */
 void layout_take(const struct layout *l, const struct piece_layout *p, const uint8_t *piece, uint32_t at, uint8_t *row);
+
+/* Centroids as they are stored, count of them, and one as floats. */
+void layout_centroids(const struct layout *l, const float *centroid, uint32_t count, uint8_t *out);
+void layout_centroid_floats(const struct layout *l, const void *stored, float *out);
 
 static inline uint64_t layout_number(const struct piece_layout *p, const uint8_t *piece, uint32_t at)
 {

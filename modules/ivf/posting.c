@@ -509,14 +509,14 @@ void posting_compact(struct posting_edit *e)
 
 void posting_retire(struct posting_edit *e, uint32_t from, struct leat_span centres)
 {
-    uint32_t dims = e->v->layout.dims;
-    float *centroid = grown(e->t, NULL, 0, dims * sizeof(*centroid));
+    uint32_t size = e->v->layout.centroid;
+    uint8_t *centroid = grown(e->t, NULL, 0, size);
     struct leat_value field[2];
 
     if (leat_get(e->t, CENTROIDS, LEAT_KEYS(leat_u32(e->number)), field, 2) == 0)
-        memcpy(centroid, field[1].as.bytes.base, dims * sizeof(*centroid));
+        memcpy(centroid, field[1].as.bytes.base, size);
     announce(e->t, from, CENTROID, e->number,
-             centroid_body(e->t, false, (struct leat_span){centroid, dims * sizeof(*centroid)}, centres));
+             centroid_body(e->t, false, (struct leat_span){centroid, size}, centres));
     e->record.active = false;
     e->record.asked = 0;
     e->changed = true;

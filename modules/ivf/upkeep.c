@@ -123,8 +123,18 @@ static const float *stored_centroid(const struct work *w, uint32_t number)
 
     if (leat_get(w->t, CENTROIDS, LEAT_KEYS(leat_u32(number)), field, 2) != 0 || field[1].as.bytes.size == 0)
         return NULL;
-    memcpy(out, field[1].as.bytes.base, w->v->layout.dims * sizeof(*out));
+    layout_centroid_floats(&w->v->layout, field[1].as.bytes.base, out);
     return out;
+}
+
+/* New centroids take the posting's place; none: it stays. */
+static void open_at(const struct work *w, uint32_t number, const float *centroid, uint32_t count)
+{
+    size_t size = (size_t)count * w->v->layout.centroid;
+    uint8_t *stored = leat_alloc(w->t, size);
+
+    layout_centroids(&w->v->layout, centroid, count, stored);
+    answer(w, OPEN, number, stored, size);
 }
 
 /* Only dead rows are left: the same centroid again, with none. */
@@ -132,7 +142,7 @@ static void begin_anew(const struct work *w, uint32_t number)
 {
     const float *centroid = stored_centroid(w, number);
 
-    answer(w, OPEN, number, centroid != NULL ? centroid : w->v->origin, w->v->layout.dims * sizeof(*centroid));
+    open_at(w, number, centroid != NULL ? centroid : w->v->origin, 1);
 }
 
 /* Rows that are all equal cannot be told apart; and when most are, what is split off is too small to stay, and comes
@@ -176,7 +186,7 @@ static void split(const struct work *w, uint32_t number)
     if (rv != 0 && rows > 0)
         leat_task_fail(w->t, rv, "%s", err.text);
     bool helps = rv == 0 && (parts_well(&c, rows) || centres == 1 || p->rows - p->live > p->live);
-    answer(w, OPEN, number, c.centre, helps ? (size_t)c.count * dims * sizeof(*c.centre) : 0);
+    open_at(w, number, c.centre, helps ? c.count : 0);
 }
 
 /* ---- Moves ---- */
@@ -512,7 +522,7 @@ static bool number_children(struct leat_task *t, uint32_t *number, uint32_t coun
 /* ask: NEAR, and the children's numbers. */
 static void open_children(struct posting_edit *e, uint32_t from, struct leat_span centres, const uint32_t *ask)
 {
-    size_t size = e->v->layout.dims * sizeof(float), count = centres.size / size;
+    size_t size = e->v->layout.centroid, count = centres.size / size;
 
     for (uint32_t i = 0; i < count; i++)
         open_child(e, from, ask[i + 1], (struct leat_span){(const uint8_t *)centres.base + i * size, size});
@@ -529,7 +539,7 @@ static void keep_posting(struct posting_edit *e, int64_t asked)
 
 static void open_posting(struct posting_edit *e, uint32_t from, struct leat_span centres)
 {
-    uint32_t count = (uint32_t)(centres.size / (e->v->layout.dims * sizeof(float)));
+    uint32_t count = (uint32_t)(centres.size / e->v->layout.centroid);
     uint32_t *ask = leat_alloc(e->t, (count + 1) * sizeof(*ask));
 
     if (!e->there || !e->record.active)

@@ -44,6 +44,8 @@ struct vector_distances {
 const struct vector_distance *vector_distance(enum vector_metric metric, enum leat_type type);
 /* out[i] = row's numbers as f32, i < dims. */
 void vector_floats(enum leat_type type, const void *row, uint32_t dims, float *out);
+/* The other way round to f16, each to the nearest, of two the even one; to the largest if it is beyond that. */
+void vector_halves(const float *numbers, uint32_t dims, uint16_t *out);
 /* out[i] = DOT of row + i * stride with itself, the squared norm, i < n. */
 void vector_squares(enum leat_type type, const void *row, size_t stride, uint32_t n, uint32_t dims, float *out);
 

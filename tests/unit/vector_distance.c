@@ -369,9 +369,60 @@ static void what_has_no_meaning_is_not_there(void **state)
     assert_memory_equal(numbers, row[1], sizeof(numbers));
 }
 
+static uint32_t random_next(uint64_t *seed)
+{
+    *seed = *seed * UINT64_C(6364136223846793005) + 1442695040888963407U;
+    return (uint32_t)(*seed >> 33);
+}
+
+static float float_of(uint16_t half)
+{
+    float number;
+
+    vector_floats(LEAT_F16_VECTOR, &half, 1, &number);
+    return number;
+}
+
+/* Every finite f16 is itself, and of any float there is none nearer. */
+static void halves_are_the_nearest(void **state)
+{
+    enum { LARGEST = 0x7bff, SIGN = 0x8000 };
+    uint64_t seed = 5;
+    uint16_t half;
+
+    (void)state;
+    for (uint32_t bits = 0; bits <= LARGEST; bits++) {
+        float numbers[2] = {float_of((uint16_t)bits), float_of((uint16_t)(bits | SIGN))};
+        uint16_t halves[2];
+
+        vector_halves(numbers, 2, halves);
+        assert_int_equal(halves[0], bits);
+        assert_int_equal(halves[1], bits | SIGN);
+    }
+    for (int i = 0; i < 100000; i++) {
+        float number = ldexpf((float)(random_next(&seed) % (1 << 24)) - (1 << 23), (int)(random_next(&seed) % 44) - 50);
+
+        vector_halves(&number, 1, &half);
+        float off = fabsf(float_of(half) - number);
+        if ((half & LARGEST) != LARGEST)
+            assert_true(off <= fabsf(float_of((uint16_t)(half + 1)) - number));
+        if ((half & ~SIGN) != 0)
+            assert_true(off <= fabsf(float_of((uint16_t)(half - 1)) - number));
+    }
+    vector_halves((const float[]){1e9F}, 1, &half);
+    assert_int_equal(half, LARGEST);
+    vector_halves((const float[]){-65520}, 1, &half);
+    assert_int_equal(half, LARGEST | SIGN);
+    vector_halves((const float[]){65519}, 1, &half);
+    assert_int_equal(half, LARGEST);
+    vector_halves((const float[]){2049, 2051}, 1, &half); /* between two: the even one */
+    assert_true(float_of(half) == 2048);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(halves_are_the_nearest),
         cmocka_unit_test(distances_are_those_of_the_model),
         cmocka_unit_test(a_pair_in_a_block_has_the_same_sum_in_any_company),
         cmocka_unit_test(the_largest_integers_do_not_overflow),
