@@ -12,9 +12,11 @@ enum compact_need compact_need(const struct layout *l, const struct compact_rows
 
     if (!r->active || (uint64_t)r->there * l->row.size >= COMPACT_SIZE)
         return COMPACT_NOTHING;
-    if (dead > r->live / 16 + 4)
+    uint32_t few = r->answers ? r->live / 48 + 1 : r->live / 16 + 4;
+
+    if (dead > few)
         return COMPACT_ROWS;
-    return loose > r->live / 8 + 8 ? COMPACT_TAIL : COMPACT_NOTHING;
+    return loose > few ? COMPACT_TAIL : COMPACT_NOTHING;
 }
 
 /* ---- Asking ---- */
@@ -35,7 +37,7 @@ bool compact_wanted(struct leat_task *t)
 
 static bool wasteful(const struct layout *l, const struct index_posting *p)
 {
-    return p != NULL && compact_need(l, &(struct compact_rows){p->active, p->rows, p->live, p->live + p->moving,
+    return p != NULL && compact_need(l, &(struct compact_rows){p->active, true, p->rows, p->live, p->live + p->moving,
                                                                p->chunks, p->gathered}) != COMPACT_NOTHING;
 }
 

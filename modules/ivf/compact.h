@@ -14,6 +14,7 @@ enum { COMPACT_SIZE = 8 << 20 };
 /* What a posting has, as its record or the derived state say. */
 struct compact_rows {
     bool active;
+    bool answers; /* the group has asked: what is a little wasteful is put in order with the others, too */
     uint32_t rows, live;
     uint32_t there; /* that live, and copies that wait */
     uint32_t chunks, gathered;

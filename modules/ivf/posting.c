@@ -318,15 +318,29 @@ static void fold_tail(struct posting_edit *e)
     put_chunk(e, value);
 }
 
+/* A large value has pages of its own, and rows that would fill but a third of the last one are better off in a page
+ * that they share: how many rows are to be one value? */
+static uint32_t together(uint32_t size, uint32_t count)
+{
+    enum { PAGE = 4096, HEAD = 16 + 3, SHARED = PAGE / 3 };
+    uint32_t pages = (HEAD + count * size) / PAGE, rows = pages > 0 ? (pages * PAGE - HEAD) / size : 0;
+
+    return rows > 0 && (count - rows) * size < SHARED ? rows : count;
+}
+
 /* Rows into the tail; as many as lead to the next chunk at most. */
 static void put_tail(struct posting_edit *e, uint32_t row, const uint8_t *const *rows, uint32_t count)
 {
-    size_t size = e->v->layout.row.size;
-    uint8_t *bytes = leat_alloc(e->t, count * size);
+    uint32_t size = e->v->layout.row.size;
+    uint8_t *bytes = leat_alloc(e->t, (size_t)count * size);
 
     for (uint32_t i = 0; i < count; i++)
-        memcpy(bytes + i * size, rows[i], size);
-    leat_put(e->t, TAILS, LEAT_KEYS(leat_u64(piece_key(e->number, row))), LEAT_ROW(leat_bytes(bytes, count * size)));
+        memcpy(bytes + (size_t)i * size, rows[i], size);
+    for (uint32_t done = 0, part; done < count; done += part) {
+        part = together(size, count - done);
+        leat_put(e->t, TAILS, LEAT_KEYS(leat_u64(piece_key(e->number, row + done))),
+                 LEAT_ROW(leat_bytes(bytes + (size_t)done * size, (size_t)part * size)));
+    }
 }
 
 static void put_pending(struct posting_edit *e)
@@ -471,7 +485,8 @@ static void drop_dead(struct posting_edit *e)
     e->record.edition++;
 }
 
-/* One value of the tail, but for what the derived state has not: it looks for that behind what it has. */
+/* What came turn by turn as if it had come at once, but for what the derived state has not: it looks for that behind
+ * what it has. */
 static void gather_tail(struct posting_edit *e)
 {
     const struct index_posting *known = posting_known(e);
@@ -486,17 +501,17 @@ static void gather_tail(struct posting_edit *e)
     e->record.gathered = end;
 }
 
-static enum compact_need need(const struct posting_edit *e)
+static enum compact_need need(const struct posting_edit *e, bool answers)
 {
     const struct posting_record *r = &e->record;
 
-    return compact_need(&e->v->layout, &(struct compact_rows){r->active, r->rows, r->live, r->live + arriving(e),
-                                                              r->chunks, r->gathered});
+    return compact_need(&e->v->layout, &(struct compact_rows){r->active, answers, r->rows, r->live,
+                                                              r->live + arriving(e), r->chunks, r->gathered});
 }
 
 void posting_compact(struct posting_edit *e)
 {
-    enum compact_need what = need(e);
+    enum compact_need what = need(e, true);
 
     if (what == COMPACT_ROWS)
         drop_dead(e);
@@ -599,7 +614,7 @@ void posting_edit_end(struct posting_edit *e, uint32_t from)
     if (wanted(e, &kind) || waits) {
         e->record.asked = leat_now(e->t);
         ask(e, from, waits ? LOOK : kind);
-    } else if (need(e) != COMPACT_NOTHING && overdue(e->t, e->record.asked) && compact_wanted(e->t)) {
+    } else if (need(e, false) != COMPACT_NOTHING && overdue(e->t, e->record.asked) && compact_wanted(e->t)) {
         ask(e, from, COMPACT);
     }
     put_record(e);

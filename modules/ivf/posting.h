@@ -17,7 +17,7 @@ struct posting_record {
     uint32_t chunks;   /* full pieces: rows behind them are in the tail */
     uint32_t split_at; /* more live rows than that are too many */
     uint32_t edition;  /* so often it was compacted */
-    uint32_t gathered; /* rows that are in chunks, or in one piece behind them; others came since, turn by turn */
+    uint32_t gathered; /* rows that are in chunks, or together behind them; others came since, turn by turn */
 };
 
 struct posting_mask {
