@@ -71,15 +71,16 @@ static bool flag_in(const struct leat_batch *request, enum request column)
     return value.type != LEAT_NULL && value.as.b;
 }
 
-/* As many postings as have the rows of `nprobe` ordinary ones, to the nearest: so a search finds as much when rows
- * have gone and postings are less full. Never fewer, and at most four times as many. By the rows of this group, which
- * has its share of all postings. */
-static uint32_t probes_in(struct leat_task *t, const struct ivf *v, uint32_t nprobe)
+/* As many postings as have the rows of `nprobe` ordinary ones, so that a search finds as much when rows have gone and
+ * postings are less full; never fewer, and at most four times as many. By the rows of this group, which has its share
+ * of all postings. Of a fraction, so many searches take one more: the query's bytes say which. */
+static uint32_t probes_in(struct leat_task *t, const struct ivf *v, uint32_t nprobe, struct leat_value query)
 {
     const struct index *x = leat_derived(t);
     double rows = (double)index_rows(x) * leat_group_count(t), wanted = (double)v->ordinary * index_active(x);
     double more = rows >= wanted ? 1 : rows * 4 <= wanted ? 4 : wanted / rows;
-    double probes = round(nprobe * more);
+    double fraction = more > 1 ? ldexp((double)(leat_hash(&query) >> 32), -32) : 0;
+    double probes = floor(nprobe * more + fraction);
 
     return probes < PROBES_MOST ? (uint32_t)probes : PROBES_MOST;
 }
@@ -153,7 +154,8 @@ static struct search read_request(struct leat_task *t, const struct ivf *v)
     struct search s = {0};
 
     s.k = number_in(t, r, REQUEST_K, "k", v->top, K_MOST);
-    s.nprobe = probes_in(t, v, number_in(t, r, REQUEST_NPROBE, "nprobe", v->nprobe, PROBES_MOST));
+    s.nprobe = probes_in(t, v, number_in(t, r, REQUEST_NPROBE, "nprobe", v->nprobe, PROBES_MOST),
+                         leat_at(r, 0, REQUEST_VEC));
     s.recall = share_in(t, r);
     s.stop = stop_in(t, r);
     s.filter = leat_at(r, 0, REQUEST_FILTER);
