@@ -73,16 +73,23 @@ static bool flag_in(const struct leat_batch *request, enum request column)
 
 /* As many postings as have the rows of `nprobe` ordinary ones, so that a search finds as much when rows have gone and
  * postings are less full; never fewer, and at most four times as many. By the rows of this group, which has its share
- * of all postings. Of a fraction, so many searches take one more: the query's bytes say which. */
-static uint32_t probes_in(struct leat_task *t, const struct ivf *v, uint32_t nprobe, struct leat_value query)
+ * of all postings. */
+static double probes_in(struct leat_task *t, const struct ivf *v, uint32_t nprobe)
 {
     const struct index *x = leat_derived(t);
     double rows = (double)index_rows(x) * leat_group_count(t), wanted = (double)v->ordinary * index_active(x);
     double more = rows >= wanted ? 1 : rows * 4 <= wanted ? 4 : wanted / rows;
-    double fraction = more > 1 ? ldexp((double)(leat_hash(&query) >> 32), -32) : 0;
-    double probes = floor(nprobe * more + fraction);
 
-    return probes < PROBES_MOST ? (uint32_t)probes : PROBES_MOST;
+    return fmin(nprobe * more, PROBES_MOST);
+}
+
+/* Of a fraction, so many queries take one more: their bytes say which. */
+static uint32_t probes_of_query(const struct ivf *v, const struct search *q)
+{
+    double whole = floor(q->probes), fraction = q->probes - whole;
+    struct leat_value bytes = leat_bytes(q->vector, v->layout.vector);
+
+    return (uint32_t)whole + (fraction > 0 && ldexp((double)(leat_hash(&bytes) >> 32), -32) < fraction);
 }
 
 /* Has the query distances? Of many, which one is it that has none? */
@@ -110,6 +117,7 @@ static struct search search_query(struct leat_task *t, const struct ivf *v, cons
     q.number = number;
     q.vector = (const uint8_t *)leat_at(leat_request(t), 0, REQUEST_VEC).as.bytes.base +
                (size_t)number * v->layout.vector;
+    q.nprobe = probes_of_query(v, &q);
     vector_squares(v->layout.type, q.vector, 0, 1, v->layout.dims, &square);
     q.norm = sqrtf(square);
     check_query(t, v, &q, square);
@@ -154,8 +162,8 @@ static struct search read_request(struct leat_task *t, const struct ivf *v)
     struct search s = {0};
 
     s.k = number_in(t, r, REQUEST_K, "k", v->top, K_MOST);
-    s.nprobe = probes_in(t, v, number_in(t, r, REQUEST_NPROBE, "nprobe", v->nprobe, PROBES_MOST),
-                         leat_at(r, 0, REQUEST_VEC));
+    s.probes = probes_in(t, v, number_in(t, r, REQUEST_NPROBE, "nprobe", v->nprobe, PROBES_MOST));
+    s.most = (uint32_t)ceil(s.probes);
     s.recall = share_in(t, r);
     s.stop = stop_in(t, r);
     s.filter = leat_at(r, 0, REQUEST_FILTER);
@@ -257,10 +265,10 @@ static struct probing probing_room(struct leat_task *t, const struct ivf *v, con
     size_t padded = v->rotation.padded;
 
     return (struct probing){.query = leat_alloc(t, padded * sizeof(float)),
-                            .near = leat_alloc(t, s->nprobe * sizeof(struct vector_near)),
-                            .probe = leat_alloc(t, s->nprobe * sizeof(struct probe)),
+                            .near = leat_alloc(t, s->most * sizeof(struct vector_near)),
+                            .probe = leat_alloc(t, s->most * sizeof(struct probe)),
                             .table = leat_alloc(t, TABLE_HEAD + 4 * padded),
-                            .room = leat_alloc(t, index_probe_room(leat_derived(t), s->nprobe))};
+                            .room = leat_alloc(t, index_probe_room(leat_derived(t), s->most))};
 }
 
 /* Each group's probes, and the query's table: also to a group that has none, for it may know more postings. Nothing of
@@ -559,13 +567,26 @@ static void scan_for(struct leat_task *t, const struct ivf *v, struct asked *a, 
     add_found(v, &s, &scan, found);
 }
 
+/* Where the search began the rows of another group may have said how many probes there are. */
+static uint32_t most_probes(const struct search *s, const struct leat_batch *in)
+{
+    size_t most = s->most;
+
+    for (uint32_t i = 0; i < in->rows; i++) {
+        size_t given = leat_at(in, i, 2).as.bytes.size / sizeof(struct probe);
+
+        most = given > most ? given : most;
+    }
+    return goes_on(s) ? 0 : (uint32_t)most;
+}
+
 int search_scan(struct leat_task *t, const struct leat_batch *in)
 {
     const struct ivf *v = leat_state(t);
     struct asked *a = search_asked(t, v);
     uint64_t begun = a->search.stats ? now_ns() : 0;
     struct found found = found_for(t, v, &a->search, in->rows);
-    void *room = leat_alloc(t, scan_room_size(goes_on(&a->search) ? 0 : a->search.nprobe));
+    void *room = leat_alloc(t, scan_room_size(most_probes(&a->search, in)));
 
     if (a->query == NULL) {
         a->query = leat_alloc(t, (a->search.queries + 1) * sizeof(*a->query));

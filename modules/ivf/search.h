@@ -38,7 +38,9 @@ struct search {
     const uint8_t *vector;
     float norm;
     uint32_t number, queries; /* which query, of how many */
-    uint32_t k, nprobe;
+    uint32_t k;
+    double probes;        /* of ordinary postings: `nprobe` is one of the whole numbers around it, `most` the larger */
+    uint32_t nprobe, most;
     float recall; /* 0: nprobe says how far to go */
     float stop;   /* INFINITY: everywhere */
     struct leat_value filter;
