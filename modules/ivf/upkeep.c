@@ -31,6 +31,7 @@ enum {
     SAMPLE_SIZE = 96 << 20,
     NEAR_ROWS = 16384,   /* that move to new centroids at a time */
     NEAR_SIZE = 64 << 20,
+    ROUNDED_MOST = 64,   /* that are told apart as they are stored */
     ROUNDS = 12,
     REFINE = 2           /* of them over all centres, when there are many */
 };
@@ -156,6 +157,40 @@ static bool parts_well(const struct vector_clusters *c, uint32_t rows)
     return c->count > 1 && largest <= rows - rows / 16;
 }
 
+/* Rounded as they are stored, centres may be one, or as good as one: rows are to be told apart by those. Of few
+ * centres, for of thousands that are close most are far from each other. */
+static void round_centres(const struct work *w, const void *const *row, uint32_t rows, struct vector_clusters *c)
+{
+    const struct vector_distance *l2 = vector_distance(VECTOR_L2, LEAT_F32_VECTOR);
+    uint32_t dims = w->v->layout.dims, count = c->count;
+    uint8_t *stored = leat_alloc(w->t, (size_t)count * w->v->layout.centroid);
+
+    if (w->v->layout.type == LEAT_F32_VECTOR || count > ROUNDED_MOST)
+        return;
+    layout_centroids(&w->v->layout, c->centre, count, stored);
+    memset(c->size, 0, count * sizeof(*c->size));
+    for (uint32_t i = 0; i < count; i++)
+        layout_centroid_floats(&w->v->layout, stored + (size_t)i * w->v->layout.centroid, c->centre + (size_t)i * dims);
+    for (uint32_t r = 0; r < rows; r++) {
+        uint32_t nearest = 0;
+        float best = INFINITY;
+
+        for (uint32_t i = 0; i < count; i++) {
+            float distance = l2->one(row[r], c->centre + (size_t)i * dims, dims);
+
+            nearest = distance < best ? i : nearest;
+            best = distance < best ? distance : best;
+        }
+        c->size[nearest]++;
+    }
+    c->count = 0;
+    for (uint32_t i = 0; i < count; i++)
+        if (c->size[i] > 0) {
+            memmove(c->centre + (size_t)c->count * dims, c->centre + (size_t)i * dims, dims * sizeof(*c->centre));
+            c->size[c->count++] = c->size[i];
+        }
+}
+
 static void split(const struct work *w, uint32_t number)
 {
     const struct index_posting *p = index_posting(w->x, number);
@@ -185,6 +220,8 @@ static void split(const struct work *w, uint32_t number)
                               : vector_kmeans(&o, row, rows, &c, &err);
     if (rv != 0 && rows > 0)
         leat_task_fail(w->t, rv, "%s", err.text);
+    if (rv == 0)
+        round_centres(w, row, rows, &c);
     bool helps = rv == 0 && (parts_well(&c, rows) || centres == 1 || p->rows - p->live > p->live);
     open_at(w, number, c.centre, helps ? c.count : 0);
 }

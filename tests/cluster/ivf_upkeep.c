@@ -5,6 +5,7 @@
 #include "engine/node.h"
 
 #include "modules/ivf/ivf.h"
+#include "modules/vector/distance.h"
 
 #include <time.h>
 
@@ -500,9 +501,42 @@ static void other_vectors_are_learnt_from(void **state)
     model_close(m);
 }
 
+/* Rows that differ by less than centroids that are stored as halves do: k-means tells them apart, and where all of them
+ * then belong to one of its centres, splitting them would not end. */
+static void centres_that_round_to_one_do_not_part(void **state)
+{
+    enum { WIDE = 64, COUNT = 3000 };
+    static const struct leat_option halves[] = {{"dims", "64"}, {"type", "f16"}, {"metric", "cosine"}, {"ids", "u64"},
+                                                {NULL, NULL}};
+
+    (void)state;
+    for (uint64_t seed = 1; seed <= 3; seed++) {
+        struct way way = {seed, 2, 0, false, true};
+        struct ivf_model *m = model_open(open_way(&module_ivf, &way, halves), WIDE, COUNT);
+        struct leat_error err = {0, ""};
+        uint64_t dice = seed;
+
+        for (uint32_t id = 0; id < COUNT; id++) {
+            float row[WIDE];
+            uint16_t stored[WIDE];
+
+            for (uint32_t i = 0; i < WIDE; i++)
+                row[i] = 1024.0F + (next_random(&dice) % 100 < 3);
+            vector_halves(row, WIDE, stored);
+            must(leat_test_append(m->t, "vectors",
+                                  LEAT_ROW(leat_u64(id), leat_vector(LEAT_F16_VECTOR, stored, WIDE), leat_null()),
+                                  &err));
+        }
+        model_settle(m, 400);
+        assert_int_equal(model_counted(m), COUNT);
+        model_close(m);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(centres_that_round_to_one_do_not_part),
         cmocka_unit_test(all_of_it_goes_at_once),
         cmocka_unit_test(many_equal_vectors_come_and_go),
         cmocka_unit_test(nearly_equal_vectors_come_to_rest),
