@@ -17,6 +17,7 @@ enum { NONE = -1, HEAD = 4 };
 /* ---- Where ids are known ---- */
 
 struct named {
+    struct places *places;
     uint8_t *hits, *vectors, *names;
     size_t hits_size, vectors_size, names_size, names_room;
 };
@@ -47,20 +48,15 @@ static void put_span(struct leat_task *t, struct named *n, const struct leat_spa
 }
 
 /* The attributes of an id that the hit has; null: there are none. false: it is gone. */
-static bool attributes_of(struct leat_task *t, const struct ivf *v, struct leat_value id, const struct hit *h,
+static bool attributes_of(struct leat_task *t, struct leat_value id, const struct hit *h, struct places *places,
                           struct leat_value *out)
 {
     struct leat_value field[2];
-    struct places places;
     struct place place;
+    bool there = leat_get(t, IDS, LEAT_KEYS(id), field, 2) == 0;
 
-    *out = leat_null();
-    if (leat_get(t, IDS, LEAT_KEYS(id), field, 2) == 0) {
-        *out = field[1];
-        return true;
-    }
-    places_begin(&places, t, v);
-    return places_get(&places, h->number, &place);
+    *out = there ? field[1] : leat_null();
+    return there || places_get(places, h->number, &place);
 }
 
 /* The id and attributes of a hit. false: it is gone, or does not pass the filter; strings were compared by hashes. */
@@ -73,7 +69,7 @@ static bool look_up(struct leat_task *t, const struct ivf *v, const struct asked
 
     if (v->names && leat_get(t, NAMES, LEAT_KEYS(leat_u64(h->number)), &id, 1) != 0)
         return false;
-    if ((a->search.attributes || filter != NULL) && !attributes_of(t, v, id, h, &attributes))
+    if ((a->search.attributes || filter != NULL) && !attributes_of(t, id, h, n->places, &attributes))
         return false;
     bool null = attributes.type == LEAT_NULL;
     if (filter != NULL && !filter_verify(filter, null ? (struct leat_span){0} : attributes.as.bytes))
@@ -91,11 +87,12 @@ static void emit_named(struct leat_task *t, uint32_t row, struct named *n, struc
 }
 
 static void name_row(struct leat_task *t, const struct ivf *v, const struct asked *a, const struct leat_batch *in,
-                     uint32_t row)
+                     uint32_t row, struct places *places)
 {
     struct leat_span hits = leat_at(in, row, 1).as.bytes, vectors = leat_at(in, row, 2).as.bytes;
     size_t count = hits.size / sizeof(struct hit), vector = count > 0 ? vectors.size / count : 0;
-    struct named n = {.hits = leat_alloc(t, hits.size + 1), .vectors = leat_alloc(t, vectors.size + 1)};
+    struct named n = {
+        .places = places, .hits = leat_alloc(t, hits.size + 1), .vectors = leat_alloc(t, vectors.size + 1)};
 
     for (size_t i = 0; i < count; i++) {
         struct hit h;
@@ -118,10 +115,12 @@ int search_name(struct leat_task *t, const struct leat_batch *in)
     const struct ivf *v = leat_state(t);
     const struct asked *a = search_asked(t, v);
     bool names = search_wants_names(v, a);
+    struct places places;
 
+    places_begin(&places, t, v);
     for (uint32_t i = 0; i < in->rows; i++)
         if (names)
-            name_row(t, v, a, in, i);
+            name_row(t, v, a, in, i, &places);
         else
             leat_emit(t, i, LEAT_ROW(leat_at(in, i, 1), leat_at(in, i, 2), leat_bytes("", 0), leat_at(in, i, 3)));
     return leat_task_error(t);

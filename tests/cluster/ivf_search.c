@@ -522,6 +522,34 @@ static void many_searches_take_the_room_of_one(void **state)
     close_data(d);
 }
 
+/* Attributes that nothing came with take no room. */
+static void none_of_the_attributes_take_room(void **state)
+{
+    enum { COUNT = 2000, MANY = 64, FOUND = 500, MEMORY = 14 << 20 };
+    struct leat_test *t = open_way(&module_ivf, &ways[1], options);
+    struct leat_query how = {.memory_max = MEMORY};
+    struct leat_error err = {0, ""};
+    static float row[COUNT][DIMS];
+    struct leat_result *result;
+    struct request r;
+    uint64_t seed = 9;
+
+    (void)state;
+    for (uint32_t i = 0; i < COUNT; i++) {
+        make_vector(&seed, row[i]);
+        must(leat_test_append(t, "vectors",
+                              LEAT_ROW(leat_u64(i), leat_vector(LEAT_F32_VECTOR, row[i], DIMS), leat_null()), &err));
+    }
+    must(leat_test_run(t, &err));
+    begin(&r, leat_bytes(row, MANY * sizeof(row[0])));
+    r.value[HOW_MANY] = leat_u32(FOUND);
+    r.value[ATTRIBUTES] = leat_bool(true);
+    must(leat_query(leat_test_leat(t), "ivf", "exact_many", (struct leat_row){r.value, COLUMNS}, &how, &result, &err));
+    assert_int_equal(leat_result_rows(result)->rows, MANY * FOUND);
+    leat_result_free(result);
+    leat_test_close(t);
+}
+
 /* Some 34 GB of vectors: said, not taken. */
 static void too_many_vectors_are_refused(void **state)
 {
@@ -551,6 +579,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(large_answers_are_whole),
         cmocka_unit_test(many_searches_take_the_room_of_one),
+        cmocka_unit_test(none_of_the_attributes_take_room),
         cmocka_unit_test(too_many_vectors_are_refused),
         cmocka_unit_test(many_queries_are_answered_as_each),
         cmocka_unit_test(exact_is_brute_force),
