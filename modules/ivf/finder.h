@@ -15,18 +15,18 @@ struct index_posting;
 
 struct finder *finder_new(void);      /* NULL: out of memory */
 void finder_free(struct finder *f);   /* NULL is fine */
+/* The posting is gone, or of another edition: so is its table. */
+void finder_forget(struct finder *f, uint32_t posting);
 
 struct finding {
-    const uint64_t *numbers; /* of the posting's rows */
-    const uint32_t *table;
-    uint32_t slots, at;
-    uint64_t number;
+    const uint32_t *previous; /* by row: the one before it with the same number, + 1; 0: there is none */
+    uint32_t next;            /* the same */
 };
 
-/* Begin to find rows of p, which is of the newest version. false: p is small, too large, or there is no memory: look
- * through its numbers. On the thread that runs turns. */
+/* Begin to find rows of p, which is of the newest version. false: there is no table, as p is small, or was seldom
+ * looked through, or for want of memory: look through its numbers. On the thread that runs turns. */
 bool finder_begin(struct finder *f, const struct index_posting *p, uint64_t number, struct finding *out);
-/* The next row, in no order; UINT32_MAX: there is none. */
+/* The next row, the newest first; UINT32_MAX: there is none. */
 uint32_t finder_next(struct finding *f);
 
 #endif

@@ -279,6 +279,8 @@ static void read_posting(struct making *m, uint32_t number)
     }
     if (old != NULL)
         index_rows_discard(m, old, same != NULL ? p : NULL);
+    if (same == NULL)
+        finder_forget(m->x->finder, number);
     m->x->rows += p != NULL ? p->live : 0;
     m->x->rows -= old_live;
     m->x->page[place / PAGE_POSTINGS]->posting[place % PAGE_POSTINGS] = p;
