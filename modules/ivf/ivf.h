@@ -37,7 +37,7 @@ enum {
     CENTROIDS, /* of all postings, once for each group */
     POSTINGS,  /* of this group: struct posting_record */
     CHUNKS,    /* full pieces, by posting << 32 | number */
-    TAILS,     /* rows behind the last chunk, by posting << 32 | first row: those of one turn */
+    TAILS,     /* rows behind the last chunk, by posting << 32 | first row: those of one turn, or a part of them */
     LEARNT     /* 0: live rows when the background was last asked, and struct target */
 };
 
@@ -73,14 +73,14 @@ enum message {
     MOVED,    /* the same and struct row_origin: PLACED goes out when it has arrived */
     REMOVE,   /* to the posting: struct row_name; not there: it is gone already */
     PLACED,   /* to the id's task: a copy struct row_name has come to this posting */
-    CENTROID, /* to each group: struct centroid_head, f32[dims]; not active: and those in its place */
+    CENTROID, /* to each group: struct centroid_head, a centroid as stored; not active: and those in its place */
     FORGET,   /* to each group: a centroid is gone */
     SPLIT,    /* to the background: the posting has too many rows, or too many dead ones */
     DRAIN,    /* it is to become empty */
     LOOK,     /* to the background and back: see once more whether the posting is too small */
     NEAR,     /* new centroids, posting numbers: rows of postings around them may belong there */
     ASK,      /* to the posting: ask the background for what the body says, u32 of these kinds and its body */
-    OPEN,     /* from the background: centroids, f32[dims] each, to take the place of the posting's; none: it stays */
+    OPEN,     /* from the background: centroids as stored, to take the place of the posting's; none: it stays */
     MOVE,     /* from the background: struct row_move each */
     LEARN,    /* to the background: how far searches have to go */
     LEARNED,  /* from there: struct target; nothing: there are too few rows */

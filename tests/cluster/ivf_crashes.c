@@ -31,7 +31,7 @@ enum step {
     CLOSES,      /* the last row is gone, and so is the posting */
     PROPOSED,    /* MOVE: rows are marked as moving, MOVED goes out */
     ARRIVES,     /* MOVED: the copy is there, PLACED goes out */
-    IS_PLACED,  /* PLACED: the id names the copy, CONFIRM goes out */
+    IS_PLACED,   /* PLACED: the id names the copy, CONFIRM goes out */
     HOLDS,       /* PLACED of a row that has moved before: CLEAR goes out */
     CLEARS,      /* CLEAR: it goes where it was then, CLEARED goes out */
     PLACES_HELD, /* CLEARED: the id names the copy, CONFIRM goes out */

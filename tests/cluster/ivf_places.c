@@ -59,7 +59,6 @@ static void check_posting(const struct ivf *v, const struct index_posting *p, st
 {
     const struct layout *l = &v->layout;
 
-
     for (uint32_t row = 0; row < p->rows; row++) {
         const struct piece_layout *layout;
         uint32_t first;

@@ -415,8 +415,9 @@ static void halves_are_the_nearest(void **state)
     assert_int_equal(half, LARGEST | SIGN);
     vector_halves((const float[]){65519}, 1, &half);
     assert_int_equal(half, LARGEST);
-    vector_halves((const float[]){2049, 2051}, 1, &half); /* between two: the even one */
-    assert_true(float_of(half) == 2048);
+    uint16_t even[2]; /* between two: the even one */
+    vector_halves((const float[]){2049, 2051}, 2, even);
+    assert_true(float_of(even[0]) == 2048 && float_of(even[1]) == 2052);
 }
 
 int main(void)
