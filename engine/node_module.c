@@ -182,7 +182,7 @@ static int differs(const struct module *m, struct buffer *was, struct buffer *is
     }
     return leat_fail(err, LEAT_EEXISTS,
                      "module '%s' was launched here otherwise: '%s' then, '%s' now; launch it as it was, or in another "
-                     "directory",
+                     "directory, or make its views anew: leat rebuild",
                      m->plan->module->name, a != NULL ? a : "nothing", b != NULL ? b : "nothing");
 }
 
