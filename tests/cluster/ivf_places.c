@@ -335,6 +335,99 @@ static void moves_beside_a_compaction_are_made(void **state)
     model_close(m);
 }
 
+/* ---- Places against an array, with few tasks and with many ---- */
+
+enum { NUMBERS = 3000, FAR = 400 };
+
+static const struct ivf by_number = {.names = false};
+
+/* Numbers in a row, and others that lie far apart. */
+static uint64_t number_at(uint32_t i)
+{
+    return i < NUMBERS - FAR ? i + 5 : (uint64_t)i * UINT64_C(0x9e3779b97f4a7c15);
+}
+
+static struct place place_with(uint32_t version)
+{
+    return (struct place){version, version * 3, version % 4 == 0 ? NOWHERE : version * 7, version % 2 == 1};
+}
+
+/* Version 0: the place goes, if it is there. */
+static int keep_places(struct leat_task *t, const struct leat_batch *in)
+{
+    struct places places;
+    struct place before;
+
+    places_begin(&places, t, &by_number);
+    for (uint32_t i = 0; i < in->rows; i++) {
+        uint64_t number = leat_at(in, i, 0).as.u;
+        struct place place = place_with((uint32_t)leat_at(in, i, 1).as.u);
+
+        if (place.version == 0)
+            places_delete(&places, number);
+        else
+            places_put(&places, number, &place);
+        assert_int_equal(places_get(&places, number, &before), place.version != 0);
+    }
+    places_end(&places);
+    return 0;
+}
+
+static const struct leat_module module_places = {
+    LEAT_ABI, .name = "places",
+    .depots = DEPOTS({"numbers", "number: u64, version: u32", .by = "number"}),
+    .pstates = PSTATES([IDS] = {"ids", "map<u64, u64>"}, [NAMES] = {"names", "map<u64, u64>"},
+                       [PLACES] = {"places", "map<u64, bytes>"}),
+    .topologies = TOPOLOGIES({"keep", LEAT_STREAM, NODES({"keep", .from = "numbers", .run = keep_places})}),
+};
+
+static void check_numbers(struct leat_test *t, const uint32_t *version)
+{
+    struct leat_error err = {0, ""};
+    struct leat_view *view;
+
+    must(leat_view_open(leat_test_leat(t), "places", &view, &err));
+    for (uint32_t i = 0; i < NUMBERS; i++) {
+        struct leat_value key = leat_u64(number_at(i));
+        struct place place, want = place_with(version[i]);
+
+        assert_int_equal(place_of(leat_view_owner(view, &key), &by_number, key.as.u, &place), version[i] != 0);
+        if (version[i] != 0)
+            assert_true(place.version == want.version && place.posting == want.posting &&
+                        place.before == want.before && place.attributes == want.attributes);
+    }
+    leat_view_close(view);
+}
+
+static void places_are_as_an_array(void **state)
+{
+    static const uint32_t tasks[] = {1, 8, 1024, 4096};
+
+    (void)state;
+    for (int way = 0; way < 4; way++) {
+        struct leat_test_config config = {.module = &module_places, .tasks = tasks[way], .groups = 1, .memory = true,
+                                          .seed = 3};
+        uint32_t *version = calloc(NUMBERS, sizeof(*version));
+        struct leat_error err = {0, ""};
+        struct leat_test *t;
+        uint64_t seed = 11;
+
+        must(leat_test_open(&config, &t, &err));
+        for (uint32_t round = 0; round < 3; round++) {
+            for (uint32_t n = 0; n < 2 * NUMBERS; n++) {
+                uint32_t i = round == 0 && n < NUMBERS ? n : (uint32_t)(next_random(&seed) % NUMBERS);
+
+                version[i] = next_random(&seed) % 3 < round ? 0 : (uint32_t)(next_random(&seed) % 100000);
+                must(leat_test_append(t, "numbers", LEAT_ROW(leat_u64(number_at(i)), leat_u32(version[i])), &err));
+            }
+            must(leat_test_run(t, &err));
+            check_numbers(t, version);
+        }
+        leat_test_close(t);
+        free(version);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -342,6 +435,7 @@ int main(void)
         cmocka_unit_test(what_is_processed_is_found),
         cmocka_unit_test(rows_may_move_for_ever),
         cmocka_unit_test(moves_beside_a_compaction_are_made),
+        cmocka_unit_test(places_are_as_an_array),
     };
 
     return cmocka_run_group_tests_name("cluster_ivf_places", tests, NULL, NULL);
