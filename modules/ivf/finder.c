@@ -2,7 +2,6 @@
 #include "modules/ivf/finder.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "modules/ivf/index.h"
 

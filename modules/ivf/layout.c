@@ -155,6 +155,15 @@ void layout_take(const struct layout *l, const struct piece_layout *p, const uin
     memcpy(row + l->row.factors, &factors, sizeof(factors));
 }
 
+uint32_t layout_together(const struct layout *l, uint32_t count)
+{
+    enum { HEAD = PAGE_HEAD + 3 }; /* and how long the value is */
+    uint32_t size = l->row.size, pages = (HEAD + count * size) / PAGE;
+    uint32_t rows = pages > 0 ? (pages * PAGE - HEAD) / size : 0;
+
+    return rows > 0 && (count - rows) * size < PAGE / 3 ? rows : count;
+}
+
 /* ---- Centroids ---- */
 
 void layout_centroids(const struct layout *l, const float *centroid, uint32_t count, uint8_t *out)

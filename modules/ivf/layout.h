@@ -76,6 +76,10 @@ void layout_place(const struct layout *l, const struct piece_layout *p, uint8_t 
 /* The other way round: the row as it was placed. */
 void layout_take(const struct layout *l, const struct piece_layout *p, const uint8_t *piece, uint32_t at, uint8_t *row);
 
+/* A large value has pages of its own, and rows that would fill but a third of the last one are better off in a page
+ * that they share: of count rows of a tail, how many are to be one value? */
+uint32_t layout_together(const struct layout *l, uint32_t count);
+
 /* Centroids as they are stored, count of them, and one as floats. */
 void layout_centroids(const struct layout *l, const float *centroid, uint32_t count, uint8_t *out);
 void layout_centroid_floats(const struct layout *l, const void *stored, float *out);

@@ -318,16 +318,6 @@ static void fold_tail(struct posting_edit *e)
     put_chunk(e, value);
 }
 
-/* A large value has pages of its own, and rows that would fill but a third of the last one are better off in a page
- * that they share: how many rows are to be one value? */
-static uint32_t together(uint32_t size, uint32_t count)
-{
-    enum { PAGE = 4096, HEAD = 16 + 3, SHARED = PAGE / 3 };
-    uint32_t pages = (HEAD + count * size) / PAGE, rows = pages > 0 ? (pages * PAGE - HEAD) / size : 0;
-
-    return rows > 0 && (count - rows) * size < SHARED ? rows : count;
-}
-
 /* Rows into the tail; as many as lead to the next chunk at most. */
 static void put_tail(struct posting_edit *e, uint32_t row, const uint8_t *const *rows, uint32_t count)
 {
@@ -337,7 +327,7 @@ static void put_tail(struct posting_edit *e, uint32_t row, const uint8_t *const 
     for (uint32_t i = 0; i < count; i++)
         memcpy(bytes + (size_t)i * size, rows[i], size);
     for (uint32_t done = 0, part; done < count; done += part) {
-        part = together(size, count - done);
+        part = layout_together(&e->v->layout, count - done);
         leat_put(e->t, TAILS, LEAT_KEYS(leat_u64(piece_key(e->number, row + done))),
                  LEAT_ROW(leat_bytes(bytes + (size_t)done * size, (size_t)part * size)));
     }

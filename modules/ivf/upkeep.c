@@ -157,20 +157,13 @@ static bool parts_well(const struct vector_clusters *c, uint32_t rows)
     return c->count > 1 && largest <= rows - rows / 16;
 }
 
-/* Rounded as they are stored, centres may be one, or as good as one: rows are to be told apart by those. Of few
- * centres, for of thousands that are close most are far from each other. */
-static void round_centres(const struct work *w, const void *const *row, uint32_t rows, struct vector_clusters *c)
+/* Rows of each centre anew; those that have none go. */
+static void count_rows(const void *const *row, uint32_t rows, uint32_t dims, struct vector_clusters *c)
 {
     const struct vector_distance *l2 = vector_distance(VECTOR_L2, LEAT_F32_VECTOR);
-    uint32_t dims = w->v->layout.dims, count = c->count;
-    uint8_t *stored = leat_alloc(w->t, (size_t)count * w->v->layout.centroid);
+    uint32_t count = c->count;
 
-    if (w->v->layout.type == LEAT_F32_VECTOR || count > ROUNDED_MOST)
-        return;
-    layout_centroids(&w->v->layout, c->centre, count, stored);
     memset(c->size, 0, count * sizeof(*c->size));
-    for (uint32_t i = 0; i < count; i++)
-        layout_centroid_floats(&w->v->layout, stored + (size_t)i * w->v->layout.centroid, c->centre + (size_t)i * dims);
     for (uint32_t r = 0; r < rows; r++) {
         uint32_t nearest = 0;
         float best = INFINITY;
@@ -189,6 +182,21 @@ static void round_centres(const struct work *w, const void *const *row, uint32_t
             memmove(c->centre + (size_t)c->count * dims, c->centre + (size_t)i * dims, dims * sizeof(*c->centre));
             c->size[c->count++] = c->size[i];
         }
+}
+
+/* Rounded as they are stored, centres may be one, or as good as one: rows are to be told apart by those. Of few
+ * centres, for of thousands that are close most are far from each other. */
+static void round_centres(const struct work *w, const void *const *row, uint32_t rows, struct vector_clusters *c)
+{
+    const struct layout *l = &w->v->layout;
+
+    if (l->type == LEAT_F32_VECTOR || c->count > ROUNDED_MOST)
+        return;
+    uint8_t *stored = leat_alloc(w->t, (size_t)c->count * l->centroid);
+    layout_centroids(l, c->centre, c->count, stored);
+    for (uint32_t i = 0; i < c->count; i++)
+        layout_centroid_floats(l, stored + (size_t)i * l->centroid, c->centre + (size_t)i * l->dims);
+    count_rows(row, rows, l->dims, c);
 }
 
 static void split(const struct work *w, uint32_t number)

@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "base/random.h"
 #include "modules/ivf/finder.h"
 #include "modules/ivf/index.h"
 
@@ -14,12 +15,6 @@
 enum { ROWS = 40000, POSTINGS = 12, LOOKS = 40 };
 
 static uint64_t numbers[POSTINGS][ROWS];
-
-static uint64_t next(uint64_t *seed)
-{
-    *seed = *seed * UINT64_C(6364136223846793005) + 1442695040888963407U;
-    return *seed >> 33;
-}
 
 /* Ids that are spread out, or differ in their highest bits only, few over and over, and one. */
 static uint64_t number_of(uint32_t posting, uint64_t dice)
@@ -36,14 +31,15 @@ static uint64_t number_of(uint32_t posting, uint64_t dice)
     }
 }
 
-static struct finder *set_up_finder(uint64_t *seed)
+static struct finder *set_up_finder(struct random *random, uint64_t seed)
 {
     struct finder *f = finder_new();
 
     assert_non_null(f);
+    random_seed(random, seed);
     for (uint32_t p = 0; p < POSTINGS; p++)
         for (uint32_t i = 0; i < ROWS; i++)
-            numbers[p][i] = number_of(p, next(seed) % ROWS);
+            numbers[p][i] = number_of(p, random_below(random, ROWS));
     return f;
 }
 
@@ -80,17 +76,17 @@ static void warm(struct finder *f, const struct index_posting *p)
 
 static void rows_are_found_while_more_come(void **state)
 {
-    uint64_t seed = 3;
-    struct finder *f = set_up_finder(&seed);
+    struct random random;
+    struct finder *f = set_up_finder(&random, 3);
 
     (void)state;
     for (uint32_t n = 0; n < 4; n++) {
         struct index_posting p = posting(n, 1500);
 
         warm(f, &p);
-        for (; p.rows < ROWS; p.rows += (uint32_t)next(&seed) % 6000) {
-            assert_true(check(f, &p, numbers[n][next(&seed) % p.rows]));
-            assert_true(check(f, &p, numbers[n][next(&seed) % p.rows]));
+        for (; p.rows < ROWS; p.rows += (uint32_t)random_below(&random, 6000)) {
+            assert_true(check(f, &p, numbers[n][random_below(&random, p.rows)]));
+            assert_true(check(f, &p, numbers[n][random_below(&random, p.rows)]));
             assert_true(check(f, &p, UINT64_MAX));
         }
     }
@@ -99,8 +95,8 @@ static void rows_are_found_while_more_come(void **state)
 
 static void small_postings_and_those_seldom_looked_through_have_none(void **state)
 {
-    uint64_t seed = 4;
-    struct finder *f = set_up_finder(&seed);
+    struct random random;
+    struct finder *f = set_up_finder(&random, 4);
     struct index_posting small = posting(0, 1000), large = posting(4, ROWS);
 
     (void)state;
@@ -114,8 +110,8 @@ static void small_postings_and_those_seldom_looked_through_have_none(void **stat
 /* What another edition has is other rows. More postings than there are tables take turns. */
 static void editions_and_postings_are_told_apart(void **state)
 {
-    uint64_t seed = 5;
-    struct finder *f = set_up_finder(&seed);
+    struct random random;
+    struct finder *f = set_up_finder(&random, 5);
     struct index_posting p = posting(0, ROWS);
 
     (void)state;
@@ -132,7 +128,7 @@ static void editions_and_postings_are_told_apart(void **state)
             struct index_posting other = posting(n, 20000);
 
             warm(f, &other);
-            assert_true(check(f, &other, numbers[n][next(&seed) % 20000]));
+            assert_true(check(f, &other, numbers[n][random_below(&random, 20000)]));
         }
     finder_free(f);
     finder_free(NULL);

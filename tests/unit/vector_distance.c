@@ -369,12 +369,6 @@ static void what_has_no_meaning_is_not_there(void **state)
     assert_memory_equal(numbers, row[1], sizeof(numbers));
 }
 
-static uint32_t random_next(uint64_t *seed)
-{
-    *seed = *seed * UINT64_C(6364136223846793005) + 1442695040888963407U;
-    return (uint32_t)(*seed >> 33);
-}
-
 static float float_of(uint16_t half)
 {
     float number;
@@ -387,10 +381,10 @@ static float float_of(uint16_t half)
 static void halves_are_the_nearest(void **state)
 {
     enum { LARGEST = 0x7bff, SIGN = 0x8000 };
-    uint64_t seed = 5;
     uint16_t half;
 
     (void)state;
+    draw_from(5);
     for (uint32_t bits = 0; bits <= LARGEST; bits++) {
         float numbers[2] = {float_of((uint16_t)bits), float_of((uint16_t)(bits | SIGN))};
         uint16_t halves[2];
@@ -400,7 +394,7 @@ static void halves_are_the_nearest(void **state)
         assert_int_equal(halves[1], bits | SIGN);
     }
     for (int i = 0; i < 100000; i++) {
-        float number = ldexpf((float)(random_next(&seed) % (1 << 24)) - (1 << 23), (int)(random_next(&seed) % 44) - 50);
+        float number = ldexpf((float)below(1 << 24) - (1 << 23), (int)below(44) - 50);
 
         vector_halves(&number, 1, &half);
         float off = fabsf(float_of(half) - number);
