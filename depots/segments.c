@@ -375,8 +375,7 @@ struct held {
 static int read_run(struct segment_partition *p, struct run *r, uint64_t offset, uint32_t records_max,
                     size_t bytes_max, struct log_slice *out, struct leat_error *err)
 {
-    const uint8_t *header = r->segment->map + r->position, *at = header + RUN_HEADER, *end = at + r->length;
-    int64_t base = (int64_t)load_u64(header + 24);
+    const uint8_t *at = r->segment->map + r->position + RUN_HEADER, *end = at + r->length;
     uint64_t from = r->first;
     uint32_t left = (uint32_t)(r->first + r->count - offset), count = 0;
     size_t bytes = 0;
@@ -390,7 +389,7 @@ static int read_run(struct segment_partition *p, struct run *r, uint64_t offset,
     struct log_entry *entry = held->entry;
     while (count < left && count < records_max && (count == 0 || bytes < bytes_max)) {
         entry[count].offset = from;
-        at = read_record(at, end, base, &entry[count]);
+        at = read_record(at, end, r->time_us, &entry[count]);
         if (at == NULL) {
             free(held);
             return damaged(r, err);
@@ -416,30 +415,37 @@ static void segment_release(struct segments *s, struct segment *g)
         forget_trimmed(s);
 }
 
-/* Is a run as it was written? Without the lock, so that appends go on: meanwhile runs
- * may move, but the segment stays. */
-static int check_run(struct segments *s, struct run r, struct leat_error *err)
+/* Is a run where the index says, and as it was written? */
+static bool is_whole(const struct run *r, uint32_t partition)
 {
-    const uint8_t *header = r.segment->map + r.position;
+    const uint8_t *header = r->segment->map + r->position;
 
+    return load_u32(header) == partition && load_u32(header + 4) == r->count && load_u64(header + 8) == r->first &&
+           load_u32(header + 16) == r->length && load_u32(header + 20) == r->crc &&
+           (int64_t)load_u64(header + 24) == r->time_us && crc32c(0, header + RUN_HEADER, r->length) == r->crc;
+}
+
+/* Without the lock, so that appends go on: meanwhile runs may move, but the segment stays. */
+static int check_run(struct segments *s, uint32_t partition, struct run r, struct leat_error *err)
+{
     r.segment->slices++;
     pthread_mutex_unlock(&s->lock);
-    int rv = load_u32(header + 20) == crc32c(0, header + RUN_HEADER, r.length) ? 0 : damaged(&r, err);
+    int rv = is_whole(&r, partition) ? 0 : damaged(&r, err);
     pthread_mutex_lock(&s->lock);
     segment_release(s, r.segment);
     return rv;
 }
 
 /* The run that holds an offset, or the first behind it, checked. Under the lock. */
-static int checked_run(struct segments *s, struct segment_partition *p, uint64_t offset, uint32_t *out,
-                       struct leat_error *err)
+static int checked_run(struct segments *s, uint32_t partition, uint64_t offset, uint32_t *out, struct leat_error *err)
 {
+    struct segment_partition *p = &s->partition[partition];
     int rv = 0;
 
     for (*out = find_run(p, offset); rv == 0 && *out < p->runs && !p->run[*out].checked; *out = find_run(p, offset)) {
         uint64_t first = p->run[*out].first;
 
-        rv = check_run(s, p->run[*out], err);
+        rv = check_run(s, partition, p->run[*out], err);
         uint32_t now = find_run(p, first);
         if (rv == 0 && now < p->runs && p->run[now].first == first)
             p->run[now].checked = true;
@@ -455,7 +461,7 @@ static int segments_read(struct log *l, uint32_t partition, uint64_t offset, uin
     uint32_t at;
 
     pthread_mutex_lock(&s->lock);
-    int rv = offset < p->first ? 0 : checked_run(s, p, offset, &at, err);
+    int rv = offset < p->first ? 0 : checked_run(s, partition, offset, &at, err);
     if (rv == 0 && offset < p->first) {
         rv = leat_fail(err, LEAT_ETRIMMED, "offset %llu was trimmed; the first is %llu", (unsigned long long)offset,
                        (unsigned long long)p->first);
@@ -597,11 +603,6 @@ static uint64_t segments_bytes(struct log *l)
 
 /* ---- How much there is, and how old ---- */
 
-static int64_t run_time(const struct run *r)
-{
-    return (int64_t)load_u64(r->segment->map + r->position + 24);
-}
-
 /* The index-th segment that is there and has a successor; the successor. */
 static const struct segment *chunk_successor(const struct segments *s, uint32_t index)
 {
@@ -627,8 +628,8 @@ static bool segments_chunk(struct log *l, uint32_t index, uint32_t first, uint32
 
         end[i] = offset > p->first ? offset : p->first;
         out->behind += at < p->runs ? p->bytes - p->run[at].before : 0;
-        if (at > 0 && run_time(&p->run[at - 1]) > out->newest_us)
-            out->newest_us = run_time(&p->run[at - 1]);
+        if (at > 0 && p->run[at - 1].time_us > out->newest_us)
+            out->newest_us = p->run[at - 1].time_us;
     }
     pthread_mutex_unlock(&s->lock);
     return next != NULL;
@@ -646,8 +647,8 @@ static void segments_usage(struct log *l, uint32_t first, uint32_t count, struct
         if (p->runs == 0)
             continue;
         out->bytes += p->bytes - p->run[0].before;
-        if (run_time(&p->run[0]) < out->oldest_us)
-            out->oldest_us = run_time(&p->run[0]);
+        if (p->run[0].time_us < out->oldest_us)
+            out->oldest_us = p->run[0].time_us;
     }
     pthread_mutex_unlock(&s->lock);
 }

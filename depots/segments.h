@@ -44,6 +44,7 @@ struct segment {
     char path[];
 };
 
+/* All that its header says: who wants to know it need not read the file, and a read notices when it says otherwise. */
 struct run {
     uint64_t first;
     uint32_t count;
@@ -52,7 +53,9 @@ struct run {
     uint64_t position; /* of its header in the file */
     uint64_t group;    /* its number */
     uint64_t before;   /* bytes of the partition's earlier runs, those trimmed since the open among them */
-    bool checked;      /* its CRC was seen to be right */
+    int64_t time_us;
+    uint32_t crc;
+    bool checked;      /* header and records were seen to be right */
 };
 
 struct segment_partition {

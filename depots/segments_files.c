@@ -53,16 +53,18 @@ uint64_t segments_next_before(struct log *log, uint32_t partition, uint64_t befo
     return r != NULL ? r->first : of(log)->partition[partition].next;
 }
 
-/* Where the groups of a segment before one end. */
-static uint64_t end_before(const struct segment *g, uint64_t before_group)
+/* Where the groups of a segment before one end: where that one begins, with its first run. */
+static uint64_t end_before(struct log *log, const struct segment *g, uint64_t before_group)
 {
-    uint64_t number = g->first_group, at = segment_data(g);
+    uint64_t end = g->end;
 
-    while (at < g->end && number < before_group) {
-        at += load_u64(g->map + at + 8);
-        number++;
+    for (uint32_t i = 0; i < log->partitions; i++) {
+        const struct run *r = find_run(log, i, 0, before_group);
+
+        if (r != NULL && r->segment == g && r->position - GROUP_HEADER < end)
+            end = r->position - GROUP_HEADER;
     }
-    return at;
+    return end;
 }
 
 uint32_t segments_files(struct log *log, uint64_t before_group, struct segment_file **out)
@@ -79,7 +81,7 @@ uint32_t segments_files(struct log *log, uint64_t before_group, struct segment_f
             break;
         f->size = g->size;
         f->sealed = i + 1 < s->segments && s->segment[i + 1]->first_group < before_group;
-        f->used = f->sealed ? g->end : end_before(g, before_group);
+        f->used = f->sealed ? g->end : end_before(log, g, before_group);
         snprintf(f->name, sizeof(f->name), "%016llx.seg", (unsigned long long)g->number);
         count++;
     }

@@ -136,7 +136,8 @@ void segments_index(struct segments *s, struct segment *g, uint64_t position, co
     for (uint32_t i = 0; i < runs; i++) {
         const uint8_t *p = group + at;
         struct run r = {.first = load_u64(p + 8), .count = load_u32(p + 4), .length = load_u32(p + 16), .segment = g,
-                        .position = position + at, .group = s->group};
+                        .position = position + at, .group = s->group, .time_us = (int64_t)load_u64(p + 24),
+                        .crc = load_u32(p + 20)};
 
         add_run(&s->partition[load_u32(p)], &r);
         at += RUN_HEADER + r.length;
