@@ -36,6 +36,7 @@ struct log_config {
                                         changed, appends are refused, `partitions` comes from the files */
     /* with read_only: nobody writes, so what is behind the last group is known to be torn */
     bool settled;
+    bool walk;                       /* segments: read all headers, whatever index files say of them */
 };
 
 /* One record to append. */

@@ -40,6 +40,7 @@ static int segments_open(const struct log_config *config, struct log **out, stru
 
     s->read_only = config->read_only;
     s->settled = !config->read_only || config->settled;
+    s->walk = config->walk;
     s->directory = base_strdup(config->directory);
     if (s->read_only)
         rv = segments_partitions(s, &partitions, err);
@@ -566,7 +567,8 @@ static void drop_segment(struct segments *s, uint64_t number)
 }
 
 /* Each removal is durable before the next: a loss of power that undoes some of them must not leave a hole. Nor must a
- * file that could not be removed; a later trim comes back to it, whether it is gone by then or not. */
+ * file that could not be removed; a later trim comes back to it, whether it is gone by then or not. An index file that
+ * stays goes with the next opening. */
 static int segments_trim(struct log *l, uint32_t partition, uint64_t before, struct leat_error *err)
 {
     struct segments *s = (struct segments *)l;
@@ -578,6 +580,7 @@ static int segments_trim(struct log *l, uint32_t partition, uint64_t before, str
     s->partition[partition].trim = before;
     pthread_mutex_unlock(&s->lock);
     while (rv == 0 && find_trimmed(s, &number, path, sizeof(path))) {
+        segment_index_remove(s, number);
         if (unlink(path) != 0 && errno != ENOENT)
             rv = base_errno(err, errno, "remove", path);
         else if (s->durability == LEAT_FULL)

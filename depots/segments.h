@@ -5,7 +5,8 @@
 /* The inside of the segments backend.
  *   segments.c          append, sync, read, trim
  *   segments_file.c     one segment file: make, open, map, write
- *   segments_recover.c  walking segments at open: the index, the torn tail, damage
+ *   segments_index.c    one index file: what the index has of a segment that is full, beside it
+ *   segments_recover.c  opening: the index, from index files or by walking segments; the torn tail, damage
  *
  * A log is a series of files. Each holds groups; a group is what one sync wrote, and group k + 1 is written only
  * when group k is durable. So at most the last group can be torn, and a hole with a later group behind it is damage.
@@ -17,6 +18,7 @@
 
 #define SEGMENT_MAGIC 0x4745534cU /* "LSEG" */
 #define GROUP_MAGIC 0x5052474cU   /* "LGRP" */
+#define INDEX_MAGIC 0x5844494cU   /* "LIDX" */
 
 enum {
     SEGMENT_VERSION = 1,
@@ -81,7 +83,7 @@ struct segments {
     struct log log;
     char *directory;
     enum leat_durability durability;
-    bool read_only, settled;
+    bool read_only, settled, walk;
     bool torn;                     /* settled: the last write did not get whole to the disk; it is cut by the next */
     uint64_t segment_size;
     uint16_t owner;
@@ -109,13 +111,28 @@ int segment_open(struct segments *s, uint64_t number, struct segment **out, stru
 /* It is read through its map from now on: only the last segment of a log holds a file open. */
 void segment_end_writing(struct segment *g);
 void segment_free(struct segment *g);
+uint32_t segment_partitions(const struct segment *g); /* as many as there were when it was made */
 /* The next offset of a partition when the segment was made. */
 uint64_t segment_next(const struct segment *g, uint32_t partition);
 uint64_t segment_data(const struct segment *g); /* where groups begin */
 /* Tell the kernel how this part of the map is read (madvise). */
 void segment_advise(const struct segment *g, uint64_t from, uint64_t length, int advice);
 
+/* ---- segments_index.c ---- */
+
+/* For a segment that is left: all its groups are durable, and its successor is made. Failing is told and no error, as
+ * the next opening does without. */
+void segment_index_write(struct segments *s, const struct segment *g, const struct segment *next);
+/* The runs of a segment from its index file, and where it ends; false: nothing, as there is none that fits. */
+bool segment_index_read(struct segments *s, struct segment *g, const struct segment *next);
+void segment_index_remove(const struct segments *s, uint64_t number);
+/* Those of segments that are gone, or that are written to. */
+void segment_index_remove_strays(const struct segments *s);
+
 /* ---- segments_recover.c ---- */
+
+/* Is this the name of the file of a segment, or beside it? */
+bool segment_named(const char *name, const char *suffix, uint64_t *number);
 
 int segments_recover(struct segments *s, struct leat_error *err);
 /* Zero what a torn write left, so that it can never be taken for a group again. LEAT_ENOSPACE: try again. */
@@ -124,6 +141,8 @@ int segments_cut(struct segments *s, struct leat_error *err);
 int segments_partitions(struct segments *s, uint32_t *out, struct leat_error *err);
 /* The CRC of a group: of its header behind the CRC, and the headers of its runs, each with the CRC of its records. */
 uint32_t group_crc(const uint8_t *group);
+/* Add a run behind the last one of its partition. */
+void segments_add_run(struct segments *s, uint32_t partition, const struct run *r);
 /* Add the runs of a group at a position to the index. group: its bytes, in the map or wherever they are at hand. */
 void segments_index(struct segments *s, struct segment *g, uint64_t position, const uint8_t *group);
 

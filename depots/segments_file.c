@@ -55,16 +55,21 @@ void segment_advise(const struct segment *g, uint64_t from, uint64_t length, int
         (void)madvise((void *)(uintptr_t)(g->map + start), from + length - start, advice);
 }
 
+uint32_t segment_partitions(const struct segment *g)
+{
+    return load_u32(g->map + 12);
+}
+
 uint64_t segment_data(const struct segment *g)
 {
-    uint64_t size = SEGMENT_HEADER + 8 * (uint64_t)load_u32(g->map + 12);
+    uint64_t size = SEGMENT_HEADER + 8 * (uint64_t)segment_partitions(g);
 
     return (size + SEGMENT_ALIGN - 1) / SEGMENT_ALIGN * SEGMENT_ALIGN;
 }
 
 uint64_t segment_next(const struct segment *g, uint32_t partition)
 {
-    return partition < load_u32(g->map + 12) ? load_u64(g->map + SEGMENT_HEADER + 8 * (size_t)partition) : 0;
+    return partition < segment_partitions(g) ? load_u64(g->map + SEGMENT_HEADER + 8 * (size_t)partition) : 0;
 }
 
 /* The header with the next offset of every partition: so offsets go on even when all records are trimmed. */
@@ -119,6 +124,8 @@ int segment_create(struct segments *s, uint64_t size_min, struct leat_error *err
         segment_free(g);
         return rv;
     }
+    if (last != NULL) /* while nobody may trim it */
+        segment_index_write(s, last, g);
     pthread_mutex_lock(&s->lock);
     if (s->segments == s->capacity) {
         s->capacity = s->capacity == 0 ? 16 : s->capacity * 2;

@@ -11,15 +11,24 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* Opening: list the files, walk their groups. Whole ones go into the index. Only the very last group of the log may
- * be torn, and only if no later one is behind it; anything else is damage, which is reported and left alone. A torn one
- * is left alone, too, until something is written: if its owner knows that it was whole once, it is damage. */
+/* Opening: list the files, walk the groups of those that have no index file. Whole ones go into the index. Only the
+ * very last group of the log may be torn, and only if no later one is behind it; anything else is damage, which is
+ * reported and left alone. A torn one is left alone, too, until something is written: if its owner knows that it was
+ * whole once, it is damage. */
 
 static int compare_numbers(const void *a, const void *b)
 {
     uint64_t x = load_u64(a), y = load_u64(b);
 
     return x < y ? -1 : x > y;
+}
+
+bool segment_named(const char *name, const char *suffix, uint64_t *number)
+{
+    char *end;
+
+    *number = strtoull(name, &end, 16);
+    return strcmp(end, suffix) == 0 && end == name + 16;
 }
 
 static int list_segments(const struct segments *s, uint64_t **out, uint32_t *count, struct leat_error *err)
@@ -34,10 +43,9 @@ static int list_segments(const struct segments *s, uint64_t **out, uint32_t *cou
     if (d == NULL)
         return base_errno(err, errno, "list", s->directory);
     while ((entry = file_next(d, s->directory, &rv, err)) != NULL) {
-        char *end;
-        uint64_t number = strtoull(entry->d_name, &end, 16);
+        uint64_t number;
 
-        if (strcmp(end, ".seg") != 0 || end != entry->d_name + 16)
+        if (!segment_named(entry->d_name, ".seg", &number))
             continue;
         if (*count == capacity) {
             capacity = capacity == 0 ? 16 : capacity * 2;
@@ -115,8 +123,10 @@ static bool group_at(const struct segments *s, const struct segment *g, uint64_t
     return !full || runs_whole(p);
 }
 
-static void add_run(struct segment_partition *p, const struct run *r)
+void segments_add_run(struct segments *s, uint32_t partition, const struct run *r)
 {
+    struct segment_partition *p = &s->partition[partition];
+
     if (p->runs == p->capacity) {
         p->capacity = p->capacity == 0 ? 8 : p->capacity * 2;
         p->run = base_realloc(p->run, p->capacity * sizeof(*p->run));
@@ -139,7 +149,7 @@ void segments_index(struct segments *s, struct segment *g, uint64_t position, co
                         .position = position + at, .group = s->group, .time_us = (int64_t)load_u64(p + 24),
                         .crc = load_u32(p + 20)};
 
-        add_run(&s->partition[load_u32(p)], &r);
+        segments_add_run(s, load_u32(p), &r);
         at += RUN_HEADER + r.length;
     }
 }
@@ -241,9 +251,6 @@ static void index_groups(struct segments *s, struct segment *g, bool last, uint6
 /* All groups of one segment; in the last one their records are checked. *tail: where its last group begins. */
 static int walk(struct segments *s, struct segment *g, bool last, uint64_t *tail, struct leat_error *err)
 {
-    if (g->first_group != s->group && s->segments > 0)
-        return damaged(s->segment[s->segments - 1], s->segment[s->segments - 1]->end, err);
-    s->group = g->first_group;
     *tail = g->end;
     index_groups(s, g, last, tail);
     while (last && later_group(s, g, g->end, s->group + 1)) {
@@ -264,17 +271,6 @@ static int walk(struct segments *s, struct segment *g, bool last, uint64_t *tail
     return 0;
 }
 
-static void keep(struct segments *s, struct segment *g)
-{
-    if (s->segments > 0)
-        segment_end_writing(s->segment[s->segments - 1]);
-    if (s->segments == s->capacity) {
-        s->capacity = s->capacity == 0 ? 16 : s->capacity * 2;
-        s->segment = base_realloc(s->segment, s->capacity * sizeof(struct segment *));
-    }
-    s->segment[s->segments++] = g;
-}
-
 /* Offsets begin where the oldest segment says; a partition with no run stands at its newest header. */
 static void start_offsets(struct segments *s, const struct segment *g)
 {
@@ -287,6 +283,43 @@ static void start_offsets(struct segments *s, const struct segment *g)
         if (next > p->next)
             p->next = p->pending_next = next;
     }
+}
+
+/* A segment that is not the last: where it must end its successor says. */
+static int take_full(struct segments *s, struct segment *g, uint64_t *tail, struct leat_error *err)
+{
+    struct segment *next = NULL;
+    bool known = segment_open(s, g->number + 1, &next, NULL) == 0 && segment_partitions(next) <= s->log.partitions;
+    int rv = 0;
+
+    if (!known || s->walk || !segment_index_read(s, g, next)) {
+        rv = walk(s, g, false, tail, err);
+        if (rv == 0 && known && !s->read_only && s->group == next->first_group)
+            segment_index_write(s, g, next);
+    }
+    if (next != NULL)
+        segment_free(next);
+    return rv;
+}
+
+static int take(struct segments *s, struct segment *g, bool last, uint64_t *tail, struct leat_error *err)
+{
+    if (g->first_group != s->group && s->segments > 0)
+        return damaged(s->segment[s->segments - 1], s->segment[s->segments - 1]->end, err);
+    s->group = g->first_group;
+    start_offsets(s, g);
+    return last ? walk(s, g, true, tail, err) : take_full(s, g, tail, err);
+}
+
+static void keep(struct segments *s, struct segment *g)
+{
+    if (s->segments > 0)
+        segment_end_writing(s->segment[s->segments - 1]);
+    if (s->segments == s->capacity) {
+        s->capacity = s->capacity == 0 ? 16 : s->capacity * 2;
+        s->segment = base_realloc(s->segment, s->capacity * sizeof(struct segment *));
+    }
+    s->segment[s->segments++] = g;
 }
 
 /* The group that the last process wrote and could not, or did not, sync is read like the others now, so it must be as
@@ -341,13 +374,14 @@ int segments_recover(struct segments *s, struct leat_error *err)
         if (rv == LEAT_EAGAIN)
             rv = drop_unborn(s, g, i + 1 == count, err);
         else if (rv == 0) {
-            start_offsets(s, g);
-            rv = walk(s, g, i + 1 == count, &tail, err);
+            rv = take(s, g, i + 1 == count, &tail, err);
             segment_advise(g, 0, g->size, MADV_NORMAL);
             keep(s, g);
         }
     }
     free(number);
+    if (rv == 0 && !s->read_only)
+        segment_index_remove_strays(s);
     return rv == 0 ? settle(s, tail, err) : rv;
 }
 
@@ -363,7 +397,7 @@ int segments_partitions(struct segments *s, uint32_t *out, struct leat_error *er
 
         rv = segment_open(s, number[i - 1], &g, err);
         if (rv == 0)
-            *out = load_u32(g->map + 12);
+            *out = segment_partitions(g);
         /* The last one may be in the making. */
         if (rv == LEAT_EAGAIN && i == count)
             rv = 0;

@@ -250,7 +250,7 @@ static int open_logs(struct copy *c, const char *name, struct leat_error *err)
         if (*log != NULL)
             log_close(*log);
         *log = NULL;
-        rv = layout_log(g->module->layout, g->number, name, false, log, err);
+        rv = layout_log_walk(g->module->layout, g->number, name, false, log, err);
     }
     return rv;
 }

@@ -107,7 +107,7 @@ static bool read_log(struct log_walk *w, const char *name, log_each *each)
     struct leat_error err = {0};
 
     layout_path(w->layout, w->look->group, name, w->path, sizeof(w->path));
-    if (layout_log(w->layout, w->look->group, name, w->checkup->settled, &w->log, &err) != 0) {
+    if (layout_log_walk(w->layout, w->look->group, name, w->checkup->settled, &w->log, &err) != 0) {
         found(w->checkup, CHECKUP_DAMAGE, w->path, put_back, "%s", err.text);
         w->look->whole = false;
         return false;

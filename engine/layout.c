@@ -301,18 +301,30 @@ uint16_t layout_owner(uint32_t group, const char *name)
 }
 
 /* While its owner works, a file may go between its listing and its opening. */
-int layout_log(const struct layout *l, uint32_t group, const char *name, bool settled, struct log **out,
-               struct leat_error *err)
+static int open_log(const struct layout *l, uint32_t group, const char *name, bool settled, bool walk, struct log **out,
+                    struct leat_error *err)
 {
     char path[4096];
 
     layout_path(l, group, name, path, sizeof(path));
     struct log_config config = {.directory = path, .durability = LEAT_PROCESS, .owner = layout_owner(group, name),
-                                .read_only = true, .settled = settled};
+                                .read_only = true, .settled = settled, .walk = walk};
     int rv = log_open(&log_segments, &config, out, err);
     for (int i = 0; i < 3 && rv != 0 && !settled; i++)
         rv = log_open(&log_segments, &config, out, err);
     return rv;
+}
+
+int layout_log(const struct layout *l, uint32_t group, const char *name, bool settled, struct log **out,
+               struct leat_error *err)
+{
+    return open_log(l, group, name, settled, false, out, err);
+}
+
+int layout_log_walk(const struct layout *l, uint32_t group, const char *name, bool settled, struct log **out,
+                    struct leat_error *err)
+{
+    return open_log(l, group, name, settled, true, out, err);
 }
 
 const struct layout_node *layout_node_at(const struct layout *l, uint32_t stream, uint32_t node)

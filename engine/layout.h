@@ -59,6 +59,9 @@ uint16_t layout_owner(uint32_t group, const char *name);
 /* A log of a group, as its files are now. settled: nobody has the directory open. */
 int layout_log(const struct layout *l, uint32_t group, const char *name, bool settled, struct log **out,
                struct leat_error *err);
+/* The same, with all headers of all segments read: damage that a start does not come to is told, too. */
+int layout_log_walk(const struct layout *l, uint32_t group, const char *name, bool settled, struct log **out,
+                    struct leat_error *err);
 /* "topology.node" of what an output names by numbers; NULL: there is none. */
 const struct layout_node *layout_node_at(const struct layout *l, uint32_t stream, uint32_t node);
 

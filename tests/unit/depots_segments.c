@@ -248,7 +248,36 @@ static void who_looks_while_it_is_written_finds_no_damage(void **state)
     file_remove_tree(f.directory, NULL);
 }
 
-/* Groups of an older segment: their records are checked when read, where they belong when the log opens. */
+static void expect_damage(const struct fixture *f, int rv, const struct leat_error *err, int at)
+{
+    char where[64];
+
+    assert_int_equal(rv, LEAT_ECORRUPT);
+    snprintf(where, sizeof(where), "damaged at byte %d", at);
+    assert_non_null(strstr(err->text, where));
+    assert_non_null(strstr(err->text, f->file));
+}
+
+/* A log that opened by an index file: the damaged record, and those around it. */
+static void read_damaged(const struct fixture *f, struct log *l, bool damaged)
+{
+    struct leat_error err = {0};
+    struct log_slice slice;
+
+    for (uint64_t i = 1; i < 4; i++) {
+        int rv = log_read(l, 0, i, 1, 100, &slice, &err);
+
+        if (i == 2 && damaged)
+            expect_damage(f, rv, &err, DATA + 2 * GROUP + 32);
+        else
+            assert_int_equal(rv, 0);
+        if (rv == 0)
+            log_release(l, &slice);
+    }
+}
+
+/* Groups of an older segment: their records are checked when read, where they belong when the log opens, by who walks
+ * it; without a walk, when they are read. The header of a group itself is then needed by nobody. */
 static void damage_in_older_segments_is_reported(void **state)
 {
     (void)state;
@@ -256,16 +285,23 @@ static void damage_in_older_segments_is_reported(void **state)
         struct leat_error err = {0};
         struct fixture f;
         struct log *l;
-        char where[64];
+        char index[128];
 
         set_up(&f);
         fill(&f, 600);
         uint8_t flipped = byte_at(&f, DATA + 2 * GROUP + at) ^ 1;
         change(&f, DATA + 2 * GROUP + at, &flipped, 1);
-        assert_int_equal(log_open(&log_segments, &f.config, &l, &err), LEAT_ECORRUPT);
-        snprintf(where, sizeof(where), "damaged at byte %d", DATA + 2 * GROUP);
-        assert_non_null(strstr(err.text, where));
-        assert_non_null(strstr(err.text, f.file));
+        assert_int_equal(log_open(&log_segments, &f.config, &l, &err), 0);
+        read_damaged(&f, l, at >= 32);
+        log_close(l);
+        f.config.walk = true;
+        expect_damage(&f, log_open(&log_segments, &f.config, &l, &err), &err, DATA + 2 * GROUP);
+        f.config.walk = false;
+        snprintf(index, sizeof(index), "%s/0000000000000000.idx", f.directory);
+        for (int i = 0; i < 2; i++) { /* none is made of a segment that is damaged */
+            assert_int_equal(unlink(index), i == 0 ? 0 : -1);
+            expect_damage(&f, log_open(&log_segments, &f.config, &l, &err), &err, DATA + 2 * GROUP);
+        }
         file_remove_tree(f.directory, NULL);
     }
 }
@@ -520,7 +556,7 @@ static size_t cached(const struct fixture *f, bool put_out)
 }
 
 /* Open a log that is not in the page cache. How often that waited for the disk; -1: the file system is all memory. */
-static long open_cold(const struct fixture *f, int groups)
+static long open_cold(struct fixture *f, bool walk, int groups)
 {
     struct rusage before, after;
     struct leat_error err = {0};
@@ -528,6 +564,7 @@ static long open_cold(const struct fixture *f, int groups)
 
     if (cached(f, true) > 0)
         return -1;
+    f->config.walk = walk;
     assert_int_equal(getrusage(RUSAGE_THREAD, &before), 0);
     assert_int_equal(log_open(&log_segments, &f->config, &l, &err), 0);
     assert_int_equal(getrusage(RUSAGE_THREAD, &after), 0);
@@ -536,12 +573,12 @@ static long open_cold(const struct fixture *f, int groups)
     return after.ru_majflt - before.ru_majflt;
 }
 
-static long open_filled(struct fixture *f, uint64_t segment_size, int groups, size_t size)
+static long walk_filled(struct fixture *f, uint64_t segment_size, int groups, size_t size)
 {
     set_up(f);
     f->config.segment_size = segment_size;
     fill_bytes(f, groups, size);
-    return open_cold(f, groups);
+    return open_cold(f, true, groups);
 }
 
 static void remove_filled(const struct fixture *f, long waits)
@@ -555,7 +592,7 @@ static void remove_filled(const struct fixture *f, long waits)
 static void small_groups_are_read_ahead(void **state)
 {
     struct fixture f;
-    long waits = open_filled(&f, 1 << 20, 1500, 1000);
+    long waits = walk_filled(&f, 1 << 20, 1500, 1000);
 
     (void)state;
     if (waits >= 0)
@@ -568,11 +605,26 @@ static void of_large_groups_headers_are_read(void **state)
 {
     enum { COUNT = 10 };
     struct fixture f;
-    long waits = open_filled(&f, 8 << 20, COUNT, 1 << 20);
+    long waits = walk_filled(&f, 8 << 20, COUNT, 1 << 20);
 
     (void)state;
     if (waits >= 0)
         assert_in_range(cached(&f, false), 1, COUNT * 16);
+    remove_filled(&f, waits);
+}
+
+/* Of a segment with an index file, one page: its header. */
+static void of_older_segments_nothing_is_read(void **state)
+{
+    struct fixture f;
+
+    (void)state;
+    set_up(&f);
+    f.config.segment_size = 1 << 20;
+    fill_bytes(&f, 1500, 1000);
+    long waits = open_cold(&f, false, 1500);
+    if (waits >= 0)
+        assert_int_equal(cached(&f, false), 1);
     remove_filled(&f, waits);
 }
 
@@ -657,7 +709,7 @@ int main(void)
         cmocka_unit_test(runs_are_checked_while_they_are_trimmed),
         cmocka_unit_test(groups_larger_than_a_segment_fit),
         cmocka_unit_test(many_segments_need_few_files), cmocka_unit_test(small_groups_are_read_ahead),
-        cmocka_unit_test(of_large_groups_headers_are_read),
+        cmocka_unit_test(of_large_groups_headers_are_read), cmocka_unit_test(of_older_segments_nothing_is_read),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
