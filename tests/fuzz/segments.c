@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/crc32c.h"
 #include "base/log.h"
 #include "depots/log.h"
 #include "tests/fuzz/memory.h"
@@ -9,28 +10,30 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
 /* A log of a few small segments. What the input says is done to its files: each five bytes are {file, kind, position
  * u16, value}. Then the log opens, or says where it is damaged; and reads what was written, or says where it is
- * damaged; or it lost its end, and then the last group was hit. */
+ * damaged; or it lost its end, and then the last group was hit. Files behind the segments are their index files. */
 
-enum { SEGMENTS = 3, SIZE = 8192, PARTITIONS = 3, GROUPS = 22, STEP = 5, UNIT = 64 };
+enum { SEGMENTS = 3, FILES = SEGMENTS + SEGMENTS - 1, SIZE = 8192, PARTITIONS = 3, GROUPS = 22, STEP = 5, UNIT = 64 };
 
-enum { FLIP, SET, CLEAR, COPY, CUT, KINDS };
+/* SEAL: the CRC is right again, of an index file. */
+enum { FLIP, SET, CLEAR, COPY, CUT, SEAL, KINDS };
 
 static struct log_config config = {
     .directory = MEMORY_DIRECTORY, .partitions = PARTITIONS, .durability = LEAT_PROCESS, .segment_size = SIZE};
-static uint8_t whole[SEGMENTS][SIZE];
+static uint8_t whole[FILES][SIZE];
+static size_t size_of[FILES];
 static uint64_t written[PARTITIONS];
 static uint32_t last_begin, last_end; /* of the last group, in the last file */
 
 struct damaged {
-    uint8_t bytes[SEGMENTS][SIZE];
-    size_t size[SEGMENTS];
+    uint8_t bytes[FILES][SIZE];
+    size_t size[FILES];
 };
 
-static const char *name_of(uint32_t segment)
+static const char *name_of(uint32_t file)
 {
     static char name[32];
 
-    snprintf(name, sizeof(name), "%016x.seg", segment);
+    snprintf(name, sizeof(name), "%016x.%s", file % SEGMENTS, file < SEGMENTS ? "seg" : "idx");
     return name;
 }
 
@@ -61,9 +64,12 @@ static void write_group(struct log *l)
 /* Keep what the files are, and where the last group lies. */
 static void keep_files(void)
 {
-    for (uint32_t i = 0; i < SEGMENTS; i++) {
-        leat_assert(memory_bytes(name_of(i)).size == SIZE);
-        memcpy(whole[i], memory_bytes(name_of(i)).base, SIZE);
+    for (uint32_t i = 0; i < FILES; i++) {
+        struct leat_span bytes = memory_bytes(name_of(i));
+
+        leat_assert(i < SEGMENTS ? bytes.size == SIZE : bytes.size > UNIT && bytes.size < SIZE);
+        memcpy(whole[i], bytes.base, bytes.size);
+        size_of[i] = bytes.size;
     }
     for (last_end = 4096; last_end < SIZE && load_u64(whole[SEGMENTS - 1] + last_end + 8) != 0;) {
         last_begin = last_end;
@@ -86,7 +92,8 @@ static void set_up(void)
 
 static void damage(struct damaged *d, const uint8_t *what)
 {
-    uint32_t file = what[0] % SEGMENTS, at = load_u16(what + 2) % SIZE, from = what[4] * UNIT % SIZE;
+    uint32_t file = what[0] % FILES, size = (uint32_t)size_of[file], at = load_u16(what + 2) % size;
+    uint32_t from = what[4] * UNIT % SIZE;
     uint8_t *bytes = d->bytes[file];
 
     switch (what[1] % KINDS) {
@@ -97,21 +104,25 @@ static void damage(struct damaged *d, const uint8_t *what)
         bytes[at] = what[4];
         break;
     case CLEAR:
-        memset(bytes + at, 0, SIZE - at < what[4] ? SIZE - at : what[4]);
+        memset(bytes + at, 0, size - at < what[4] ? size - at : what[4]);
         break;
     case COPY:
         memmove(bytes + at / UNIT * UNIT, bytes + from, UNIT);
         break;
-    default:
+    case CUT:
         d->size[file] = at;
         memset(bytes + at, 0, SIZE - at);
+        break;
+    default:
+        if (file >= SEGMENTS && d->size[file] > 8)
+            store_u32(bytes + 4, crc32c(0, bytes + 8, d->size[file] - 8));
         break;
     }
 }
 
 static void write_files(const struct damaged *d)
 {
-    for (uint32_t i = 0; i < SEGMENTS; i++)
+    for (uint32_t i = 0; i < FILES; i++)
         memory_put(name_of(i), d->bytes[i], d->size[i]);
 }
 
@@ -162,8 +173,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     if (last_begin == 0)
         set_up();
     memcpy(d.bytes, whole, sizeof(whole));
-    for (uint32_t i = 0; i < SEGMENTS; i++)
-        d.size[i] = SIZE;
+    memcpy(d.size, size_of, sizeof(size_of));
     for (; size >= STEP; bytes += STEP, size -= STEP)
         damage(&d, bytes);
     write_files(&d);
