@@ -10,7 +10,7 @@
  * fetching begins anew wherever a page or a posting does. Several queries share each row that is read. */
 
 enum { TILE_BYTES = 16384, TILE_BLOCKS = 16, TILE_ROWS = TILE_BLOCKS * BLOCK, QUERIES = 64 };
-enum { AHEAD_BYTES = 65536, STEP_BYTES = 2048, STEP_ROWS = 4, LINE = 64, SOON = 16 };
+enum { ONE_BYTES = 65536, STEP_BYTES = 2048, STEP_ROWS = 8, AHEAD = 12288, LINE = 64, SOON = 16 };
 
 struct tile {
     const uint8_t *vector; /* of its first row */
@@ -109,20 +109,23 @@ static uint32_t near_enough(const float *distance, uint32_t count, float most)
 
 /* ---- One query ---- */
 
-/* Distances of a tile, a few rows at a time, and before each the same share of the next tile is fetched: more at once
- * would wait for each other, fewer would leave memory idle. */
+/* Distances of a tile, a few rows at a time, and before each as many bytes are fetched, a fixed distance ahead: more at
+ * once would wait for each other, fewer would leave memory idle. Behind the end of the tile the next one begins. */
 static void measure_rows(const struct scan *s, const struct tile *t, const struct tile *next, float *distance)
 {
     const struct layout *l = s->layout;
     uint32_t step = STEP_BYTES / l->vector > STEP_ROWS ? STEP_BYTES / l->vector : STEP_ROWS;
-    uint32_t steps = (t->rows + step - 1) / step;
-    size_t bytes = (size_t)next->rows * l->vector, share = bytes / steps + LINE, line = 0;
+    size_t size = (size_t)t->rows * l->vector, both = size + (size_t)next->rows * l->vector, line = AHEAD;
 
     for (uint32_t at = 0; at < t->rows; at += step) {
-        for (size_t end = line + share < bytes ? line + share : bytes; line < end; line += LINE)
-            __builtin_prefetch(next->vector + line, 0, 2);
-        kernel(l)->strided(s->vector, t->vector + (size_t)at * l->vector, l->vector,
-                           t->rows - at < step ? t->rows - at : step, l->dims, distance + at);
+        uint32_t rows = t->rows - at < step ? t->rows - at : step;
+        size_t end = (size_t)(at + rows) * l->vector + AHEAD;
+
+        for (; line < end && line < size; line += LINE)
+            __builtin_prefetch(t->vector + line, 0, 2);
+        for (; line < end && line < both; line += LINE)
+            __builtin_prefetch(next->vector + (line - size), 0, 2);
+        kernel(l)->strided(s->vector, t->vector + (size_t)at * l->vector, l->vector, rows, l->dims, distance + at);
     }
 }
 
@@ -149,7 +152,7 @@ static void measure_tile(struct scan *s, const struct tile *t, const struct tile
 
 static void exact_one(struct scan *s, uint32_t count)
 {
-    uint32_t most = tile_rows(s->layout, AHEAD_BYTES);
+    uint32_t most = tile_rows(s->layout, ONE_BYTES);
     struct tile now = {0}, next;
 
     if (!next_tile(s, count, most, &now))
