@@ -11,6 +11,7 @@
 /* JOBS: picked and not taken, so at most as many results as a turn takes. KEPT: bytes that a job keeps for the next.
  * FULL_MS: the pause when there is no reader to be had. */
 enum { JOBS = 64, KEPT = 1 << 16, FULL_MS = 10 };
+#define REST_NS (200 * INT64_C(1000000))
 #define JOB_MEMORY ((size_t)256 << 20)
 
 struct background {
@@ -20,8 +21,10 @@ struct background {
     struct flow *flow;
     struct arena *arena;
     struct background_job job[JOBS];
-    uint64_t last_key;              /* picked */
+    uint64_t last_key;              /* picked, of those that do not wait for rest */
     uint64_t taken;
+    uint64_t resting, roused;       /* requests that wait for rest; so many of them are picked */
+    int64_t turned_ns;              /* when a turn last took something else than results */
     size_t row_bytes;               /* of what is picked and not taken */
     bool rests;                     /* the last turn took results */
     pthread_t thread;
@@ -174,6 +177,30 @@ static void *background_main(void *context)
 
 /* ---- Opening and closing ---- */
 
+static int scan_from(struct background *b, uint64_t after, uint64_t end, struct pstate_scan **out,
+                     struct leat_error *err)
+{
+    struct leat_value from = leat_u64(after), to = leat_u64(end);
+    struct leat_range range = {.from = &from, .from_exclusive = true, .to = &to, .to_inclusive = true};
+
+    return pstate_scan_open(b->requests, b->group->config.number, b->group->plan->background, LEAT_KEYS(), &range, out,
+                            err);
+}
+
+static int count_resting(struct background *b, struct leat_error *err)
+{
+    struct pstate_scan *scan;
+    struct leat_value key;
+    int rv = scan_from(b, BACKGROUND_AT_REST - 1, UINT64_MAX, &scan, err);
+
+    if (rv != 0)
+        return rv;
+    while ((rv = pstate_scan_next(scan, &key, NULL, 0, err)) == 0)
+        b->resting++;
+    pstate_scan_close(scan);
+    return rv == LEAT_END ? 0 : rv;
+}
+
 /* What waits, counted once. */
 static int open_requests(struct background *b, struct leat_error *err)
 {
@@ -183,6 +210,8 @@ static int open_requests(struct background *b, struct leat_error *err)
 
     if (rv == 0)
         rv = pstate_size(b->requests, g->config.number, g->plan->background, LEAT_KEYS(), &waiting, err);
+    if (rv == 0)
+        rv = count_resting(b, err);
     if (rv == 0) {
         pstate_snapshot_pause(b->requests);
         atomic_store(&g->stats.background_waiting, waiting);
@@ -199,6 +228,7 @@ int background_open(struct group *g, struct background **out, struct leat_error 
     b->group = g;
     b->flow = flow_open(g->plan, g->config.groups, &job_hooks, b);
     b->arena = arena_open(JOB_MEMORY);
+    b->turned_ns = g->config.clock->monotonic_ns(g->config.clock);
     for (uint32_t i = 0; i < JOBS; i++) {
         buffer_init(&b->job[i].row, LIMIT_VALUE);
         buffer_init(&b->job[i].emitted, LIMIT_BACKGROUND_RESULT);
@@ -303,24 +333,25 @@ static int pick_from(struct background *b, struct pstate_scan *scan, uint64_t *p
         if (rv != 0)
             break;
         b->row_bytes += j->row.size;
-        b->last_key = key.as.u;
+        if (key.as.u & BACKGROUND_AT_REST)
+            b->roused++;
+        else
+            b->last_key = key.as.u;
         ++*picked;
     }
     return rv == LEAT_END ? 0 : rv;
 }
 
-static int pick(struct background *b, struct leat_error *err)
+/* Those behind a key, up to another. */
+static int pick(struct background *b, uint64_t after, uint64_t end, struct leat_error *err)
 {
-    struct group *g = b->group;
-    struct leat_value last = leat_u64(b->last_key);
-    struct leat_range range = {.from = &last, .from_exclusive = true};
     struct pstate_scan *scan;
     uint64_t picked = b->picked;
     int rv = pstate_snapshot_renew(b->requests, err);
 
     if (rv != 0)
         return rv;
-    rv = pstate_scan_open(b->requests, g->config.number, g->plan->background, LEAT_KEYS(), &range, &scan, err);
+    rv = scan_from(b, after, end, &scan, err);
     if (rv == 0) {
         rv = pick_from(b, scan, &picked, err);
         pstate_scan_close(scan);
@@ -340,7 +371,21 @@ static bool may_pick(const struct background *b)
     uint64_t under_way = b->picked - b->taken;
 
     return !g->closing && under_way < JOBS && b->row_bytes < LIMIT_BACKGROUND_RESULT &&
-           atomic_load(&g->stats.background_waiting) > under_way;
+           atomic_load(&g->stats.background_waiting) - b->resting > under_way - b->roused;
+}
+
+int64_t background_due(const struct background *b)
+{
+    if (b == NULL || b->group->closing || b->picked > b->taken || b->resting == 0)
+        return INT64_MAX;
+    return b->group->config.step_background ? b->turned_ns : b->turned_ns + REST_NS; /* tests wait for no clock */
+}
+
+static bool may_rouse(const struct background *b)
+{
+    const struct group *g = b->group;
+
+    return g->config.clock->monotonic_ns(g->config.clock) >= background_due(b);
 }
 
 /* In tests: what a thread would do, some time. */
@@ -351,7 +396,7 @@ static int step_alone(struct background *b)
     return b->picked > b->taken;
 }
 
-int background_step(struct background *b, struct leat_error *err)
+int background_step(struct background *b, bool idle, struct leat_error *err)
 {
     if (b == NULL)
         return 0;
@@ -362,9 +407,11 @@ int background_step(struct background *b, struct leat_error *err)
         return base_wrap(err, j->code, "group %u runs node '%s'", b->group->config.number,
                          plan_node_at(b->group->plan, j->at)->name);
     }
-    bool picks = may_pick(b);
-    int rv = picks ? pick(b, err) : 0;
-    if (rv == 0 && picks && group_crashes(b->group, "background.picked"))
+    bool picks = may_pick(b), rouses = !picks && idle && may_rouse(b);
+    int rv = picks ? pick(b, b->last_key, BACKGROUND_AT_REST - 1, err) : 0;
+    if (rouses)
+        rv = pick(b, BACKGROUND_AT_REST - 1, UINT64_MAX, err);
+    if (rv == 0 && (picks || rouses) && group_crashes(b->group, "background.picked"))
         rv = LEAT_ECANCELED;
     return rv != 0 || !b->group->config.step_background ? rv : step_alone(b);
 }
@@ -374,7 +421,8 @@ int background_step(struct background *b, struct leat_error *err)
 void background_request(struct group *g, struct flow *f, struct plan_edge at, uint32_t task, uint32_t item,
                         struct leat_span row)
 {
-    uint64_t key = (g->turn + 1) << BACKGROUND_ITEM_BITS | item;
+    uint64_t key = (g->turn + 1) << BACKGROUND_ITEM_BITS | item |
+                   (plan_node_at(g->plan, at)->at_rest ? BACKGROUND_AT_REST : 0);
 
     leat_assert(item >> BACKGROUND_ITEM_BITS == 0);
     pstate_put(g->view, g->config.number, g->plan->background, LEAT_KEYS(leat_u64(key)),
@@ -428,6 +476,10 @@ static void take(struct background *b, uint32_t results)
 
         emitted += j->emitted.size;
         b->row_bytes -= j->row.size;
+        if (j->key & BACKGROUND_AT_REST) {
+            b->resting--;
+            b->roused--;
+        }
         forget(&j->row);
         forget(&j->emitted);
     }
@@ -437,13 +489,16 @@ static void take(struct background *b, uint32_t results)
     pthread_mutex_unlock(&b->lock);
 }
 
-void background_taken(struct group *g, uint32_t results)
+void background_taken(struct group *g, uint32_t results, uint32_t others, uint32_t resting)
 {
     struct background *b = g->background;
 
     if (b == NULL)
         return;
     b->rests = results > 0;
+    b->resting += resting;
+    if (others > 0)
+        b->turned_ns = g->config.clock->monotonic_ns(g->config.clock);
     if (results == 0)
         return;
     take(b, results);

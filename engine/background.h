@@ -8,7 +8,8 @@
  * and made again after a crash.
  *
  * The group's thread decides what is picked and taken, both in order of the requests; the background thread only runs
- * what is picked. In tests (step_background) the steps of the group run it as well, so
+ * what is picked. Requests for nodes that run at rest have keys behind all others, and are picked when the group has
+ * had nothing to do for a while. In tests (step_background) the steps of the group run it as well, so
  * that one thread can try every order. */
 
 #include "engine/flow.h"
@@ -18,7 +19,8 @@ struct background;
 
 /* A request that was picked. */
 struct background_job {
-    uint64_t key;          /* of the request: its turn << BACKGROUND_ITEM_BITS | its place among those of the turn */
+    /* Of the request: its turn << BACKGROUND_ITEM_BITS | its place among those of the turn; and BACKGROUND_AT_REST. */
+    uint64_t key;
     struct plan_edge at;
     uint32_t task;
     int64_t now_us;        /* of the last turn when it was picked */
@@ -31,6 +33,12 @@ struct background_job {
 };
 
 enum { BACKGROUND_ITEM_BITS = 24 };
+#define BACKGROUND_AT_REST (UINT64_C(1) << 63)
+
+static inline uint64_t background_turn(uint64_t key)
+{
+    return (key & ~BACKGROUND_AT_REST) >> BACKGROUND_ITEM_BITS;
+}
 
 /* For a group whose view is restored and replayed. *out is NULL when the module has no background nodes. */
 int background_open(struct group *g, struct background **out, struct leat_error *err);
@@ -39,8 +47,11 @@ void background_stop(struct background *b);
 /* Wait for the run in hand. What was not taken is dropped: its requests stay. */
 void background_close(struct background *b);
 
-/* Pick what came. 1: only further steps do what is left; LEAT_ECANCELED: crash here. */
-int background_step(struct background *b, struct leat_error *err);
+/* Pick what came; idle: the group has nothing else to do. 1: only further steps do what is left; LEAT_ECANCELED: crash
+ * here. */
+int background_step(struct background *b, bool idle, struct leat_error *err);
+/* When a step picks what waits for rest, by the monotonic clock; INT64_MAX: nothing does. */
+int64_t background_due(const struct background *b);
 
 /* ---- For the group's turns ---- */
 
@@ -53,8 +64,9 @@ const struct background_job *background_result(struct background *b, uint32_t n)
 bool background_first(const struct background *b);
 /* Delete the first `results` requests, in the open turn of the view. */
 int background_consume(struct background *b, uint32_t results, struct leat_error *err);
-/* A turn that did so is in the view; perhaps it took none. */
-void background_taken(struct group *g, uint32_t results);
+/* A turn that did so is in the view; perhaps it took none. others: of its inputs; resting: its requests that wait for
+ * rest. */
+void background_taken(struct group *g, uint32_t results, uint32_t others, uint32_t resting);
 /* So many requests wait in this group or a peer that depots must wait, too. */
 bool background_behind(const struct group *g);
 

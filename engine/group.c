@@ -182,7 +182,7 @@ int group_step(struct group *g, struct leat_error *err)
         rv = turn_step(g, err);
     if (rv < 0)
         return rv;
-    int background = background_step(g->background, err);
+    int background = background_step(g->background, rv == 0 && !came, err);
     if (background < 0)
         return background;
     int checkpoint = checkpoint_step(g, err);
@@ -204,6 +204,7 @@ int64_t group_due(const struct group *g)
         return g->turn_waits.until_ns < due ? g->turn_waits.until_ns : due;
     if (g->settle_ns > 0)
         due = g->settle_ns < due ? g->settle_ns : due;
+    due = background_due(g->background) < due ? background_due(g->background) : due;
     for (uint32_t i = 0; i < g->plan->depots && g->config.number == 0; i++)
         if (g->plan->depot[i].tick_ms > 0) {
             int64_t at = g->tick_next_us[i] > wall ? now + (g->tick_next_us[i] - wall) * 1000 : now;

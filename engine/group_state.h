@@ -221,6 +221,7 @@ struct turn {
     uint32_t inputs;
     uint32_t results;                        /* of background nodes, taken */
     uint32_t requests;                       /* to background nodes, sent */
+    uint32_t resting;                        /* of them, to nodes that run at rest */
     struct turn_input first;                 /* the first input */
     uint32_t *taken;                         /* by peer: messages consumed whole */
     uint32_t *item;                          /* by peer: items consumed of the one behind */

@@ -484,24 +484,36 @@ static int trace_appends(struct trace *t, const struct arrival *a, struct leat_e
     return rv;
 }
 
-/* Requests are numbered by turn: those of one turn stand side by side. */
-static int trace_background(struct trace *t, const struct arrival *a, struct leat_error *err)
+/* Requests are numbered by turn: those of one turn stand side by side. first: the number that those of turn 0 would
+ * have. */
+static int visit_requests(struct trace *t, const struct arrival *a, uint64_t first, uint32_t *done,
+                          struct leat_error *err)
 {
     const struct trace_group *g = &t->logs.group[a->to];
+    uint64_t from = first | a->turn << BACKGROUND_ITEM_BITS, end = from + (1U << BACKGROUND_ITEM_BITS);
     size_t low = 0, high = g->results;
-    uint32_t done = 0;
     int rv = 0;
 
     while (low < high) {
         size_t middle = low + (high - low) / 2;
 
-        if (g->result[middle].request >> BACKGROUND_ITEM_BITS < a->turn)
+        if (g->result[middle].request < from)
             low = middle + 1;
         else
             high = middle;
     }
-    for (; rv == 0 && low < g->results && g->result[low].request >> BACKGROUND_ITEM_BITS == a->turn; low++, done++)
+    for (; rv == 0 && low < g->results && g->result[low].request < end; low++, ++*done)
         rv = visit_taker(t, a, g->result[low].offset, err);
+    return rv;
+}
+
+static int trace_background(struct trace *t, const struct arrival *a, struct leat_error *err)
+{
+    uint32_t done = 0;
+    int rv = visit_requests(t, a, 0, &done, err);
+
+    if (rv == 0)
+        rv = visit_requests(t, a, BACKGROUND_AT_REST, &done, err);
     t->event = (struct trace_event){.group = a->to, .depth = a->depth};
     if (rv == 0 && done < a->items)
         tell(t, TRACE_WAITS, false, "%u rows of turn %llu wait for background nodes of group %u", a->items - done,

@@ -195,7 +195,7 @@ static int release(struct turn *t)
     for (uint32_t i = 0; i < g->config.groups; i++)
         for (uint32_t n = 0; n < t->taken[i]; n++)
             hop_consumed(g, i);
-    background_taken(g, t->results);
+    background_taken(g, t->results, t->inputs - t->results, t->resting);
     for (uint32_t i = 0; i < b->outputs; i++)
         if (g->peer[b->output[i].group].group != NULL)
             hop_push(g->peer[b->output[i].group].group, g->config.number, b->output[i].previous, b->turn,

@@ -337,7 +337,7 @@ static void refuse_request(struct turn *t, const struct background_job *j, const
     char input[128], text[1200];
 
     snprintf(input, sizeof(input), "turn %llu, row %u for background nodes",
-             (unsigned long long)(j->key >> BACKGROUND_ITEM_BITS),
+             (unsigned long long)background_turn(j->key),
              (uint32_t)j->key & ((1U << BACKGROUND_ITEM_BITS) - 1));
     snprintf(text, sizeof(text), "%s%s", why, reason);
     turn_dead_letter(t, &g->plan->topology[j->at.topology], node, j->task, text, input, buffer_bytes(&j->row));

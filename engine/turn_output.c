@@ -187,6 +187,7 @@ static void turn_background(struct flow *f, struct plan_edge at, uint32_t task, 
     struct turn *t = turn_of(f);
 
     background_request(t->group, f, at, task, t->requests++, row);
+    t->resting += plan_node_at(t->group->plan, at)->at_rest;
 }
 
 const struct flow_hooks turn_hooks = {

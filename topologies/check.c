@@ -270,6 +270,17 @@ int check_yardstick(const struct plan *p, const struct leat_topology *d, uint32_
     return 0;
 }
 
+/* A depot that leaves a group no rest (leat_node.at_rest). */
+static bool ticks_often(const struct plan *p)
+{
+    enum { OFTEN_MS = 1000 };
+
+    for (uint32_t i = 0; i < p->depots; i++)
+        if (p->depot[i].tick_ms > 0 && p->depot[i].tick_ms < OFTEN_MS)
+            return true;
+    return false;
+}
+
 int check_node(const struct plan *p, const struct leat_topology *of, const struct plan_topology *t,
                const struct leat_node *d, struct leat_error *err)
 {
@@ -303,6 +314,10 @@ int check_node(const struct plan *p, const struct leat_topology *of, const struc
         wrong = "is a background node, which only streams have";
     else if (d->background && d->run == NULL)
         wrong = "is a background node, so it needs .run";
+    else if (d->at_rest && !d->background)
+        wrong = "has .at_rest, which only background nodes have";
+    else if (d->at_rest && ticks_often(p))
+        wrong = "has .at_rest, but a depot ticks more than once a second: there would be no rest";
     return wrong == NULL ? 0 : check_fail(p, err, "topology '%s': node '%s' %s", of->name, d->name, wrong);
 }
 

@@ -56,7 +56,7 @@ static void draw_node(const struct plan *p, struct arena *a, uint32_t topology, 
         line(out, "    %-12s    fold %s%s%s", "", n->fold->name, n->use->args[0] != '\0' ? " " : "", n->use->args);
     else
         line(out, "    %-12s    %s%s", "", n->work == PLAN_RUN ? "run" : "append",
-             n->background ? " in the background" : "");
+             n->at_rest ? " in the background, at rest" : n->background ? " in the background" : "");
     if (n->pstate != UINT32_MAX)
         line(out, " => PState %s\n", p->pstate[n->pstate].name);
     else if (n->depot != UINT32_MAX)

@@ -173,7 +173,7 @@ static int make_topology(struct plan *p, const struct leat_topology *d, struct l
             break;
         *n = (struct plan_node){.name = d->nodes[i].name, .route = d->nodes[i].route, .run = d->nodes[i].run,
                                 .fold = d->nodes[i].fold, .pstate = UINT32_MAX, .depot = UINT32_MAX,
-                                .background = d->nodes[i].background};
+                                .background = d->nodes[i].background, .at_rest = d->nodes[i].at_rest};
         n->work = n->run != NULL ? PLAN_RUN : n->fold != NULL ? PLAN_FOLD : PLAN_APPEND;
         if (n->run != NULL && row_schema_parse(p->arena, d->nodes[i].emits, lookup_option, p, &n->emits, err) != 0)
             return check_wrap(p, err, "topology '%s', node '%s', emits", d->name, n->name);

@@ -70,6 +70,7 @@ struct plan_node {
     uint32_t pstate;             /* fold into a PState; UINT32_MAX: none */
     uint32_t depot;              /* PLAN_APPEND; UINT32_MAX: none */
     bool background;             /* PLAN_RUN: its rows wait in the PState plan->background */
+    bool at_rest;                /* until its group has nothing else to do */
     uint32_t rank;               /* longest way from a source, loops cut: nodes of lower rank run first */
     uint32_t folds_before;       /* folds that lead to it, through loops too: fewer finish first */
 };

@@ -22,7 +22,7 @@ extern "C" {
 #endif
 
 /* Version of this interface; a module carries the one it was compiled with. */
-#define LEAT_ABI 3
+#define LEAT_ABI 4
 
 /* Version of the library as text, "0.1.0". */
 LEAT_API const char *leat_version(void);
@@ -65,6 +65,9 @@ struct leat_node {
      * next may not see yet. PROCESSED does not wait for it. A row whose run fails, or whose results fail a turn, is a
      * dead letter. */
     bool background;
+    /* A background node: its rows go behind those of others, and wait until the group has taken nothing for 200 ms but
+     * what background nodes emitted: as long as rows come, if need be for ever. */
+    bool at_rest;
 };
 
 enum leat_kind { LEAT_STREAM = 1, LEAT_QUERY };

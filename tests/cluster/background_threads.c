@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/cluster/cluster.h"
 
+#include <math.h>
 #include <poll.h>
 #include <stdatomic.h>
+#include <time.h>
 
 #include "tests/lib/gate.h"
 
@@ -52,7 +54,16 @@ static const struct leat_module slow = {
         {"pass", .from = "numbers", .run = pass, .emits = "key: u32, number: i64", .background = true},
         {"add", .from = "pass", .route = LEAT_BY_KEY, .run = add})})};
 
-static struct leat *open_slow(const char *directory, uint32_t groups)
+/* The same, at rest. */
+static const struct leat_module resting = {
+    LEAT_ABI, .name = "slow",
+    .depots = DEPOTS({"numbers", "key: u32, number: i64", .by = "key"}),
+    .pstates = PSTATES({"sums", "map<u32, i64>"}),
+    .topologies = TOPOLOGIES({"keep", LEAT_STREAM, NODES(
+        {"pass", .from = "numbers", .run = pass, .emits = "key: u32, number: i64", .background = true, .at_rest = true},
+        {"add", .from = "pass", .route = LEAT_BY_KEY, .run = add})})};
+
+static struct leat *open_module(const struct leat_module *module, const char *directory, uint32_t groups)
 {
     struct leat_config config = {.create = true, .durability = LEAT_PROCESS, .memory = directory == NULL};
     struct leat_launch launch = {.tasks = TASKS, .groups = groups};
@@ -60,8 +71,13 @@ static struct leat *open_slow(const char *directory, uint32_t groups)
     struct leat *l;
 
     must(leat_open(directory, &config, &l, &err));
-    must(leat_launch(l, &slow, &launch, &err));
+    must(leat_launch(l, module, &launch, &err));
     return l;
+}
+
+static struct leat *open_slow(const char *directory, uint32_t groups)
+{
+    return open_module(&slow, directory, groups);
 }
 
 /* Rows of key `key + i % keys`. */
@@ -204,6 +220,64 @@ static void much_at_once(void **state)
     leat_close(l);
 }
 
+static double now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* As long as rows come nothing runs, however many wait; then all does, also what waited when it was closed. */
+static void rest_is_waited_for(void **state)
+{
+    enum { ROUNDS = 40, EACH = 10 };
+    char directory[] = "/tmp/leat-background-XXXXXX", command[64];
+    struct leat_error err = {0, ""};
+    double longest = 0;
+
+    (void)state;
+    assert_non_null(mkdtemp(directory));
+    struct leat *l = open_module(&resting, directory, 1);
+    for (uint32_t round = 0; round < ROUNDS; round++) {
+        double before = now();
+
+        assert_int_equal(append(l, round, 5, EACH, LEAT_PROCESSED, 30000), 0);
+        poll(NULL, 0, 20);
+        longest = fmax(longest, now() - before);
+    }
+    if (longest < 0.15) { /* else there was rest for want of a processor */
+        assert_int_equal(ran, 0);
+        assert_int_equal(waiting(l), ROUNDS * EACH);
+    }
+    leat_close(l);
+    l = open_module(&resting, directory, 1);
+    must(leat_wait_idle(l, 30000, &err));
+    assert_true(ran >= ROUNDS * EACH);
+    assert_int_equal(sum_of(l), ROUNDS * EACH);
+    assert_int_equal(append(l, 1, 1, 1, LEAT_PROCESSED, 30000), 0);
+    must(leat_wait_idle(l, 30000, &err));
+    assert_int_equal(sum_of(l), ROUNDS * EACH + 1);
+    leat_close(l);
+    snprintf(command, sizeof(command), "rm -rf %s", directory);
+    assert_int_equal(system(command), 0);
+}
+
+/* More than depots wait for: they do, and so there is rest. */
+static void rest_comes_when_depots_wait(void **state)
+{
+    struct leat *l = open_module(&resting, NULL, 2);
+    struct leat_error err = {0, ""};
+
+    (void)state;
+    for (uint32_t i = 0; i < 6; i++)
+        assert_int_equal(append(l, i, 50, LIMIT / 2, LEAT_APPENDED, 30000), 0);
+    must(leat_wait_idle(l, 60000, &err));
+    assert_int_equal(sum_of(l), 3 * LIMIT);
+    assert_int_equal(ran, 3 * LIMIT);
+    leat_close(l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -211,6 +285,8 @@ int main(void)
         cmocka_unit_test_setup(depots_wait_for_who_is_behind, set_up),
         cmocka_unit_test_setup(closing_waits_for_the_run_in_hand, set_up),
         cmocka_unit_test_setup(much_at_once, set_up),
+        cmocka_unit_test_setup(rest_is_waited_for, set_up),
+        cmocka_unit_test_setup(rest_comes_when_depots_wait, set_up),
     };
 
     return cmocka_run_group_tests_name("cluster_background_threads", tests, NULL, NULL);

@@ -252,6 +252,7 @@ static void settle(struct sim_module *m, struct sim_node *n)
 {
     n->ordered = is_ordered(m, n);
     n->background = n->background && n->emits;
+    n->at_rest = n->background && m->tick_ms == 0 && (n - m->node + m->values) % 3 == 0;
     if (n->background)
         n->keep = KEEP_NOTHING;
     if (!poison_known(m, n))
@@ -443,7 +444,7 @@ static void describe_node(struct sim_module *m, uint32_t at)
     for (uint32_t i = 0; i < n->parents; i++)
         snprintf(from + strlen(from), sizeof(from) - strlen(from), "%sn%u", from[0] != '\0' ? ", " : "", n->parent[i]);
     *to = (struct leat_node){.name = text(m, "n%u", at), .from = text(m, "%s", from), .route = n->route,
-                             .background = n->background};
+                             .background = n->background, .at_rest = n->at_rest};
     if (n->keep < KEEP_RUNS) {
         to->run = runs[at];
         to->emits = n->emits ? "key: u32, value: i64, id: u64" : NULL;
@@ -583,7 +584,7 @@ void sim_module_print(const struct sim_module *m)
             printf(" in p%d", n->pstate);
         if (n->keep == KEEP_DEPOT)
             printf(" d%u", n->into);
-        printf("%s%s%s%s\n", n->background ? ", in the background" : "", n->ordered ? ", in order" : "",
-               n->reject_in > 0 ? ", rejects" : "", n->poison_in > 0 ? ", poison" : "");
+        printf("%s%s%s%s%s\n", n->background ? ", in the background" : "", n->at_rest ? ", at rest" : "",
+               n->ordered ? ", in order" : "", n->reject_in > 0 ? ", rejects" : "", n->poison_in > 0 ? ", poison" : "");
     }
 }

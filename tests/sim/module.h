@@ -60,6 +60,7 @@ struct sim_node {
     bool ordered;       /* rows of a task and key come in the order of one depot partition */
     bool loop;
     bool background;    /* a run that keeps nothing */
+    bool at_rest;       /* and some of these when nothing else is to be done */
     uint32_t reject_in; /* a row is rejected once in so many ids; 0: never */
     uint32_t poison_in; /* the run fails once in so many ids; 0: never */
     uint32_t into;      /* KEEP_DEPOT */

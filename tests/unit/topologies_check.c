@@ -44,7 +44,7 @@ static void test_module_rules(void **state)
 
     (void)state;
     m.abi = LEAT_ABI + 1;
-    refuse(&m, NULL, "module 'world': it was compiled for interface version 4, this library has 3");
+    refuse(&m, NULL, "module 'world': it was compiled for interface version 5, this library has 4");
     m.abi = LEAT_ABI;
     for (uint32_t tasks = 0; tasks < 8192; tasks = tasks * 2 + 3)
         refuse_config(&(struct plan_config){.module = &m, .tasks = tasks},
@@ -238,6 +238,8 @@ static void test_node_rules(void **state)
          "topology 'flow': node 'n' is a background node, so it needs .run"},
         {{"n", .from = "lines", .into = "words", .background = true},
          "node 'n' is a background node, so it needs .run"},
+        {{"n", .from = "lines", .run = run, .at_rest = true},
+         "node 'n' has .at_rest, which only background nodes have"},
         {{"n", .from = "lines", .run = run, .emits = "a: str,, b"}, "topology 'flow', node 'n', emits"},
         {{"n", .from = "lines", .run = run, .emits = "a: str"}, "node 'n': nobody reads what it emits"},
         {{"n", .from = "line", .run = run},
@@ -281,12 +283,15 @@ static void test_node_rules(void **state)
 static void test_background(void **state)
 {
     struct leat_topology list[] = {
-        {"flow", LEAT_STREAM, .nodes = LIST({"n", .from = "lines", .run = run, .background = true})}, {.name = NULL}};
+        {"flow", LEAT_STREAM, .nodes = LIST({"n", .from = "lines", .run = run, .background = true, .at_rest = true})},
+        {.name = NULL}};
     struct leat_topology query[] = {{"ask", LEAT_QUERY, .takes = "a: str",
                                      .nodes = LIST({"n", .from = "request", .route = LEAT_TO_ORIGIN, .run = run,
                                                     .emits = "a: str", .into = "reply", .background = true})},
                                                     {.name = NULL}};
     const struct leat_pstate_declaration taken[] = {{"background", "map<str, i64>"}, {NULL, NULL}};
+    const struct leat_depot_declaration often[] = {
+        {"lines", "text: str", .partitioner = LEAT_RANDOM}, {"beats", .tick_ms = 999}, {.name = NULL}};
     struct leat_module m = world(list);
     struct buffer text = {0};
 
@@ -301,11 +306,14 @@ static void test_background(void **state)
     assert_non_null(strstr((char *)text.base,
                            "pstate background map<u64, struct{topology: str, node: str, task: u32, row: bytes}>\n"));
     assert_non_null(strstr((char *)text.base, "stream flow node n takes text: str background\n"));
-    assert_non_null(strstr((char *)text.base, "run in the background"));
+    assert_non_null(strstr((char *)text.base, "run in the background, at rest"));
     buffer_fini(&text);
     plan_close(p);
     m.pstates = taken;
     refuse(&m, NULL, "PState 'background' is made by Leat, for the rows of background nodes: give yours another name");
+    m = world(list);
+    m.depots = often;
+    refuse(&m, NULL, "node 'n' has .at_rest, but a depot ticks more than once a second: there would be no rest");
     m = world(query);
     refuse(&m, NULL, "topology 'ask': node 'n' is a background node, which only streams have");
     refuse_stream(LIST({"n", .from = "lines", .run = run, .emits = "k: str", .background = true},
