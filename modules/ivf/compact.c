@@ -5,14 +5,14 @@
 
 #include "modules/ivf/posting.h"
 
-enum compact_need compact_need(const struct layout *l, const struct compact_rows *r)
+enum compact_need compact_need(const struct layout *l, const struct compact_rows *r, enum compact_waste least)
 {
     uint32_t dead = r->rows > r->there ? r->rows - r->there : 0, chunked = r->chunks * l->chunk.rows;
     uint32_t loose = r->rows - (chunked > r->gathered ? chunked : r->gathered);
 
     if (!r->active || (uint64_t)r->there * l->row.size >= COMPACT_SIZE)
         return COMPACT_NOTHING;
-    uint32_t few = r->answers ? r->live / 48 + 1 : r->live / 16 + 4;
+    uint32_t few = least == COMPACT_LITTLE ? r->live / 48 + 1 : r->live / 8 + 8;
 
     if (dead > few)
         return COMPACT_ROWS;
@@ -21,68 +21,112 @@ enum compact_need compact_need(const struct layout *l, const struct compact_rows
 
 /* ---- Asking ---- */
 
-bool compact_wanted(struct leat_task *t)
+static uint32_t asked_counter(enum compact_waste waste)
 {
-    if (!overdue(t, (int64_t)counter_get(t, COMPACT_ASKED))) {
-        if (counter_get(t, COMPACT_AGAIN) == 0)
-            counter_set(t, COMPACT_AGAIN, 1);
+    return waste == COMPACT_MUCH ? COMPACT_ASKED : TIDY_ASKED;
+}
+
+static uint32_t again_counter(enum compact_waste waste)
+{
+    return waste == COMPACT_MUCH ? COMPACT_AGAIN : TIDY_AGAIN;
+}
+
+/* As overdue(), but rest may be far away. */
+static bool may_ask(const struct leat_task *t, enum compact_waste waste, int64_t asked)
+{
+    const int64_t day = 24LL * 60 * 60 * 1000 * 1000;
+
+    return waste == COMPACT_MUCH ? overdue(t, asked) : asked == 0 || leat_now(t) - asked >= day;
+}
+
+bool compact_wanted(struct leat_task *t, enum compact_waste waste)
+{
+    if (!may_ask(t, waste, (int64_t)counter_get(t, asked_counter(waste)))) {
+        if (counter_get(t, again_counter(waste)) == 0)
+            counter_set(t, again_counter(waste), 1);
         return false;
     }
-    counter_set(t, COMPACT_ASKED, (uint64_t)leat_now(t));
-    counter_set(t, COMPACT_AGAIN, 0);
+    counter_set(t, asked_counter(waste), (uint64_t)leat_now(t));
+    counter_set(t, again_counter(waste), 0);
     return true;
 }
 
 /* ---- In the background ---- */
 
-static bool wasteful(const struct layout *l, const struct index_posting *p)
+static bool wasteful(const struct layout *l, const struct index_posting *p, enum compact_waste least)
 {
-    return p != NULL && compact_need(l, &(struct compact_rows){p->active, true, p->rows, p->live, p->live + p->moving,
-                                                               p->chunks, p->gathered}) != COMPACT_NOTHING;
+    const struct compact_rows rows = {p->active, p->rows, p->live, p->live + p->moving, p->chunks, p->gathered};
+
+    return compact_need(l, &rows, least) != COMPACT_NOTHING;
 }
 
+struct answer {
+    uint32_t waste;
+    uint32_t more; /* 1: not all were named */
+};
+
 /* From a place by chance on, so that each has its turn. */
-void compact_choose(struct leat_task *t, uint32_t from)
+void compact_choose(struct leat_task *t, uint32_t from, enum compact_waste waste)
 {
     const struct index *x = leat_derived(t);
     const struct ivf *v = leat_state(t);
     uint32_t count = index_count(x), first = count > 0 ? (uint32_t)(leat_random(t) % count) : 0, i;
+    struct answer a = {.waste = waste};
     uint64_t written = 0;
 
     for (i = 0; i < count && written < COMPACT_SIZE; i++) {
         const struct index_posting *p = index_at(x, (first + i) % count);
 
-        if (!wasteful(&v->layout, p))
+        if (p == NULL || !wasteful(&v->layout, p, waste))
             continue;
-        message(t, from, leat_task_number(t), COMPACT, p->number, (struct leat_span){"", 0});
+        message(t, from, leat_task_number(t), COMPACT, p->number, (struct leat_span){&a.waste, sizeof(a.waste)});
         written += (uint64_t)(p->live + p->moving) * v->layout.row.size;
     }
-    uint32_t more = i < count;
-    message(t, from, leat_task_number(t), COMPACTED, 0, (struct leat_span){&more, sizeof(more)});
+    a.more = i < count;
+    message(t, from, leat_task_number(t), COMPACTED, 0, (struct leat_span){&a, sizeof(a)});
+}
+
+int compact_request(struct leat_task *t, const struct leat_batch *in)
+{
+    for (uint32_t i = 0; i < in->rows; i++)
+        if (leat_at(in, i, 1).as.u == TIDY)
+            leat_emit(t, i, LEAT_ROW(leat_u32(COMPACT_LITTLE)));
+    return 0;
+}
+
+int compact_run(struct leat_task *t, const struct leat_batch *in)
+{
+    for (uint32_t i = 0; i < in->rows && leat_task_error(t) == 0; i++)
+        compact_choose(t, i, (enum compact_waste)leat_at(in, i, 0).as.u);
+    return leat_task_error(t);
 }
 
 /* ---- What was found comes to the postings' task ---- */
 
-static void compact(struct leat_task *t, uint32_t from, uint32_t number)
+static void compact(struct leat_task *t, uint32_t from, uint32_t number, struct leat_span body)
 {
     struct posting_edit e;
+    uint32_t waste;
 
+    memcpy(&waste, body.base, sizeof(waste));
     posting_edit_begin(&e, t, leat_state(t), number);
     e.relayed = true;
     if (e.recorded)
-        posting_compact(&e);
+        posting_compact(&e, (enum compact_waste)waste);
     posting_edit_end(&e, from);
 }
 
 /* The question is answered: is there another? */
 static void answered(struct leat_task *t, uint32_t from, struct leat_span body)
 {
-    uint32_t more, kind = COMPACT;
+    struct answer a;
 
-    memcpy(&more, body.base, sizeof(more));
-    bool again = more != 0 || counter_get(t, COMPACT_AGAIN) != 0;
-    counter_set(t, COMPACT_ASKED, again ? (uint64_t)leat_now(t) : 0);
-    counter_set(t, COMPACT_AGAIN, 0);
+    memcpy(&a, body.base, sizeof(a));
+    enum compact_waste waste = (enum compact_waste)a.waste;
+    uint32_t kind = waste == COMPACT_MUCH ? COMPACT : TIDY;
+    bool again = a.more != 0 || counter_get(t, again_counter(waste)) != 0;
+    counter_set(t, asked_counter(waste), again ? (uint64_t)leat_now(t) : 0);
+    counter_set(t, again_counter(waste), 0);
     if (again)
         message(t, from, leat_task_number(t), ASK, 0, (struct leat_span){&kind, sizeof(kind)});
 }
@@ -93,7 +137,7 @@ void compact_all(struct leat_task *t, const struct leat_batch *in)
         uint64_t kind = leat_at(in, i, 1).as.u;
 
         if (kind == COMPACT)
-            compact(t, i, (uint32_t)leat_at(in, i, 2).as.u);
+            compact(t, i, (uint32_t)leat_at(in, i, 2).as.u, leat_at(in, i, 3).as.bytes);
         else if (kind == COMPACTED)
             answered(t, i, leat_at(in, i, 3).as.bytes);
     }

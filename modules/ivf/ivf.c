@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "modules/ivf/ivf.h"
+#include "modules/ivf/compact.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -148,7 +148,9 @@ const struct leat_module module_ivf = {
             {"ask", .from = "post", .route = LEAT_DIRECT, .run = upkeep_request,
              .emits = "kind: u32, posting: u32, body: bytes"},
             {"upkeep", .from = "ask", .run = upkeep_run, .background = true, .emits = MESSAGE},
-            {"move", .from = "upkeep", .route = LEAT_DIRECT, .run = upkeep_move, .emits = MESSAGE})},
+            {"rest", .from = "post", .route = LEAT_DIRECT, .run = compact_request, .emits = "waste: u32"},
+            {"tidy", .from = "rest", .run = compact_run, .background = true, .at_rest = true, .emits = MESSAGE},
+            {"move", .from = "upkeep, tidy", .route = LEAT_DIRECT, .run = upkeep_move, .emits = MESSAGE})},
         {"search", LEAT_QUERY, .takes = REQUEST, NODES(
             {"probe", .from = "request", .run = search_probe, .emits = PROBES},
             {"scan", .from = "probe", .route = LEAT_DIRECT, .run = search_scan, .emits = HITS},

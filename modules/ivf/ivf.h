@@ -50,7 +50,9 @@ enum counter {
     LEARN_CAME,    /* the vectors that had come then */
     COMPACT_ASKED, /* when the background was asked what to compact; 0: it was not, or has answered */
     COMPACT_AGAIN, /* 1: a posting became wasteful since */
-    NEXT_POSTINGS  /* and behind it: the next posting that is opened in each group */
+    NEXT_POSTINGS, /* and behind it: the next posting that is opened in each group */
+    TIDY_ASKED = 1 << 16, /* as COMPACT_ASKED and COMPACT_AGAIN, of what is a little wasteful; behind all groups */
+    TIDY_AGAIN
 };
 
 /* What the tasks share, made from the options. */
@@ -87,8 +89,9 @@ enum message {
     CONFIRM,  /* to the posting: the copy struct row_name is the row from now on; the one that it came from goes */
     CLEAR,    /* to the posting where the row was before the last: struct row_clear; the one there goes, and .. */
     CLEARED,  /* .. back to the id's task as PLACED: the row lies nowhere else now */
-    COMPACT,  /* to the background: which postings are wasteful? From there: this one is */
-    COMPACTED /* from there, behind those: u32, whether there are more */
+    COMPACT,  /* to the background: which postings waste much? From there: this one is so wasteful, u32 */
+    COMPACTED, /* from there, behind those: u32 how wasteful ones were sought, u32 whether there are more */
+    TIDY      /* to the background, at rest: which postings are a little wasteful? */
 };
 
 enum {

@@ -3,7 +3,6 @@
 
 #include <string.h>
 
-#include "modules/ivf/compact.h"
 #include "modules/ivf/finder.h"
 
 /* ---- Reading ---- */
@@ -491,17 +490,17 @@ static void gather_tail(struct posting_edit *e)
     e->record.gathered = end;
 }
 
-static enum compact_need need(const struct posting_edit *e, bool answers)
+static enum compact_need need(const struct posting_edit *e, enum compact_waste least)
 {
     const struct posting_record *r = &e->record;
+    const struct compact_rows rows = {r->active, r->rows, r->live, r->live + arriving(e), r->chunks, r->gathered};
 
-    return compact_need(&e->v->layout, &(struct compact_rows){r->active, answers, r->rows, r->live,
-                                                              r->live + arriving(e), r->chunks, r->gathered});
+    return compact_need(&e->v->layout, &rows, least);
 }
 
-void posting_compact(struct posting_edit *e)
+void posting_compact(struct posting_edit *e, enum compact_waste least)
 {
-    enum compact_need what = need(e, true);
+    enum compact_need what = need(e, least);
 
     if (what == COMPACT_ROWS)
         drop_dead(e);
@@ -577,6 +576,14 @@ static void ask(const struct posting_edit *e, uint32_t from, enum message kind)
             e->relayed ? body : (struct leat_span){"", 0});
 }
 
+static void ask_to_compact(const struct posting_edit *e, uint32_t from)
+{
+    if (need(e, COMPACT_MUCH) != COMPACT_NOTHING && compact_wanted(e->t, COMPACT_MUCH))
+        ask(e, from, COMPACT);
+    if (need(e, COMPACT_LITTLE) != COMPACT_NOTHING && compact_wanted(e->t, COMPACT_LITTLE))
+        ask(e, from, TIDY);
+}
+
 /* Rows find their postings by the derived state, which does not know what this turn does. */
 static bool sought(const struct posting_edit *e)
 {
@@ -604,8 +611,8 @@ void posting_edit_end(struct posting_edit *e, uint32_t from)
     if (wanted(e, &kind) || waits) {
         e->record.asked = leat_now(e->t);
         ask(e, from, waits ? LOOK : kind);
-    } else if (need(e, false) != COMPACT_NOTHING && overdue(e->t, e->record.asked) && compact_wanted(e->t)) {
-        ask(e, from, COMPACT);
+    } else if (overdue(e->t, e->record.asked)) {
+        ask_to_compact(e, from);
     }
     put_record(e);
 }

@@ -4,7 +4,7 @@
 
 /* A posting as its task writes it in a turn, and the messages that go with it. */
 
-#include "modules/ivf/ivf.h"
+#include "modules/ivf/compact.h"
 
 /* What the PState `postings` says of one. Rows are numbered from 0 in order of arrival, dead ones too: a row keeps its
  * number until the posting is compacted, which begins another edition. Of each 32 rows there are two masks: live, and
@@ -56,9 +56,9 @@ void posting_confirm(struct posting_edit *e, const struct row_name *name);
 bool posting_movable(const struct posting_edit *e, uint32_t row);
 /* The posting as the derived state has it; NULL: it has it not, or this turn has compacted it and numbers differ. */
 const struct index_posting *posting_known(const struct posting_edit *e);
-/* Write it anew without its dead rows, or put together what came turn by turn, if it needs that (compact.h). What moves
- * goes on moving. */
-void posting_compact(struct posting_edit *e);
+/* Write it anew without its dead rows, or put together what came turn by turn, if it is so wasteful (compact.h). What
+ * moves goes on moving. */
+void posting_compact(struct posting_edit *e, enum compact_waste least);
 /* This group was told of the posting's centroid: where it lies, it takes rows from now on. */
 void posting_announced(struct posting_edit *e);
 /* It takes no rows any more; those that it has are to go elsewhere, to new centroids most of all. */

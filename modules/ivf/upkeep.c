@@ -511,7 +511,7 @@ int upkeep_run(struct leat_task *t, const struct leat_batch *in)
             answer(&w, LOOK, posting, "", 0);
             break;
         case COMPACT:
-            compact_choose(t, i);
+            compact_choose(t, i, COMPACT_MUCH);
             break;
         case NEAR:
             near(&w, leat_at(in, i, 2).as.bytes);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/cluster/ivf_model.h"
 
-#include "modules/ivf/ivf.h"
+#include "modules/ivf/compact.h"
 #include "modules/ivf/places.h"
 
 /* A group crashes at each point of the turn, and of the background, in which each step of upkeep is taken: of a split,
@@ -17,11 +17,13 @@ enum step {
     ASKS_LOOK,
     ASKS_NEAR,
     ASKS_COMPACT,
+    ASKS_TIDY,
     RUNS_SPLIT, /* the run itself, and the turn that takes what it found */
     RUNS_DRAIN,
     RUNS_LOOK,
     RUNS_NEAR,
     RUNS_COMPACT,
+    RUNS_TIDY,
     OPENS,       /* a split: new postings, and the old one is retired */
     STAYS,       /* it cannot be split */
     TOLD_OPEN,   /* another group is told of the new centroids, */
@@ -57,11 +59,13 @@ static const struct {
     [ASKS_LOOK] = {"asks to be looked at again", ask_points},
     [ASKS_NEAR] = {"asks to look around", ask_points},
     [ASKS_COMPACT] = {"asks to be compacted", ask_points},
+    [ASKS_TIDY] = {"asks for that at rest", ask_points},
     [RUNS_SPLIT] = {"split runs", run_points},
     [RUNS_DRAIN] = {"drain runs", run_points},
     [RUNS_LOOK] = {"look runs", run_points},
     [RUNS_NEAR] = {"near runs", run_points},
     [RUNS_COMPACT] = {"compaction runs", run_points},
+    [RUNS_TIDY] = {"compaction at rest runs", run_points},
     [OPENS] = {"opens and retires", turn_points},
     [STAYS] = {"stays as it is", turn_points},
     [TOLD_OPEN] = {"is told of a centroid", turn_points},
@@ -231,6 +235,20 @@ static int upkeep(struct leat_task *t, const struct leat_batch *in)
     return upkeep_run(t, in);
 }
 
+static int rest(struct leat_task *t, const struct leat_batch *in)
+{
+    for (uint32_t i = 0; i < in->rows; i++)
+        if (leat_at(in, i, 1).as.u == TIDY)
+            sees(ASKS_TIDY);
+    return compact_request(t, in);
+}
+
+static int tidy(struct leat_task *t, const struct leat_batch *in)
+{
+    sees(RUNS_TIDY);
+    return compact_run(t, in);
+}
+
 static struct leat_module watched(struct leat_topology topologies[16], struct leat_node nodes[16])
 {
     static const struct {
@@ -239,7 +257,9 @@ static struct leat_module watched(struct leat_topology topologies[16], struct le
                {store_placed, place},
                {upkeep_move, move},
                {upkeep_request, request},
-               {upkeep_run, upkeep}};
+               {upkeep_run, upkeep},
+               {compact_request, rest},
+               {compact_run, tidy}};
     struct leat_module m = module_ivf;
 
     for (uint32_t i = 0; i == 0 || m.topologies[i - 1].name != NULL; i++)

@@ -189,14 +189,14 @@ static inline void model_census_posting(struct ivf_census *c, uint64_t number, c
     }
 }
 
-static inline struct ivf_census model_census(const struct ivf_model *m, uint32_t less)
+static inline struct ivf_census census_of(struct leat *l, uint32_t less)
 {
     struct ivf_census c = {0};
     struct leat_error err = {0, ""};
     struct leat_view *v;
     uint32_t postings;
 
-    must(leat_view_open(leat_test_leat(m->t), "ivf", &v, &err));
+    must(leat_view_open(l, "ivf", &v, &err));
     must(leat_view_pstate(v, "postings", &postings));
     for (uint32_t task = 0; task < leat_view_tasks(v); task++) {
         struct leat_scan *s;
@@ -212,6 +212,11 @@ static inline struct ivf_census model_census(const struct ivf_model *m, uint32_t
     }
     leat_view_close(v);
     return c;
+}
+
+static inline struct ivf_census model_census(const struct ivf_model *m, uint32_t less)
+{
+    return census_of(leat_test_leat(m->t), less);
 }
 
 static inline struct leat_result *model_ask(const struct ivf_model *m, const char *query, const float *vector,

@@ -225,6 +225,7 @@ static int compact_and_move(struct leat_task *t, const struct leat_batch *in)
 {
     const struct index *x = leat_derived(t);
     uint64_t kind = leat_at(in, 0, 0).as.u;
+    uint32_t waste = COMPACT_LITTLE;
 
     if (kind == COMPACT)
         return 0;
@@ -235,9 +236,17 @@ static int compact_and_move(struct leat_task *t, const struct leat_batch *in)
 
         if (p == NULL)
             continue;
-        message(t, 0, leat_task_number(t), COMPACT, p->number, (struct leat_span){"", 0});
+        message(t, 0, leat_task_number(t), COMPACT, p->number, (struct leat_span){&waste, sizeof(waste)});
         move_elsewhere(t, leat_state(t), p);
     }
+    return 0;
+}
+
+/* Nor one at rest. */
+static int compact_nothing(struct leat_task *t, const struct leat_batch *in)
+{
+    (void)t;
+    (void)in;
     return 0;
 }
 
@@ -317,6 +326,7 @@ static void moves_beside_a_compaction_are_made(void **state)
     (void)state;
     model_node(nodes, "store")->run = store_or_tell;
     model_node(nodes, "upkeep")->run = compact_and_move;
+    model_node(nodes, "tidy")->run = compact_nothing;
     struct ivf_model *m = open_small(&module, ROWS, &seed);
     for (int again = 0; again < 6; again++) {
         model_change(m, 0, ROWS, true);

@@ -4,7 +4,7 @@
 #include "engine/derive.h"
 #include "engine/node.h"
 
-#include "modules/ivf/ivf.h"
+#include "modules/ivf/compact.h"
 #include "modules/vector/distance.h"
 
 #include <time.h>
@@ -533,10 +533,83 @@ static void centres_that_round_to_one_do_not_part(void **state)
     }
 }
 
+/* ---- Compaction ---- */
+
+static _Atomic uint32_t named[2]; /* postings to be compacted, by enum compact_waste */
+
+static int upkeep_move_counted(struct leat_task *t, const struct leat_batch *in)
+{
+    for (uint32_t i = 0; i < in->rows; i++)
+        if (leat_at(in, i, 1).as.u == COMPACT) {
+            uint32_t waste;
+
+            memcpy(&waste, leat_at(in, i, 3).as.bytes.base, sizeof(waste));
+            named[waste]++;
+        }
+    return upkeep_move(t, in);
+}
+
+static void replace_some(struct leat_depot *d, uint32_t ids, uint32_t count, uint64_t *seed)
+{
+    struct leat_append how = {.ack = LEAT_PROCESSED, .timeout_ms = 30000};
+    struct leat_error err = {0, ""};
+    struct leat_rows *rows;
+
+    must(leat_rows_new(d, &rows));
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t id = count == ids ? i : next_random(seed) % ids;
+        float vector[4];
+
+        for (int j = 0; j < 4; j++)
+            vector[j] = (float)(next_random(seed) % 100000) / 1000.0F;
+        must(leat_rows_add(rows, LEAT_ROW(leat_u64(id), leat_vector(LEAT_F32_VECTOR, vector, 4), leat_null()), &err));
+    }
+    must(leat_append(d, rows, &how, NULL, &err));
+    leat_rows_free(rows);
+}
+
+/* Beside turns on their threads: as long as vectors are replaced, a posting is written anew for many that died or came;
+ * when that has an end, all that are a little wasteful are, too. */
+static void what_is_a_little_wasteful_waits(void **state)
+{
+    enum { VECTORS_PUT = 3000, ROUNDS = 300, EACH = 60 };
+    const struct leat_option roomy[] = {{"dims", "4"},    {"metric", "l2"}, {"ids", "u64"}, {"target", "80"},
+                                        {"split", "160"}, {"merge", "4"},   {NULL, NULL}};
+    struct leat_topology topologies[16];
+    struct leat_node nodes[16];
+    struct leat_module module = model_module(topologies, nodes);
+    struct leat_config config = {.create = true, .memory = true};
+    struct leat_error err = {0, ""};
+    struct leat_depot *d;
+    struct leat *l;
+    uint64_t seed = 11;
+
+    (void)state;
+    model_node(nodes, "move")->run = upkeep_move_counted;
+    must(leat_open(NULL, &config, &l, &err));
+    must(leat_launch(l, &module, &(struct leat_launch){.options = roomy, .tasks = 8, .groups = 2}, &err));
+    must(leat_depot_find(l, "ivf", "vectors", &d, &err));
+    replace_some(d, VECTORS_PUT, VECTORS_PUT, &seed);
+    must(leat_wait_idle(l, 60000, &err));
+    named[COMPACT_MUCH] = named[COMPACT_LITTLE] = 0;
+    for (uint32_t round = 0; round < ROUNDS; round++)
+        replace_some(d, VECTORS_PUT, EACH, &seed);
+    uint32_t much = named[COMPACT_MUCH], little = named[COMPACT_LITTLE];
+    print_message("%u replaced: %u postings written anew, %u a little wasteful\n", ROUNDS * EACH, much, little);
+    assert_true(much > 0 && much * 8 <= ROUNDS * EACH * 2);
+    assert_true(little * 8 <= much); /* there may be rest for want of a processor */
+    must(leat_wait_idle(l, 60000, &err));
+    struct ivf_census c = census_of(l, 1);
+    assert_int_equal(c.live, VECTORS_PUT);
+    assert_true(c.dead <= c.live / 48 + c.postings);
+    leat_close(l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(centres_that_round_to_one_do_not_part),
+        cmocka_unit_test(what_is_a_little_wasteful_waits),
         cmocka_unit_test(all_of_it_goes_at_once),
         cmocka_unit_test(many_equal_vectors_come_and_go),
         cmocka_unit_test(nearly_equal_vectors_come_to_rest),

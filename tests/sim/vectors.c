@@ -11,7 +11,7 @@ typedef unsigned long long big;
 
 /* In a row RUN changes are of a kind. A search may miss a row that moves between two groups while it lasts
  * (docs/IVF.md), but not each time. */
-enum { RUN = 48, TRIES = 4, NODES_MOST = 8, TOPOLOGIES_MOST = 8 };
+enum { RUN = 48, TRIES = 4, NODES_MOST = 12, TOPOLOGIES_MOST = 8 };
 
 struct vectors_plan vectors_plan;
 struct vectors_promise vectors;
