@@ -416,14 +416,19 @@ static void segment_release(struct segments *s, struct segment *g)
         forget_trimmed(s);
 }
 
-/* Is a run where the index says, and as it was written? */
-static bool is_whole(const struct run *r, uint32_t partition)
+bool run_is_there(const struct run *r, uint32_t partition)
 {
     const uint8_t *header = r->segment->map + r->position;
 
     return load_u32(header) == partition && load_u32(header + 4) == r->count && load_u64(header + 8) == r->first &&
            load_u32(header + 16) == r->length && load_u32(header + 20) == r->crc &&
-           (int64_t)load_u64(header + 24) == r->time_us && crc32c(0, header + RUN_HEADER, r->length) == r->crc;
+           (int64_t)load_u64(header + 24) == r->time_us;
+}
+
+static bool is_whole(const struct run *r, uint32_t partition)
+{
+    return run_is_there(r, partition) &&
+           crc32c(0, r->segment->map + r->position + RUN_HEADER, r->length) == r->crc;
 }
 
 /* Without the lock, so that appends go on: meanwhile runs may move, but the segment stays. */

@@ -118,6 +118,9 @@ uint64_t segment_data(const struct segment *g); /* where groups begin */
 /* Tell the kernel how this part of the map is read (madvise). */
 void segment_advise(const struct segment *g, uint64_t from, uint64_t length, int advice);
 
+/* Is a run's header where the index says, and as it says? */
+bool run_is_there(const struct run *r, uint32_t partition);
+
 /* ---- segments_index.c ---- */
 
 /* For a segment that is left: all its groups are durable, and its successor is made. Failing is told and no error, as

@@ -135,9 +135,13 @@ static bool take_run(struct parse *p, struct run *r)
 }
 
 /* All runs of a segment, from the offsets where it begins to those where its successor does; add: they are known to
- * fit, and become part of the index. */
+ * fit, and become part of the index. The last one is looked for in the segment, which may be another with the same
+ * offsets. */
 static bool take_runs(struct segments *s, struct segment *g, const struct segment *next, struct parse p, bool add)
 {
+    struct run last = {.position = 0};
+    uint32_t of = 0;
+
     for (uint32_t i = 0; i < segment_partitions(next); i++) {
         struct run r = none(g, s->partition[i].next);
 
@@ -147,11 +151,13 @@ static bool take_runs(struct segments *s, struct segment *g, const struct segmen
                 return false;
             if (add)
                 segments_add_run(s, i, &r);
+            of = r.position > last.position ? i : of;
+            last = r.position > last.position ? r : last;
         }
         if (r.first + r.count != segment_next(next, i))
             return false;
     }
-    return reader_left(&p.from) == 0;
+    return reader_left(&p.from) == 0 && (last.position == 0 || run_is_there(&last, of));
 }
 
 /* Is it the index of this segment, and as it was written? */

@@ -285,6 +285,15 @@ static void start_offsets(struct segments *s, const struct segment *g)
     }
 }
 
+/* Do groups and offsets end where the next segment's begin? */
+static bool leads_to(const struct segments *s, const struct segment *next)
+{
+    for (uint32_t i = 0; i < segment_partitions(next); i++)
+        if (s->partition[i].next != segment_next(next, i))
+            return false;
+    return s->group == next->first_group;
+}
+
 /* A segment that is not the last: where it must end its successor says. */
 static int take_full(struct segments *s, struct segment *g, uint64_t *tail, struct leat_error *err)
 {
@@ -294,7 +303,7 @@ static int take_full(struct segments *s, struct segment *g, uint64_t *tail, stru
 
     if (!known || s->walk || !segment_index_read(s, g, next)) {
         rv = walk(s, g, false, tail, err);
-        if (rv == 0 && known && !s->read_only && s->group == next->first_group)
+        if (rv == 0 && known && !s->read_only && leads_to(s, next))
             segment_index_write(s, g, next);
     }
     if (next != NULL)

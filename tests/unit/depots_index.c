@@ -26,6 +26,7 @@
 enum { PARTITIONS = 5, SEGMENT = 8192, DATA = 4096, SYNCS = 90, MOST = 1 << 20, NAMES_END = 28, INDEX_HEADER = 36 };
 
 static char directory[64];
+static uint8_t shade; /* of all bodies */
 static struct buffer said; /* of the log as set up */
 
 static void path_of(uint64_t number, const char *suffix, char out[128])
@@ -73,7 +74,7 @@ static void write_group(struct log *l, struct random *r, int group)
                                  .session = random_below(r, 3), .sequence = (uint64_t)group,
                                  .body = span_of(body, random_below(r, sizeof(body)))};
 
-        memset(body, group, sizeof(body));
+        memset(body, group + shade, sizeof(body));
         assert_int_equal(log_append(l, &one, 1, NULL), 0);
         if (random_below(r, 4) == 0)
             assert_int_equal(log_sync(l, NULL), 0);
@@ -505,6 +506,27 @@ static void that_of_an_earlier_life_is_passed_over(void **state)
     buffer_fini(&right);
 }
 
+/* Files of another log were put over those of this one: it has as many records everywhere, but others. */
+static void that_of_another_log_is_passed_over(void **state)
+{
+    struct buffer index, right;
+
+    read_bytes(0, ".idx", &index);
+    assert_int_equal(tear_down(state), 0);
+    shade = 1;
+    assert_int_equal(set_up(state), 0);
+    shade = 0;
+    read_bytes(0, ".idx", &right);
+    assert_int_equal(right.size, index.size);
+    assert_false(same_bytes(0, ".idx", &index));
+    write_bytes(0, ".idx", index.base, index.size);
+    check(true, false);
+    check(false, false);
+    assert_true(same_bytes(0, ".idx", &right));
+    buffer_fini(&index);
+    buffer_fini(&right);
+}
+
 /* Nor is one believed where partitions are not known. */
 static void partitions_that_are_not_known_are_damage(void **state)
 {
@@ -664,6 +686,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_ends_elsewhere_is_passed_over, set_up, tear_down),
         cmocka_unit_test_setup_teardown(that_of_another_segment_is_passed_over, set_up, tear_down),
         cmocka_unit_test_setup_teardown(that_of_an_earlier_life_is_passed_over, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(that_of_another_log_is_passed_over, set_up, tear_down),
         cmocka_unit_test_setup_teardown(partitions_that_are_not_known_are_damage, set_up, tear_down),
         cmocka_unit_test_setup_teardown(damage_is_found_when_it_is_read, set_up, tear_down),
         cmocka_unit_test_setup_teardown(damage_of_the_file_is_found_at_once, set_up, tear_down),
