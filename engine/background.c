@@ -8,9 +8,10 @@
 /* Requests pass through a ring: picked >= ran >= taken count them. A job is the background thread's from when it is
  * picked until it ran, and the group's thread's before and afterwards. */
 
-/* JOBS: picked and not taken, so at most as many results as a turn takes. KEPT: bytes that a job keeps for the next.
- * FULL_MS: the pause when there is no reader to be had. */
-enum { JOBS = 64, KEPT = 1 << 16, FULL_MS = 10 };
+/* JOBS: picked and not taken, so at most as many results as a turn takes. ROUSED: of these, at rest: what comes then
+ * stands behind them. KEPT: bytes that a job keeps for the next. FULL_MS: the pause when there is no reader to be had.
+ */
+enum { JOBS = 64, ROUSED = 8, KEPT = 1 << 16, FULL_MS = 10 };
 #define REST_NS (200 * INT64_C(1000000))
 #define JOB_MEMORY ((size_t)256 << 20)
 
@@ -324,7 +325,7 @@ static int pick_from(struct background *b, struct pstate_scan *scan, uint64_t *p
     struct leat_value key, field[4];
     int rv = 0;
 
-    while (rv == 0 && *picked - b->taken < JOBS && b->row_bytes < LIMIT_BACKGROUND_RESULT) {
+    while (rv == 0 && *picked - b->taken < JOBS && b->roused < ROUSED && b->row_bytes < LIMIT_BACKGROUND_RESULT) {
         struct background_job *j = job_at(b, *picked);
 
         rv = pstate_scan_next(scan, &key, field, LENGTH_OF(field), err);
@@ -377,6 +378,9 @@ static bool may_pick(const struct background *b)
 int64_t background_due(const struct background *b)
 {
     if (b == NULL || b->group->closing || b->picked > b->taken || b->resting == 0)
+        return INT64_MAX;
+    /* Who waits for a peer, or for its disk, does not rest; but these themselves may be what depots wait for. */
+    if (b->resting < LIMIT_BACKGROUND_WAITING && turn_unread(b->group))
         return INT64_MAX;
     return b->group->config.step_background ? b->turned_ns : b->turned_ns + REST_NS; /* tests wait for no clock */
 }

@@ -251,6 +251,8 @@ extern const struct flow_hooks turn_hooks;
 enum { SLICES = 256 }; /* that one turn holds */
 
 int turn_gather(struct turn *t, struct leat_error *err);
+/* Are there records that no turn has read, as far as the last one saw? */
+bool turn_unread(const struct group *g);
 
 /* ---- turn_output.c ---- */
 

@@ -211,7 +211,7 @@ static int check_streams(struct module *m, struct leat_error *err)
     if (rv == 0 && !first && !same && !all_drained(m))
         rv = leat_fail(err, LEAT_EEXISTS,
                        "the streams of module '%s' have changed, and rows of the earlier ones are under way: start the "
-                       "earlier module once more, wait until all is processed, and close it",
+                       "earlier module once more, wait until nothing is left to do (leat_wait_idle), and close it",
                        m->plan->module->name);
     else if (rv == 0 && !same)
         rv = file_replace(path, buffer_bytes(&now), err);

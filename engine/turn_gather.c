@@ -279,6 +279,14 @@ static uint32_t count_waiting(struct group *g)
     return waiting;
 }
 
+bool turn_unread(const struct group *g)
+{
+    for (uint32_t i = 0; i < g->partitions; i++)
+        if (g->end[i] > progress_cursor(g->progress, i))
+            return true;
+    return false;
+}
+
 static bool crowded(const struct group *g)
 {
     return progress_open_turns(g->progress) >= LIMIT_OPEN_TURNS || progress_open_bytes(g->progress) >= LIMIT_OPEN_BYTES;

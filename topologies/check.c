@@ -273,7 +273,7 @@ int check_yardstick(const struct plan *p, const struct leat_topology *d, uint32_
 /* A depot that leaves a group no rest (leat_node.at_rest). */
 static bool ticks_often(const struct plan *p)
 {
-    enum { OFTEN_MS = 1000 };
+    enum { OFTEN_MS = 500 };
 
     for (uint32_t i = 0; i < p->depots; i++)
         if (p->depot[i].tick_ms > 0 && p->depot[i].tick_ms < OFTEN_MS)
@@ -317,7 +317,7 @@ int check_node(const struct plan *p, const struct leat_topology *of, const struc
     else if (d->at_rest && !d->background)
         wrong = "has .at_rest, which only background nodes have";
     else if (d->at_rest && ticks_often(p))
-        wrong = "has .at_rest, but a depot ticks more than once a second: there would be no rest";
+        wrong = "has .at_rest, but a depot ticks more than twice a second: there would be no rest";
     return wrong == NULL ? 0 : check_fail(p, err, "topology '%s': node '%s' %s", of->name, d->name, wrong);
 }
 

@@ -66,7 +66,8 @@ struct leat_node {
      * dead letter. */
     bool background;
     /* A background node: its rows go behind those of others, and wait until the group has taken nothing for 200 ms but
-     * what background nodes emitted: as long as rows come, if need be for ever. */
+     * what background nodes emitted, and has nothing left to read. From 4,096 rows on that wait depots wait, too, and
+     * so there is rest. */
     bool at_rest;
 };
 

@@ -278,6 +278,60 @@ static void rest_comes_when_depots_wait(void **state)
     leat_close(l);
 }
 
+/* ---- Rest, and records that may not be read ---- */
+
+static _Atomic uint32_t rested, blocked_key;
+
+static int pass_unblocked(struct leat_task *t, const struct leat_batch *in)
+{
+    if (leat_at(in, 0, 0).as.u == blocked_key)
+        gate_pass(&gate);
+    leat_emit(t, 0, LEAT_ROW(leat_at(in, 0, 0), leat_at(in, 0, 1)));
+    return 0;
+}
+
+static int rest(struct leat_task *t, const struct leat_batch *in)
+{
+    leat_emit(t, 0, LEAT_ROW(leat_at(in, 0, 0), leat_at(in, 0, 1)));
+    rested += leat_at(in, 0, 0).as.u != blocked_key;
+    return 0;
+}
+
+static const struct leat_module both = {
+    LEAT_ABI, .name = "slow",
+    .depots = DEPOTS({"numbers", "key: u32, number: i64", .by = "key"}),
+    .pstates = PSTATES({"sums", "map<u32, i64>"}),
+    .topologies = TOPOLOGIES({"keep", LEAT_STREAM, NODES(
+        {"pass", .from = "numbers", .run = pass_unblocked, .emits = "key: u32, number: i64", .background = true},
+        {"rest", .from = "numbers", .run = rest, .emits = "key: u32, number: i64", .background = true, .at_rest = true},
+        {"add", .from = "pass, rest", .route = LEAT_BY_KEY, .run = add})})};
+
+/* A group has records, but the background of the other is so far behind that depots wait: that is no rest. */
+static void who_may_not_read_does_not_rest(void **state)
+{
+    struct leat *l = open_module(&both, NULL, 2);
+    struct leat_error err = {0, ""};
+    uint32_t other = key_of(1, 2);
+    double before = now();
+
+    (void)state;
+    rested = 0;
+    blocked_key = key_of(0, 2);
+    gate_close(&gate);
+    assert_int_equal(append(l, other, 1, 1, LEAT_PROCESSED, 30000), 0);
+    assert_int_equal(append(l, blocked_key, 1, LIMIT, LEAT_PROCESSED, 30000), 0);
+    assert_int_equal(append(l, other, 1, 1, LEAT_APPENDED, 30000), 0);
+    bool fast = now() - before < 0.15;
+    poll(NULL, 0, 500);
+    if (fast)
+        assert_int_equal(rested, 0);
+    gate_open(&gate);
+    must(leat_wait_idle(l, 60000, &err));
+    assert_int_equal(rested, 2);
+    assert_int_equal(sum_of(l), 2 * (LIMIT + 2));
+    leat_close(l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -287,6 +341,7 @@ int main(void)
         cmocka_unit_test_setup(much_at_once, set_up),
         cmocka_unit_test_setup(rest_is_waited_for, set_up),
         cmocka_unit_test_setup(rest_comes_when_depots_wait, set_up),
+        cmocka_unit_test_setup(who_may_not_read_does_not_rest, set_up),
     };
 
     return cmocka_run_group_tests_name("cluster_background_threads", tests, NULL, NULL);

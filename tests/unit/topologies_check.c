@@ -291,7 +291,7 @@ static void test_background(void **state)
                                                     {.name = NULL}};
     const struct leat_pstate_declaration taken[] = {{"background", "map<str, i64>"}, {NULL, NULL}};
     const struct leat_depot_declaration often[] = {
-        {"lines", "text: str", .partitioner = LEAT_RANDOM}, {"beats", .tick_ms = 999}, {.name = NULL}};
+        {"lines", "text: str", .partitioner = LEAT_RANDOM}, {"beats", .tick_ms = 499}, {.name = NULL}};
     struct leat_module m = world(list);
     struct buffer text = {0};
 
@@ -313,7 +313,7 @@ static void test_background(void **state)
     refuse(&m, NULL, "PState 'background' is made by Leat, for the rows of background nodes: give yours another name");
     m = world(list);
     m.depots = often;
-    refuse(&m, NULL, "node 'n' has .at_rest, but a depot ticks more than once a second: there would be no rest");
+    refuse(&m, NULL, "node 'n' has .at_rest, but a depot ticks more than twice a second: there would be no rest");
     m = world(query);
     refuse(&m, NULL, "topology 'ask': node 'n' is a background node, which only streams have");
     refuse_stream(LIST({"n", .from = "lines", .run = run, .emits = "k: str", .background = true},
