@@ -115,7 +115,8 @@ static void measure_rows(const struct scan *s, const struct tile *t, const struc
 {
     const struct layout *l = s->layout;
     uint32_t step = STEP_BYTES / l->vector > STEP_ROWS ? STEP_BYTES / l->vector : STEP_ROWS;
-    size_t size = (size_t)t->rows * l->vector, both = size + (size_t)next->rows * l->vector, line = AHEAD;
+    size_t size = (size_t)t->rows * l->vector, both = size + (size_t)next->rows * l->vector;
+    size_t line = size < AHEAD ? size : AHEAD; /* up to there the tile before this one did */
 
     for (uint32_t at = 0; at < t->rows; at += step) {
         uint32_t rows = t->rows - at < step ? t->rows - at : step;

@@ -578,10 +578,12 @@ static void ask(const struct posting_edit *e, uint32_t from, enum message kind)
 
 static void ask_to_compact(const struct posting_edit *e, uint32_t from)
 {
+    if (need(e, COMPACT_LITTLE) == COMPACT_NOTHING)
+        return;
+    if (compact_wanted(e->t, COMPACT_LITTLE))
+        ask(e, from, TIDY);
     if (need(e, COMPACT_MUCH) != COMPACT_NOTHING && compact_wanted(e->t, COMPACT_MUCH))
         ask(e, from, COMPACT);
-    if (need(e, COMPACT_LITTLE) != COMPACT_NOTHING && compact_wanted(e->t, COMPACT_LITTLE))
-        ask(e, from, TIDY);
 }
 
 /* Rows find their postings by the derived state, which does not know what this turn does. */
