@@ -12,7 +12,7 @@ enum compact_need compact_need(const struct layout *l, const struct compact_rows
 
     if (!r->active || (uint64_t)r->there * l->row.size >= COMPACT_SIZE)
         return COMPACT_NOTHING;
-    uint32_t few = least == COMPACT_LITTLE ? r->live / 48 + 1 : r->live / 8 + 8;
+    uint32_t few = least == COMPACT_LITTLE ? r->live / 48 + 1 : r->live / 8 + 6;
 
     if (dead > few)
         return COMPACT_ROWS;
