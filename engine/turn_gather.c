@@ -257,6 +257,11 @@ static int gather_partition(struct turn *t, uint32_t partition, size_t bytes_max
     return 0;
 }
 
+static bool unread(const struct group *g, uint32_t partition)
+{
+    return g->end[partition] > progress_cursor(g->progress, partition);
+}
+
 /* Refresh what is readable, when a log said it grew. */
 static uint32_t count_waiting(struct group *g)
 {
@@ -273,8 +278,7 @@ static uint32_t count_waiting(struct group *g)
             if (in.edges > 0)
                 log_bounds(in.log, in.log_partition, &first, &g->end[i]);
         }
-        if (g->end[i] > progress_cursor(g->progress, i))
-            waiting++;
+        waiting += unread(g, i);
     }
     return waiting;
 }
@@ -282,7 +286,7 @@ static uint32_t count_waiting(struct group *g)
 bool turn_unread(const struct group *g)
 {
     for (uint32_t i = 0; i < g->partitions; i++)
-        if (g->end[i] > progress_cursor(g->progress, i))
+        if (unread(g, i))
             return true;
     return false;
 }

@@ -21,15 +21,11 @@ enum compact_need compact_need(const struct layout *l, const struct compact_rows
 
 /* ---- Asking ---- */
 
-static uint32_t asked_counter(enum compact_waste waste)
-{
-    return waste == COMPACT_MUCH ? COMPACT_ASKED : TIDY_ASKED;
-}
-
-static uint32_t again_counter(enum compact_waste waste)
-{
-    return waste == COMPACT_MUCH ? COMPACT_AGAIN : TIDY_AGAIN;
-}
+static const struct {
+    uint32_t asked, again; /* counters */
+    uint32_t kind;
+} question[] = {[COMPACT_MUCH] = {COMPACT_ASKED, COMPACT_AGAIN, COMPACT},
+                [COMPACT_LITTLE] = {TIDY_ASKED, TIDY_AGAIN, TIDY}};
 
 /* As overdue(), but rest may be far away. */
 static bool may_ask(const struct leat_task *t, enum compact_waste waste, int64_t asked)
@@ -41,13 +37,13 @@ static bool may_ask(const struct leat_task *t, enum compact_waste waste, int64_t
 
 bool compact_wanted(struct leat_task *t, enum compact_waste waste)
 {
-    if (!may_ask(t, waste, (int64_t)counter_get(t, asked_counter(waste)))) {
-        if (counter_get(t, again_counter(waste)) == 0)
-            counter_set(t, again_counter(waste), 1);
+    if (!may_ask(t, waste, (int64_t)counter_get(t, question[waste].asked))) {
+        if (counter_get(t, question[waste].again) == 0)
+            counter_set(t, question[waste].again, 1);
         return false;
     }
-    counter_set(t, asked_counter(waste), (uint64_t)leat_now(t));
-    counter_set(t, again_counter(waste), 0);
+    counter_set(t, question[waste].asked, (uint64_t)leat_now(t));
+    counter_set(t, question[waste].again, 0);
     return true;
 }
 
@@ -123,10 +119,10 @@ static void answered(struct leat_task *t, uint32_t from, struct leat_span body)
 
     memcpy(&a, body.base, sizeof(a));
     enum compact_waste waste = (enum compact_waste)a.waste;
-    uint32_t kind = waste == COMPACT_MUCH ? COMPACT : TIDY;
-    bool again = a.more != 0 || counter_get(t, again_counter(waste)) != 0;
-    counter_set(t, asked_counter(waste), again ? (uint64_t)leat_now(t) : 0);
-    counter_set(t, again_counter(waste), 0);
+    uint32_t kind = question[waste].kind;
+    bool again = a.more != 0 || counter_get(t, question[waste].again) != 0;
+    counter_set(t, question[waste].asked, again ? (uint64_t)leat_now(t) : 0);
+    counter_set(t, question[waste].again, 0);
     if (again)
         message(t, from, leat_task_number(t), ASK, 0, (struct leat_span){&kind, sizeof(kind)});
 }
