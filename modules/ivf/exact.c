@@ -10,11 +10,11 @@
  * fetching begins anew wherever a page or a posting does. Several queries share each row that is read. */
 
 enum { TILE_BYTES = 16384, TILE_BLOCKS = 16, TILE_ROWS = TILE_BLOCKS * BLOCK, QUERIES = 64 };
-enum { ONE_BYTES = 65536, STEP_BYTES = 2048, STEP_ROWS = 8, AHEAD = 12288, LINE = 64, SOON = 16 };
+enum { ONE_BYTES = 65536, STEP_BYTES = 2048, STEP_ROWS = 8, AHEAD = 12288, LINE = 64, PAGE = 4096, SOON = 16 };
 
 struct tile {
     const uint8_t *vector; /* of its first row */
-    uint32_t place, row, rows;
+    uint32_t place, row, rows; /* rows: 0 behind the last tile */
 };
 
 /* ---- Tiles ---- */
@@ -33,8 +33,8 @@ static const uint8_t *rows_from(const struct layout *l, const struct index_posti
     return layout_vector(l, layout, piece, row - first);
 }
 
-/* The tile behind `t`, or the first one of its place when it has no rows. false: there is none. */
-static bool next_tile(const struct scan *s, uint32_t count, uint32_t most, struct tile *t)
+/* The tile behind one, of at most so many rows; behind the last one it has none. */
+static struct tile tile_behind(const struct scan *s, uint32_t count, uint32_t most, const struct tile *t)
 {
     uint32_t row = t->row + t->rows, place = t->place, rows;
 
@@ -43,15 +43,28 @@ static bool next_tile(const struct scan *s, uint32_t count, uint32_t most, struc
         row = 0;
     }
     if (place == count)
-        return false;
-    /* What postings say of themselves lies anywhere on the heap, and the rows of all have passed the caches since. */
+        return (struct tile){.place = place};
+    /* What postings say of themselves lies anywhere, and the rows of all have passed the caches since. */
     if (place + SOON < count)
         for (uint32_t i = 0; i < 2; i++)
             __builtin_prefetch((const uint8_t *)s->posting[place + SOON] + i * LINE);
     __builtin_prefetch(s->posting[place]->live_mask);
-    *t = (struct tile){.vector = rows_from(s->layout, s->posting[place], row, &rows), .place = place, .row = row};
-    t->rows = rows < most ? rows : most;
-    return true;
+    const uint8_t *vector = rows_from(s->layout, s->posting[place], row, &rows);
+    return (struct tile){vector, place, row, rows < most ? rows : most};
+}
+
+static struct tile first_tile(const struct scan *s, uint32_t count, uint32_t most)
+{
+    return tile_behind(s, count, most, &(struct tile){0});
+}
+
+/* A line of each page: to find where a page is takes the processor longer than to read a line of it. The empty
+ * statement is there as GCC leaves out calls of a function that does nothing but fetch. */
+static void fetch_pages(const struct layout *l, const struct tile *t)
+{
+    for (size_t at = 0; at < (size_t)t->rows * l->vector; at += PAGE)
+        __builtin_prefetch(t->vector + at, 0, 2);
+    __asm__ volatile("");
 }
 
 /* In whole blocks, and TILE_ROWS at most. */
@@ -151,18 +164,15 @@ static void measure_tile(struct scan *s, const struct tile *t, const struct tile
     }
 }
 
+/* Pages are found two tiles ahead. */
 static void exact_one(struct scan *s, uint32_t count)
 {
     uint32_t most = tile_rows(s->layout, ONE_BYTES);
-    struct tile now = {0}, next;
+    struct tile now = first_tile(s, count, most), next = tile_behind(s, count, most, &now), after;
 
-    if (!next_tile(s, count, most, &now))
-        return;
-    for (bool more = true; more; now = next) {
-        next = now;
-        more = next_tile(s, count, most, &next);
-        if (!more)
-            next.rows = 0;
+    for (; now.rows > 0; now = next, next = after) {
+        after = tile_behind(s, count, most, &next);
+        fetch_pages(s->layout, &after);
         measure_tile(s, &now, &next);
     }
 }
@@ -251,7 +261,6 @@ void scan_exact(struct scan *s, uint32_t scans, const struct index_posting **pos
     }
     struct together g;
     uint32_t most = scans == 1 ? TILE_ROWS : tile_rows(s->layout, TILE_BYTES);
-    struct tile t = {0};
-    while (next_tile(s, count, most, &t))
+    for (struct tile t = first_tile(s, count, most); t.rows > 0; t = tile_behind(s, count, most, &t))
         measure_together(s, scans, &t, &g);
 }

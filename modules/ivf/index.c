@@ -389,7 +389,6 @@ static void drop(void *state)
 
         for (uint32_t piece = p != NULL ? p->chunks : 0; p != NULL && piece < p->pieces; piece++)
             free((void *)(uintptr_t)p->piece[piece]);
-        free(p);
     }
     for (uint32_t i = 0; !x->succeeded && i < x->pages; i++)
         free(x->page[i]);

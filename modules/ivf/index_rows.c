@@ -7,19 +7,23 @@
 /* The rows of a posting as a version has them: masks of its own, chunks in the file, pieces of its tail, and codes and
  * vectors in memory. What the version before has, too, is shared, unless the posting was compacted since. */
 
-static struct index_posting *new_posting(const struct layout *l, uint32_t number, const struct posting_record *r)
+/* Beside the codes and vectors: a scan that comes to a posting reads this of it first. */
+static struct index_posting *new_posting(struct making *m, uint32_t number, const struct posting_record *r)
 {
+    const struct layout *l = &m->x->v->layout;
     uint32_t blocks = (r->rows + BLOCK - 1) / BLOCK, behind = r->rows - r->chunks * l->chunk.rows;
     uint32_t pieces = r->chunks + (behind + BLOCK - 1) / BLOCK;
-    size_t size = sizeof(struct index_posting) + pieces * sizeof(uint8_t *);
-    struct index_posting *p = calloc(1, size + 2 * (size_t)blocks * sizeof(uint32_t));
+    size_t head = sizeof(struct index_posting) + pieces * sizeof(uint8_t *);
+    size_t size = head + 2 * (size_t)blocks * sizeof(uint32_t);
+    struct index_posting *p = slab_alloc(m->x->slab, size);
 
     if (p == NULL)
         return NULL;
+    memset(p, 0, size);
     *p = (struct index_posting){.number = number, .active = r->active, .rows = r->rows, .live = r->live,
                                 .chunks = r->chunks, .pieces = pieces, .edition = r->edition,
                                 .gathered = r->gathered};
-    p->live_mask = (uint32_t *)(void *)((uint8_t *)p + size);
+    p->live_mask = (uint32_t *)(void *)((uint8_t *)p + head);
     p->moving_mask = p->live_mask + blocks;
     return p;
 }
@@ -235,7 +239,7 @@ static void read_reach(const struct layout *l, struct index_posting *p, const st
 struct index_posting *index_rows_new(struct making *m, uint32_t number, const struct posting_record *r,
                                      struct leat_span masks, const struct index_posting *old)
 {
-    struct index_posting *p = new_posting(&m->x->v->layout, number, r);
+    struct index_posting *p = new_posting(m, number, r);
 
     if (p == NULL) {
         index_no_memory(m);
@@ -264,5 +268,5 @@ void index_rows_discard(struct making *m, struct index_posting *old, const struc
         index_discard(m, old->near, true);
     for (uint32_t i = old->chunks; gone && i < old->pieces; i++)
         index_discard(m, old->piece[i], false);
-    index_discard(m, old, false);
+    index_discard(m, old, true);
 }

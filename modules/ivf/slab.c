@@ -8,7 +8,7 @@
 /* Pieces are of size classes, four for each doubling, cut from regions one after another; freed ones wait in a list of
  * their class. What is larger than a region has one of its own. */
 
-enum { REGION = 32 << 20, HUGE_PAGE = 2 << 20, HEAD = 64, LEAST_BITS = 10, CLASSES = 4 * 16 };
+enum { REGION = 32 << 20, HUGE_PAGE = 2 << 20, HEAD = 64, LEAST_BITS = 8, CLASSES = 4 * 18 };
 
 struct region {
     struct region *next;
@@ -38,11 +38,12 @@ static size_t class_size(uint32_t class)
 
 static uint32_t class_of(size_t size)
 {
-    uint32_t class = 0;
+    uint32_t doublings = size >> LEAST_BITS > 0 ? 63 - (uint32_t)__builtin_clzll(size >> LEAST_BITS) : 0;
+    uint32_t class = doublings * 4;
 
     while (class < CLASSES && class_size(class) < size)
         class++;
-    return class;
+    return class < CLASSES ? class : CLASSES;
 }
 
 struct slab *slab_new(void)

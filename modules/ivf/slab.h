@@ -2,9 +2,9 @@
 #ifndef MODULES_IVF_SLAB_H
 #define MODULES_IVF_SLAB_H
 
-/* Memory in large pages for pieces of some KiB to some MiB that come and go: codes and vectors of postings. A scan
- * jumps from posting to posting; with pages of 4 KiB each jump also misses the processor's table of pages, which costs
- * more than the line itself, twice so in a virtual machine. One thread at a time. */
+/* Memory in large pages for pieces of some hundred bytes to some MiB that come and go: postings, their codes and their
+ * vectors. A scan jumps from posting to posting; with pages of 4 KiB each jump also misses the processor's table of
+ * pages, which costs more than the line itself, twice so in a virtual machine. One thread at a time. */
 
 #include <stddef.h>
 
