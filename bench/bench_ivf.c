@@ -13,7 +13,7 @@
 
 /* ivf over generated vectors: ingest, searches alone, beside ingest and in two threads, exact search, and a restart. */
 
-enum { BATCH = 2000, SEARCHES = 5000, EXACT = 30, AGAIN = 100 };
+enum { BATCH = 2000, SEARCHES = 5000, EXACT = 30, AGAIN = 100, ROUNDS = 5 };
 
 /* ---- Appending, at most so many a second ---- */
 
@@ -175,7 +175,7 @@ static struct ingest fill(struct leat *l, struct leat_depot *d, const struct ben
     return rate;
 }
 
-static struct quantiles alone(struct leat *l, const struct bench_set *s)
+static void alone(struct leat *l, const struct bench_set *s)
 {
     struct quantiles q;
     struct asker a = {l, s, "search", 1, 0, (double[1]){0}};
@@ -199,7 +199,6 @@ static struct quantiles alone(struct leat *l, const struct bench_set *s)
     two = rate_of(l, s, 2);
     bench_line("ivf_search_rate", one, "1/s", "one thread");
     bench_line("ivf_search_threads", two / one, "x", "two threads against one");
-    return q;
 }
 
 /* Upserts of what is there, at a rate or as fast as they go, while searches run. */
@@ -219,25 +218,50 @@ static struct quantiles beside_ingest(struct leat *l, struct leat_depot *d, cons
     return q;
 }
 
-static void beside_all(struct leat *l, struct leat_depot *d, const struct bench_set *s, struct ingest rate, double idle)
+/* In turn with searches alone: both move with the machine. */
+static void beside_at(struct leat *l, struct leat_depot *d, const struct bench_set *s, const char *figure, double rate,
+                      const char *half)
 {
-    struct quantiles q = beside_ingest(l, d, s, rate.settled / 2);
+    double p99[ROUNDS], times[ROUNDS];
 
-    bench_line("ivf_search_p99_half", q.p99 * 1e6, "us",
-               "while upserts come at %.0f/s, half of what upkeep keeps up with; %.1f times idle", rate.settled / 2,
-               q.p99 / idle);
-    q = beside_ingest(l, d, s, rate.searchable / 2);
-    bench_line("ivf_search_p99_burst", q.p99 * 1e6, "us",
-               "while upserts come at %.0f/s, half of what is searchable at once; %.1f times idle",
-               rate.searchable / 2, q.p99 / idle);
-    q = beside_ingest(l, d, s, 0);
+    for (int i = 0; i < ROUNDS; i++) {
+        double alone = search_all(l, s, "search", 12 * SEARCHES, 77).p99;
+
+        p99[i] = beside_ingest(l, d, s, rate).p99;
+        times[i] = p99[i] / alone;
+    }
+    double middle = bench_median(times, ROUNDS);
+    bench_line(figure, bench_median(p99, ROUNDS) * 1e6, "us",
+               "while upserts come at %.0f/s, half of what %s; in turn with none %.1f times, %.1f to %.1f", rate, half,
+               middle, times[0], times[ROUNDS - 1]);
+}
+
+/* Upserts of what is there, as fast as they go, and nothing beside them. */
+static void replace(struct leat *l, struct leat_depot *d, const struct bench_set *s)
+{
+    struct feed f = {.depot = d, .set = s, .from = s->vectors, .end = s->vectors + s->vectors / 4};
+    struct leat_error err;
+    double start = bench_now();
+
+    feed_run(&f);
+    bench_must(leat_wait(l, 600000, &err), &err);
+    bench_line("ivf_upserts", (double)(s->vectors / 4) / (bench_now() - start), "1/s",
+               "of ids that are there, until searchable");
+    bench_must(leat_wait_idle(l, 600000, &err), &err);
+}
+
+static void beside_all(struct leat *l, struct leat_depot *d, const struct bench_set *s, struct ingest rate)
+{
+    beside_at(l, d, s, "ivf_search_p99_half", rate.settled / 2, "upkeep keeps up with");
+    beside_at(l, d, s, "ivf_search_p99_burst", rate.searchable / 2, "is searchable at once");
+    replace(l, d, s);
+    struct quantiles q = beside_ingest(l, d, s, 0);
     bench_line("ivf_search_max_full", q.max * 1e3, "ms", "while they come as fast as they go; p99 %.1f us",
                q.p99 * 1e6);
 }
 
 static void exact(struct leat *l, const struct bench_set *s)
 {
-    enum { ROUNDS = 5 };
     double bytes = (double)s->vectors * s->dims * (s->type == LEAT_U8_VECTOR ? 1 : 4), took[ROUNDS], share[ROUNDS];
 
     for (int i = 0; i < ROUNDS; i++) {
@@ -319,9 +343,9 @@ int bench_ivf(int argc, char **argv)
     char *directory = bench_directory();
     struct leat *l = open_ivf(directory, &s, false, &d);
     struct ingest rate = fill(l, d, &s);
-    struct quantiles idle = alone(l, &s);
+    alone(l, &s);
     exact(l, &s);
-    beside_all(l, d, &s, rate, idle.p99);
+    beside_all(l, d, &s, rate);
     l = again(l, directory, &s, "restart", false, false);
     l = again(l, directory, &s, "cold", true, false);
     l = again(l, directory, &s, "warm", true, true);
