@@ -146,8 +146,9 @@ static void measure(struct scan *s, const struct part *part, const struct candid
 
 /* ---- Codes first ---- */
 
-/* Candidates are measured some at a time, the best first: each time the threshold falls, fewer are left. */
-enum { TOGETHER = 16 };
+/* Candidates are measured some at a time, the best first: each time the threshold falls, fewer are left. Of short
+ * vectors more at a time, as choosing them takes as long as measuring them. */
+enum { TOGETHER = 16, TOGETHER_SHORT = 32, SHORT = 256 };
 
 /* The `count` least of them to the front, by rounds of partitioning. */
 static void best_first(struct candidate *c, uint32_t all, uint32_t count)
@@ -221,13 +222,14 @@ static void rank(struct scan *s, struct batch *b)
 {
     struct candidate *c = b->candidate;
     uint32_t left = b->all ? b->count : under(c, b->count, threshold(s));
+    uint32_t together = s->layout->vector <= SHORT ? TOGETHER_SHORT : TOGETHER;
 
     b->count = 0;
-    while (left > TOGETHER && !b->all) {
-        best_first(c, left, TOGETHER);
-        measure(s, &b->part, c, TOGETHER);
-        c += TOGETHER;
-        left = under(c, left - TOGETHER, threshold(s));
+    while (left > together && !b->all) {
+        best_first(c, left, together);
+        measure(s, &b->part, c, together);
+        c += together;
+        left = under(c, left - together, threshold(s));
     }
     if (left > 0)
         measure(s, &b->part, c, left);
