@@ -3,7 +3,6 @@
 
 #include "base/file.h"
 #include "base/log.h"
-#include "engine/aside.h"
 #include "engine/kept.h"
 #include "engine/layout.h"
 #include "engine/priority.h"
@@ -22,7 +21,6 @@ struct runner {
     pthread_mutex_t lock;
     pthread_cond_t cond;
     bool woken, stop, started;
-    struct aside aside;
 };
 
 static void runner_wake(void *context)
@@ -84,9 +82,7 @@ static void *runner_main(void *context)
     int rv = 0;
 
     priority_lower(PRIORITY_TURNS);
-    aside_begin(&r->aside);
     while (!runner_stopped(r)) {
-        aside_step(&r->aside, clock_real()->monotonic_ns(clock_real()));
         views_expire(r->module);
         rv = group_step(r->group, &err);
         if (rv < 0) {

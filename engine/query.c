@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "engine/aside.h"
 #include "engine/derive.h"
 #include "engine/node.h"
 
@@ -19,7 +18,6 @@ struct worker {
     struct derive_hold *hold;      /* by group, when the module derives something: then it has the reader */
     bool *touched;
     struct buffer request;         /* of a request whose recall is measured; else empty */
-    int64_t begun_ns;              /* on its thread: who asks the pool waits before that */
     struct leat_span *reply;       /* rows of the answer, in the arena */
     uint32_t replies, reply_capacity;
     int64_t deadline_ns;
@@ -204,9 +202,8 @@ static void worker_begin(struct worker *w, uint32_t topology, const struct leat_
     w->cancel = how->cancel;
     arena_limit(w->arena, how->memory_max > 0 ? how->memory_max : QUERY_MEMORY);
     w->flow->topology = topology;
-    w->begun_ns = now_ns();
     struct clock *clock = w->module->node->clock;
-    flow_begin(w->flow, w->arena, clock->wall_us(clock), (uint64_t)w->begun_ns);
+    flow_begin(w->flow, w->arena, clock->wall_us(clock), (uint64_t)now_ns());
 }
 
 /* The answer in memory of its own. */
@@ -278,14 +275,11 @@ static int run(struct module *m, uint32_t topology, struct leat_span request, co
     } else {
         rv = make_result(w, &t->node[t->reply], out, err);
     }
-    int64_t begun_ns = w->begun_ns;
     if (picked)
         gauge_give(m->gauge, topology, rv == 0 ? w : NULL);
     if (!picked || rv != 0)
         worker_give(m->queries, w);
-    int64_t ended_ns = now_ns();
-    aside_queried((uint64_t)(ended_ns - begun_ns));
-    histogram_add(&m->query_ns[topology], (uint64_t)(ended_ns - asked_ns));
+    histogram_add(&m->query_ns[topology], (uint64_t)(now_ns() - asked_ns));
     return rv;
 }
 
