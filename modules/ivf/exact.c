@@ -58,8 +58,8 @@ static struct tile first_tile(const struct scan *s, uint32_t count, uint32_t mos
     return tile_behind(s, count, most, &(struct tile){0});
 }
 
-/* A line of each page: to find where a page is takes the processor longer than to read a line of it. The empty
- * statement is there as GCC leaves out calls of a function that does nothing but fetch. */
+/* A line of nearly each page: to find where a page is takes the processor longer than to read a line of it. The empty
+ * statement is there for the same reason as in scan.c. */
 static void fetch_pages(const struct layout *l, const struct tile *t)
 {
     for (size_t at = 0; at < (size_t)t->rows * l->vector; at += PAGE)

@@ -43,7 +43,7 @@ struct index {
     uint64_t known;               /* the sum of marks of the centroids */
     struct page **page;
     uint32_t pages;
-    struct slab *slab;            /* codes and vectors; from version to version the same */
+    struct slab *slab;            /* postings, codes and vectors; from version to version the same */
     struct finder *finder;        /* the same */
     uint64_t rows;                /* that live */
     struct garbage garbage;       /* what this version has and the next has not */

@@ -5,6 +5,20 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#if defined(__SANITIZE_ADDRESS__)
+#define POISONS
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define POISONS
+#endif
+#endif
+#ifdef POISONS
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(at, size) ((void)(at), (void)(size))
+#define ASAN_UNPOISON_MEMORY_REGION(at, size) ((void)(at), (void)(size))
+#endif
+
 /* Pieces are of size classes, four for each doubling, cut from regions one after another; freed ones wait in a list of
  * their class. What is larger than a region has one of its own. */
 
@@ -117,6 +131,7 @@ void *slab_alloc(struct slab *s, size_t size)
     if (h == NULL)
         return NULL;
     *h = (struct head){NULL, class, NULL};
+    ASAN_UNPOISON_MEMORY_REGION((uint8_t *)h + HEAD, class_size(class) - HEAD);
     return (uint8_t *)h + HEAD;
 }
 
@@ -134,6 +149,7 @@ static void region_free(struct slab *s, struct region *r)
     while (*at != r)
         at = &(*at)->next;
     *at = r->next;
+    ASAN_UNPOISON_MEMORY_REGION(r->memory, r->size);
     munmap(r->memory, r->size);
     free(r);
 }
@@ -147,6 +163,7 @@ void slab_free(struct slab *s, void *memory)
         region_free(s, h->region);
         return;
     }
+    ASAN_POISON_MEMORY_REGION(memory, class_size(h->class) - HEAD);
     h->next = s->free[h->class];
     s->free[h->class] = h;
 }
