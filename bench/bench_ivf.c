@@ -149,6 +149,41 @@ static double processor_time(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+/* When each tenth of all vectors was searchable, as `count` says. */
+enum { TENTHS = 10 };
+
+struct progress {
+    struct leat *l;
+    uint32_t vectors;
+    double at[TENTHS + 1];
+};
+
+static uint64_t count_all(struct leat *l)
+{
+    struct leat_result *r;
+    struct leat_error err;
+
+    bench_must(leat_query(l, "ivf", "count", (struct leat_row){0}, NULL, &r, &err), &err);
+    uint64_t count = leat_at(leat_result_rows(r), 0, 0).as.u;
+    leat_result_free(r);
+    return count;
+}
+
+static void *progress_run(void *context)
+{
+    struct progress *p = context;
+
+    p->at[0] = bench_now();
+    for (uint32_t tenth = 1; tenth <= TENTHS;) {
+        uint64_t count = count_all(p->l);
+
+        for (; tenth <= TENTHS && count >= (uint64_t)p->vectors * tenth / TENTHS; tenth++)
+            p->at[tenth] = bench_now();
+        usleep(5000);
+    }
+    return NULL;
+}
+
 /* Vectors a second. What comes in faster than upkeep follows is made up for behind it. */
 struct ingest {
     double searchable, settled;
@@ -157,15 +192,23 @@ struct ingest {
 static struct ingest fill(struct leat *l, struct leat_depot *d, const struct bench_set *s)
 {
     struct feed f = {.depot = d, .set = s, .end = s->vectors};
+    struct progress p = {.l = l, .vectors = s->vectors};
     struct leat_error err;
     struct ingest rate;
+    pthread_t thread;
     double start = bench_now(), used = processor_time();
 
+    pthread_create(&thread, NULL, progress_run, &p);
     feed_run(&f);
     bench_must(leat_wait(l, 600000, &err), &err);
     rate.searchable = s->vectors / (bench_now() - start);
+    pthread_join(thread, NULL);
     bench_line("ivf_ingest", rate.searchable, "1/s", "%u x %s through the depot until searchable, durability full",
                s->dims, s->type == LEAT_U8_VECTOR ? "u8" : "f32");
+    double tenth = (double)s->vectors / TENTHS;
+    bench_line("ivf_ingest_growing", tenth / (p.at[TENTHS] - p.at[TENTHS - 1]), "1/s",
+               "the last tenth of them; the second %.0f, the fifth %.0f", tenth / (p.at[2] - p.at[1]),
+               tenth / (p.at[5] - p.at[4]));
     bench_must(leat_wait_idle(l, 600000, &err), &err);
     double took = bench_now() - start;
     rate.settled = s->vectors / took;
@@ -201,10 +244,11 @@ static void alone(struct leat *l, const struct bench_set *s)
     bench_line("ivf_search_threads", two / one, "x", "two threads against one");
 }
 
-/* Upserts of what is there, at a rate or as fast as they go, while searches run. */
-static struct quantiles beside_ingest(struct leat *l, struct leat_depot *d, const struct bench_set *s, double rate)
+/* Upserts of what is there, of vectors from a number on, at a rate or as fast as they go, while searches run. */
+static struct quantiles beside_ingest(struct leat *l, struct leat_depot *d, const struct bench_set *s, double rate,
+                                      uint64_t *from)
 {
-    struct feed f = {.depot = d, .set = s, .from = s->vectors, .end = UINT64_MAX, .rate = rate};
+    struct feed f = {.depot = d, .set = s, .from = *from, .end = UINT64_MAX, .rate = rate};
     struct leat_error err;
     struct quantiles q;
     pthread_t thread;
@@ -214,32 +258,33 @@ static struct quantiles beside_ingest(struct leat *l, struct leat_depot *d, cons
     q = search_all(l, s, "search", 12 * SEARCHES, 77);
     f.stop = true;
     pthread_join(thread, NULL);
+    *from += f.appended;
     bench_must(leat_wait_idle(l, 600000, &err), &err);
     return q;
 }
 
 /* In turn with searches alone: both move with the machine. */
 static void beside_at(struct leat *l, struct leat_depot *d, const struct bench_set *s, const char *figure, double rate,
-                      const char *half)
+                      const char *half, uint64_t *from)
 {
     double p99[ROUNDS], times[ROUNDS];
 
     for (int i = 0; i < ROUNDS; i++) {
         double alone = search_all(l, s, "search", 12 * SEARCHES, 77).p99;
 
-        p99[i] = beside_ingest(l, d, s, rate).p99;
+        p99[i] = beside_ingest(l, d, s, rate, from).p99;
         times[i] = p99[i] / alone;
     }
     double middle = bench_median(times, ROUNDS);
     bench_line(figure, bench_median(p99, ROUNDS) * 1e6, "us",
-               "while upserts come at %.0f/s, half of what %s; in turn with none %.1f times, %.1f to %.1f", rate, half,
-               middle, times[0], times[ROUNDS - 1]);
+               "while upserts come at %.0f/s, half of what %s; %.1f times what it is alone, %.1f to %.1f in %d rounds",
+               rate, half, middle, times[0], times[ROUNDS - 1], ROUNDS);
 }
 
 /* Upserts of what is there, as fast as they go, and nothing beside them. */
-static void replace(struct leat *l, struct leat_depot *d, const struct bench_set *s)
+static void replace(struct leat *l, struct leat_depot *d, const struct bench_set *s, uint64_t *from)
 {
-    struct feed f = {.depot = d, .set = s, .from = s->vectors, .end = s->vectors + s->vectors / 4};
+    struct feed f = {.depot = d, .set = s, .from = *from, .end = *from + s->vectors / 4};
     struct leat_error err;
     double start = bench_now();
 
@@ -247,15 +292,18 @@ static void replace(struct leat *l, struct leat_depot *d, const struct bench_set
     bench_must(leat_wait(l, 600000, &err), &err);
     bench_line("ivf_upserts", (double)(s->vectors / 4) / (bench_now() - start), "1/s",
                "of ids that are there, until searchable");
+    *from = f.end;
     bench_must(leat_wait_idle(l, 600000, &err), &err);
 }
 
 static void beside_all(struct leat *l, struct leat_depot *d, const struct bench_set *s, struct ingest rate)
 {
-    beside_at(l, d, s, "ivf_search_p99_half", rate.settled / 2, "upkeep keeps up with");
-    beside_at(l, d, s, "ivf_search_p99_burst", rate.searchable / 2, "is searchable at once");
-    replace(l, d, s);
-    struct quantiles q = beside_ingest(l, d, s, 0);
+    uint64_t from = s->vectors;
+
+    beside_at(l, d, s, "ivf_search_p99_half", rate.settled / 2, "upkeep keeps up with", &from);
+    beside_at(l, d, s, "ivf_search_p99_burst", rate.searchable / 2, "is searchable at once", &from);
+    replace(l, d, s, &from);
+    struct quantiles q = beside_ingest(l, d, s, 0, &from);
     bench_line("ivf_search_max_full", q.max * 1e3, "ms", "while they come as fast as they go; p99 %.1f us",
                q.p99 * 1e6);
 }
