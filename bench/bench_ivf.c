@@ -150,7 +150,7 @@ static double processor_time(void)
 }
 
 /* When each tenth of all vectors was searchable, as `count` says. */
-enum { TENTHS = 10 };
+enum { TENTHS = 10, LOOK_US = 5000 };
 
 struct progress {
     struct leat *l;
@@ -179,9 +179,17 @@ static void *progress_run(void *context)
 
         for (; tenth <= TENTHS && count >= (uint64_t)p->vectors * tenth / TENTHS; tenth++)
             p->at[tenth] = bench_now();
-        usleep(5000);
+        usleep(LOOK_US);
     }
     return NULL;
+}
+
+/* Vectors a second of a tenth; of few, that were there together, the time between two looks is taken. */
+static double progress_rate(const struct progress *p, uint32_t tenth)
+{
+    double took = p->at[tenth] - p->at[tenth - 1];
+
+    return (double)p->vectors / TENTHS / (took > LOOK_US * 1e-6 ? took : LOOK_US * 1e-6);
 }
 
 /* Vectors a second. What comes in faster than upkeep follows is made up for behind it. */
@@ -205,10 +213,8 @@ static struct ingest fill(struct leat *l, struct leat_depot *d, const struct ben
     pthread_join(thread, NULL);
     bench_line("ivf_ingest", rate.searchable, "1/s", "%u x %s through the depot until searchable, durability full",
                s->dims, s->type == LEAT_U8_VECTOR ? "u8" : "f32");
-    double tenth = (double)s->vectors / TENTHS;
-    bench_line("ivf_ingest_growing", tenth / (p.at[TENTHS] - p.at[TENTHS - 1]), "1/s",
-               "the last tenth of them; the second %.0f, the fifth %.0f", tenth / (p.at[2] - p.at[1]),
-               tenth / (p.at[5] - p.at[4]));
+    bench_line("ivf_ingest_growing", progress_rate(&p, TENTHS), "1/s",
+               "the last tenth of them; the second %.0f, the fifth %.0f", progress_rate(&p, 2), progress_rate(&p, 5));
     bench_must(leat_wait_idle(l, 600000, &err), &err);
     double took = bench_now() - start;
     rate.settled = s->vectors / took;
