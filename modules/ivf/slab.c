@@ -1,23 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "modules/ivf/slab.h"
 
+#include <sanitizer/asan_interface.h> /* without ASan its macros do nothing */
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-
-#if defined(__SANITIZE_ADDRESS__)
-#define POISONS
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define POISONS
-#endif
-#endif
-#ifdef POISONS
-#include <sanitizer/asan_interface.h>
-#else
-#define ASAN_POISON_MEMORY_REGION(at, size) ((void)(at), (void)(size))
-#define ASAN_UNPOISON_MEMORY_REGION(at, size) ((void)(at), (void)(size))
-#endif
 
 /* Pieces are of size classes, four for each doubling, cut from regions one after another; freed ones wait in a list of
  * their class. What is larger than a region has one of its own. */

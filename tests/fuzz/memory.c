@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <sanitizer/asan_interface.h> /* without ASan its macros do nothing */
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/mman.h>
@@ -14,20 +15,6 @@
 #include <sys/uio.h>
 #include <sys/vfs.h>
 #include <unistd.h>
-
-#if defined(__SANITIZE_ADDRESS__)
-#define POISONS
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define POISONS
-#endif
-#endif
-#ifdef POISONS
-#include <sanitizer/asan_interface.h>
-#else
-#define ASAN_POISON_MEMORY_REGION(at, size) ((void)(at), (void)(size))
-#define ASAN_UNPOISON_MEMORY_REGION(at, size) ((void)(at), (void)(size))
-#endif
 
 /* The calls, under the names that the linker looks for, with and without 64. */
 
