@@ -276,10 +276,10 @@ static void beside_at(struct leat *l, struct leat_depot *d, const struct bench_s
     double p99[ROUNDS], times[ROUNDS];
 
     for (int i = 0; i < ROUNDS; i++) {
-        double alone = search_all(l, s, "search", 12 * SEARCHES, 77).p99;
+        double idle = search_all(l, s, "search", 12 * SEARCHES, 77).p99;
 
         p99[i] = beside_ingest(l, d, s, rate, from).p99;
-        times[i] = p99[i] / alone;
+        times[i] = p99[i] / idle;
     }
     double middle = bench_median(times, ROUNDS);
     bench_line(figure, bench_median(p99, ROUNDS) * 1e6, "us",
