@@ -230,31 +230,59 @@ static uint32_t take_records(struct turn *t, uint32_t partition, const struct gr
     return i;
 }
 
-static int gather_partition(struct turn *t, uint32_t partition, size_t bytes_max, struct leat_error *err)
+/* What was taken of a partition, behind what was taken of it before. Offsets may have gaps in front: the index counts
+ * from the first record that was there. */
+static void took(struct turn *t, uint32_t partition, uint64_t first, uint64_t next)
+{
+    struct progress_range *last = t->ranges > 0 ? &t->range[t->ranges - 1] : NULL;
+
+    if (last != NULL && last->partition == partition && last->next == first)
+        last->next = next;
+    else
+        t->range[t->ranges++] = (struct progress_range){partition, t->records, first, next};
+    t->records += (uint32_t)(next - first);
+}
+
+/* One slice from the cursor on. Returns 1 when it was taken, and the cursor then stands behind it. */
+static int gather_slice(struct turn *t, uint32_t partition, const struct group_input *in, uint64_t *cursor,
+                        size_t bytes_max, struct leat_error *err)
 {
     struct group *g = t->group;
-    uint64_t cursor = progress_cursor(g->progress, partition);
     struct log_slice slice;
-    struct group_input in;
+    int rv = log_read(in->log, in->log_partition, *cursor, g->budget - t->inputs, bytes_max, &slice, err);
 
-    group_input(g, partition, &in);
-    int rv = log_read(in.log, in.log_partition, cursor, g->budget - t->inputs, bytes_max, &slice, err);
-    if (rv == LEAT_ETRIMMED && !in.own)
+    if (rv == LEAT_ETRIMMED && !in->own)
         retain_passed(g, partition);
-    if (rv == LEAT_EAGAIN || (rv == LEAT_ETRIMMED && !in.own))
+    if (rv == LEAT_EAGAIN || (rv == LEAT_ETRIMMED && !in->own))
         return 0;
     if (rv != 0)
         return base_wrap(err, rv, "group %u reads a depot", g->config.number);
     t->slice[t->slices] = slice;
-    t->slice_log[t->slices++] = in.log;
-    uint32_t taken = take_records(t, partition, &in, &slice);
+    t->slice_log[t->slices++] = in->log;
+    uint32_t taken = take_records(t, partition, in, &slice);
     if (taken == 0)
         return 0;
-    uint64_t next = taken == slice.count ? slice.next : slice.entry[taken - 1].offset + 1;
-    /* Offsets may have gaps in front: the index counts from the first record that was there. */
-    t->range[t->ranges++] = (struct progress_range){partition, t->records, slice.entry[0].offset, next};
-    t->records += (uint32_t)(next - slice.entry[0].offset);
-    return 0;
+    *cursor = taken == slice.count ? slice.next : slice.entry[taken - 1].offset + 1;
+    took(t, partition, slice.entry[0].offset, *cursor);
+    return taken == slice.count;
+}
+
+/* At most so many slices and bytes: a log gives what was appended together, which may be but a few records. */
+static int gather_partition(struct turn *t, uint32_t partition, uint32_t slices, size_t bytes, struct leat_error *err)
+{
+    struct group *g = t->group;
+    uint64_t cursor = progress_cursor(g->progress, partition);
+    size_t end = t->bytes + bytes;
+    struct group_input in;
+    int rv = 1;
+
+    group_input(g, partition, &in);
+    for (uint32_t i = 0; i < slices && rv == 1 && cursor < g->end[partition]; i++) {
+        if (t->inputs == g->budget || t->bytes >= end || t->slices == SLICES)
+            break;
+        rv = gather_slice(t, partition, &in, &cursor, end - t->bytes, err);
+    }
+    return rv < 0 ? rv : 0;
 }
 
 static bool unread(const struct group *g, uint32_t partition)
@@ -305,14 +333,15 @@ static int gather_depots(struct turn *t, struct leat_error *err)
 
     if (waiting == 0 || crowded(g) || background_behind(g) || g->closing || !own_fits(t))
         return 0;
-    size_t each = LIMIT_TURN_BYTES / waiting + 4096;
+    size_t bytes = LIMIT_TURN_BYTES / waiting + 4096;
+    uint32_t slices = SLICES / waiting + 1;
     for (i = 0; i < g->partitions && rv == 0; i++) {
         uint32_t partition = (g->start + i) % g->partitions;
 
         if (t->inputs == g->budget || t->bytes >= LIMIT_TURN_BYTES || t->slices == SLICES)
             break;
         if (g->end[partition] > progress_cursor(g->progress, partition))
-            rv = gather_partition(t, partition, each, err);
+            rv = gather_partition(t, partition, slices, bytes, err);
     }
     if (!g->poisoned && g->suspects == 0)
         g->start = (g->start + i) % g->partitions;

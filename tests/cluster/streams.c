@@ -474,9 +474,48 @@ static void rejected_at_one_place(void **state)
     }
 }
 
+/* ---- What was appended record by record waits ---- */
+
+static uint32_t most_together;
+
+static int gather_rows(struct leat_task *t, const struct leat_batch *in)
+{
+    most_together = in->rows > most_together ? in->rows : most_together;
+    for (uint32_t i = 0; i < in->rows; i++)
+        leat_emit(t, i, LEAT_ROW(leat_u32(0), leat_at(in, i, 0)));
+    return 0;
+}
+
+static const struct leat_module gathering = {
+    LEAT_ABI, .name = "streams", .depots = DEPOTS({"rows", "n: i64", .by = "n"}),
+    .pstates = PSTATES([SEEN] = {"seen", "map<u32, map<i64, i64>>"}, [SUMS] = {"sums", "map<u32, i64>"}),
+    .topologies = TOPOLOGIES({"flow", LEAT_STREAM, NODES(
+        {"gather", .from = "rows", .run = gather_rows, .emits = ROW},
+        {"count", .from = "gather", .route = LEAT_BY_KEY, .fold = &leat_count, .into = "sums"})})};
+
+/* A turn costs a sync, however little it takes: who fell behind catches up by turns that take much. */
+static void a_turn_takes_many_appends(void **state)
+{
+    enum { APPENDS = 60 };
+    const struct way segments = {.seed = 1, .groups = 1};
+
+    (void)state;
+    struct leat_test *t = open_way(&gathering, &segments, NULL);
+    struct leat_error err = {0, ""};
+
+    most_together = 0;
+    for (int i = 0; i < APPENDS; i++)
+        must(leat_test_append(t, "rows", LEAT_ROW(leat_i64(7)), &err));
+    must(leat_test_run(t, &err));
+    assert_int_equal(most_together, APPENDS);
+    assert_int_equal(value_of(t, "streams", "sums", leat_u32(0), 0), APPENDS);
+    leat_test_close(t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_turn_takes_many_appends),
         cmocka_unit_test(rejected_at_one_place),
         cmocka_unit_test(every_way),
         cmocka_unit_test(random_ways),
