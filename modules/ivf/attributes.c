@@ -351,14 +351,14 @@ void attributes_take(const struct attributes *a, const void *table, uint32_t blo
 }
 
 void attributes_copy(const struct attributes *a, void *table, uint32_t blocks, uint32_t at, const void *from,
-                     uint32_t from_blocks, uint32_t count)
+                     uint32_t from_blocks, uint32_t from_at, uint32_t count)
 {
-    uint32_t row = at * ATTRIBUTES_LANES;
+    uint32_t row = at * ATTRIBUTES_LANES, from_row = from_at * ATTRIBUTES_LANES;
+    const uint8_t *source = from;
+    uint8_t *to = table;
 
     for (uint32_t c = 0; c < a->columns; c++)
-        memcpy((uint8_t *)table + place_of(blocks, c, row), (const uint8_t *)from + place_of(from_blocks, c, 0),
-               place_of(count, 1, 0));
+        memcpy(to + place_of(blocks, c, row), source + place_of(from_blocks, c, from_row), place_of(count, 1, 0));
     for (uint32_t i = 0; i < a->count; i++)
-        memcpy((uint8_t *)table + word_of(a, blocks, i, row), (const uint8_t *)from + word_of(a, from_blocks, i, 0),
-               4 * (size_t)count);
+        memcpy(to + word_of(a, blocks, i, row), source + word_of(a, from_blocks, i, from_row), 4 * (size_t)count);
 }

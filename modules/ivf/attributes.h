@@ -71,9 +71,9 @@ size_t attributes_table_size(const struct attributes *a, uint32_t blocks);
 /* Put packed bytes at a row, and take them from there. */
 void attributes_put(const struct attributes *a, void *table, uint32_t blocks, uint32_t row, const void *bytes);
 void attributes_take(const struct attributes *a, const void *table, uint32_t blocks, uint32_t row, void *bytes);
-/* The first `count` blocks of a table of from_blocks into another, as its blocks from `at` on. */
+/* `count` blocks of a table of from_blocks, from from_at on, into another, as its blocks from `at` on. */
 void attributes_copy(const struct attributes *a, void *table, uint32_t blocks, uint32_t at, const void *from,
-                     uint32_t from_blocks, uint32_t count);
+                     uint32_t from_blocks, uint32_t from_at, uint32_t count);
 
 /* ---- Literals ---- */
 

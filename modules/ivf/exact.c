@@ -12,6 +12,7 @@
 enum { TILE_BYTES = 16384, TILE_BLOCKS = 16, TILE_ROWS = TILE_BLOCKS * BLOCK, QUERIES = 64 };
 enum { ONE_BYTES = 65536, STEP_BYTES = 2048, STEP_ROWS = 8, AHEAD = 12288, LINE = 64, PAGE = 4096, SOON = 16 };
 
+/* Rows of one part. */
 struct tile {
     const uint8_t *vector; /* of its first row */
     uint32_t place, row, rows; /* rows: 0 behind the last tile */
@@ -25,8 +26,10 @@ static const uint8_t *rows_from(const struct layout *l, const struct index_posti
     uint32_t first;
 
     *rows = p->rows - row;
-    if (p->near != NULL)
-        return p->near + (size_t)row * l->vector;
+    if (*rows > INDEX_PART_ROWS - row % INDEX_PART_ROWS)
+        *rows = INDEX_PART_ROWS - row % INDEX_PART_ROWS;
+    if (index_part(p, row)->near != NULL)
+        return index_part(p, row)->near + (size_t)(row % INDEX_PART_ROWS) * l->vector;
     const uint8_t *piece = index_piece(l, p, row, &layout, &first);
     if (*rows > first + layout->rows - row)
         *rows = first + layout->rows - row;
@@ -146,10 +149,11 @@ static void measure_rows(const struct scan *s, const struct tile *t, const struc
 static void measure_tile(struct scan *s, const struct tile *t, const struct tile *next)
 {
     const struct index_posting *p = s->posting[t->place];
+    const float *norms = index_part(p, t->row)->norms;
     float distance[TILE_ROWS];
 
     measure_rows(s, t, next, distance);
-    as_known(s, p->norms != NULL ? p->norms + t->row : NULL, t->rows, distance);
+    as_known(s, norms != NULL ? norms + t->row % INDEX_PART_ROWS : NULL, t->rows, distance);
     s->counts.rows += t->rows;
     s->counts.ranked += t->rows;
     for (uint32_t at = 0; at < t->rows; at += BLOCK) {
@@ -191,6 +195,7 @@ struct together {
 static void choose(const struct scan *s, const struct tile *t, struct together *g)
 {
     const struct index_posting *p = s->posting[t->place];
+    const float *norms = index_part(p, t->row)->norms;
     uint32_t live[TILE_BLOCKS], blocks = (t->rows + BLOCK - 1) / BLOCK;
 
     scan_live(s, p, t->row / BLOCK, blocks, live);
@@ -199,7 +204,7 @@ static void choose(const struct scan *s, const struct tile *t, struct together *
         for (uint32_t mask = live[block]; mask != 0; mask &= mask - 1) {
             uint32_t at = block * BLOCK + (uint32_t)__builtin_ctz(mask);
 
-            g->norm[g->count] = p->norms != NULL ? p->norms[t->row + at] : 1;
+            g->norm[g->count] = norms != NULL ? norms[t->row % INDEX_PART_ROWS + at] : 1;
             g->row[g->count] = t->vector + (size_t)at * s->layout->vector;
             g->number[g->count++] = t->row + at;
         }

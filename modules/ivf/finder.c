@@ -75,7 +75,7 @@ static uint32_t slot_of(const struct table *t, const struct index_posting *p, ui
 {
     uint32_t at = (uint32_t)(number * UINT64_C(0x9e3779b97f4a7c15) >> (64 - t->bits));
 
-    while (t->slot[at] != 0 && p->numbers[t->slot[at] - 1] != number)
+    while (t->slot[at] != 0 && index_number(p, t->slot[at] - 1) != number)
         at = (at + 1) & ((1U << t->bits) - 1);
     return at;
 }
@@ -111,7 +111,7 @@ bool finder_begin(struct finder *f, const struct index_posting *p, uint64_t numb
     if ((t->slot == NULL && ++t->looks <= LOOKS) || !make_room(t, p->rows))
         return false;
     for (; t->rows < p->rows; t->rows++) {
-        uint32_t at = slot_of(t, p, p->numbers[t->rows]);
+        uint32_t at = slot_of(t, p, index_number(p, t->rows));
 
         t->previous[t->rows] = t->slot[at];
         t->slot[at] = t->rows + 1;

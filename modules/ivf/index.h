@@ -14,6 +14,19 @@ struct index;
 
 extern const struct leat_derive index_derive;
 
+/* What searches read of some rows of a posting, in memory, each kind of data by itself. A posting that got rows makes
+ * only its last part anew. */
+enum { INDEX_PART_BLOCKS = 16, INDEX_PART_ROWS = INDEX_PART_BLOCKS * BLOCK };
+
+struct index_part {
+    uint8_t *codes;      /* blocks, one after another */
+    uint64_t *numbers;   /* behind the codes */
+    float *norms;        /* and behind those; NULL but for METRIC_COSINE */
+    uint8_t *attributes; /* the table of its blocks (attributes.h), behind those */
+    uint8_t *near;       /* vectors, one after another; NULL: they are in the pieces */
+    uint32_t near_room;  /* for so many rows; behind the posting's rows newer versions write */
+};
+
 struct index_posting {
     uint32_t number;
     bool active;
@@ -23,15 +36,37 @@ struct index_posting {
     uint32_t gathered;                 /* as in its record (posting.h) */
     float reach;                       /* squared distance of its farthest row from its centroid; 0: no codes */
     uint32_t *live_mask, *moving_mask; /* by block of 32 rows */
-    uint8_t *codes;                    /* the blocks of all rows, one after another, in memory; NULL: no rows */
-    uint64_t *numbers;                 /* of all rows, behind the codes */
-    float *norms;                      /* and behind those; NULL but for METRIC_COSINE */
-    uint8_t *attributes;               /* the table of all blocks (attributes.h), behind those */
-    /* vectors of all rows, one after another, in memory; NULL: they are in the pieces */
-    uint8_t *near;
-    uint32_t near_room;                /* for so many rows; behind p->rows newer versions write */
-    const uint8_t *piece[];            /* chunks in the file, then pieces of the tail in memory */
+    const uint8_t **piece;             /* chunks in the file, then pieces of the tail in memory */
+    struct index_part part[];          /* all rows, INDEX_PART_ROWS each but the last */
 };
+
+static inline uint32_t index_blocks(const struct index_posting *p)
+{
+    return (p->rows + BLOCK - 1) / BLOCK;
+}
+
+/* How many blocks the part with this one has. */
+static inline uint32_t index_part_blocks(const struct index_posting *p, uint32_t block)
+{
+    uint32_t left = index_blocks(p) - block / INDEX_PART_BLOCKS * INDEX_PART_BLOCKS;
+
+    return left < INDEX_PART_BLOCKS ? left : INDEX_PART_BLOCKS;
+}
+
+static inline const struct index_part *index_part(const struct index_posting *p, uint32_t row)
+{
+    return &p->part[row / INDEX_PART_ROWS];
+}
+
+static inline uint64_t index_number(const struct index_posting *p, uint32_t row)
+{
+    return index_part(p, row)->numbers[row % INDEX_PART_ROWS];
+}
+
+static inline const uint8_t *index_codes(const struct layout *l, const struct index_posting *p, uint32_t block)
+{
+    return p->part[block / INDEX_PART_BLOCKS].codes + (size_t)(block % INDEX_PART_BLOCKS) * l->block;
+}
 
 /* NULL: it is not there. x may be NULL, an index of nothing. */
 const struct index_posting *index_posting(const struct index *x, uint32_t number);
@@ -58,8 +93,7 @@ static inline float index_square(const struct layout *l, const struct index_post
     enum vector_metric metric = l->metric == METRIC_DOT ? VECTOR_DOT : VECTOR_L2;
 
     return l->width == 0 ? 0
-                         : vector_block_square(metric, p->codes + (size_t)(row / BLOCK) * l->block, l->width,
-                                               row % BLOCK);
+                         : vector_block_square(metric, index_codes(l, p, row / BLOCK), l->width, row % BLOCK);
 }
 
 /* Of all versions; for turns alone. */

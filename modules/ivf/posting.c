@@ -173,7 +173,7 @@ static void look_at_known(struct search *s, const struct index_posting *known, u
     const struct piece_layout *p;
     uint32_t first;
 
-    if (known->numbers[row] != s->number)
+    if (index_number(known, row) != s->number)
         return;
     const uint8_t *piece = index_piece(&s->e->v->layout, known, row, &p, &first);
     if (layout_version(p, piece, row - first) == s->version && is_there(s->e, row))

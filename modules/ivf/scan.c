@@ -7,7 +7,7 @@
 #include "modules/ivf/target.h"
 #include "modules/vector/distance.h"
 
-enum { BLOCKS_MOST = 16, LANES_MOST = BLOCKS_MOST * BLOCK, FIRST_MOST = 64 };
+enum { BLOCKS_MOST = INDEX_PART_BLOCKS, LANES_MOST = BLOCKS_MOST * BLOCK, FIRST_MOST = 64 };
 
 /* A row that may be among the nearest. */
 struct candidate {
@@ -16,7 +16,7 @@ struct candidate {
     const uint8_t *vector;
 };
 
-/* Some blocks of one posting. */
+/* Some blocks of one posting, of one part of it. */
 struct part {
     const struct index_posting *posting;
     uint64_t place;
@@ -77,7 +77,7 @@ static float as_known(const struct scan *s, const struct index_posting *p, uint3
         return d;
     if (s->layout->metric == METRIC_DOT)
         return 0 - d; /* not -0 */
-    d = 1.0F - d / (s->norm * p->norms[row]);
+    d = 1.0F - d / (s->norm * index_part(p, row)->norms[row % INDEX_PART_ROWS]);
     return d < 0 ? 0 : d;
 }
 
@@ -98,8 +98,8 @@ static const uint8_t *vector_at(const struct scan *s, const struct index_posting
     const struct piece_layout *layout;
     uint32_t first;
 
-    if (p->near != NULL)
-        return p->near + (size_t)row * s->layout->vector;
+    if (index_part(p, row)->near != NULL)
+        return index_part(p, row)->near + (size_t)(row % INDEX_PART_ROWS) * s->layout->vector;
     const uint8_t *piece = index_piece(s->layout, p, row, &layout, &first);
     return layout_vector(s->layout, layout, piece, row - first);
 }
@@ -111,7 +111,7 @@ struct hit scan_hit(const struct scan *s, const struct vector_best *found, const
 
     if (vector != NULL)
         *vector = vector_at(s, p, row);
-    return (struct hit){p->numbers[row], found->distance, 0};
+    return (struct hit){index_number(p, row), found->distance, 0};
 }
 
 /* Is it there already, in the posting that it comes from or goes to? Copies have the same distance. */
@@ -282,7 +282,8 @@ void scan_live(const struct scan *s, const struct index_posting *p, uint32_t blo
     memcpy(live, p->live_mask + block, blocks * sizeof(*live));
     if (s->filter == NULL)
         return;
-    filter_blocks(s->filter, p->attributes, (p->rows + BLOCK - 1) / BLOCK, block, blocks, pass);
+    filter_blocks(s->filter, index_part(p, block * BLOCK)->attributes, index_part_blocks(p, block),
+                  block % INDEX_PART_BLOCKS, blocks, pass);
     for (uint32_t i = 0; i < blocks; i++)
         live[i] &= pass[i];
 }
@@ -342,7 +343,7 @@ static void scan_part(struct scan *s, const struct part *part, const struct prob
     }
     struct vector_scan scan = {.query = &s->query, .base = probe->base, .distance = probe->distance,
                                .threshold = threshold(s),
-                               .blocks = part->posting->codes + (size_t)part->block * l->block,
+                               .blocks = index_codes(l, part->posting, part->block),
                                .count = part->blocks, .live = r->live, .ahead = ahead, .ahead_count = part->blocks,
                                .mask = r->mask, .lower = r->lower,
                                .estimate = bounded(s) ? NULL : r->estimate};
@@ -354,8 +355,8 @@ static void scan_part(struct scan *s, const struct part *part, const struct prob
 static const void *next_codes(const struct scan *s, uint64_t place, uint32_t count)
 {
     while (++place < count)
-        if (s->posting[place] != NULL && s->posting[place]->codes != NULL)
-            return s->posting[place]->codes;
+        if (s->posting[place] != NULL && s->posting[place]->rows > 0)
+            return s->posting[place]->part[0].codes;
     return NULL;
 }
 
@@ -364,16 +365,16 @@ static void fetch_next(const struct scan *s, uint64_t place, uint32_t count)
 {
     const struct index_posting *p = place + 1 < count ? s->posting[place + 1] : NULL;
 
-    if (p == NULL || p->attributes == NULL || s->filter == NULL)
+    if (p == NULL || p->rows == 0 || s->filter == NULL)
         return;
     __builtin_prefetch(p->live_mask);
-    filter_fetch(s->filter, p->attributes, (p->rows + BLOCK - 1) / BLOCK);
+    filter_fetch(s->filter, p->part[0].attributes, index_part_blocks(p, 0));
 }
 
 static void scan_posting(struct scan *s, uint64_t place, const struct probe *probe, uint32_t count)
 {
     const struct index_posting *p = s->posting[place];
-    uint32_t blocks = (p->rows + BLOCK - 1) / BLOCK;
+    uint32_t blocks = index_blocks(p);
 
     s->counts.postings++;
     fetch_next(s, place, count);
@@ -382,8 +383,7 @@ static void scan_posting(struct scan *s, uint64_t place, const struct probe *pro
         bool last = block + BLOCKS_MOST >= blocks;
 
         scan_part(s, &part, probe,
-                  last || p->codes == NULL ? next_codes(s, place, count)
-                                           : p->codes + (size_t)(block + BLOCKS_MOST) * s->layout->block);
+                  last ? next_codes(s, place, count) : index_codes(s->layout, p, block + BLOCKS_MOST));
     }
 }
 
@@ -396,7 +396,7 @@ static void push_estimates(struct scan *s, const struct index_posting *p, const 
     uint32_t rows = p->rows - block * BLOCK < LANES_MOST ? p->rows - block * BLOCK : LANES_MOST;
     const uint32_t *live = p->live_mask + block, *mask = l->width > 0 ? r->mask : live;
     struct vector_scan scan = {.query = &s->query, .base = probe->base, .distance = probe->distance,
-                               .threshold = INFINITY, .blocks = p->codes + (size_t)block * l->block,
+                               .threshold = INFINITY, .blocks = index_codes(l, p, block),
                                .count = (rows + BLOCK - 1) / BLOCK, .live = live,
                                .mask = r->mask, .lower = r->lower, .estimate = r->estimate};
 

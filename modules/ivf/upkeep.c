@@ -658,7 +658,7 @@ static uint32_t movable_row(const struct posting_edit *e, const struct index_pos
     if (m->edition == p->edition)
         return m->row < p->rows && posting_movable(e, m->row) ? m->row : NOWHERE;
     for (uint32_t row = 0; row < p->rows; row++)
-        if (p->numbers[row] == m->number && posting_movable(e, row))
+        if (index_number(p, row) == m->number && posting_movable(e, row))
             return row;
     return NOWHERE;
 }

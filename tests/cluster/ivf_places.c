@@ -65,7 +65,7 @@ static void check_posting(const struct ivf *v, const struct index_posting *p, st
         const uint8_t *piece = index_piece(l, p, row, &layout, &first);
 
         if (p->live_mask[row / BLOCK] >> row % BLOCK & 1)
-            assert_true(moves_since(view, v, p->numbers[row], layout_version(layout, piece, row - first)) <= 1);
+            assert_true(moves_since(view, v, index_number(p, row), layout_version(layout, piece, row - first)) <= 1);
     }
 }
 
@@ -203,7 +203,7 @@ static void move_elsewhere(struct leat_task *t, const struct ivf *v, const struc
         uint32_t version = layout_version(layout, piece, row - first);
 
         if (there != p->number && (version & 255) < moves_wanted)
-            move[count++] = (struct row_move){p->numbers[row], version, row, p->edition, there};
+            move[count++] = (struct row_move){index_number(p, row), version, row, p->edition, there};
     }
     message(t, 0, leat_task_number(t), MOVE, p->number, (struct leat_span){move, count * sizeof(*move)});
 }

@@ -26,6 +26,8 @@ static void random_vectors(struct ivf_model *m, uint64_t seed)
 }
 
 static const struct leat_option plain[] = {{"dims", "12"}, {"metric", "l2"}, {"ids", "u64"}, {NULL, NULL}};
+static const struct leat_option unsplit[] = {{"dims", "12"},   {"metric", "l2"},  {"ids", "u64"},
+                                             {"target", "4000"}, {"split", "9000"}, {NULL, NULL}};
 static const struct leat_option cosine[] = {{"dims", "12"}, {"metric", "cosine"}, {"ids", "u64"}, {NULL, NULL}};
 static const struct leat_option small[] = {{"dims", "4"},  {"metric", "l2"}, {"ids", "u64"}, {"target", "8"},
                                            {"split", "16"}, {"merge", "4"},   {NULL, NULL}};
@@ -175,8 +177,8 @@ static uint64_t sum_of_row(const struct layout *l, const struct index_posting *p
     const uint8_t *piece = index_piece(l, p, row, &layout, &first);
 
     at = row - first;
-    sum = mix(sum, &p->numbers[row], sizeof(p->numbers[row]));
-    sum = mix(sum, &p->norms[row], sizeof(p->norms[row]));
+    sum = mix(sum, &(uint64_t){index_number(p, row)}, 8);
+    sum = mix(sum, &index_part(p, row)->norms[row % INDEX_PART_ROWS], sizeof(float));
     sum = mix(sum, &(uint64_t){layout_number(layout, piece, at)}, 8);
     sum = mix(sum, &(uint32_t){layout_version(layout, piece, at)}, 4);
     sum = mix(sum, &(float){layout_norm(layout, piece, at)}, 4);
@@ -194,8 +196,9 @@ static uint64_t sum_of(const struct index *x, const struct layout *l)
 
         for (uint32_t row = 0; p != NULL && row < p->rows; row++)
             sum = sum_of_row(l, p, row, sum);
+        for (uint32_t block = 0; block < blocks; block++)
+            sum = mix(sum, index_codes(l, p, block), l->block);
         if (blocks > 0) {
-            sum = mix(sum, p->codes, blocks * (size_t)l->block);
             sum = mix(sum, p->live_mask, blocks * sizeof(*p->live_mask));
             sum = mix(sum, p->moving_mask, blocks * sizeof(*p->moving_mask));
         }
@@ -237,6 +240,36 @@ static void a_version_stays_as_it_is(void **state)
         assert_true(i == 0 || sum[i] != sum[i - 1]);
         group_give(g, &hold[i]);
     }
+    model_close(m);
+}
+
+/* Else a posting that got rows would cost as much as it has, turn after turn, until it is split. */
+static void rows_that_come_change_the_last_part_alone(void **state)
+{
+    enum { ROWS = 3 * INDEX_PART_ROWS + 100, MORE = 40, ALL = ROWS + 2 * MORE, PARTS = ALL / INDEX_PART_ROWS };
+    struct ivf_model *m = model_of(1, 1, unsplit, 12, ALL);
+    struct group *g = leat_test_leat(m->t)->module[0]->group[0];
+    struct derive_hold before, after;
+    struct leat_error err = {0, ""};
+
+    (void)state;
+    random_vectors(m, 17);
+    model_change(m, 0, ROWS, true);
+    model_settle(m, 100);
+    for (uint32_t have = ROWS; have < ALL; have += MORE) {
+        must(group_take(g, &before, &err));
+        model_change(m, have, MORE, true);
+        model_settle(m, 100);
+        must(group_take(g, &after, &err));
+        const struct index_posting *old = index_posting(before.state, 0), *new = index_posting(after.state, 0);
+        assert_int_equal(new->rows, have + MORE);
+        for (uint32_t i = 0; i < PARTS; i++)
+            assert_ptr_equal(new->part[i].codes, old->part[i].codes);
+        assert_ptr_not_equal(new->part[PARTS].codes, old->part[PARTS].codes);
+        group_give(g, &before);
+        group_give(g, &after);
+    }
+    model_check_found(m, m->vector);
     model_close(m);
 }
 
@@ -616,6 +649,7 @@ int main(void)
         cmocka_unit_test(all_postings_merge_at_once),
         cmocka_unit_test(rows_on_their_way_are_there),
         cmocka_unit_test(a_version_stays_as_it_is),
+        cmocka_unit_test(rows_that_come_change_the_last_part_alone),
         cmocka_unit_test(a_group_hears_of_postings_that_are_gone),
         cmocka_unit_test(who_asked_in_vain_asks_again),
         cmocka_unit_test(no_number_is_given_twice),

@@ -250,19 +250,21 @@ static void test_order_of_texts(void **unused)
 
 #define MANY "a:i64 b:text c:i64 d:text e:i64 f:i64 g:i64 h:i64 i:i64 j:i64 k:i64 l:i64 m:i64 n:i64 o:i64 p:text"
 
-/* A table, whole and then its first blocks, in a larger one: rows are as they were. */
+/* A table, whole and then its last blocks, in a larger one: rows are as they were. */
 static void check_copies(const struct attributes *a, const uint8_t *table, uint32_t blocks)
 {
     size_t large = attributes_table_size(a, 2 * blocks + 1), size = attributes_row_size(a);
     uint8_t taken[8 * ATTRIBUTES_COLUMNS + 2], want[8 * ATTRIBUTES_COLUMNS + 2], *bytes = calloc(1, large + 2);
 
-    attributes_copy(a, bytes + 1, 2 * blocks + 1, 0, table, blocks, blocks);
-    attributes_copy(a, bytes + 1, 2 * blocks + 1, blocks, table, blocks, blocks / 2);
+    uint32_t part = blocks / 2;
+
+    attributes_copy(a, bytes + 1, 2 * blocks + 1, 0, table, blocks, 0, blocks);
+    attributes_copy(a, bytes + 1, 2 * blocks + 1, blocks, table, blocks, blocks - part, part);
     for (uint32_t row = 0; row < 32 * (2 * blocks + 1); row++) {
         memset(want, 0, sizeof(want));
         attributes_take(a, bytes + 1, 2 * blocks + 1, row, taken);
-        if (row < 32 * (blocks + blocks / 2))
-            attributes_take(a, table, blocks, row % (32 * blocks), want);
+        if (row < 32 * (blocks + part))
+            attributes_take(a, table, blocks, row < 32 * blocks ? row : row - 32 * part, want);
         assert_memory_equal(taken, want, size);
     }
     assert_true(bytes[0] == 0 && bytes[large + 1] == 0);

@@ -3,6 +3,7 @@
 #include <stddef.h>
 #include <setjmp.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -12,7 +13,7 @@
 
 /* Rows of large postings by their number, against a look through all. */
 
-enum { ROWS = 40000, POSTINGS = 12, LOOKS = 40 };
+enum { ROWS = 40000, PARTS = (ROWS + INDEX_PART_ROWS - 1) / INDEX_PART_ROWS, POSTINGS = 12, LOOKS = 40 };
 
 static uint64_t numbers[POSTINGS][ROWS];
 
@@ -52,18 +53,31 @@ static bool check(struct finder *f, const struct index_posting *p, uint64_t numb
     if (!finder_begin(f, p, number, &finding))
         return false;
     for (uint32_t found; (found = finder_next(&finding)) != UINT32_MAX; row = found) {
-        assert_true(found < row && p->numbers[found] == number);
+        assert_true(found < row && index_number(p, found) == number);
         for (uint32_t i = found + 1; i < row; i++)
-            assert_true(p->numbers[i] != number);
+            assert_true(index_number(p, i) != number);
     }
     for (uint32_t i = 0; i < row; i++)
-        assert_true(p->numbers[i] != number);
+        assert_true(index_number(p, i) != number);
     return true;
 }
 
-static struct index_posting posting(uint32_t number, uint32_t rows)
+static void has_numbers(struct index_posting *p, uint32_t number)
 {
-    return (struct index_posting){.number = number, .rows = rows, .numbers = numbers[number]};
+    for (uint32_t i = 0; i < PARTS; i++)
+        p->part[i].numbers = numbers[number] + (size_t)i * INDEX_PART_ROWS;
+}
+
+/* With room for ROWS of them; to be freed. */
+static struct index_posting *posting(uint32_t number, uint32_t rows)
+{
+    struct index_posting *p = calloc(1, sizeof(*p) + PARTS * sizeof(p->part[0]));
+
+    assert_non_null(p);
+    p->number = number;
+    p->rows = rows;
+    has_numbers(p, number);
+    return p;
 }
 
 static void warm(struct finder *f, const struct index_posting *p)
@@ -81,14 +95,15 @@ static void rows_are_found_while_more_come(void **state)
 
     (void)state;
     for (uint32_t n = 0; n < 4; n++) {
-        struct index_posting p = posting(n, 1500);
+        struct index_posting *p = posting(n, 1500);
 
-        warm(f, &p);
-        for (; p.rows < ROWS; p.rows += (uint32_t)random_below(&random, 6000)) {
-            assert_true(check(f, &p, numbers[n][random_below(&random, p.rows)]));
-            assert_true(check(f, &p, numbers[n][random_below(&random, p.rows)]));
-            assert_true(check(f, &p, UINT64_MAX));
+        warm(f, p);
+        for (; p->rows < ROWS; p->rows += (uint32_t)random_below(&random, 6000)) {
+            assert_true(check(f, p, numbers[n][random_below(&random, p->rows)]));
+            assert_true(check(f, p, numbers[n][random_below(&random, p->rows)]));
+            assert_true(check(f, p, UINT64_MAX));
         }
+        free(p);
     }
     finder_free(f);
 }
@@ -97,13 +112,15 @@ static void small_postings_and_those_seldom_looked_through_have_none(void **stat
 {
     struct random random;
     struct finder *f = set_up_finder(&random, 4);
-    struct index_posting small = posting(0, 1000), large = posting(4, ROWS);
+    struct index_posting *small = posting(0, 1000), *large = posting(4, ROWS);
 
     (void)state;
     for (int i = 0; i < LOOKS; i++)
-        assert_false(check(f, &small, numbers[0][i]));
+        assert_false(check(f, small, numbers[0][i]));
     for (int i = 0; i < 8; i++)
-        assert_false(check(f, &large, numbers[4][i]));
+        assert_false(check(f, large, numbers[4][i]));
+    free(small);
+    free(large);
     finder_free(f);
 }
 
@@ -112,23 +129,25 @@ static void editions_and_postings_are_told_apart(void **state)
 {
     struct random random;
     struct finder *f = set_up_finder(&random, 5);
-    struct index_posting p = posting(0, ROWS);
+    struct index_posting *p = posting(0, ROWS);
 
     (void)state;
-    warm(f, &p);
-    p.edition++;
-    p.numbers = numbers[4];
-    assert_false(check(f, &p, numbers[4][7]));
-    warm(f, &p);
-    assert_true(check(f, &p, numbers[4][7]));
+    warm(f, p);
+    p->edition++;
+    has_numbers(p, 4);
+    assert_false(check(f, p, numbers[4][7]));
+    warm(f, p);
+    assert_true(check(f, p, numbers[4][7]));
     finder_forget(f, 0);
-    assert_false(check(f, &p, numbers[4][7]));
+    assert_false(check(f, p, numbers[4][7]));
+    free(p);
     for (int round = 0; round < 3; round++)
         for (uint32_t n = 0; n < POSTINGS; n++) {
-            struct index_posting other = posting(n, 20000);
+            struct index_posting *other = posting(n, 20000);
 
-            warm(f, &other);
-            assert_true(check(f, &other, numbers[n][random_below(&random, 20000)]));
+            warm(f, other);
+            assert_true(check(f, other, numbers[n][random_below(&random, 20000)]));
+            free(other);
         }
     finder_free(f);
     finder_free(NULL);
