@@ -109,7 +109,7 @@ const struct vector_coarse *index_centroids(const struct index *x);
 
 /* Postings to search for a rotated query, nearest first, at most `most` of them; those that are to become empty, too.
  * table: of the query, or NULL. out: room for `most`; distances are negated products for METRIC_DOT, else squared.
- * room: index_probe_room bytes. */
+ * room: index_probe_room bytes, of as many or more. */
 size_t index_probe_room(const struct index *x, uint32_t most);
 uint32_t index_probe(const struct index *x, const float *query, const struct vector_query *table, uint32_t most,
                      struct vector_near *out, void *room);

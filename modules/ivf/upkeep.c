@@ -482,13 +482,9 @@ static void near(const struct work *w, struct leat_span numbers)
 
 static void *search_room(struct leat_task *t, const struct index *x)
 {
-    static const uint32_t sought[] = {1, AROUND, AROUND_MIDDLE};
     const struct vector_coarse *c = index_centroids(x);
-    size_t most = 1;
 
-    for (uint32_t i = 0; c != NULL && i < sizeof(sought) / sizeof(*sought); i++)
-        most = vector_coarse_room(c, sought[i]) > most ? vector_coarse_room(c, sought[i]) : most;
-    return leat_alloc(t, most);
+    return leat_alloc(t, c != NULL ? vector_coarse_room(c, AROUND_MIDDLE) : 1); /* the most that is sought */
 }
 
 int upkeep_run(struct leat_task *t, const struct leat_batch *in)

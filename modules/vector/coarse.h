@@ -37,7 +37,7 @@ uint32_t vector_coarse_count(const struct vector_coarse *c);
 /* NULL: there is none. Looks at every number: for changes, not for each row. */
 const float *vector_coarse_find(const struct vector_coarse *c, uint32_t number);
 
-/* Bytes that a search for n in this version needs. */
+/* Bytes that a search for n in this version needs, or for fewer. */
 size_t vector_coarse_room(const struct vector_coarse *c, uint32_t n);
 /* The n nearest, nearest first, of equal distances the lower number first; returns how many: n or all there are. table:
  * made of the query (vector_query_begin, VECTOR_EPSILON) for other scans, else NULL. room: at any alignment. Among many

@@ -63,7 +63,7 @@ size_t vector_coarse_room(const struct vector_coarse *c, uint32_t n)
     struct search s;
 
     n = n < c->count ? n : c->count;
-    return lay_out(&s, c, n, by_codes(c, n), 0) + 64;
+    return lay_out(&s, c, n, by_codes(c, 1), 0) + 64; /* by codes fewer are found */
 }
 
 /* ---- Exact distances ---- */

@@ -70,12 +70,18 @@ struct answer {
     struct vector_near *near;
 };
 
+/* In room for as many or more: more are compared without codes, which need room of their own. */
 static struct answer search(const struct vector_coarse *c, const float *query, uint32_t n)
 {
-    uint8_t *room = malloc(vector_coarse_room(c, n) + 1);
+    enum { BEHIND = 4096 };
+    size_t size = vector_coarse_room(c, n + below(60)) + 1;
+    uint8_t *room = malloc(size + BEHIND);
     struct answer a = {.near = malloc((n + 1) * sizeof(*a.near))};
 
+    memset(room + size, 0x5a, BEHIND);
     a.count = vector_coarse_search(c, query, NULL, n, a.near, room + 1);
+    for (uint32_t i = 0; i < BEHIND; i++)
+        assert_int_equal(room[size + i], 0x5a);
     free(room);
     return a;
 }
