@@ -132,6 +132,11 @@ size_t arena_used(const struct arena *a)
     return a->used;
 }
 
+size_t arena_most(const struct arena *a)
+{
+    return a->limit;
+}
+
 int arena_full(const struct arena *a)
 {
     return a->used > a->limit;

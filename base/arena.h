@@ -18,6 +18,7 @@ void *arena_zeroed(struct arena *a, size_t size, size_t align);
 char *arena_format(struct arena *a, const char *format, ...) __attribute__((__format__(__printf__, 2, 3)));
 void arena_limit(struct arena *a, size_t limit); /* from now on */
 size_t arena_used(const struct arena *a);
+size_t arena_most(const struct arena *a); /* the limit */
 int arena_full(const struct arena *a);
 
 #endif

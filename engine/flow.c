@@ -272,7 +272,8 @@ static bool memory_passed(struct flow *f)
 {
     if (!arena_full(f->arena))
         return false;
-    flow_fail(f, LEAT_ELIMIT, "the memory limit was passed (%zu bytes used)", arena_used(f->arena));
+    flow_fail(f, LEAT_ELIMIT, "the memory limit was passed: %zu bytes used, %zu are the most", arena_used(f->arena),
+              arena_most(f->arena));
     return true;
 }
 

@@ -133,8 +133,9 @@ void *leat_alloc(struct leat_task *t, size_t size)
     void *memory = arena_alloc(t->arena, size, 64);
 
     if (arena_full(t->arena))
-        leat_task_fail(t, LEAT_ELIMIT, "the memory limit of the turn or request was passed (%zu bytes used)",
-                       arena_used(t->arena));
+        leat_task_fail(t, LEAT_ELIMIT,
+                       "the memory limit of the turn or request was passed: %zu bytes used, %zu are the most",
+                       arena_used(t->arena), arena_most(t->arena));
     return memory;
 }
 

@@ -213,7 +213,6 @@ static void choose(const struct scan *s, const struct tile *t, struct together *
 static void offer_all(struct scan *s, const struct tile *t, const struct together *g, float *distance)
 {
     as_known(s, g->norm, g->count, distance);
-    s->counts.rows += t->rows;
     s->counts.ranked += g->count;
     for (uint32_t at = 0; at < g->count; at += BLOCK) {
         uint32_t rest = g->count - at < BLOCK ? g->count - at : BLOCK;
@@ -230,6 +229,8 @@ static void measure_together(struct scan *s, uint32_t scans, const struct tile *
 {
     const struct layout *l = s->layout;
 
+    for (uint32_t i = 0; i < scans; i++)
+        s[i].counts.rows += t->rows;
     choose(s, t, g);
     if (g->count == 0)
         return;

@@ -41,6 +41,8 @@ void filter_blocks(const struct filter *f, const void *table, uint32_t blocks, u
 void filter_fetch(const struct filter *f, const void *table, uint32_t blocks);
 /* Does it compare strings? If not, what filter_blocks says is exact. */
 bool filter_strings(const struct filter *f);
+/* Does every row pass, whatever it has? */
+bool filter_everything(const struct filter *f);
 /* Does a map of attributes pass? Exact. What does not fit the declaration does not pass. */
 bool filter_verify(const struct filter *f, struct leat_span map);
 

@@ -250,3 +250,11 @@ bool filter_verify(const struct filter *f, struct leat_span map)
     run(f, compare_row, &row, 1, &pass);
     return pass != 0;
 }
+
+bool filter_everything(const struct filter *f)
+{
+    for (uint32_t i = 0; i < f->steps; i++)
+        if (f->step[i].op == FILTER_PRESENT || f->step[i].op == FILTER_INTERVAL || f->step[i].op == FILTER_MEMBER)
+            return false;
+    return filter_verify(f, (struct leat_span){NULL, 0});
+}

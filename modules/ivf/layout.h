@@ -22,6 +22,8 @@ enum { BLOCK = 32 };
 /* The squared length of a vector is at most this, so that every distance of two is far from the end of floats: it is at
  * most four times that. */
 #define SQUARE_MOST 1e37F
+/* And under cosine at least this: squares of what matters in shorter ones have fewer digits than other floats. */
+#define SQUARE_LEAST 1e-30F
 
 enum metric { METRIC_L2, METRIC_COSINE, METRIC_DOT, METRIC_HAMMING };
 

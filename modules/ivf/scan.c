@@ -59,6 +59,7 @@ void scan_begin(struct scan *s, struct vector_best *top, uint32_t k, void *room)
     s->counts = (struct scan_counts){0};
     s->copies = false;
     s->reach = s->sparse = INFINITY;
+    s->sure = -INFINITY;
     s->places = 0;
 }
 
@@ -387,52 +388,13 @@ static void scan_posting(struct scan *s, uint64_t place, const struct probe *pro
     }
 }
 
-/* Estimates of the rows that live of some blocks; of bits, their distances. */
-static void push_estimates(struct scan *s, const struct index_posting *p, const struct probe *probe, uint32_t block,
-                           struct vector_top *top)
-{
-    const struct layout *l = s->layout;
-    struct scan_room *r = s->room;
-    uint32_t rows = p->rows - block * BLOCK < LANES_MOST ? p->rows - block * BLOCK : LANES_MOST;
-    const uint32_t *live = p->live_mask + block, *mask = l->width > 0 ? r->mask : live;
-    struct vector_scan scan = {.query = &s->query, .base = probe->base, .distance = probe->distance,
-                               .threshold = INFINITY, .blocks = index_codes(l, p, block),
-                               .count = (rows + BLOCK - 1) / BLOCK, .live = live,
-                               .mask = r->mask, .lower = r->lower, .estimate = r->estimate};
-
-    if (l->width > 0)
-        vector_scan(&scan);
-    else
-        kernel(l)->strided(s->vector, vector_at(s, p, block * BLOCK), l->vector, rows, l->dims, r->estimate);
-    for (uint32_t i = 0; i < scan.count; i++)
-        vector_top_lanes(top, r->estimate + (size_t)i * BLOCK, mask[i], 0);
-}
-
-float scan_unit(struct scan *s, const struct probe *probe, uint32_t count)
-{
-    enum { FIRST = 2 };
-    struct vector_top top;
-
-    if (s->layout->metric == METRIC_DOT)
-        return s->norm;
-    vector_top_begin(&top, s->room->first, s->top.k < FIRST_MOST ? s->top.k : FIRST_MOST);
-    for (uint32_t i = 0, done = 0; i < count && done < FIRST; i++) {
-        const struct index_posting *p = index_posting(s->index, probe[i].posting);
-
-        for (uint32_t block = 0; p != NULL && block * BLOCK < p->rows; block += BLOCKS_MOST)
-            push_estimates(s, p, &probe[i], block, &top);
-        done += p != NULL;
-    }
-    return top.threshold > 0 ? top.threshold : INFINITY;
-}
-
 /* Is the posting so far away that its rows hardly matter? */
 static bool beyond(const struct scan *s, const struct probe *p)
 {
     float reach = s->reach, unit = s->layout->metric == METRIC_DOT ? s->norm : threshold(s);
 
     /* Where nothing was learnt reaches are infinite, and have neither differences nor products with 0. */
-    if (!bounded(s) || isinf(s->reach))
+    if (!bounded(s) || isinf(s->reach) || p->least <= s->sure)
         return false;
     if (s->filter != NULL) {
         float passed = (float)(s->counts.passed + 1) / (float)(s->counts.rows + 1);

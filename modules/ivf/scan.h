@@ -36,6 +36,7 @@ struct scan {
     float norm;                   /* cosine: its length */
     const struct filter *filter;  /* NULL: none */
     float reach, sparse;          /* where to stop (target.h), for all rows and where few pass; INFINITY: nowhere */
+    float sure;                   /* what is not farther is scanned, whatever the reach */
     float nearest;                /* least of the first probe */
     struct vector_top top;        /* numbers: place << 32 | row; place: of the probe */
     struct scan_counts counts;
@@ -52,9 +53,6 @@ void scan_begin(struct scan *s, struct vector_best *top, uint32_t k, void *room)
 /* Scan postings in this order, nearest first; those that are not there are passed over. May be called again with
  * farther ones. true: the reach ends before these do. */
 bool scan_postings(struct scan *s, const struct probe *probe, uint32_t count);
-/* About how far k rows lie, whether they pass the filter or not, in units of a reach: by codes of the first postings.
- * INFINITY: these have too few rows. */
-float scan_unit(struct scan *s, const struct probe *probe, uint32_t count);
 /* What several scans of one filter find among all rows of these postings, once (exact.c). posting: kept. */
 void scan_exact(struct scan *s, uint32_t scans, const struct index_posting **posting, uint32_t count);
 /* Of a posting's blocks of 32 rows those rows that live and pass the filter. */

@@ -104,8 +104,9 @@ static void check_query(struct leat_task *t, const struct ivf *v, const struct s
     else if (square > SQUARE_MOST)
         leat_task_fail(t, LEAT_EINVAL, "%sthe query's squared length is %g: it may be up to %g", which, (double)square,
                        (double)SQUARE_MOST);
-    else if (v->layout.metric == METRIC_COSINE && !(square > 0))
-        leat_task_fail(t, LEAT_EINVAL, "%sthe query's length is 0: cosine distance needs one that is not", which);
+    else if (v->layout.metric == METRIC_COSINE && square < SQUARE_LEAST)
+        leat_task_fail(t, LEAT_EINVAL, "%sthe query's length is %g: cosine distance needs at least %g", which,
+                       sqrt((double)square), sqrt((double)SQUARE_LEAST));
 }
 
 /* The same with another query. */
@@ -166,7 +167,6 @@ static struct search read_request(struct leat_task *t, const struct ivf *v)
     s.most = (uint32_t)ceil(s.probes);
     s.recall = share_in(t, r);
     s.stop = stop_in(t, r);
-    s.filter = leat_at(r, 0, REQUEST_FILTER);
     s.attributes = flag_in(r, REQUEST_ATTRIBUTES);
     s.stats = flag_in(r, REQUEST_STATS);
     s.queries = queries_in(t, v, leat_at(r, 0, REQUEST_VEC), s.k);
@@ -179,15 +179,15 @@ static void *filter_memory(void *context, size_t size)
     return leat_alloc(context, size);
 }
 
-static const struct filter *read_filter(struct leat_task *t, const struct ivf *v, const struct search *s)
+static const struct filter *read_filter(struct leat_task *t, const struct ivf *v)
 {
+    struct leat_value filter = leat_at(leat_request(t), 0, REQUEST_FILTER);
     const struct filter *f = NULL;
     struct leat_error err;
 
-    if (s->filter.type != LEAT_NULL &&
-        filter_parse(&v->attributes, s->filter.as.bytes, filter_memory, t, &f, &err) != 0)
+    if (filter.type != LEAT_NULL && filter_parse(&v->attributes, filter.as.bytes, filter_memory, t, &f, &err) != 0)
         leat_task_fail(t, err.code, "%s", err.text);
-    return f;
+    return f != NULL && filter_everything(f) ? NULL : f;
 }
 
 struct asked *search_asked(struct leat_task *t, const struct ivf *v)
@@ -197,7 +197,8 @@ struct asked *search_asked(struct leat_task *t, const struct ivf *v)
     if (!a->known) {
         a->known = true;
         a->search = read_request(t, v);
-        a->filter = read_filter(t, v, &a->search);
+        a->filter = read_filter(t, v);
+        a->search.filtered = a->filter != NULL;
     }
     return a;
 }
@@ -212,7 +213,7 @@ bool search_wants_names(const struct ivf *v, const struct asked *a)
 /* Groups look as far as it takes. */
 static bool goes_on(const struct search *s)
 {
-    return s->recall > 0 || s->filter.type != LEAT_NULL;
+    return s->recall > 0 || s->filtered;
 }
 
 static struct probe probe_of(const struct ivf *v, const float *query, const struct vector_near *near)
@@ -356,7 +357,8 @@ struct found {
 
 static struct found found_for(struct leat_task *t, const struct ivf *v, const struct search *s, uint32_t scans)
 {
-    size_t most = (size_t)scans * s->k;
+    uint64_t rows = index_rows(leat_derived(t));
+    size_t most = (size_t)scans * (rows < s->k ? rows : s->k);
 
     return (struct found){.hit = leat_alloc(t, (most + 1) * sizeof(struct hit)),
                           .vectors = leat_alloc(t, s->vectors ? most * v->layout.vector + 1 : 1)};
@@ -476,22 +478,17 @@ static uint32_t own_probes(struct leat_task *t, const struct ivf *v, struct walk
     return probes;
 }
 
-/* How far this group goes. What nprobe finds without a filter, a search with one is to find, too: there it would have
- * ended at the posting `last`. */
-static void aim(struct leat_task *t, const struct search *s, struct scan *scan, const struct probe *probe,
-                uint32_t probes, float last)
+/* How far this group goes. What nprobe finds without a filter, as far as the posting `last`, a search with one is to
+ * find, too. */
+static void aim(struct leat_task *t, const struct search *s, struct scan *scan, float last)
 {
-    float recall = s->recall;
     struct target target;
 
     if (!target_get(t, &target))
         return;
-    if (recall <= 0) {
-        float unit = scan_unit(scan, probe, probes);
-
-        recall = target_recall(&target, unit < INFINITY ? (last - probe[0].least) / unit : INFINITY);
-    }
-    scan->reach = target_reach(&target, recall, &scan->sparse);
+    scan->reach = target_reach(&target, s->recall > 0 ? s->recall : target_recall(&target, s->nprobe), &scan->sparse);
+    if (s->recall <= 0)
+        scan->sure = last;
 }
 
 /* Farther and farther, until the reach ends. */
@@ -508,7 +505,7 @@ static void scan_on(struct leat_task *t, const struct ivf *v, const struct searc
             break;
         uint32_t end = within(v, s, w->near, w->count), probes = own_probes(t, v, walker, first, end);
         if (!aimed && probes > 0 && (more || s->recall > 0))
-            aim(t, s, scan, walker->probe, probes, w->near[more ? s->nprobe - 1 : 0].distance);
+            aim(t, s, scan, w->near[more ? s->nprobe - 1 : 0].distance);
         aimed |= probes > 0;
         if (scan_postings(scan, walker->probe, probes) || end < w->count)
             break;
@@ -531,20 +528,28 @@ static void scan_given(struct leat_task *t, struct scan *scan, struct leat_span 
     scan_postings(scan, probe, (uint32_t)(probes.size / sizeof(*probe)));
 }
 
+/* Room of a group that its queries take one after another. */
+struct scan_rooms {
+    void *scan;
+    struct probing anew; /* none as long as it is not needed */
+};
+
 /* This group's probes by the centroids that it knows itself. Where the search began others were: what is processed may
  * lie in a posting that is not heard of there yet. */
-static struct leat_span probes_anew(struct leat_task *t, const struct ivf *v, const struct search *s)
+static struct leat_span probes_anew(struct leat_task *t, const struct ivf *v, const struct search *s,
+                                    struct probing *p)
 {
-    struct probing p = probing_room(t, v, s);
     struct leat_span table;
-    uint32_t count = find_probes(t, v, s, &p, &table);
 
-    return probes_of(t, v, p.query, p.near, count, leat_group(t), p.probe);
+    if (p->room == NULL)
+        *p = probing_room(t, v, s);
+    uint32_t count = find_probes(t, v, s, p, &table);
+    return probes_of(t, v, p->query, p->near, count, leat_group(t), p->probe);
 }
 
 /* One query of the request in this group. */
 static void scan_for(struct leat_task *t, const struct ivf *v, struct asked *a, const struct leat_batch *in,
-                     uint32_t row, void *room, struct found *found)
+                     uint32_t row, struct scan_rooms *rooms, struct found *found)
 {
     struct search s = search_query(t, v, &a->search, (uint32_t)leat_at(in, row, 1).as.u);
     struct asked_query *q = &a->query[s.number];
@@ -553,8 +558,8 @@ static void scan_for(struct leat_task *t, const struct ivf *v, struct asked *a, 
     if (goes_on(&s))
         begin_walk(t, v, &s, a->walker);
     else if (leat_at(in, row, 5).as.u != index_known(leat_derived(t)))
-        probes = probes_anew(t, v, &s);
-    struct scan scan = scan_of(t, v, &s, a->filter, room);
+        probes = probes_anew(t, v, &s, &rooms->anew);
+    struct scan scan = scan_of(t, v, &s, a->filter, rooms->scan);
     take_bound(q, &scan);
     if (goes_on(&s)) {
         scan.query = a->walker->table;
@@ -586,7 +591,7 @@ int search_scan(struct leat_task *t, const struct leat_batch *in)
     struct asked *a = search_asked(t, v);
     uint64_t begun = a->search.stats ? now_ns() : 0;
     struct found found = found_for(t, v, &a->search, in->rows);
-    void *room = leat_alloc(t, scan_room_size(most_probes(&a->search, in)));
+    struct scan_rooms rooms = {.scan = leat_alloc(t, scan_room_size(most_probes(&a->search, in)))};
 
     if (a->query == NULL) {
         a->query = leat_alloc(t, (a->search.queries + 1) * sizeof(*a->query));
@@ -596,7 +601,7 @@ int search_scan(struct leat_task *t, const struct leat_batch *in)
     }
     for (uint32_t i = 0; i < in->rows && leat_task_error(t) == 0; i++) {
         found.stats.probe_ns += leat_at(in, i, 4).as.u;
-        scan_for(t, v, a, in, i, room, &found);
+        scan_for(t, v, a, in, i, &rooms, &found);
     }
     emit_found(t, v, &a->search, &found, begun);
     return leat_task_error(t);

@@ -43,8 +43,8 @@ struct search {
     uint32_t nprobe, most;
     float recall; /* 0: nprobe says how far to go */
     float stop;   /* INFINITY: everywhere */
-    struct leat_value filter;
     bool attributes, vectors, stats;
+    bool filtered; /* there is a filter that not every row passes */
 };
 /* A request in one node, for all tasks that run there. */
 struct asked {

@@ -168,8 +168,9 @@ static bool acceptable(struct leat_task *t, const struct ivf *v, uint32_t i, str
     a->norm = v->layout.metric == METRIC_COSINE ? sqrtf(square) : 0;
     if (!(square <= SQUARE_MOST))
         leat_reject(t, i, "the vector's squared length is %g: it may be up to %g", (double)square, (double)SQUARE_MOST);
-    else if (v->layout.metric == METRIC_COSINE && !(square > 0))
-        leat_reject(t, i, "the vector's length is 0: cosine distance needs one that is not");
+    else if (v->layout.metric == METRIC_COSINE && square < SQUARE_LEAST)
+        leat_reject(t, i, "the vector's length is %g: cosine distance needs at least %g", sqrt((double)square),
+                    sqrt((double)SQUARE_LEAST));
     else
         return true;
     return false;
@@ -210,6 +211,14 @@ static void send_row(struct leat_task *t, const struct ivf *v, const struct leat
     places_put(&ids->places, number,
                &(struct place){version, code->posting, NOWHERE, a->attributes.type != LEAT_NULL});
     message(t, a->row, posting_task(t, code->posting), ROW, code->posting, (struct leat_span){row, v->layout.row.size});
+}
+
+/* Null of a column of any value may come as MessagePack's. */
+static struct leat_value given(struct leat_value any)
+{
+    bool null = any.type == LEAT_ANY && any.as.bytes.size == 1 && *(const uint8_t *)any.as.bytes.base == 0xc0;
+
+    return null ? leat_null() : any;
 }
 
 static void send_rows(struct leat_task *t, const struct ivf *v, const struct leat_batch *in, const struct arrival *a,
@@ -271,7 +280,7 @@ int store_vectors(struct leat_task *t, const struct leat_batch *in)
             take_away(t, v, i, id, &ids);
             continue;
         }
-        a[count] = (struct arrival){i, 0, vector.as.bytes.base, leat_at(in, i, 2), NULL};
+        a[count] = (struct arrival){i, 0, vector.as.bytes.base, given(leat_at(in, i, 2)), NULL};
         count += acceptable(t, v, i, &a[count]) && read_attributes(t, v, i, &a[count]);
     }
     send_rows(t, v, in, a, count, &ids, room);

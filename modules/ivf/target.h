@@ -22,6 +22,7 @@ enum { TARGET_POINTS = 16, TARGET_SPARSE = 64 };
 struct target {
     float reach[TARGET_POINTS];  /* for each of some shares */
     float sparse[TARGET_POINTS]; /* the same where one row of TARGET_SPARSE passes a filter */
+    float probes[TARGET_POINTS]; /* so many postings it takes, the nearest ones, without a filter */
 };
 
 /* Has the index grown by half since the background was last asked to learn, or have as many vectors come as it has, or
@@ -34,7 +35,7 @@ void target_keep(struct leat_task *t, struct leat_span body);
 bool target_get(struct leat_task *t, struct target *out);
 /* For a share of the neighbours, in *sparse as in struct target; of all: INFINITY. */
 float target_reach(const struct target *target, float recall, float *sparse);
-/* The share that is found without a filter within a reach; at most 0.998, what few queries need is not known well. */
-float target_recall(const struct target *target, float reach);
+/* The share that so many postings have without a filter; at least 0.5. */
+float target_recall(const struct target *target, uint32_t probes);
 
 #endif

@@ -31,12 +31,22 @@ static void make_vector(uint64_t *seed, float *out)
                  (float)(next_random(seed) % 1000) / 150.0F;
 }
 
+/* Near to nothing, about normal in each dimension. */
+static void make_apart(uint64_t *seed, float *out)
+{
+    for (int i = 0; i < DIMS; i++) {
+        out[i] = 0;
+        for (int j = 0; j < 6; j++)
+            out[i] += (float)(next_random(seed) % 1000) / 1000.0F;
+    }
+}
+
 static int part_of(uint32_t row)
 {
     return (int)(row * 2654435761U >> 16) % 100;
 }
 
-static struct data *open_data(const struct way *w)
+static struct data *open_data_of(const struct way *w, void (*make)(uint64_t *seed, float *out))
 {
     struct data *d = calloc(1, sizeof(*d));
     struct leat_error err = {0, ""};
@@ -50,7 +60,7 @@ static struct data *open_data(const struct way *w)
     for (uint32_t i = 0; i < ROWS; i++) {
         uint8_t map[] = {0x81, 0xa4, 'p', 'a', 'r', 't', (uint8_t)part_of(i)};
 
-        make_vector(&seed, d->row[i]);
+        make(&seed, d->row[i]);
         must(leat_rows_add(rows, LEAT_ROW(leat_u64(i), leat_vector(LEAT_F32_VECTOR, d->row[i], DIMS),
                                           leat_any(map, sizeof(map))), &err));
     }
@@ -62,8 +72,13 @@ static struct data *open_data(const struct way *w)
     assert_int_equal(leat_at(leat_result_rows(count), 0, 0).as.i, ROWS);
     leat_result_free(count);
     for (int i = 0; i < QUERIES; i++)
-        make_vector(&seed, d->query[i]);
+        make(&seed, d->query[i]);
     return d;
+}
+
+static struct data *open_data(const struct way *w)
+{
+    return open_data_of(w, make_vector);
 }
 
 static void close_data(struct data *d)
@@ -275,6 +290,7 @@ static void exact_is_brute_force(void **state)
 {
     struct data *d = open_data(&ways[1]);
     struct request r;
+    uint64_t scored = 0;
     float truth[K];
 
     (void)state;
@@ -286,6 +302,10 @@ static void exact_is_brute_force(void **state)
             nearest(d, d->query[q], part, truth);
             struct leat_result *result = ask(d, "exact", &r);
             assert_int_equal(leat_result_rows(result)->rows, K);
+            /* Each row is looked at, dead ones too, whatever passes. */
+            uint64_t looked = stat_of(leat_result_rows(result), 4, "scored");
+            scored = scored == 0 ? looked : scored;
+            assert_true(looked == scored && looked >= ROWS);
             for (uint32_t i = 0; i < K; i++)
                 assert_float_equal(leat_at(leat_result_rows(result), i, 1).as.f, truth[i], 1e-3);
             leat_result_free(result);
@@ -342,21 +362,56 @@ static void groups_learn(void **state)
     close_data(d);
 }
 
-/* With a filter that few rows pass, a search goes so much farther that it finds as many. */
+static void check_filters(struct data *d, uint32_t nprobe)
+{
+    static const int parts[] = {1, 10, 50};
+    struct request r;
+
+    begin(&r, leat_null());
+    r.value[NPROBE] = leat_u32(nprobe);
+    struct measured without = measure(d, &r, 100);
+    assert_true(without.recall > 0.5);
+    for (int i = 0; i < 3; i++) {
+        below(&r, parts[i]);
+        struct measured m = measure(d, &r, parts[i]);
+        if (m.recall < without.recall - 0.01)
+            fail_msg("%u probes find %.3f, and %.3f where %d %% pass", nprobe, without.recall, m.recall, parts[i]);
+        assert_true(m.probes >= nprobe);
+    }
+}
+
+/* With a filter that few rows pass, a search goes so much farther that it finds as many, whether rows lie around points
+ * or anywhere. */
 static void filters_find_as_much(void **state)
 {
-    static const int parts[] = {2, 10, 50};
-    struct data *d = open_data(&ways[1]);
+    (void)state;
+    for (int way = 0; way < 6; way++) {
+        struct data *d = open_data_of(&ways[way / 2], way % 2 == 0 ? make_vector : make_apart);
+
+        for (uint32_t nprobe = 8; nprobe <= 32; nprobe *= 2)
+            check_filters(d, nprobe);
+        close_data(d);
+    }
+}
+
+/* Null, an empty map and lists of nothing: as many postings as without a filter, and the same rows. */
+static void what_every_row_passes_is_no_filter(void **state)
+{
+    static const uint8_t null[] = {0xc0}, empty[] = {0x80}, list[] = {0x81, 0xa3, 'a', 'n', 'd', 0x90},
+                         turned[] = {0x81, 0xa3, 'n', 'o', 't', 0x81, 0xa2, 'o', 'r', 0x90};
+    const struct leat_value filter[] = {leat_any(null, sizeof(null)), leat_any(empty, sizeof(empty)),
+                                        leat_any(list, sizeof(list)), leat_any(turned, sizeof(turned))};
+    struct data *d = open_data_of(&ways[1], make_apart);
     struct request r;
 
     (void)state;
     begin(&r, leat_null());
-    r.value[NPROBE] = leat_u32(12);
     struct measured without = measure(d, &r, 100);
-    assert_true(without.recall > 0.6 && without.recall < 0.999);
-    for (int i = 0; i < 3; i++) {
-        below(&r, parts[i]);
-        assert_true(measure(d, &r, parts[i]).recall >= without.recall - 0.03);
+    for (size_t i = 0; i < sizeof(filter) / sizeof(*filter); i++) {
+        r.value[FILTER] = filter[i];
+        struct measured m = measure(d, &r, 100);
+        assert_float_equal(m.probes, without.probes, 1e-9);
+        assert_float_equal(m.recall, without.recall, 1e-9);
     }
     close_data(d);
 }
@@ -550,6 +605,35 @@ static void none_of_the_attributes_take_room(void **state)
     leat_test_close(t);
 }
 
+/* As many neighbours as one may ask for, of a few rows. */
+static void room_is_for_the_rows_there_are(void **state)
+{
+    enum { WIDE = 8192, COUNT = 3 };
+    static const struct leat_option wide[] = {{"dims", "8192"}, {"metric", "l2"}, {"ids", "u64"}, {NULL, NULL}};
+    struct leat_test *t = open_way(&module_ivf, &ways[2], wide);
+    float *vec = calloc(WIDE, sizeof(*vec));
+    struct leat_error err = {0, ""};
+    struct leat_result *result;
+    struct request r;
+
+    (void)state;
+    for (uint64_t i = 0; i < COUNT; i++)
+        must(leat_test_append(t, "vectors", LEAT_ROW(leat_u64(i), leat_vector(LEAT_F32_VECTOR, vec, WIDE), leat_null()),
+                              &err));
+    must(leat_test_run(t, &err));
+    begin(&r, leat_vector(LEAT_F32_VECTOR, vec, WIDE));
+    r.value[HOW_MANY] = leat_u32(10000);
+    r.value[VECTORS] = leat_bool(true);
+    for (int exact = 0; exact < 2; exact++) {
+        must(leat_query(leat_test_leat(t), "ivf", exact ? "exact" : "search", (struct leat_row){r.value, COLUMNS},
+                        NULL, &result, &err));
+        assert_int_equal(leat_result_rows(result)->rows, COUNT);
+        leat_result_free(result);
+    }
+    free(vec);
+    leat_test_close(t);
+}
+
 /* Some 34 GB of vectors: said, not taken. */
 static void too_many_vectors_are_refused(void **state)
 {
@@ -580,12 +664,14 @@ int main(void)
         cmocka_unit_test(large_answers_are_whole),
         cmocka_unit_test(many_searches_take_the_room_of_one),
         cmocka_unit_test(none_of_the_attributes_take_room),
+        cmocka_unit_test(room_is_for_the_rows_there_are),
         cmocka_unit_test(too_many_vectors_are_refused),
         cmocka_unit_test(many_queries_are_answered_as_each),
         cmocka_unit_test(exact_is_brute_force),
         cmocka_unit_test(a_share_of_the_neighbours_is_found),
         cmocka_unit_test(groups_learn),
         cmocka_unit_test(filters_find_as_much),
+        cmocka_unit_test(what_every_row_passes_is_no_filter),
         cmocka_unit_test(far_centroids_are_left_out),
         cmocka_unit_test(stages_have_their_times),
         cmocka_unit_test(what_is_wrong_is_said),
