@@ -150,11 +150,14 @@ class Svs:
         import svs
         self.job, self.module = job, svs
         self.type = {'f32': np.float32, 'f16': np.float16, 'u8': np.uint8}[job['build']['dtype']]
+        # Under cosine the order is that of L2, as lengths are 1. Alphas are the library's own: below 1 for products.
+        by = svs.DistanceType
+        self.distance, self.alpha = (by.MIP, 0.95) if job['metric'] == 'dot' else (by.L2, 1.2)
 
     def build(self, base, path):
         svs, build = self.module, self.job['build']
-        how = svs.VamanaBuildParameters(alpha=1.2, graph_max_degree=build['degree'], window_size=200)
-        index = svs.Vamana.build(how, np.ascontiguousarray(base.astype(self.type)), svs.DistanceType.L2, num_threads=1)
+        how = svs.VamanaBuildParameters(alpha=self.alpha, graph_max_degree=build['degree'], window_size=200)
+        index = svs.Vamana.build(how, np.ascontiguousarray(base.astype(self.type)), self.distance, num_threads=1)
         os.makedirs(path, exist_ok=True)
         index.save(path + '/config', path + '/graph', path + '/data')
 
@@ -162,7 +165,7 @@ class Svs:
         svs = self.module
         kind = {'f32': svs.DataType.float32, 'f16': svs.DataType.float16, 'u8': svs.DataType.uint8}[self.job['build']['dtype']]
         self.index = svs.Vamana(path + '/config', svs.GraphLoader(path + '/graph'), svs.VectorDataLoader(path + '/data', kind),
-                                svs.DistanceType.L2, num_threads=1)
+                                self.distance, num_threads=1)
 
     def set(self, knob, _second):
         self.index.search_window_size = knob
