@@ -11,6 +11,7 @@ and with `leat bench recall`, and the median counts. The table is on standard er
 import argparse
 import gzip
 import hashlib
+import io
 import json
 import os
 import re
@@ -60,10 +61,11 @@ def install(cache):
 
 def read_vectors(path):
     import numpy as np
-    data = gzip.open(path, 'rb').read() if path.endswith('.gz') else open(path, 'rb').read()
+    with (gzip.open if path.endswith('.gz') else open)(path, 'rb') as file:
+        data = file.read()
     name = path[:-3] if path.endswith('.gz') else path
     if name.endswith('.npy'):
-        return np.load(path)
+        return np.load(io.BytesIO(data))
     if name.endswith(('.fvecs', '.ivecs', '.bvecs')):
         dims = int.from_bytes(data[:4], 'little')
         if name.endswith('.bvecs'):

@@ -2,6 +2,8 @@
 """bench/peers without its libraries: settings are found and compared as it says.
 usage: bench_peers.py FOLDER [TEST ...]; LEAT_SEED=N repeats a run"""
 import contextlib
+import gzip
+import importlib.util
 import io
 import os
 import random
@@ -72,6 +74,23 @@ class Settings(unittest.TestCase):
         for truth, says in ([[3, 1, 2, 2]], "'t', row 0: neighbour 2 is there twice among the first 4"), ([[1, 2, 3, 4], [9, 7, 8, 9]], 'row 1: neighbour 9 is'):
             with self.assertRaisesRegex(SystemExit, says):
                 peers.check_truth('t', truth, 4)
+
+    @unittest.skipUnless(importlib.util.find_spec('numpy'), 'numpy is not here')
+    def test_forms(self):
+        """Packed or not, a file says the same."""
+        import numpy as np
+        rows = np.array([[self.random.randrange(256) for _ in range(5)] for _ in range(7)], np.uint8)
+        npy = io.BytesIO()
+        np.save(npy, rows.astype(np.float16))
+        forms = {'npy': npy.getvalue(), 'bvecs': b''.join(bytes([5, 0, 0, 0]) + row.tobytes() for row in rows),
+                 'ivecs': np.insert(rows.astype(np.int32), 0, 5, axis=1).tobytes(),
+                 'idx': bytes([0, 0, 8, 2, 0, 0, 0, 7, 0, 0, 0, 5]) + rows.tobytes()}
+        for name, data in forms.items():
+            for end, written in (('', data), ('.gz', gzip.compress(data))):
+                path = os.path.join(self.folder, f'x.{name}{end}')
+                with open(path, 'wb') as out:
+                    out.write(written)
+                self.assertEqual(peers.read_vectors(path).tolist(), rows.tolist(), path)
 
     def test_what_cannot_be_reached_is_given_up(self):
         steps = [0] + [0.93] * 2048
