@@ -100,10 +100,15 @@ def same_data(options, folder):
         json.dump(now, text)
 
 
-def check_truth(path, truth, k):
-    """A neighbour that is there twice would take the place of one further away, behind which what counts begins."""
+def check_truth(path, truth, k, rows):
+    """A neighbour that is there twice would take the place of one further away, behind which what counts begins.
+    To numpy a number below 0 is a row from the end: it would be measured as if it were right."""
     for query, row in enumerate(truth):
         first = sorted(int(neighbour) for neighbour in row[:k])
+        for neighbour in first:
+            if not 0 <= neighbour < rows:
+                says = f'neighbour {neighbour}, but the base has {rows} rows'
+                raise SystemExit(f"peers.py: '{path}', row {query}: {says}")
         for one, next_one in zip(first, first[1:]):
             if one == next_one:
                 raise SystemExit(f"peers.py: '{path}', row {query}: neighbour {one} is there twice among the first {k}")
@@ -123,7 +128,7 @@ def prepare(options, folder):
     base, queries = read_vectors(options.base), read_vectors(options.query)
     truth = read_vectors(options.truth)
     queries, truth = queries[:options.queries], truth[:options.queries]
-    check_truth(options.truth, truth, options.k)
+    check_truth(options.truth, truth, options.k, len(base))
     job.update(queries_count=len(queries), rows=len(base), dims=base.shape[1], bytes=bool(base.dtype == np.uint8 and options.metric == 'l2'))
 
     def plain(rows):

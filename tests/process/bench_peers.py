@@ -70,10 +70,15 @@ class Settings(unittest.TestCase):
         self.assertTrue(1e-7 < peers.reach_of('cosine', 0) < 1e-6)  # floats know a cosine near 1 no better
 
     def test_a_truth_with_a_neighbour_twice_is_refused(self):
-        peers.check_truth('t', [[3, 1, 2, 2], [5, 4, 0, 5]], 3)
+        peers.check_truth('t', [[3, 1, 2, 2], [5, 4, 0, 5]], 3, 6)
         for truth, says in ([[3, 1, 2, 2]], "'t', row 0: neighbour 2 is there twice among the first 4"), ([[1, 2, 3, 4], [9, 7, 8, 9]], 'row 1: neighbour 9 is'):
             with self.assertRaisesRegex(SystemExit, says):
-                peers.check_truth('t', truth, 4)
+                peers.check_truth('t', truth, 4, 10)
+
+    def test_a_truth_of_another_base_is_refused(self):
+        for neighbour in 6, -1, -2 ** 31:  # numpy takes -1 for the last row
+            with self.assertRaisesRegex(SystemExit, f"'t', row 1: neighbour {neighbour}, but the base has 6 rows"):
+                peers.check_truth('t', [[5, 1, 2, 3], [0, 1, neighbour, 6]], 3, 6)
 
     @unittest.skipUnless(importlib.util.find_spec('numpy'), 'numpy is not here')
     def test_forms(self):
