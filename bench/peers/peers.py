@@ -145,13 +145,17 @@ def prepare(options, folder):
 # ---- One index ----
 
 
+def key_of(name, build):
+    """What an index is kept under: it differs with whatever the index was built with."""
+    return hashlib.sha256(json.dumps([name, build], sort_keys=True).encode()).hexdigest()[:16]
+
+
 class Peer:
     """A build of a library: its process and what was measured of it."""
 
     def __init__(self, python, job, folder, library, build):
         self.library, self.build = library, build
-        key = hashlib.sha256(json.dumps([library, build], sort_keys=True).encode()).hexdigest()[:16]
-        self.job = {**job, 'library': library, 'build': build, 'path': os.path.join(folder, key)}
+        self.job = {**job, 'library': library, 'build': build, 'path': os.path.join(folder, key_of(library, build))}
         self.python, self.process = python, None
         self.note = f"{self.job['path']}.{job['k']}.{job['queries_count']}.scout"
         self.seen = {}
@@ -257,19 +261,40 @@ def scout(peer, seconds, clock):
 
 
 class Leat:
-    """`leat bench recall` over the same files. Its directory is kept, so that only the first call builds."""
+    """`leat bench recall` over the same files, in a directory that is kept with what it took to build."""
 
     def __init__(self, options, folder):
-        self.base = [options.leat, 'bench', 'recall', '--module', options.module, '--base', options.base, '--query', options.query, '--truth',
-                     options.truth, '--metric', options.metric, '--k', str(options.k), '--threads', '1', '--format', 'jsonl',
-                     '--queries', str(options.queries), '--data', os.path.join(folder, 'leat-' + options.module), '--quiet']
-        for setting in options.set:
+        command = shutil.which(options.leat)
+        if command is None:
+            raise SystemExit(f"peers.py: --leat: there is no command '{options.leat}'")
+        self.settings = sorted(options.set)
+        self.path = os.path.join(folder, f'leat-{options.module}-{key_of(options.module, self.settings)}')
+        self.base = [command, 'bench', 'recall', '--threads', '1', '--runs', '1', '--format', 'jsonl', '--quiet',
+                     '--data', os.path.join(self.path, 'data')]
+        for name in 'module', 'base', 'query', 'truth', 'metric', 'k', 'queries':
+            self.base += ['--' + name, str(getattr(options, name))]
+        for setting in self.settings:
             self.base += ['--set', setting]
 
+    def build(self):
+        """What the directory took to build: once, and again when the command is another, which may build otherwise."""
+        note, kept = os.path.join(self.path, 'built.json'), {'leat': identity(self.base[0])}
+        if os.path.exists(note):
+            with open(note, encoding='ascii') as text:
+                before = json.load(text)
+            if before['leat'] == kept['leat']:
+                return before['built']
+        shutil.rmtree(self.path, ignore_errors=True)
+        os.makedirs(self.path)
+        kept['built'] = self.run([1])[0]
+        with open(note, 'w', encoding='ascii') as text:
+            json.dump(kept, text)
+        return kept['built']
+
     def run(self, values=None):
-        """The line of the build, and those of settings."""
+        """The line of the directory as it was built or opened, and those of settings."""
         sweep = ['--sweep', ','.join(map(str, values))] if values else []
-        done = subprocess.run([*self.base, '--runs', '1', *sweep], capture_output=True, text=True)
+        done = subprocess.run([*self.base, *sweep], capture_output=True, text=True)
         if done.returncode != 0:
             raise SystemExit(f'leat bench recall ended with {done.returncode}: {done.stderr.strip()}')
         lines = [json.loads(line) for line in done.stdout.splitlines()]
@@ -277,7 +302,8 @@ class Leat:
 
     def scout(self):
         """The smallest values of the knob that reach each recall: the default sweep, then all between two of it."""
-        self.built, lines = self.run()
+        self.built = self.build()
+        self.opened, lines = self.run()  # its memory is, as that of peers, what was loaded, and not what the build left
         found = {}
         for target in TARGETS:
             above = [line['value'] for line in lines if line['recall'] >= target]
@@ -344,8 +370,9 @@ def add_leat(best, leat, values, answers, module):
         rows = answers['leat', value]
         best['leat ' + module, target] = {
             'library': 'leat ' + module, 'target': target, 'qps': median(rows, 'qps'), 'qps_busy': median(rows, 'qps_busy'), 'recall': rows[0]['recall'],
-            'p50_us': median(rows, 'p50_us'), 'p99_us': median(rows, 'p99_us'), 'knob': rows[0]['knob'], 'value': value, 'build': {},
-            'build_cpu_seconds': leat.built.get('cpu_seconds') or 0, 'memory_mib': leat.built['memory_mib']}
+            'p50_us': median(rows, 'p50_us'), 'p99_us': median(rows, 'p99_us'), 'knob': rows[0]['knob'], 'value': value,
+            'build': {'set': ' '.join(leat.settings)}, 'build_cpu_seconds': leat.built['cpu_seconds'],
+            'memory_mib': leat.opened['memory_mib'], 'mapped_mib': leat.opened['mapped_mib']}
 
 
 def show(best, name, job, options):
@@ -356,7 +383,8 @@ def show(best, name, job, options):
         rows = [best.get((library, target)) for target in TARGETS]
         first = next(row for row in rows if row)
         cells = ''.join(f"{row[options.clock]:9.0f}" if row else f"{'-':>9}" for row in rows)
-        settings = '; '.join(setting_text(row) for row in rows if row)
+        mapped = [f"{first['mapped_mib']:.0f} MiB of mapped files"] if 'mapped_mib' in first else []
+        settings = '; '.join(mapped + [setting_text(row) for row in rows if row])
         say(f"{library:26}{cells}   {first['build_cpu_seconds']:7.0f} s {first['memory_mib']:5.0f} MiB   {settings}")
 
 
@@ -437,9 +465,9 @@ def main():
     name = options.name or os.path.basename(os.path.dirname(os.path.abspath(options.base)))
     folder = os.path.join(cache, f'{name}-{options.metric}')
     job = prepare(options, folder)
-    peers, found = prepare_peers(options, python, job, folder, missing)
     leat = Leat(options, folder) if options.leat else None
-    values = leat.scout() if leat else {}
+    values = leat.scout() if leat else {}  # before the peers, whose builds take long: a mistake in --set shows at once
+    peers, found = prepare_peers(options, python, job, folder, missing)
     chosen = finalists(peers, found)
     answers = measure(options, chosen, leat, values)
     best = results(chosen, answers, {library: row[3:5] for library, row in LIBRARIES.items()}, options.clock)

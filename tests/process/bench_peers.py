@@ -152,6 +152,77 @@ class Settings(unittest.TestCase):
         self.assertRegex(said.getvalue(), r'(?m)^curve +100000 +100000 +100000 +2 s +1 MiB')
 
 
+# A leat that knows when its directory is new, as `leat bench recall` does, and notes beside itself that it built one.
+COMMAND = """#!/bin/sh
+case "$*" in *bad=*) echo 'there is no option bad' >&2; exit 2;; esac
+while [ "$1" != --data ]; do shift; done
+if [ -d "$2" ]; then
+  echo '{"kind": "build", "cpu_seconds": null, "memory_mib": 40, "mapped_mib": 20}'
+else
+  mkdir "$2" && echo built >> "$0.builds"
+  echo '{"kind": "build", "cpu_seconds": 7, "memory_mib": 90, "mapped_mib": 10}'
+fi
+for value in 1 2 4; do
+  echo '{"knob": "nprobe", "value": '$value', "recall": 0.9'$value', "qps": 9, "qps_busy": 8, "p50_us": 1, "p99_us": 2}'
+done
+"""
+
+
+class Command(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.cache, self.command = os.path.join(folder.name, 'cache'), os.path.join(folder.name, 'leat')
+        os.mkdir(self.cache)
+        with open(self.command, 'w', encoding='ascii') as out:
+            out.write(COMMAND)
+        os.chmod(self.command, 0o700)
+
+    def row(self, *settings):
+        """What is known of Leat at a recall of 0.90, and its line of the table."""
+        options = types.SimpleNamespace(leat=self.command, module='ivf', set=list(settings), base='b', query='q',
+                                        truth='t', metric='l2', k=10, queries=5, runs=1, clock='qps')
+        leat, best = peers.Leat(options, self.cache), {}
+        values = leat.scout()
+        with contextlib.redirect_stderr(io.StringIO()) as said:
+            peers.add_leat(best, leat, values, peers.measure(options, [], leat, values), 'ivf')
+            peers.show(best, 'data', {'rows': 5, 'dims': 3, 'metric': 'l2', 'k': 10}, options)
+        return {**best['leat ivf', 0.90], 'line': said.getvalue().splitlines()[-1]}
+
+    def builds(self):
+        with open(self.command + '.builds', encoding='ascii') as lines:
+            return len(list(lines))
+
+    def test_what_it_took_to_build_is_kept(self):
+        rows = [self.row() for _ in range(2)]
+        for row in rows:
+            self.assertRegex(row['line'], 'ivf .* 7 s +40 MiB   20 MiB of mapped files; nprobe=1$')  # as opened again
+        self.assertEqual(rows[0], rows[1])
+        self.assertEqual(self.builds(), 1)
+
+    def test_other_options_have_another_directory(self):
+        rows = [self.row(*settings) for settings in ((), ('a=1', 'b=2'), ('b=2', 'a=1'), ('a=1', 'b=3'))]
+        self.assertEqual([row['build']['set'] for row in rows], ['', 'a=1 b=2', 'a=1 b=2', 'a=1 b=3'])
+        self.assertEqual(self.builds(), 3)
+
+    def test_what_did_not_end_or_another_built_is_built_again(self):
+        self.row()
+        folder, = os.listdir(self.cache)
+        os.unlink(os.path.join(self.cache, folder, 'built.json'))
+        self.assertEqual(self.row()['build_cpu_seconds'], 7)
+        with open(self.command, 'a', encoding='ascii') as out:
+            out.write('# another')
+        self.assertEqual(self.row()['build_cpu_seconds'], 7)
+        self.assertEqual(self.builds(), 3)
+
+    def test_a_mistake_is_said(self):
+        with self.assertRaisesRegex(SystemExit, 'ended with 2: there is no option bad'):
+            self.row('bad=1')
+        os.unlink(self.command)
+        with self.assertRaisesRegex(SystemExit, 'there is no command'):
+            self.row()
+
+
 if __name__ == '__main__':
     print(f'seed {SEED}', flush=True)
     unittest.main(argv=sys.argv[:1] + sys.argv[1:], verbosity=2)
