@@ -22,6 +22,7 @@ enum {
     LIMIT_TOPOLOGIES = 64,
     LIMIT_NODES = 64,                     /* of a topology */
     LIMIT_OPTIONS = 64,
+    LIMIT_OPTION = 1024,                  /* bytes of an option's value */
     LIMIT_HOPS = 64,                      /* back edges of loops that one row passes: then it is a dead letter */
     LIMIT_SESSIONS = 100000,              /* remembered, a depot partition */
     LIMIT_GROUP_SESSIONS = 1 << 20,       /* of all partitions of a group, shared evenly */

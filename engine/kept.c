@@ -12,6 +12,32 @@ struct filling {
     struct arena *arena;
 };
 
+/* A line of an INI file has less than 200 bytes: longer values are in pieces behind an empty one, each on a line that
+ * begins with a blank, and in quotes, as blanks at its ends would be cut. */
+enum { PIECE = 128 };
+
+void kept_write_option(struct buffer *out, const char *name, const char *value)
+{
+    char line[PIECE + LIMIT_NAME + 16];
+    size_t size = strlen(value);
+
+    snprintf(line, sizeof(line), "%s = %s\n", name, size <= PIECE ? value : "");
+    buffer_put(out, line, strlen(line));
+    for (size_t at = 0; size > PIECE && at < size; at += PIECE) {
+        snprintf(line, sizeof(line), "    \"%.*s\"\n", PIECE, value + at);
+        buffer_put(out, line, strlen(line));
+    }
+}
+
+/* Is it a piece of the option that is the last? */
+static bool is_piece(const struct kept *k, const char *name, const char *value)
+{
+    size_t size = strlen(value);
+
+    return k->options > 0 && strcmp(k->option[k->options - 1].name, name) == 0 && size > 1 && value[0] == '"' &&
+           value[size - 1] == '"';
+}
+
 static int on_line(void *user, const char *section, const char *name, const char *value)
 {
     const struct filling *f = user;
@@ -21,6 +47,9 @@ static int on_line(void *user, const char *section, const char *name, const char
         k->tasks = (uint32_t)strtoul(value, NULL, 10);
     else if (strcmp(section, "module") == 0 && strcmp(name, "groups") == 0)
         k->groups = (uint32_t)strtoul(value, NULL, 10);
+    else if (strcmp(section, "options") == 0 && is_piece(k, name, value))
+        k->option[k->options - 1].value = arena_format(f->arena, "%s%.*s", k->option[k->options - 1].value,
+                                                       (int)strlen(value) - 2, value + 1);
     else if (strcmp(section, "options") == 0 && k->options < LIMIT_OPTIONS)
         k->option[k->options++] =
             (struct leat_option){arena_format(f->arena, "%s", name), arena_format(f->arena, "%s", value)};

@@ -154,10 +154,8 @@ static int write_kept(const struct module *m, const struct buffer *fingerprint, 
              "%u\n\n[options]\n",
              m->plan->tasks, m->groups);
     buffer_put(&text, line, strlen(line));
-    for (uint32_t i = 0; i < m->plan->options; i++) {
-        snprintf(line, sizeof(line), "%s = %s\n", m->plan->option[i].name, m->plan->option[i].value);
-        buffer_put(&text, line, strlen(line));
-    }
+    for (uint32_t i = 0; i < m->plan->options; i++)
+        kept_write_option(&text, m->plan->option[i].name, m->plan->option[i].value);
     snprintf(path, sizeof(path), "%s/module.fingerprint", m->directory);
     int rv = file_replace(path, buffer_bytes(fingerprint), err);
     snprintf(path, sizeof(path), "%s/module.ini", m->directory);

@@ -164,29 +164,38 @@ const char *check_suggest_source(const struct plan *p, struct plan_edge at, cons
 
 /* ---- Options and depots ---- */
 
-/* Values are kept in an INI file, and must be the same when they are read there: blanks at the ends are cut, a ';'
- * behind a blank begins a comment, and lines have less than 200 bytes. */
-static bool can_be_kept(const char *value)
+/* Values are kept in an INI file, and must be the same when they are read there: blanks at the ends are cut, and a ';'
+ * behind a blank begins a comment. */
+static int check_form(const struct plan *p, const char *option, const char *value, struct leat_error *err)
 {
-    size_t size = strlen(value);
+    size_t size = value != NULL ? strlen(value) : 0;
 
-    if (size > 128 || (size > 0 && (value[0] == ' ' || value[size - 1] == ' ')))
-        return false;
-    for (size_t i = 0; i < size; i++)
-        if ((uint8_t)value[i] < ' ' || (value[i] == ';' && (i == 0 || value[i - 1] == ' ')))
-            return false;
-    return true;
+    if (value == NULL)
+        return check_fail(p, err, "option '%s': its value is missing", option);
+    if (size > LIMIT_OPTION)
+        return check_fail(p, err, "option '%s': its value has %zu bytes, but at most %d are possible", option, size,
+                          LIMIT_OPTION);
+    if (size > 0 && (value[0] == ' ' || value[size - 1] == ' '))
+        return check_fail(p, err, "option '%s': its value has blanks at its ends", option);
+    for (size_t i = 0; i < size; i++) {
+        if ((uint8_t)value[i] < ' ')
+            return check_fail(p, err, "option '%s': character %zu of its value is a control character", option, i + 1);
+        if (value[i] == ';' && (i == 0 || value[i - 1] == ' '))
+            return check_fail(p, err,
+                              "option '%s': character %zu of its value is a ';' at the start or behind a blank, where "
+                              "it would begin a comment",
+                              option, i + 1);
+    }
+    return 0;
 }
 
 int check_option(const struct plan *p, const struct plan_option *o, const char *value, struct leat_error *err)
 {
+    int rv = check_form(p, o->name, value, err);
     char *end;
 
-    if (value == NULL || !can_be_kept(value))
-        return check_fail(p, err,
-                          "option '%s': its value is missing, longer than 128 bytes, or has blanks at its ends, "
-                          "control characters, or a ';' behind a blank",
-                          o->name);
+    if (rv != 0)
+        return rv;
     strtoll(o->value, &end, 10);
     bool whole = *o->value != '\0' && *end == '\0';
     strtod(o->value, &end);
@@ -199,8 +208,8 @@ int check_option(const struct plan *p, const struct plan_option *o, const char *
     else
         strtod(value, &end);
     if (*value == '\0' || *end != '\0' || errno == ERANGE)
-        return check_fail(p, err, "option '%s' is '%s', but a %snumber is wanted, like its default %s", o->name, value,
-                          whole ? "whole " : "", o->value);
+        return check_fail(p, err, "option '%s' is '%.128s', but a %snumber is wanted, like its default %s", o->name,
+                          value, whole ? "whole " : "", o->value);
     return 0;
 }
 

@@ -105,7 +105,7 @@ struct leat_pstate_declaration {
     const char *schema; /* "map<str, struct{vec: f32[$dims], norm: f32}>" */
 };
 
-/* Values have at most 128 bytes, no control characters, no blanks at the ends, and no ';' behind a blank. */
+/* Values have at most 1,024 bytes, no control characters, no blanks at the ends, and no ';' behind a blank. */
 struct leat_option {
     const char *name;
     const char *value; /* the default */

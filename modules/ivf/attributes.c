@@ -99,14 +99,14 @@ int attributes_parse(const char *text, struct attributes *out, struct leat_error
         struct leat_span name = take_word(&at);
 
         if (name.size == 0 || *at != ':')
-            return leat_fail(err, LEAT_EINVAL, "attributes '%s': 'name: type' is wanted at character %d", text,
-                             (int)(at - text) + 1);
+            return leat_fail(err, LEAT_EINVAL, "attributes: 'name: type' is wanted at character %d of '%s'",
+                             (int)(at - text) + 1, text);
         at++;
         at += strspn(at, " ");
         rv = add(out, name, take_word(&at), err);
         if (rv == 0 && *at != '\0' && *at != ' ' && *at != ',')
-            return leat_fail(err, LEAT_EINVAL, "attributes '%s': a comma is wanted at character %d", text,
-                             (int)(at - text) + 1);
+            return leat_fail(err, LEAT_EINVAL, "attributes: a comma is wanted at character %d of '%s'",
+                             (int)(at - text) + 1, text);
         at += strspn(at, " ,");
     }
     return rv;

@@ -3,6 +3,7 @@
 
 #include <math.h>
 
+#include "base/file.h"
 #include "modules/ivf/places.h"
 #include "modules/modules.h"
 
@@ -468,6 +469,42 @@ static void options_that_cannot_be_are_refused(void **state)
     }
 }
 
+/* Sixteen names of 48 bytes, which the second launch reads from the directory. */
+static void as_many_attributes_and_as_long_as_there_may_be(void **state)
+{
+    enum { NAME = 48, MOST = 16, EACH = NAME + 8 };
+    char directory[] = "/tmp/leat-ivf-XXXXXX", declared[MOST * EACH] = "";
+    const struct leat_option options[] = {{"dims", "12"}, {"attributes", declared}, {NULL, NULL}};
+    struct leat_test_config config = {.module = &module_ivf, .options = options, .tasks = 2, .groups = 1,
+                                      .directory = directory, .seed = 1};
+    uint8_t map[NAME + 5] = {0x81, 0xd9, NAME}; /* {"ppp..": "7"} */
+    struct leat_error err = {0, ""};
+    float vector[DIMS] = {1};
+
+    (void)state;
+    for (int i = 0; i < MOST; i++) {
+        memset(map + 3, 'a' + i, NAME);
+        snprintf(declared + strlen(declared), EACH + 1, "%s%.*s: text", i > 0 ? ", " : "", NAME, (char *)map + 3);
+    }
+    memcpy(map + 3 + NAME, "\xa1" "7", 2);
+    assert_non_null(mkdtemp(directory));
+    for (int launch = 0; launch < 2; launch++) {
+        struct leat_test *t;
+
+        must(leat_test_open(&config, &t, &err));
+        must(leat_test_append(t, "vectors",
+                              LEAT_ROW(leat_str("v"), leat_vector(LEAT_F32_VECTOR, vector, DIMS),
+                                       launch == 0 ? leat_null() : leat_any(map, sizeof(map))), &err));
+        must(leat_test_run(t, &err));
+        struct leat_result *r = ask(t, "search", vector, 1, leat_any(map, sizeof(map)));
+        assert_int_equal(leat_result_rows(r)->rows, launch);
+        leat_result_free(r);
+        leat_test_close(t);
+        config.options = NULL;
+    }
+    file_remove_tree(directory, NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -478,6 +515,7 @@ int main(void)
         cmocka_unit_test(what_has_no_distance_is_refused),
         cmocka_unit_test(the_longest_vectors_have_distances),
         cmocka_unit_test(options_that_cannot_be_are_refused),
+        cmocka_unit_test(as_many_attributes_and_as_long_as_there_may_be),
     };
 
     return cmocka_run_group_tests_name("cluster_ivf", tests, NULL, NULL);

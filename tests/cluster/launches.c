@@ -114,8 +114,8 @@ static int launch_twice(const char *directory, const char *value)
 /* Whatever value a launch takes, it does not lock the directory. */
 static void values_of_options_come_back(void **unused)
 {
-    static const char letters[] = "ab;#= \"[:\\\x01\t\xc3";
-    char directory[] = "/tmp/leat-launches-XXXXXX", value[300];
+    static const char letters[] = "ab;#= \"[:\\\x01\t\xc3", most[] = "x\" #";
+    char directory[] = "/tmp/leat-launches-XXXXXX", value[LIMIT_OPTION + 200];
     uint64_t seed = getenv("LEAT_SEED") != NULL ? strtoull(getenv("LEAT_SEED"), NULL, 10) : 7;
     int taken = 0, refused = 0;
 
@@ -126,7 +126,8 @@ static void values_of_options_come_back(void **unused)
         size_t size = i % 6 == 0 ? next_random(&seed) % (sizeof(value) - 1) : next_random(&seed) % 6;
 
         for (size_t j = 0; j < size; j++)
-            value[j] = i % 6 == 0 ? 'x' : letters[next_random(&seed) % (sizeof(letters) - 1)];
+            value[j] = i % 6 == 0 ? most[next_random(&seed) % (sizeof(most) - 1)]
+                                  : letters[next_random(&seed) % (sizeof(letters) - 1)];
         value[size] = '\0';
         if (launch_twice(directory, value) == 0)
             taken++;
@@ -137,11 +138,11 @@ static void values_of_options_come_back(void **unused)
     for (const char *const *good = (const char *const[]){"", "a b", "a;b", "#", "a = b", "\"", NULL}; *good != NULL;
          good++)
         assert_int_equal(launch_twice(directory, *good), 0);
-    memset(value, 'x', 128);
-    value[128] = '\0';
-    assert_int_equal(launch_twice(directory, value), 0);
-    strcat(value, "x");
-    assert_int_equal(launch_twice(directory, value), LEAT_EMODULE);
+    for (size_t size = 128; size <= LIMIT_OPTION + 1; size += size == 129 ? LIMIT_OPTION - 129 : 1) {
+        memset(value, 'x', size);
+        value[size] = '\0';
+        assert_int_equal(launch_twice(directory, value), size <= LIMIT_OPTION ? 0 : LEAT_EMODULE);
+    }
 }
 
 static void move_group(const char *directory, int group, bool away)

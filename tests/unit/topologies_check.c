@@ -69,6 +69,7 @@ static void test_module_rules(void **state)
 static void test_option_rules(void **state)
 {
     struct leat_module m = world(NULL);
+    char longer[LIMIT_OPTION + 2] = "";
     const struct {
         struct leat_option given;
         const char *sentence;
@@ -83,14 +84,18 @@ static void test_option_rules(void **state)
         {{"dims", "9223372036854775808"}, "option 'dims' is '9223372036854775808', but a whole number is wanted"},
         {{"rate", "half"}, "option 'rate' is 'half', but a number is wanted, like its default 0.5"},
         {{"mode", NULL}, "option 'mode': its value is missing"},
-        {{"mode", " a"}, "blanks at its ends"},
-        {{"mode", "a "}, "blanks at its ends"},
-        {{"mode", ";"}, "a ';' behind a blank"},
-        {{"mode", "a ;b"}, "a ';' behind a blank"},
-        {{"mode", "a\tb"}, "control characters"},
+        {{"mode", " a"}, "option 'mode': its value has blanks at its ends"},
+        {{"mode", "a "}, "option 'mode': its value has blanks at its ends"},
+        {{"mode", ";"}, "option 'mode': character 1 of its value is a ';' at the start or behind a blank"},
+        {{"mode", "a ;b"}, "option 'mode': character 3 of its value is a ';' at the start or behind a blank"},
+        {{"mode", "a\tb"}, "option 'mode': character 2 of its value is a control character"},
+        {{"mode", longer}, "option 'mode': its value has 1025 bytes, but at most 1024 are possible"},
+        {{"dims", longer}, "option 'dims': its value has 1025 bytes, but at most 1024 are possible"},
+        {{"dims", longer + 1}, "but a whole number is wanted, like its default 4"},
     };
 
     (void)state;
+    memset(longer, 'x', LIMIT_OPTION + 1);
     for (size_t i = 0; i < LENGTH_OF(wrong); i++)
         refuse(&m, (const struct leat_option[]){wrong[i].given, {NULL, NULL}}, wrong[i].sentence);
     refuse(&m, (const struct leat_option[]){{"dims", "8"}, {"dims", "x"}, {NULL, NULL}}, "like its default 4");
@@ -111,7 +116,7 @@ static void test_option_rules(void **state)
     m.options = OPTIONS({"a", NULL});
     refuse(&m, NULL, "option 'a' has no default");
     m.options = OPTIONS({"a", "b ; c"});
-    refuse(&m, NULL, "option 'a': its value");
+    refuse(&m, NULL, "option 'a': character 3 of its value is a ';'");
     m.options = OPTIONS({"Big", "1"});
     refuse(&m, NULL, "option 'Big': a name is");
 }
