@@ -301,6 +301,21 @@ float import_half(uint16_t h)
     return sign * (exponent == 0 ? ldexpf(fraction, -24) : ldexpf(fraction + 1024, exponent - 25));
 }
 
+static int refuse_elements(const struct import_file *f, struct arena *a, const struct leat_column *c,
+                           struct leat_error *err)
+{
+    const char *has = f->element == 4 ? "f32" : f->element == 2 ? "f16" : f->is_signed ? "i8" : "u8";
+    const char *type = schema_type_text(a, &(struct leat_column){.type = c->type, .count = c->count});
+
+    if (f->form == IMPORT_IVECS)
+        return leat_fail(err, LEAT_ESCHEMA, "'%s' has whole numbers of 32 bits, column '%s' is %s: convert the file",
+                         f->path, c->name, type);
+    return leat_fail(err, LEAT_ESCHEMA,
+                     "'%s' has %s, column '%s' is %s: launch the module with a column of %s (ivf: --set type=%s), or "
+                     "convert the file",
+                     f->path, has, c->name, type, has, has);
+}
+
 /* The elements of the file as those of the column. */
 static int convert(const struct import_file *f, struct arena *a, const struct leat_column *c, const uint8_t *from,
                    struct leat_value *out, struct leat_error *err)
@@ -323,7 +338,7 @@ static int convert(const struct import_file *f, struct arena *a, const struct le
         return 0;
     }
     if (c->type != LEAT_F32_VECTOR || whole)
-        return leat_fail(err, LEAT_ESCHEMA, "the elements of '%s' do not fit column '%s'", f->path, c->name);
+        return refuse_elements(f, a, c, err);
     float *to = arena_alloc(a, f->dims * sizeof(float), 64);
     for (uint32_t i = 0; i < f->dims; i++)
         to[i] = f->element == 2 ? import_half(load_u16(from + 2 * (size_t)i))

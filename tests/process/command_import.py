@@ -124,7 +124,7 @@ class Forms(ImportTest):
             for wrong in ('u8', 'i8', 'f16'):
                 if wrong[0] != type[1]:
                     self.run_leat('import', path, '--module', 'ivf', '--depot', 'vectors', '--data', ivf, '--set', 'dims=4', '--set', f'type={wrong}',
-                                  code=4, says="do not fit column 'vec'")
+                                  code=4, says=f"has {type[1]}8, column 'vec' is {wrong}\\[4]: launch the module with")
             self.run_leat('import', path, '--module', 'ivf', '--depot', 'vectors', '--data', ivf, '--set', 'dims=4', '--set', f'type={type[1]}8',
                           '--set', 'ids=u64', '--ack', 'processed')
             for row in self.rows('query', 'invoke', 'ivf', 'exact', json.dumps({'vec': vectors[40], 'vectors': True, 'k': 41}), '--data', ivf):
@@ -185,7 +185,7 @@ class Broken(ImportTest):
         self.check('v.bvecs', bvecs(rows)[:-1], 'byte 16: the file ends')
         self.check('v.idx', idx(rows)[:-1], '3 rows are said, the file holds fewer')
         self.check('v.idx', idx(rows) + b'xy', 'byte 24: 3 rows are said, and 2 bytes are behind them')
-        self.check('v.ivecs', fvecs(rows), "do not fit column 'vec'")
+        self.check('v.ivecs', fvecs(rows), "whole numbers of 32 bits, column 'vec' is f32\\[4]: convert")
         packed = gzip.compress(bvecs(rows) * 1000)
         self.check('v.bvecs.gz', packed[:-9], 'packed by gzip, or is damaged|the file ends')
         self.check('v.bvecs.gz', packed[:-4] + bytes(4), 'damaged')

@@ -218,6 +218,7 @@ static void test_bytes(void **state)
             assert_int_equal(import_bytes("f", IMPORT_NPY, bytes.base, bytes.size, &f, &x.err), 0);
             bool fits = i == form || column[i].type == LEAT_BITS || column[i].type == LEAT_F32_VECTOR;
             assert_int_equal(import_vector(&f, x.arena, &column[i], &value, &x.err), fits ? 0 : LEAT_ESCHEMA);
+            assert_true(fits || strstr(x.err.text, form == 0 ? "'f' has u8, column" : "'f' has i8, column") != NULL);
             if (fits && column[i].type == LEAT_F32_VECTOR)
                 assert_memory_equal(value.as.bytes.base, number[form], sizeof(number[form]));
             else if (fits)
@@ -492,9 +493,14 @@ static void test_columns(void **state)
     check_columns(IMPORT_NPY, 2, "id: str, vec: f16[2]", NULL);
     check_columns(IMPORT_BVECS, 1, "id: str, vec: u8[2]", NULL);
     check_columns(IMPORT_BVECS, 1, "id: str, vec: f32[2]", NULL);
-    check_columns(IMPORT_FVECS, 4, "id: str, vec: f16[2]", "do not fit column 'vec'");
-    check_columns(IMPORT_BVECS, 1, "id: str, vec: f16[2]", "do not fit column 'vec'");
-    check_columns(IMPORT_NPY, 4, "id: str, vec: u8[2]", "do not fit column 'vec'");
+    check_columns(IMPORT_FVECS, 4, "id: str, vec: f16[2]", "'f' has f32, column 'vec' is f16[2]");
+    check_columns(IMPORT_BVECS, 1, "id: str, vec: f16[2]", "'f' has u8, column 'vec' is f16[2]");
+    check_columns(IMPORT_NPY, 2, "id: str, vec: i8[2]", "'f' has f16, column 'vec' is i8[2]");
+    check_columns(IMPORT_IVECS, 4, "id: str, vec: f32[2]",
+                  "'f' has whole numbers of 32 bits, column 'vec' is f32[2]: convert the file");
+    check_columns(IMPORT_NPY, 4, "id: str, vec: u8[2]",
+                  "'f' has f32, column 'vec' is u8[2]: launch the module with a column of f32 (ivf: --set type=f32), "
+                  "or convert the file");
     check_columns(IMPORT_NPY, 4, "id: str, vec: f32[3]",
                   "vectors of 2 elements, column 'vec' of 3; is --set dims=2 missing?");
     check_columns(IMPORT_NPY, 4, "name: str, vec: f32[2]", "needs a depot with a column 'id' and a vector");
