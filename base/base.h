@@ -9,6 +9,7 @@
  *   arena.h      memory that lives as long as a turn or a request
  *   schema.h     column types, row schemas, and the codec of rows (the bytes of FORMATS.md)
  *   codec.h      MessagePack (msgpack-c) and JSON (cJSON) for values of type any
+ *   half.h       numbers of 16 bits
  *   crc32c.h     checksums
  *   clock.h      the one source of time (a seam: real and simulated)
  *   random.h     the one source of chance, seeded

@@ -2,6 +2,7 @@
 #include "base/codec.h"
 
 #include "base/base.h"
+#include "base/half.h"
 
 #include <cjson/cJSON.h>
 #include <ctype.h>
@@ -373,16 +374,6 @@ int msgpack_to_json(struct leat_span bytes, struct buffer *out, struct leat_erro
 
 /* ---- Values and rows ---- */
 
-static double half_to_double(uint16_t h)
-{
-    int exponent = h >> 10 & 31;
-    double fraction = h & 0x3ff, sign = h & 0x8000 ? -1.0 : 1.0;
-
-    if (exponent == 31)
-        return fraction == 0 ? sign * INFINITY : NAN;
-    return sign * (exponent == 0 ? ldexp(fraction, -24) : ldexp(fraction + 1024, exponent - 25));
-}
-
 static void element_to_json(const struct leat_value *v, uint32_t i, struct buffer *out)
 {
     const uint8_t *p = v->as.bytes.base;
@@ -395,7 +386,7 @@ static void element_to_json(const struct leat_value *v, uint32_t i, struct buffe
         put_double(out, (double)f, true);
         break;
     case LEAT_F16_VECTOR:
-        put_double(out, half_to_double(load_u16(p + 2 * (size_t)i)), true);
+        put_double(out, (double)half_to_float(load_u16(p + 2 * (size_t)i)), true);
         break;
     case LEAT_I8_VECTOR:
         snprintf(text, sizeof(text), "%d", (int8_t)p[i]);
@@ -505,21 +496,6 @@ static int json_bytes(struct arena *a, const struct leat_column *c, const cJSON 
     return rv;
 }
 
-/* The nearest number of 16 bits, of two the even one; false: out of range. */
-static bool put_half(double d, uint8_t *at)
-{
-    double size = fabs(d);
-    int exponent;
-
-    if (!(size < 65520)) /* from here on infinity is nearer than 65504 */
-        return false;
-    frexp(size, &exponent);
-    exponent = size == 0 || exponent < -13 ? -13 : exponent; /* below, steps are as far apart as in the last binade */
-    uint32_t half = ((uint32_t)(exponent + 13) << 10) + (uint32_t)rint(ldexp(size, 11 - exponent));
-    store_u16(at, (uint16_t)(half | (signbit(d) ? 0x8000 : 0)));
-    return true;
-}
-
 /* Element i of a vector; false: out of range. */
 static bool put_element(const struct leat_column *c, double d, uint8_t *bytes, uint32_t i)
 {
@@ -529,13 +505,18 @@ static bool put_element(const struct leat_column *c, double d, uint8_t *bytes, u
                   : c->type == LEAT_BITS      ? 1
                                               : UINT32_MAX;
     float f = (float)d;
+    uint16_t half;
 
     if (c->type == LEAT_F32_VECTOR) {
         memcpy(bytes + 4 * (size_t)i, &f, 4);
         return isfinite(f);
     }
-    if (c->type == LEAT_F16_VECTOR)
-        return put_half(d, bytes + 2 * (size_t)i);
+    if (c->type == LEAT_F16_VECTOR) {
+        if (!half_of(d, &half))
+            return false;
+        store_u16(bytes + 2 * (size_t)i, half);
+        return true;
+    }
     if (d < low || d > high || d != floor(d))
         return false;
     if (c->type == LEAT_BITS)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bench/bench.h"
 
-#include "cmd/import.h"
+#include "base/half.h"
 #include "modules/modules.h"
 
 #include <math.h>
@@ -74,7 +74,7 @@ static float *read_npy(const char *directory, const char *name, uint32_t *rows)
         uint16_t half;
 
         memcpy(&half, bytes + head + 2 * i, 2);
-        out[i] = import_half(half);
+        out[i] = half_to_float(half);
     }
     free(bytes);
     return out;

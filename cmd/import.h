@@ -40,8 +40,6 @@ int import_next(struct import_file *f, struct arena *a, const struct row_schema 
 /* The next vector alone, as a column has it. */
 int import_vector(struct import_file *f, struct arena *a, const struct leat_column *column, struct leat_value *out,
                   struct leat_error *err);
-/* An element of f16. */
-float import_half(uint16_t h);
 /* Go to a row by number: the first ones of jsonl, only forward. */
 void import_seek(struct import_file *f, uint64_t row);
 

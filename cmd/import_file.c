@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <math.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -12,6 +11,7 @@
 #include <zlib.h>
 
 #include "base/codec.h"
+#include "base/half.h"
 
 /* Bytes that a packed file may hold: they are in memory at once. */
 static const size_t MOST_UNPACKED = (size_t)32 << 30;
@@ -291,16 +291,6 @@ uint64_t import_hash(const struct import_file *f)
 
 /* ---- Rows ---- */
 
-float import_half(uint16_t h)
-{
-    int exponent = h >> 10 & 31;
-    float fraction = (float)(h & 0x3ff), sign = h & 0x8000 ? -1.0F : 1.0F;
-
-    if (exponent == 31)
-        return fraction == 0 ? sign * INFINITY : NAN;
-    return sign * (exponent == 0 ? ldexpf(fraction, -24) : ldexpf(fraction + 1024, exponent - 25));
-}
-
 static int refuse_elements(const struct import_file *f, struct arena *a, const struct leat_column *c,
                            struct leat_error *err)
 {
@@ -341,7 +331,7 @@ static int convert(const struct import_file *f, struct arena *a, const struct le
         return refuse_elements(f, a, c, err);
     float *to = arena_alloc(a, f->dims * sizeof(float), 64);
     for (uint32_t i = 0; i < f->dims; i++)
-        to[i] = f->element == 2 ? import_half(load_u16(from + 2 * (size_t)i))
+        to[i] = f->element == 2 ? half_to_float(load_u16(from + 2 * (size_t)i))
                 : f->is_signed  ? (float)(int8_t)from[i]
                                 : (float)from[i];
     *out = leat_vector(LEAT_F32_VECTOR, to, f->dims);
