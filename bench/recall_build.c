@@ -7,7 +7,6 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "cmd/cmd.h"
 
@@ -154,42 +153,6 @@ static int append_all(struct leat_depot *d, struct recall_set *s, uint64_t sessi
                        : 0;
 }
 
-/* ---- Upkeep ---- */
-
-struct upkeep {
-    double waiting, runs;
-};
-
-static void add_stat(void *context, const struct leat_stat *stat)
-{
-    struct upkeep *u = context;
-
-    u->waiting += strcmp(stat->name, "background_waiting") == 0 ? stat->value : 0;
-    u->runs += strcmp(stat->name, "background_runs_total") == 0 ? stat->value : 0;
-}
-
-/* Until nothing waits for the background, what it emitted is processed, and it had nothing to run meanwhile. */
-static int settle(struct leat *l, struct leat_error *err)
-{
-    enum { MINUTES = 30 };
-    const struct timespec pause = {0, 10000000};
-    double started = bench_now();
-
-    while (bench_now() - started < 60 * MINUTES) {
-        struct upkeep before = {0, 0}, after = {0, 0};
-
-        leat_stats(l, add_stat, &before);
-        int rv = leat_wait(l, MINUTES * 60000, err);
-        if (rv != 0)
-            return rv;
-        leat_stats(l, add_stat, &after);
-        if (before.waiting + after.waiting == 0 && before.runs == after.runs)
-            return 0;
-        nanosleep(&pause, NULL);
-    }
-    return leat_fail(err, LEAT_ETIMEOUT, "the upkeep in the background did not come to an end in %d minutes", MINUTES);
-}
-
 /* ---- Building ---- */
 
 /* Is the base in the depot already? LEAT_EEXISTS: something else is, or a part. */
@@ -258,7 +221,7 @@ int recall_build(struct leat *l, const struct recall_module *m, struct recall_se
         rv = append_all(d, s, session, err);
     out->seconds = bench_now() - started;
     if (rv == 0)
-        rv = settle(l, err);
+        rv = leat_wait_idle(l, UINT32_MAX, err); /* the upkeep of large sets takes hours */
     out->settled = bench_now() - started;
     out->busy = recall_processors() - busy;
     if (rv == 0)
