@@ -7,6 +7,7 @@
  *
  *   bench.c          all in one run; shared: time, medians, directories, the speed of disk and memory
  *   bench_machine.c  what it runs on
+ *   bench_peak.c     and what arithmetic it can do
  *   bench_append.c   append; processed; turns
  *   bench_words.c    word_count
  *   bench_query.c    query; restart
@@ -55,6 +56,15 @@ void bench_remove(char *directory);
 double bench_drop(const char *directory);
 /* p50 in seconds of writing and syncing one page to a preallocated file there. */
 double bench_fsync(const char *directory);
+/* What one thread can do a second in the widest registers, the best of five; 0: it is not known how to ask this
+ * processor. */
+enum bench_peak {
+    BENCH_MULTIPLY_ADDS, /* fused, of f32: two operations each */
+    BENCH_PRODUCTS,      /* of bytes, added up (VNNI) */
+    BENCH_BITS,          /* counted */
+    BENCH_LOOKUPS        /* of bytes in tables of 16 */
+};
+double bench_peak(enum bench_peak of);
 /* Bytes a second that one thread reads from memory far larger than the caches, in one stream or in four. */
 double bench_bandwidth(void);
 /* An option "--name=value" among the arguments; NULL when it is not there. */

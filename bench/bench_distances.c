@@ -36,46 +36,12 @@ struct rows {
 
 static volatile float sink;
 
-/* ---- What the processor can do: dimensions a second; 0 where it is not known how to ask ---- */
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-
-enum { CHAINS = 12, STEPS = 500000 };
-
-__attribute__((target("avx512f,avx512bw,avx512vnni,avx512vpopcntdq"))) static double peak(enum leat_type type)
-{
-    __m512i sum[CHAINS], x = _mm512_set1_epi32(0x3f012345);
-    double start = bench_busy(), lanes = type == LEAT_BITS                                  ? 512
-                                         : type == LEAT_I8_VECTOR || type == LEAT_U8_VECTOR ? 64
-                                                                                            : 16;
-
-#pragma GCC unroll 12
-    for (int c = 0; c < CHAINS; c++)
-        sum[c] = _mm512_set1_epi32(c);
-    for (int i = 0; i < STEPS; i++)
-#pragma GCC unroll 12
-        for (int c = 0; c < CHAINS; c++)
-            sum[c] = type == LEAT_BITS ? _mm512_add_epi32(sum[c], _mm512_popcnt_epi32(_mm512_xor_si512(sum[c], x)))
-                     : type == LEAT_I8_VECTOR || type == LEAT_U8_VECTOR
-                         ? _mm512_dpbusd_epi32(sum[c], x, x)
-                         : _mm512_castps_si512(_mm512_fmadd_ps(_mm512_castsi512_ps(x), _mm512_castsi512_ps(x),
-                                                               _mm512_castsi512_ps(sum[c])));
-    for (int c = 0; c < CHAINS; c++)
-        sink += (float)_mm512_reduce_add_epi32(sum[c]);
-    return lanes * CHAINS * STEPS / (bench_busy() - start);
-}
-#endif
-
+/* Dimensions a second; 0 where it is not known how to ask. */
 static double peak_of(enum leat_type type)
 {
-#if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vnni") &&
-        __builtin_cpu_supports("avx512vpopcntdq"))
-        return peak(type);
-#endif
-    (void)type;
-    return 0;
+    bool bytes = type == LEAT_I8_VECTOR || type == LEAT_U8_VECTOR;
+
+    return bench_peak(type == LEAT_BITS ? BENCH_BITS : bytes ? BENCH_PRODUCTS : BENCH_MULTIPLY_ADDS);
 }
 
 /* ---- The kernels: each returns the distances of one call ---- */

@@ -23,63 +23,6 @@ struct data {
 
 static double sink;
 
-/* ---- What the processor can do ---- */
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-
-enum { CHAINS = 12, STEPS = 2000000 };
-
-__attribute__((target("avx512f"))) static double fma_rate_avx512(void)
-{
-    __m512 sum[CHAINS], x = _mm512_set1_ps(0.999F), y = _mm512_set1_ps(1e-3F);
-    double start = bench_busy();
-
-#pragma GCC unroll 12
-    for (int c = 0; c < CHAINS; c++)
-        sum[c] = _mm512_set1_ps((float)c);
-    for (int i = 0; i < STEPS; i++)
-#pragma GCC unroll 12
-        for (int c = 0; c < CHAINS; c++)
-            sum[c] = _mm512_fmadd_ps(sum[c], x, y);
-    for (int c = 0; c < CHAINS; c++)
-        sink += (double)_mm512_reduce_add_ps(sum[c]);
-    return 2.0 * 16 * CHAINS * STEPS / (bench_busy() - start);
-}
-
-__attribute__((target("avx2,fma"))) static double fma_rate_avx2(void)
-{
-    __m256 sum[CHAINS], x = _mm256_set1_ps(0.999F), y = _mm256_set1_ps(1e-3F);
-    double start = bench_busy();
-
-#pragma GCC unroll 12
-    for (int c = 0; c < CHAINS; c++)
-        sum[c] = _mm256_set1_ps((float)c);
-    for (int i = 0; i < STEPS; i++)
-#pragma GCC unroll 12
-        for (int c = 0; c < CHAINS; c++)
-            sum[c] = _mm256_fmadd_ps(sum[c], x, y);
-    for (int c = 0; c < CHAINS; c++)
-        sink += (double)_mm256_cvtss_f32(sum[c]);
-    return 2.0 * 8 * CHAINS * STEPS / (bench_busy() - start);
-}
-
-/* FLOP/s; 0 where it is not known how to ask. */
-static double fma_rate(void)
-{
-    uint32_t count;
-    const struct vector_kernels *const *all = vector_kernels_all(&count);
-    const char *widest = all[count - 1]->name;
-
-    return strcmp(widest, "avx512") == 0 ? fma_rate_avx512() : strcmp(widest, "avx2") == 0 ? fma_rate_avx2() : 0;
-}
-#else
-static double fma_rate(void)
-{
-    return 0;
-}
-#endif
-
 /* ---- The kernels: bytes or operations done by one call ---- */
 
 static double dot(const struct vector_kernels *k, const struct data *d)
@@ -233,7 +176,7 @@ int bench_kernels(int argc, char **argv)
     }
     for (int round = 0; round < ROUNDS; round++) {
         bandwidth[round] = bench_bandwidth();
-        fma[round] = fma_rate();
+        fma[round] = 2 * bench_peak(BENCH_MULTIPLY_ADDS);
         for (uint32_t v = 0; v < variants; v++)
             for (int w = 0; w < WORKS; w++)
                 found[v][w][round] = rate(&works[w], all[v], &d);
