@@ -80,13 +80,6 @@ static uint32_t tile_rows(const struct layout *l, uint32_t bytes)
 
 /* ---- Distances ---- */
 
-static const struct vector_distance *kernel(const struct layout *l)
-{
-    static const enum vector_metric metric[] = {VECTOR_L2, VECTOR_DOT, VECTOR_DOT, VECTOR_HAMMING};
-
-    return vector_distance(metric[l->metric], l->type);
-}
-
 /* Kernels' distances as users know them. norm: of each row. */
 static void as_known(const struct scan *s, const float *norm, uint32_t count, float *distance)
 {
@@ -94,11 +87,8 @@ static void as_known(const struct scan *s, const float *norm, uint32_t count, fl
         for (uint32_t i = 0; i < count; i++)
             distance[i] = 0 - distance[i]; /* not -0 */
     if (s->layout->metric == METRIC_COSINE)
-        for (uint32_t i = 0; i < count; i++) {
-            float d = 1.0F - distance[i] / (s->norm * norm[i]);
-
-            distance[i] = d < 0 ? 0 : d;
-        }
+        for (uint32_t i = 0; i < count; i++)
+            distance[i] = scan_cosine(s, distance[i], norm[i]);
 }
 
 /* Those that are near enough, of 32 at most: nearly always none, which the first pass sees.
@@ -142,7 +132,8 @@ static void measure_rows(const struct scan *s, const struct tile *t, const struc
             __builtin_prefetch(t->vector + line, 0, 2);
         for (; line < end && line < both; line += LINE)
             __builtin_prefetch(next->vector + (line - size), 0, 2);
-        kernel(l)->strided(s->vector, t->vector + (size_t)at * l->vector, l->vector, rows, l->dims, distance + at);
+        layout_kernel(l)->strided(s->vector, t->vector + (size_t)at * l->vector, l->vector, rows, l->dims,
+                                  distance + at);
     }
 }
 
@@ -235,7 +226,7 @@ static void measure_together(struct scan *s, uint32_t scans, const struct tile *
     if (g->count == 0)
         return;
     if (scans == 1) {
-        kernel(l)->pointers(s->vector, g->row, g->count, l->dims, g->distance);
+        layout_kernel(l)->pointers(s->vector, g->row, g->count, l->dims, g->distance);
         offer_all(s, t, g, g->distance);
         return;
     }
@@ -244,7 +235,7 @@ static void measure_together(struct scan *s, uint32_t scans, const struct tile *
 
         for (uint32_t i = 0; i < queries; i++)
             g->query[i] = s[first + i].vector;
-        kernel(l)->block(g->query, queries, g->row, g->count, l->dims, g->block, TILE_ROWS);
+        layout_kernel(l)->block(g->query, queries, g->row, g->count, l->dims, g->block, TILE_ROWS);
         for (uint32_t i = 0; i < queries; i++)
             offer_all(&s[first + i], t, g, g->block + (size_t)i * TILE_ROWS);
     }

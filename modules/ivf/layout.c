@@ -6,6 +6,13 @@
 #include "modules/vector/distance.h"
 #include "modules/vector/quantiser.h"
 
+const struct vector_distance *layout_kernel(const struct layout *l)
+{
+    static const enum vector_metric metric[] = {VECTOR_L2, VECTOR_DOT, VECTOR_DOT, VECTOR_HAMMING};
+
+    return vector_distance(metric[l->metric], l->type);
+}
+
 /* ---- Rows ---- */
 
 static void lay_row(struct layout *l)

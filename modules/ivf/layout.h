@@ -54,6 +54,9 @@ struct layout {
 void layout_init(struct layout *l, enum leat_type type, enum metric metric, uint32_t dims,
                  const struct attributes *attributes);
 
+/* Distances of vectors as they are stored; of METRIC_COSINE products. */
+const struct vector_distance *layout_kernel(const struct layout *l);
+
 /* How a row begins. */
 struct row_head {
     uint64_t number;

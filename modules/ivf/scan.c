@@ -65,21 +65,13 @@ void scan_begin(struct scan *s, struct vector_best *top, uint32_t k, void *room)
 
 /* ---- Exact distances ---- */
 
-static const struct vector_distance *kernel(const struct layout *l)
-{
-    static const enum vector_metric metric[] = {VECTOR_L2, VECTOR_DOT, VECTOR_DOT, VECTOR_HAMMING};
-
-    return vector_distance(metric[l->metric], l->type);
-}
-
 static float as_known(const struct scan *s, const struct index_posting *p, uint32_t row, float d)
 {
     if (s->layout->metric == METRIC_L2 || s->layout->metric == METRIC_HAMMING)
         return d;
     if (s->layout->metric == METRIC_DOT)
         return 0 - d; /* not -0 */
-    d = 1.0F - d / (s->norm * index_part(p, row)->norms[row % INDEX_PART_ROWS]);
-    return d < 0 ? 0 : d;
+    return scan_cosine(s, d, index_part(p, row)->norms[row % INDEX_PART_ROWS]);
 }
 
 /* The k-th distance so far as codes estimate it: of vectors of length 1 the squared distance is 2 - 2 cosine. */
@@ -139,7 +131,7 @@ static void measure(struct scan *s, const struct part *part, const struct candid
 
     for (uint32_t i = 0; i < count; i++)
         r->vector[i] = c[i].vector;
-    kernel(s->layout)->pointers(s->vector, r->vector, count, s->layout->dims, r->distance);
+    layout_kernel(s->layout)->pointers(s->vector, r->vector, count, s->layout->dims, r->distance);
     for (uint32_t i = 0; i < count; i++)
         scan_offer(s, part->place, c[i].row, as_known(s, part->posting, c[i].row, r->distance[i]));
     s->counts.ranked += count;

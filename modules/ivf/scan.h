@@ -57,6 +57,14 @@ bool scan_postings(struct scan *s, const struct probe *probe, uint32_t count);
 void scan_exact(struct scan *s, uint32_t scans, const struct index_posting **posting, uint32_t count);
 /* Of a posting's blocks of 32 rows those rows that live and pass the filter. */
 void scan_live(const struct scan *s, const struct index_posting *p, uint32_t block, uint32_t blocks, uint32_t *live);
+/* The distance as users know it, of the product with a vector of some length. */
+static inline float scan_cosine(const struct scan *s, float product, float norm)
+{
+    float d = 1.0F - product / (s->norm * norm);
+
+    return d < 0 ? 0 : d;
+}
+
 /* A row of the posting at a place; distance: as users know it. */
 void scan_offer(struct scan *s, uint64_t place, uint32_t row, float distance);
 /* A row found; *vector (may be NULL) is where it lies. */

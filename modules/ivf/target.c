@@ -218,13 +218,11 @@ static void offer_all(const struct learning *l, struct sample *s, const float *d
 /* All samples with the rows gathered so far. */
 static void measure(struct learning *l, uint64_t posting)
 {
-    static const enum vector_metric metric[] = {VECTOR_L2, VECTOR_DOT, VECTOR_DOT, VECTOR_HAMMING};
     const struct layout *y = &l->v->layout;
 
     if (l->rows == 0)
         return;
-    vector_distance(metric[y->metric], y->type)
-        ->block(l->query, l->samples, l->row, l->rows, y->dims, l->distance, TOGETHER);
+    layout_kernel(y)->block(l->query, l->samples, l->row, l->rows, y->dims, l->distance, TOGETHER);
     for (uint32_t i = 0; i < l->samples; i++) {
         float *distance = l->distance + (size_t)i * TOGETHER;
 
