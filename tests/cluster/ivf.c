@@ -382,14 +382,15 @@ static void what_has_no_distance_is_refused(void **state)
     struct leat_test *t = open_way(&module_ivf, &ways[1], cosine);
     struct leat_error err = {0, ""};
     struct leat_result *r;
-    float zero[DIMS] = {0}, huge[DIMS] = {3e38F, 3e38F}, good[DIMS] = {0, 1};
+    float zero[DIMS] = {0}, tiny[DIMS] = {3e-23F}, huge[DIMS] = {3e38F, 3e38F}, good[DIMS] = {0, 1};
 
     (void)state;
     append(t, true, 1, zero, 0);
     append(t, true, 2, huge, 0);
     append(t, true, 3, good, 0);
+    append(t, true, 4, tiny, 0);
     run(t);
-    assert_int_equal(dead_letters(t), 2);
+    assert_int_equal(dead_letters(t), 3);
     assert_int_equal(count_of(t), 1);
     assert_int_equal(leat_query(leat_test_leat(t), "ivf", "search",
                                 LEAT_ROW(leat_vector(LEAT_F32_VECTOR, zero, DIMS), leat_null(), leat_null(),

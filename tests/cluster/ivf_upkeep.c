@@ -286,6 +286,47 @@ static void step_without(struct ivf_model *m, uint32_t groups, uint32_t without,
     }
 }
 
+/* Which centroids a group knows. */
+static uint64_t known_to(const struct ivf_model *m, uint32_t group)
+{
+    struct group *g = leat_test_leat(m->t)->module[0]->group[group];
+    struct leat_error err = {0, ""};
+    struct derive_hold hold;
+
+    must(group_take(g, &hold, &err));
+    uint64_t known = index_known(hold.state);
+    group_give(g, &hold);
+    return known;
+}
+
+/* A group that knows other centroids than the origin finds the postings of each query itself. */
+static void searches_anew_take_the_room_of_one(void **state)
+{
+    enum { VECTORS_PUT = 1200, MANY = 200, MEMORY = 16 << 20 };
+    struct ivf_model *m = model_of(2, 5, small, 4, VECTORS_PUT);
+    struct leat_query how = {.memory_max = MEMORY};
+    struct leat_value null = leat_null();
+    struct leat_error err = {0, ""};
+    struct leat_result *result;
+    uint64_t chance = 5;
+
+    (void)state;
+    random_vectors(m, 5);
+    model_change(m, 0, VECTORS_PUT / 4, true);
+    model_settle(m, 4000);
+    model_change(m, 0, VECTORS_PUT, true);
+    step_without(m, 2, 1, 400, &chance);
+    assert_true(known_to(m, 0) != known_to(m, 1));
+    must(leat_query(leat_test_leat(m->t), "ivf", "search_many",
+                    LEAT_ROW(leat_bytes(m->vector, MANY * m->dims * sizeof(float)), leat_u32(1), leat_u32(65536), null,
+                             null, null, null, null, null),
+                    &how, &result, &err));
+    assert_int_equal(leat_result_rows(result)->rows, MANY);
+    leat_result_free(result);
+    model_settle(m, 8000);
+    model_close(m);
+}
+
 /* A group that comes to nothing for a while hears of postings from two others: from the one that opened them, and from
  * their own, where they may be gone again. What it hears first may be what happened last. */
 static void a_group_hears_of_postings_that_are_gone(void **state)
@@ -650,6 +691,7 @@ int main(void)
         cmocka_unit_test(rows_on_their_way_are_there),
         cmocka_unit_test(a_version_stays_as_it_is),
         cmocka_unit_test(rows_that_come_change_the_last_part_alone),
+        cmocka_unit_test(searches_anew_take_the_room_of_one),
         cmocka_unit_test(a_group_hears_of_postings_that_are_gone),
         cmocka_unit_test(who_asked_in_vain_asks_again),
         cmocka_unit_test(no_number_is_given_twice),
