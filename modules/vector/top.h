@@ -31,14 +31,4 @@ static inline void vector_top_push(struct vector_top *t, float distance, uint64_
         vector_top_keep(t, distance, number);
 }
 
-/* distance[i] of number first + i, for each bit i of the mask: lanes of a block. */
-static inline void vector_top_lanes(struct vector_top *t, const float *distance, uint32_t mask, uint64_t first)
-{
-    for (; mask != 0; mask &= mask - 1) {
-        uint32_t lane = (uint32_t)__builtin_ctz(mask);
-
-        vector_top_push(t, distance[lane], first + lane);
-    }
-}
-
 #endif

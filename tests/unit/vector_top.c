@@ -47,37 +47,6 @@ static void the_best_are_kept(void **state)
     }
 }
 
-/* Lanes of a block, those of a mask only, as if pushed one by one. */
-static void lanes_are_pushed(void **state)
-{
-    (void)state;
-    for (int round = 0; round < 300; round++) {
-        struct vector_best one_room[K], other_room[K];
-        struct vector_top one, other;
-        uint32_t k = 1 + below(K);
-
-        vector_top_begin(&one, one_room, k);
-        vector_top_begin(&other, other_room, k);
-        for (uint32_t block = 0; block < 4; block++) {
-            uint32_t mask = below(8) == 0 ? UINT32_MAX : below(UINT32_MAX);
-            float distance[32];
-
-            for (uint32_t i = 0; i < 32; i++) {
-                distance[i] = (float)below(50);
-                if ((mask >> i & 1) != 0)
-                    vector_top_push(&one, distance[i], 32 * block + i);
-            }
-            vector_top_lanes(&other, distance, mask, UINT64_C(32) * block);
-        }
-        assert_int_equal(one.count, other.count);
-        assert_memory_equal(&one.threshold, &other.threshold, sizeof(one.threshold));
-        vector_top_sort(&one);
-        vector_top_sort(&other);
-        for (uint32_t i = 0; i < one.count; i++)
-            assert_true(one_room[i].distance == other_room[i].distance && one_room[i].number == other_room[i].number);
-    }
-}
-
 static void a_lower_threshold_holds(void **state)
 {
     struct vector_best room[3];
@@ -125,7 +94,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_best_are_kept),
-        cmocka_unit_test(lanes_are_pushed),
         cmocka_unit_test(a_lower_threshold_holds),
         cmocka_unit_test(nan_and_none_are_refused),
     };
