@@ -248,7 +248,7 @@ struct turn {
 extern const struct flow_hooks turn_hooks;
 /* ---- turn_gather.c ---- */
 
-enum { SLICES = 256 }; /* that one turn holds */
+enum { SLICES = 512 }; /* that one turn holds */
 
 int turn_gather(struct turn *t, struct leat_error *err);
 /* Are there records that no turn has read, as far as the last one saw? */
