@@ -455,13 +455,18 @@ static int compile_comparisons(struct compiler *c, const struct place *at, struc
     return rv == 0 && others > 0 ? put_op(c, at, FILTER_AND) : rv;
 }
 
+/* Says the names that there are, as many as fit. */
 static int undeclared(struct compiler *c, const struct place *at)
 {
     const struct attributes *a = c->attributes;
     char names[200] = "";
+    bool fits = true;
 
-    for (uint32_t i = 0, used = 0; i < a->count && used < sizeof(names); i++)
-        used += (uint32_t)snprintf(names + used, sizeof(names) - used, "%s%s", i > 0 ? ", " : "", a->attribute[i].name);
+    for (uint32_t i = 0, used = 0; i < a->count && fits; i++) {
+        fits = used + strlen(a->attribute[i].name) + sizeof(", , ..") <= sizeof(names);
+        used += (uint32_t)snprintf(names + used, sizeof(names) - used, "%s%s", i > 0 ? ", " : "",
+                                   fits ? a->attribute[i].name : "..");
+    }
     return fail(c, at, LEAT_EINVAL, "it is not among the attributes: %s", a->count > 0 ? names : "none are declared");
 }
 

@@ -160,6 +160,30 @@ static void test_none(void **unused)
     assert_int_equal(parse(span_of("\x80", 1), &f, NULL), 0);
     assert_non_null(f);
     assert_true(filter_verify(f, span_of(NULL, 0)));
+    assert_true(filter_everything(f));
+    assert_int_equal(parse(span_of("\x81\xa4year\x05", 7), &f, NULL), 0);
+    assert_false(filter_everything(f));
+}
+
+/* Names are said whole, or not at all. */
+static void test_many_names(void **unused)
+{
+    static const char *const name[] = {"öööööööööööööööööööö1", "öööööööööööööööööööö2", "öööööööööööööööööööö3",
+                                       "öööööööööööööööööööö4", "öööööööööööööööööööö5"};
+    char text[512] = "", wanted[512] = "filter.x: it is not among the attributes: ";
+    const struct filter *f;
+    struct leat_error err;
+    struct attributes a;
+
+    (void)unused;
+    for (int i = 0; i < 5; i++)
+        snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s: i64 ", name[i]);
+    for (int i = 0; i < 4; i++)
+        snprintf(wanted + strlen(wanted), sizeof(wanted) - strlen(wanted), "%s, ", name[i]);
+    strcat(wanted, "..");
+    assert_int_equal(attributes_parse(text, &a, NULL), 0);
+    assert_int_equal(filter_parse(&a, span_of("\x81\xa1x\x05", 4), from_arena, memory, &f, &err), LEAT_EINVAL);
+    assert_string_equal(err.text, wanted);
 }
 
 /* ---- Limits ---- */
@@ -182,6 +206,7 @@ static void test_depth(void **unused)
         } else {
             assert_int_equal(parse(bytes(), &f, NULL), 0);
             assert_int_equal(filter_verify(f, span_of(NULL, 0)), depth % 2 == 0);
+            assert_int_equal(filter_everything(f), depth % 2 == 0);
         }
     }
 }
@@ -418,7 +443,7 @@ int main(void)
         cmocka_unit_test(test_refused), cmocka_unit_test(test_refused_bytes), cmocka_unit_test(test_none),
         cmocka_unit_test(test_depth),   cmocka_unit_test(test_stack),         cmocka_unit_test(test_steps),
         cmocka_unit_test(test_values),  cmocka_unit_test(test_exact_numbers), cmocka_unit_test(test_twins),
-        cmocka_unit_test(test_twins_in_lists),
+        cmocka_unit_test(test_twins_in_lists), cmocka_unit_test(test_many_names),
     };
 
     return cmocka_run_group_tests(tests, begin, end);
