@@ -251,6 +251,8 @@ static int gather_slice(struct turn *t, uint32_t partition, const struct group_i
     struct log_slice slice;
     int rv = log_read(in->log, in->log_partition, *cursor, g->budget - t->inputs, bytes_max, &slice, err);
 
+    if (rv != 0 && *cursor != progress_cursor(g->progress, partition))
+        return 0;
     if (rv == LEAT_ETRIMMED && !in->own)
         retain_passed(g, partition);
     if (rv == LEAT_EAGAIN || (rv == LEAT_ETRIMMED && !in->own))
@@ -267,7 +269,8 @@ static int gather_slice(struct turn *t, uint32_t partition, const struct group_i
     return taken == slice.count;
 }
 
-/* At most so many slices and bytes: a log gives what was appended together, which may be but a few records. */
+/* At most so many slices and bytes: a log gives what was appended together, which may be but a few records. What stands
+ * in the way behind some that were taken, damage or a trim, the next turn meets first. */
 static int gather_partition(struct turn *t, uint32_t partition, uint32_t slices, size_t bytes, struct leat_error *err)
 {
     struct group *g = t->group;
