@@ -3,6 +3,7 @@
 
 #include <float.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -63,6 +64,8 @@ void target_keep(struct leat_task *t, struct leat_span body)
     leat_get(t, LEARNT, LEAT_KEYS(leat_u32(0)), field, 2);
     if (body.size > 0)
         field[1] = leat_bytes(body.base, body.size);
+    else if (field[1].type != LEAT_NULL && field[1].as.bytes.size != sizeof(struct target))
+        field[1] = leat_null(); /* else it would be asked for again at once */
     leat_put(t, LEARNT, LEAT_KEYS(leat_u32(0)), LEAT_ROW(field[0], field[1]));
     counter_set(t, LEARN_ASKED, 0);
 }
@@ -74,9 +77,11 @@ bool target_get(struct leat_task *t, struct target *out)
     struct leat_value field[2];
 
     if (leat_get(t, LEARNT, LEAT_KEYS(leat_u32(0)), field, 2) != 0 || field[1].type == LEAT_NULL ||
-        field[1].as.bytes.size != sizeof(*out))
+        field[1].as.bytes.size > sizeof(*out) || field[1].as.bytes.size < offsetof(struct target, probes))
         return false;
-    memcpy(out, field[1].as.bytes.base, sizeof(*out));
+    /* An older version kept no probes: so many are taken to find as good as all. */
+    memset(out, 0, sizeof(*out));
+    memcpy(out, field[1].as.bytes.base, field[1].as.bytes.size);
     return true;
 }
 
