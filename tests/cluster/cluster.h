@@ -75,6 +75,24 @@ static inline uint64_t next_random(uint64_t *seed)
     return *seed >> 33;
 }
 
+/* Of a PState, in all tasks. */
+static inline uint64_t entries_of(struct leat_test *t, const char *module, const char *pstate)
+{
+    struct leat_error err = {0, ""};
+    uint64_t sum = 0, size;
+    struct leat_view *v;
+    uint32_t at = 0;
+
+    must(leat_view_open(leat_test_leat(t), module, &v, &err));
+    must(leat_view_pstate(v, pstate, &at));
+    for (uint32_t task = 0; task < leat_view_tasks(v); task++) {
+        must(leat_size(leat_view_task(v, task), at, LEAT_KEYS(), &size));
+        sum += size;
+    }
+    leat_view_close(v);
+    return sum;
+}
+
 /* A node's work: one more for each row's first column in a map<.., i64>. */
 static inline int count_into(struct leat_task *t, const struct leat_batch *in, uint32_t pstate)
 {

@@ -577,24 +577,6 @@ static void many_searches_take_the_room_of_one(void **state)
     close_data(d);
 }
 
-/* How many entries there are for ids. */
-static uint64_t ids_kept(struct leat_test *t)
-{
-    struct leat_error err = {0, ""};
-    uint64_t all = 0, size;
-    struct leat_view *v;
-    uint32_t ids;
-
-    must(leat_view_open(leat_test_leat(t), "ivf", &v, &err));
-    must(leat_view_pstate(v, "ids", &ids));
-    for (uint32_t task = 0; task < leat_view_tasks(v); task++) {
-        must(leat_size(leat_view_task(v, task), ids, LEAT_KEYS(), &size));
-        all += size;
-    }
-    leat_view_close(v);
-    return all;
-}
-
 /* Attributes that nothing came with take no room, whichever null says so. */
 static void none_of_the_attributes_take_room(void **state)
 {
@@ -616,7 +598,7 @@ static void none_of_the_attributes_take_room(void **state)
                                        i % 2 == 0 ? leat_null() : leat_any(nil, sizeof(nil))), &err));
     }
     must(leat_test_run(t, &err));
-    assert_int_equal(ids_kept(t), 0);
+    assert_int_equal(entries_of(t, "ivf", "ids"), 0);
     begin(&r, leat_bytes(row, MANY * sizeof(row[0])));
     r.value[HOW_MANY] = leat_u32(FOUND);
     r.value[ATTRIBUTES] = leat_bool(true);

@@ -283,41 +283,6 @@ static uint32_t ask(struct leat_test *t, const char *query, const float *vector,
     return rows;
 }
 
-static uint64_t elements(struct leat_test *t, const char *pstate)
-{
-    struct leat_error err = {0, ""};
-    struct leat_view *v;
-    uint64_t sum = 0, size;
-    uint32_t at = 0;
-
-    must(leat_view_open(leat_test_leat(t), "lsh", &v, &err));
-    must(leat_view_pstate(v, pstate, &at));
-    for (uint32_t task = 0; task < leat_view_tasks(v); task++) {
-        must(leat_size(leat_view_task(v, task), at, LEAT_KEYS(), &size));
-        sum += size;
-    }
-    leat_view_close(v);
-    return sum;
-}
-
-/* Members of all buckets: each id is in one bucket of each table. */
-static uint64_t members(struct leat_test *t)
-{
-    struct leat_error err = {0, ""};
-    struct leat_view *v;
-    uint64_t sum = 0, size;
-    uint32_t at = 0;
-
-    must(leat_view_open(leat_test_leat(t), "lsh", &v, &err));
-    must(leat_view_pstate(v, "buckets", &at));
-    for (uint32_t task = 0; task < leat_view_tasks(v); task++) {
-        must(leat_size(leat_view_task(v, task), at, LEAT_KEYS(), &size));
-        sum += size;
-    }
-    leat_view_close(v);
-    return sum;
-}
-
 static void lsh_finds(void **state)
 {
     static float vector[VECTORS][DIMS];
@@ -335,7 +300,8 @@ static void lsh_finds(void **state)
             must(append_vector(t, i, vector[i], &err));
         }
         must(leat_test_run(t, &err));
-        assert_int_equal(members(t), VECTORS * 4);
+        /* Each id is in one bucket of each table. */
+        assert_int_equal(entries_of(t, "lsh", "buckets"), VECTORS * 4);
         for (int i = 0; i < VECTORS; i += 13) {
             int best = 0;
 
@@ -374,14 +340,14 @@ static void lsh_upserts_and_deletes(void **state)
         for (int i = 0; i < VECTORS; i += 2)
             must(append_vector(t, i, NULL, &err));
         must(leat_test_run(t, &err));
-        assert_int_equal(elements(t, "embeddings"), VECTORS / 2);
-        assert_int_equal(elements(t, "ids"), VECTORS / 2);
-        assert_int_equal(elements(t, "free"), VECTORS / 2);
-        assert_int_equal(members(t), VECTORS / 2 * 4);
+        assert_int_equal(entries_of(t, "lsh", "embeddings"), VECTORS / 2);
+        assert_int_equal(entries_of(t, "lsh", "ids"), VECTORS / 2);
+        assert_int_equal(entries_of(t, "lsh", "free"), VECTORS / 2);
+        assert_int_equal(entries_of(t, "lsh", "buckets"), VECTORS / 2 * 4);
         for (int i = 0; i < VECTORS; i += 2)
             must(append_vector(t, i + 1000, vector[i], &err));
         must(leat_test_run(t, &err));
-        assert_int_equal(elements(t, "embeddings"), VECTORS);
+        assert_int_equal(entries_of(t, "lsh", "embeddings"), VECTORS);
         assert_int_equal(ask(t, "search", vector[4], ids, distance) > 0, 1);
         assert_string_equal(ids[0], "v1004");
         assert_true(distance[0] < 1e-5);
@@ -405,7 +371,7 @@ static void lsh_refuses(void **state)
     assert_non_null(strstr(err.text, "NaN or infinity"));
     must(append_vector(t, 2, zero, &err));
     must(leat_test_run(t, &err));
-    assert_int_equal(elements(t, "embeddings"), 0);
+    assert_int_equal(entries_of(t, "lsh", "embeddings"), 0);
     leat_test_close(t);
     struct leat_option bad[] = {{"bits", "40"}, {NULL, NULL}}, unknown[] = {{"bitz", "4"}, {NULL, NULL}};
     assert_int_equal(leat_check(&module_lsh, NULL, bad, &err), LEAT_EMODULE);
