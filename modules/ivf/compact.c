@@ -24,20 +24,13 @@ enum compact_need compact_need(const struct layout *l, const struct compact_rows
 static const struct {
     uint32_t asked, again; /* counters */
     uint32_t kind;
-} question[] = {[COMPACT_MUCH] = {COMPACT_ASKED, COMPACT_AGAIN, COMPACT},
-                [COMPACT_LITTLE] = {TIDY_ASKED, TIDY_AGAIN, TIDY}};
-
-/* As overdue(), but rest may be far away. */
-static bool may_ask(const struct leat_task *t, enum compact_waste waste, int64_t asked)
-{
-    const int64_t day = 24LL * 60 * 60 * 1000 * 1000;
-
-    return waste == COMPACT_MUCH ? overdue(t, asked) : asked == 0 || leat_now(t) - asked >= day;
-}
+    bool (*overdue)(const struct leat_task *t, int64_t asked);
+} question[] = {[COMPACT_MUCH] = {COMPACT_ASKED, COMPACT_AGAIN, COMPACT, overdue},
+                [COMPACT_LITTLE] = {TIDY_ASKED, TIDY_AGAIN, TIDY, overdue_at_rest}};
 
 bool compact_wanted(struct leat_task *t, enum compact_waste waste)
 {
-    if (!may_ask(t, waste, (int64_t)counter_get(t, question[waste].asked))) {
+    if (!question[waste].overdue(t, (int64_t)counter_get(t, question[waste].asked))) {
         if (counter_get(t, question[waste].again) == 0)
             counter_set(t, question[waste].again, 1);
         return false;
@@ -80,21 +73,6 @@ void compact_choose(struct leat_task *t, uint32_t from, enum compact_waste waste
     }
     a.more = i < count;
     message(t, from, leat_task_number(t), COMPACTED, 0, (struct leat_span){&a, sizeof(a)});
-}
-
-int compact_request(struct leat_task *t, const struct leat_batch *in)
-{
-    for (uint32_t i = 0; i < in->rows; i++)
-        if (leat_at(in, i, 1).as.u == TIDY)
-            leat_emit(t, i, LEAT_ROW(leat_u32(COMPACT_LITTLE)));
-    return 0;
-}
-
-int compact_run(struct leat_task *t, const struct leat_batch *in)
-{
-    for (uint32_t i = 0; i < in->rows && leat_task_error(t) == 0; i++)
-        compact_choose(t, i, (enum compact_waste)leat_at(in, i, 0).as.u);
-    return leat_task_error(t);
 }
 
 /* ---- What was found comes to the postings' task ---- */

@@ -37,9 +37,6 @@ enum compact_need compact_need(const struct layout *l, const struct compact_rows
 bool compact_wanted(struct leat_task *t, enum compact_waste waste);
 /* In the background: name some wasteful postings; from: row of the batch. */
 void compact_choose(struct leat_task *t, uint32_t from, enum compact_waste waste);
-/* Nodes: what is asked for at rest, and the answer. */
-int compact_request(struct leat_task *t, const struct leat_batch *in);
-int compact_run(struct leat_task *t, const struct leat_batch *in);
 /* Answers of the background among others. Behind those: what they propose is of rows as they were. */
 void compact_all(struct leat_task *t, const struct leat_batch *in);
 

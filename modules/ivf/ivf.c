@@ -148,8 +148,8 @@ const struct leat_module module_ivf = {
             {"ask", .from = "post", .route = LEAT_DIRECT, .run = upkeep_request,
              .emits = "kind: u32, posting: u32, body: bytes"},
             {"upkeep", .from = "ask", .run = upkeep_run, .background = true, .emits = MESSAGE},
-            {"rest", .from = "post", .route = LEAT_DIRECT, .run = compact_request, .emits = "waste: u32"},
-            {"tidy", .from = "rest", .run = compact_run, .background = true, .at_rest = true, .emits = MESSAGE},
+            {"rest", .from = "post", .route = LEAT_DIRECT, .run = rest_request, .emits = "kind: u32"},
+            {"tidy", .from = "rest", .run = rest_run, .background = true, .at_rest = true, .emits = MESSAGE},
             {"move", .from = "upkeep, tidy", .route = LEAT_DIRECT, .run = upkeep_move, .emits = MESSAGE})},
         {"search", LEAT_QUERY, .takes = REQUEST, NODES(
             {"probe", .from = "request", .run = search_probe, .emits = PROBES},

@@ -38,7 +38,7 @@ enum {
     POSTINGS,  /* of this group: struct posting_record */
     CHUNKS,    /* full pieces, by posting << 32 | number */
     TAILS,     /* rows behind the last chunk, by posting << 32 | first row: those of one turn, or a part of them */
-    LEARNT     /* 0: live rows when the background was last asked, and struct target */
+    LEARNT     /* 0: live rows when it was learnt, and struct target */
 };
 
 enum counter {
@@ -47,12 +47,13 @@ enum counter {
     VECTORS,
     NEXT_POSTING,  /* where those below begin */
     LEARN_ASKED,   /* when the background was asked to learn; 0: it was not, or has answered */
-    LEARN_CAME,    /* the vectors that had come then */
+    LEARN_CAME,    /* the vectors that had come when it was learnt */
     COMPACT_ASKED, /* when the background was asked what to compact; 0: it was not, or has answered */
     COMPACT_AGAIN, /* 1: a posting became wasteful since */
     NEXT_POSTINGS, /* and behind it: the next posting that is opened in each group */
     TIDY_ASKED = 1 << 16, /* as COMPACT_ASKED and COMPACT_AGAIN, of what is a little wasteful; behind all groups */
-    TIDY_AGAIN
+    TIDY_AGAIN,
+    LEARN_REST     /* when it was asked to learn at rest; 0: as above */
 };
 
 /* What the tasks share, made from the options. */
@@ -85,13 +86,14 @@ enum message {
     OPEN,     /* from the background: centroids as stored, to take the place of the posting's; none: it stays */
     MOVE,     /* from the background: struct row_move each */
     LEARN,    /* to the background: how far searches have to go */
-    LEARNED,  /* from there: struct target; nothing: there are too few rows */
+    LEARNED,  /* from there: struct learnt */
     CONFIRM,  /* to the posting: the copy struct row_name is the row from now on; the one that it came from goes */
     CLEAR,    /* to the posting where the row was before the last: struct row_clear; the one there goes, and .. */
     CLEARED,  /* .. back to the id's task as PLACED: the row lies nowhere else now */
     COMPACT,  /* to the background: which postings waste much? From there: this one is so wasteful, u32 */
     COMPACTED, /* from there, behind those: u32 how wasteful ones were sought, u32 whether there are more */
-    TIDY      /* to the background, at rest: which postings are a little wasteful? */
+    TIDY,     /* to the background, at rest: which postings are a little wasteful? */
+    LEARN_LATER /* the same as LEARN, at rest */
 };
 
 enum {
@@ -184,7 +186,9 @@ int store_vectors(struct leat_task *t, const struct leat_batch *in);
 int store_rows(struct leat_task *t, const struct leat_batch *in);
 int store_placed(struct leat_task *t, const struct leat_batch *in);
 int upkeep_request(struct leat_task *t, const struct leat_batch *in);
+int rest_request(struct leat_task *t, const struct leat_batch *in); /* of the same, what is to be done at rest */
 int upkeep_run(struct leat_task *t, const struct leat_batch *in);
+int rest_run(struct leat_task *t, const struct leat_batch *in);
 int upkeep_move(struct leat_task *t, const struct leat_batch *in);
 
 #endif

@@ -554,6 +554,13 @@ bool overdue(const struct leat_task *t, int64_t asked)
     return asked == 0 || leat_now(t) - asked >= PATIENCE_US;
 }
 
+bool overdue_at_rest(const struct leat_task *t, int64_t asked)
+{
+    const int64_t day = 24LL * 60 * 60 * 1000 * 1000;
+
+    return asked == 0 || leat_now(t) - asked >= day;
+}
+
 /* What the background is to do, if anything. Not while all rows are on their way: what is
  * left to do is seen when they went. */
 static bool wanted(const struct posting_edit *e, enum message *kind)

@@ -42,6 +42,8 @@ enum { PATIENCE_US = 60 * 1000 * 1000 }; /* the background was asked and does no
 
 /* It was not asked (0), or does not answer. */
 bool overdue(const struct leat_task *t, int64_t asked);
+/* The same of what is done at rest, which may be far away: a day. */
+bool overdue_at_rest(const struct leat_task *t, int64_t asked);
 
 void posting_edit_begin(struct posting_edit *e, struct leat_task *t, const struct ivf *v, uint32_t number);
 /* Write what changed, and ask for what it needs; from: a row of the batch in hand. */

@@ -4,7 +4,6 @@
 #include <math.h>
 #include <string.h>
 
-#include "modules/ivf/target.h"
 #include "modules/vector/distance.h"
 
 enum { BLOCKS_MOST = INDEX_PART_BLOCKS, LANES_MOST = BLOCKS_MOST * BLOCK, FIRST_MOST = 64 };
@@ -58,7 +57,7 @@ void scan_begin(struct scan *s, struct vector_best *top, uint32_t k, void *room)
     s->posting = s->room->posting;
     s->counts = (struct scan_counts){0};
     s->copies = false;
-    s->reach = s->sparse = INFINITY;
+    s->reach = (struct target_reach){INFINITY, INFINITY, INFINITY};
     s->sure = -INFINITY;
     s->places = 0;
 }
@@ -383,18 +382,13 @@ static void scan_posting(struct scan *s, uint64_t place, const struct probe *pro
 /* Is the posting so far away that its rows hardly matter? */
 static bool beyond(const struct scan *s, const struct probe *p)
 {
-    float reach = s->reach, unit = s->layout->metric == METRIC_DOT ? s->norm : threshold(s);
+    float reach = s->reach.all, unit = s->layout->metric == METRIC_DOT ? s->norm : threshold(s);
 
     /* Where nothing was learnt reaches are infinite, and have neither differences nor products with 0. */
-    if (!bounded(s) || isinf(s->reach) || p->least <= s->sure)
+    if (!bounded(s) || isinf(reach) || p->least <= s->sure)
         return false;
-    if (s->filter != NULL) {
-        float passed = (float)(s->counts.passed + 1) / (float)(s->counts.rows + 1);
-        float few = log2f(passed) / log2f(1.0F / TARGET_SPARSE);
-
-        /* Where fewer pass than was learnt it may only grow. */
-        reach += (s->sparse - reach) * fminf(few, s->sparse > reach ? 2 : 1);
-    }
+    if (s->filter != NULL)
+        reach = target_reach_of(&s->reach, (float)(s->counts.passed + 1) / (float)(s->counts.rows + 1));
     return p->least > s->nearest + reach * unit;
 }
 

@@ -7,6 +7,7 @@
 
 #include "modules/ivf/filter.h"
 #include "modules/ivf/index.h"
+#include "modules/ivf/target.h"
 #include "modules/vector/top.h"
 
 /* A posting to scan. */
@@ -35,7 +36,7 @@ struct scan {
     const void *vector;           /* as in the request */
     float norm;                   /* cosine: its length */
     const struct filter *filter;  /* NULL: none */
-    float reach, sparse;          /* where to stop (target.h), for all rows and where few pass; INFINITY: nowhere */
+    struct target_reach reach;    /* where to stop; INFINITY: nowhere */
     float sure;                   /* what is not farther is scanned, whatever the reach */
     float nearest;                /* least of the first probe */
     struct vector_top top;        /* numbers: place << 32 | row; place: of the probe */

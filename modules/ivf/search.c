@@ -486,7 +486,7 @@ static void aim(struct leat_task *t, const struct search *s, struct scan *scan, 
 
     if (!target_get(t, &target))
         return;
-    scan->reach = target_reach(&target, s->recall > 0 ? s->recall : target_recall(&target, s->nprobe), &scan->sparse);
+    scan->reach = target_reach(&target, s->recall > 0 ? s->recall : target_recall(&target, s->nprobe));
     if (s->recall <= 0)
         scan->sure = last;
 }

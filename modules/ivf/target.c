@@ -31,43 +31,72 @@ static const float share[TARGET_POINTS] = {0.5F,  0.7F,  0.8F,  0.85F, 0.9F,   0
 
 /* ---- In turns ---- */
 
+/* From the background. */
+struct learnt {
+    uint64_t rows; /* of which it was learnt */
+    enum message asked;
+    uint32_t known; /* 0: there were too few */
+    struct target target;
+};
+
+/* When it is asked for: when one part of so many of the rows has come or gone, or twice as many vectors have come. So
+ * what is learnt while postings are split and rows on their way is learnt once more at rest. */
+static const struct question {
+    enum message kind;
+    uint32_t asked; /* counter */
+    uint64_t parts;
+    bool (*overdue)(const struct leat_task *t, int64_t asked);
+} question[] = {{LEARN, LEARN_ASKED, 2, overdue}, {LEARN_LATER, LEARN_REST, 10, overdue_at_rest}};
+
+enum { QUESTIONS = sizeof(question) / sizeof(*question) };
+
 /* Vectors that came to the group so far, about: ids are spread evenly over tasks. */
 static uint64_t vectors_came(struct leat_task *t)
 {
     return counter_get(t, NEXT_VERSION) * (leat_task_count(t) / leat_group_count(t));
 }
 
-void target_ask(struct leat_task *t, uint32_t from)
+static bool changed(struct leat_task *t, uint64_t rows, uint64_t parts)
 {
     struct leat_value field[2] = {leat_u64(0), leat_null()};
+
+    leat_get(t, LEARNT, LEAT_KEYS(leat_u32(0)), field, 2);
+    uint64_t before = field[0].as.u, moved = rows > before ? rows - before : before - rows;
+    uint64_t came = vectors_came(t) - counter_get(t, LEARN_CAME);
+    /* Of an older version, that kept less. */
+    bool old = field[1].type != LEAT_NULL && field[1].as.bytes.size != sizeof(struct target);
+    return old || moved * parts >= before || came * parts >= rows * 2;
+}
+
+void target_ask(struct leat_task *t, uint32_t from)
+{
     uint64_t rows = index_rows(leat_derived(t));
 
     if (rows < LEAST_ROWS || index_active(leat_derived(t)) < LEAST_CENTROIDS)
         return;
-    leat_get(t, LEARNT, LEAT_KEYS(leat_u32(0)), field, 2);
-    uint64_t asked = counter_get(t, LEARN_ASKED), came = vectors_came(t);
-    bool grown = rows >= field[0].as.u + field[0].as.u / 2, others = came - counter_get(t, LEARN_CAME) >= rows;
-    /* Of an older version, that kept less. */
-    bool old = field[1].type != LEAT_NULL && field[1].as.bytes.size != sizeof(struct target) && asked == 0;
-    if (!grown && !others && !old && (asked == 0 || !overdue(t, (int64_t)asked)))
-        return;
-    leat_put(t, LEARNT, LEAT_KEYS(leat_u32(0)), LEAT_ROW(leat_u64(rows), field[1]));
-    counter_set(t, LEARN_ASKED, (uint64_t)leat_now(t));
-    counter_set(t, LEARN_CAME, came);
-    message(t, from, leat_task_number(t), LEARN, 0, (struct leat_span){"", 0});
+    for (int i = 0; i < QUESTIONS; i++) {
+        int64_t asked = (int64_t)counter_get(t, question[i].asked);
+
+        if (asked != 0 ? !question[i].overdue(t, asked) : !changed(t, rows, question[i].parts))
+            continue;
+        counter_set(t, question[i].asked, (uint64_t)leat_now(t));
+        message(t, from, leat_task_number(t), question[i].kind, 0, (struct leat_span){"", 0});
+    }
 }
 
 void target_keep(struct leat_task *t, struct leat_span body)
 {
-    struct leat_value field[2] = {leat_u64(0), leat_null()};
+    struct leat_value target = leat_null();
+    struct learnt learnt;
 
-    leat_get(t, LEARNT, LEAT_KEYS(leat_u32(0)), field, 2);
-    if (body.size > 0)
-        field[1] = leat_bytes(body.base, body.size);
-    else if (field[1].type != LEAT_NULL && field[1].as.bytes.size != sizeof(struct target))
-        field[1] = leat_null(); /* else it would be asked for again at once */
-    leat_put(t, LEARNT, LEAT_KEYS(leat_u32(0)), LEAT_ROW(field[0], field[1]));
-    counter_set(t, LEARN_ASKED, 0);
+    memcpy(&learnt, body.base, sizeof(learnt));
+    if (learnt.known != 0)
+        target = leat_bytes(&learnt.target, sizeof(learnt.target));
+    leat_put(t, LEARNT, LEAT_KEYS(leat_u32(0)), LEAT_ROW(leat_u64(learnt.rows), target));
+    counter_set(t, LEARN_CAME, vectors_came(t));
+    for (int i = 0; i < QUESTIONS; i++)
+        if (question[i].kind == learnt.asked)
+            counter_set(t, question[i].asked, 0);
 }
 
 /* ---- What is known ---- */
@@ -79,9 +108,11 @@ bool target_get(struct leat_task *t, struct target *out)
     if (leat_get(t, LEARNT, LEAT_KEYS(leat_u32(0)), field, 2) != 0 || field[1].type == LEAT_NULL ||
         field[1].as.bytes.size > sizeof(*out) || field[1].as.bytes.size < offsetof(struct target, probes))
         return false;
-    /* An older version kept no probes: so many are taken to find as good as all. */
+    /* An older version kept no probes: so many are taken to find as good as all. Or not how it is where few pass. */
     memset(out, 0, sizeof(*out));
     memcpy(out, field[1].as.bytes.base, field[1].as.bytes.size);
+    if (field[1].as.bytes.size < sizeof(*out))
+        memcpy(out->scarce, out->sparse, sizeof(out->scarce));
     return true;
 }
 
@@ -101,12 +132,26 @@ static float reach_at(const float *reach, float recall)
     return i == 0 ? reach[0] : between(recall, share[i - 1], share[i], reach[i - 1], reach[i]);
 }
 
-float target_reach(const struct target *target, float recall, float *sparse)
+struct target_reach target_reach(const struct target *target, float recall)
 {
     float wanted = 1 - (1 - recall) * MISSED;
 
-    *sparse = reach_at(target->sparse, wanted);
-    return reach_at(target->reach, wanted);
+    return (struct target_reach){reach_at(target->reach, wanted), reach_at(target->sparse, wanted),
+                                 reach_at(target->scarce, wanted)};
+}
+
+/* The line between two parts of the rows that pass, in powers of two: where a line ends the next one begins. Where
+ * fewer pass than was learnt, down to an eighth of it, the reach may only grow. */
+float target_reach_of(const struct target_reach *r, float passed)
+{
+    static const float sparse = 6, scarce = 9, least = 12; /* the logarithms of TARGET_SPARSE, TARGET_SCARCE */
+    float few = -log2f(passed), slope = (r->scarce - r->sparse) / (scarce - sparse);
+
+    if (few <= sparse)
+        return r->all + (r->sparse - r->all) * (few / sparse);
+    if (few <= scarce)
+        return r->sparse + slope * (few - sparse);
+    return r->scarce + fmaxf(slope, 0) * (fminf(few, least) - scarce);
 }
 
 float target_recall(const struct target *target, uint32_t probes)
@@ -121,10 +166,16 @@ float target_recall(const struct target *target, uint32_t probes)
 
 /* ---- In the background ---- */
 
+/* All rows, and some of them, drawn by chance as if they passed a filter: not each n-th, or as many would lie about
+ * each point where rows lie around points. */
+enum set { ALL, SPARSE, SCARCE, SETS };
+
+static const uint32_t one_of[SETS] = {1, TARGET_SPARSE, TARGET_SCARCE};
+
 struct sample {
     const uint8_t *vector;
     float norm;
-    struct vector_top top, sparse; /* numbers: posting << 32 | row */
+    struct vector_top top[SETS]; /* numbers: posting << 32 | row */
 };
 
 /* What it takes to come by each of the neighbours of samples. */
@@ -143,9 +194,9 @@ struct learning {
     const void *row[TOGETHER];           /* some rows of one posting */
     float norm[TOGETHER];
     uint32_t number[TOGETHER], rows;
+    uint32_t some[SETS][TOGETHER], count[SETS]; /* which of these are in a set; not of ALL */
     float *distance;
-    uint64_t seen;
-    struct findings all, sparse;
+    struct findings findings[SETS];
     void *room;                          /* for searches among the centroids */
 };
 
@@ -186,8 +237,8 @@ static void choose(struct learning *l, const struct index_posting *p, uint32_t r
     struct sample *s = &l->sample[l->samples];
     l->query[l->samples++] = vector;
     *s = (struct sample){.vector = vector, .norm = norm};
-    vector_top_begin(&s->top, leat_alloc(l->t, NEIGHBOURS * sizeof(struct vector_best)), NEIGHBOURS);
-    vector_top_begin(&s->sparse, leat_alloc(l->t, NEIGHBOURS * sizeof(struct vector_best)), NEIGHBOURS);
+    for (int set = 0; set < SETS; set++)
+        vector_top_begin(&s->top[set], leat_alloc(l->t, NEIGHBOURS * sizeof(struct vector_best)), NEIGHBOURS);
 }
 
 /* Kernels' distances as squared ones of the rotated space, or negated products. */
@@ -211,13 +262,12 @@ static void offer(const struct learning *l, const struct sample *s, struct vecto
 
 static void offer_all(const struct learning *l, struct sample *s, const float *distance, uint64_t posting)
 {
-    uint32_t first = (uint32_t)((TARGET_SPARSE - l->seen % TARGET_SPARSE) % TARGET_SPARSE);
-
     for (uint32_t r = 0; r < l->rows; r++)
-        if (distance[r] <= s->top.threshold) /* hardly any */
-            offer(l, s, &s->top, distance, r, posting);
-    for (uint32_t r = first; r < l->rows; r += TARGET_SPARSE)
-        offer(l, s, &s->sparse, distance, r, posting);
+        if (distance[r] <= s->top[ALL].threshold) /* hardly any */
+            offer(l, s, &s->top[ALL], distance, r, posting);
+    for (int set = SPARSE; set < SETS; set++)
+        for (uint32_t i = 0; i < l->count[set]; i++)
+            offer(l, s, &s->top[set], distance, l->some[set][i], posting);
 }
 
 /* All samples with the rows gathered so far. */
@@ -234,15 +284,21 @@ static void measure(struct learning *l, uint64_t posting)
         as_known(l, &l->sample[i], distance);
         offer_all(l, &l->sample[i], distance, posting);
     }
-    l->seen += l->rows;
     l->rows = 0;
+    memset(l->count, 0, sizeof(l->count));
 }
 
 static void gather(struct learning *l, const struct index_posting *p, uint32_t row, const uint8_t *vector, float norm)
 {
+    uint64_t chance = leat_random(l->t);
+
     l->row[l->rows] = vector;
     l->norm[l->rows] = norm;
-    l->number[l->rows++] = row;
+    l->number[l->rows] = row;
+    for (int set = SPARSE; set < SETS; set++)
+        if (chance % one_of[set] == 0)
+            l->some[set][l->count[set]++] = l->rows;
+    l->rows++;
     if (l->rows == TOGETHER)
         measure(l, p->number);
 }
@@ -263,14 +319,14 @@ static void add(struct learning *l, struct findings *f, const struct vector_near
     f->reach[f->count++] = needed < FLT_MAX ? needed : FLT_MAX;
 }
 
-/* Where the rows belong: while the index grows, many wait to be moved there. */
-static void places(struct learning *l, const struct vector_top *top, struct encoded *out)
+/* Where the nearest rows belong: while the index grows, many wait to be moved there. */
+static void places(struct learning *l, const struct vector_top *top, uint32_t count, struct encoded *out)
 {
     const struct layout *y = &l->v->layout;
     const void *vector[NEIGHBOURS];
     float norm[NEIGHBOURS];
 
-    for (uint32_t i = 0; i < NEIGHBOURS; i++) {
+    for (uint32_t i = 0; i < count; i++) {
         uint64_t number = top->item[i].number;
         const struct piece_layout *layout;
         uint32_t first, row = (uint32_t)number;
@@ -279,7 +335,7 @@ static void places(struct learning *l, const struct vector_top *top, struct enco
         vector[i] = layout_vector(y, layout, piece, row - first);
         norm[i] = y->metric == METRIC_COSINE ? layout_norm(layout, piece, row - first) : 1;
     }
-    encode_nearest(l->t, l->v, l->x, vector, norm, NEIGHBOURS, out, l->room);
+    encode_nearest(l->t, l->v, l->x, vector, norm, count, out, l->room);
 }
 
 static void add_all(struct learning *l, struct findings *f, struct vector_top *top, float length,
@@ -291,7 +347,7 @@ static void add_all(struct learning *l, struct findings *f, struct vector_top *t
     if (top->count < NEIGHBOURS)
         return;
     vector_top_sort(top);
-    places(l, top, place);
+    places(l, top, own, place);
     float scale = l->v->layout.metric == METRIC_DOT ? length : top->item[own - 1].distance;
     for (uint32_t i = 0; i < own; i++)
         add(l, f, near, count, place[i].posting, scale > FLT_MIN ? scale : FLT_MIN);
@@ -304,8 +360,8 @@ static void learn_from(struct learning *l, struct sample *s, struct vector_near 
     encode_rotated(l->v, s->vector, s->norm, rotated);
     vector_squares(l->v->layout.type, s->vector, 0, 1, l->v->layout.dims, &square);
     uint32_t count = index_probe(l->x, rotated, NULL, LOOKED, near, l->room);
-    add_all(l, &l->all, &s->top, sqrtf(square), near, count);
-    add_all(l, &l->sparse, &s->sparse, sqrtf(square), near, count);
+    for (int set = 0; set < SETS; set++)
+        add_all(l, &l->findings[set], &s->top[set], sqrtf(square), near, count);
 }
 
 static int by_size(const void *a, const void *b)
@@ -332,7 +388,7 @@ static struct findings findings_for(struct leat_task *t, uint32_t samples)
 /* Fewer than SAMPLES where vectors are very long: what each of them takes stays until the run ends. */
 static uint32_t samples_for(const struct learning *l, uint64_t live)
 {
-    uint64_t floats = (2 * NEIGHBOURS + 4) * sizeof(float) * l->v->rotation.padded;
+    uint64_t floats = (SETS * NEIGHBOURS + 4) * sizeof(float) * l->v->rotation.padded;
     uint64_t most = SEARCH_SIZE / (floats + LOOKED * sizeof(struct vector_near));
 
     most = most < SAMPLES ? most : SAMPLES;
@@ -355,8 +411,8 @@ static bool sample(struct choice *c)
     l->sample = leat_alloc(l->t, c->most * sizeof(*l->sample));
     l->query = leat_alloc(l->t, c->most * sizeof(*l->query));
     l->distance = leat_alloc(l->t, (size_t)c->most * TOGETHER * sizeof(*l->distance));
-    l->all = findings_for(l->t, c->most);
-    l->sparse = findings_for(l->t, c->most);
+    for (int set = 0; set < SETS; set++)
+        l->findings[set] = findings_for(l->t, c->most);
     for (uint32_t i = 0; i < index_count(l->x); i++)
         if (index_at(l->x, i) != NULL)
             walk_posting(l, index_at(l->x, i), choose);
@@ -379,19 +435,24 @@ static bool learn(struct choice *c, struct target *out)
     }
     for (uint32_t i = 0; i < l->samples && leat_task_error(l->t) == 0; i++)
         learn_from(l, &l->sample[i], near);
-    if (l->sparse.count == 0)
+    if (l->findings[SPARSE].count == 0)
         return false;
-    quantiles(l->all.reach, l->all.count, out->reach);
-    quantiles(l->sparse.reach, l->sparse.count, out->sparse);
-    quantiles(l->all.probes, l->all.count, out->probes);
+    quantiles(l->findings[ALL].reach, l->findings[ALL].count, out->reach);
+    quantiles(l->findings[SPARSE].reach, l->findings[SPARSE].count, out->sparse);
+    quantiles(l->findings[ALL].probes, l->findings[ALL].count, out->probes);
+    if (l->findings[SCARCE].count > 0)
+        quantiles(l->findings[SCARCE].reach, l->findings[SCARCE].count, out->scarce);
+    else /* about as it goes on */
+        for (uint32_t i = 0; i < TARGET_POINTS; i++)
+            out->scarce[i] = out->sparse[i] + fmaxf(out->sparse[i] - out->reach[i], 0) / 2;
     return true;
 }
 
-void target_learn(struct leat_task *t, uint32_t from)
+void target_learn(struct leat_task *t, uint32_t from, enum message asked)
 {
     struct choice c = {.learning = {.t = t, .v = leat_state(t), .x = leat_derived(t)}};
-    struct target target;
-    size_t size = learn(&c, &target) ? sizeof(target) : 0;
+    struct learnt learnt = {.rows = index_rows(c.learning.x), .asked = asked};
 
-    message(t, from, leat_task_number(t), LEARNED, 0, (struct leat_span){&target, size});
+    learnt.known = learn(&c, &learnt.target);
+    message(t, from, leat_task_number(t), LEARNED, 0, (struct leat_span){&learnt, sizeof(learnt)});
 }

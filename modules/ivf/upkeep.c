@@ -47,6 +47,17 @@ int upkeep_request(struct leat_task *t, const struct leat_batch *in)
     return 0;
 }
 
+int rest_request(struct leat_task *t, const struct leat_batch *in)
+{
+    for (uint32_t i = 0; i < in->rows; i++) {
+        enum message kind = (enum message)leat_at(in, i, 1).as.u;
+
+        if (kind == TIDY || kind == LEARN_LATER)
+            leat_emit(t, i, LEAT_ROW(leat_u32(kind)));
+    }
+    return 0;
+}
+
 /* ---- In the background ---- */
 
 struct work {
@@ -513,13 +524,23 @@ int upkeep_run(struct leat_task *t, const struct leat_batch *in)
             near(&w, leat_at(in, i, 2).as.bytes);
             break;
         case LEARN:
-            target_learn(t, i);
+            target_learn(t, i, LEARN);
             break;
         default:
             break;
         }
     }
     return 0;
+}
+
+int rest_run(struct leat_task *t, const struct leat_batch *in)
+{
+    for (uint32_t i = 0; i < in->rows && leat_task_error(t) == 0; i++)
+        if (leat_at(in, i, 0).as.u == LEARN_LATER)
+            target_learn(t, i, LEARN_LATER);
+        else
+            compact_choose(t, i, COMPACT_LITTLE);
+    return leat_task_error(t);
 }
 
 /* ---- What was found comes to the posting's task ---- */

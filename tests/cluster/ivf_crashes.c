@@ -240,13 +240,13 @@ static int rest(struct leat_task *t, const struct leat_batch *in)
     for (uint32_t i = 0; i < in->rows; i++)
         if (leat_at(in, i, 1).as.u == TIDY)
             sees(ASKS_TIDY);
-    return compact_request(t, in);
+    return rest_request(t, in);
 }
 
 static int tidy(struct leat_task *t, const struct leat_batch *in)
 {
     sees(RUNS_TIDY);
-    return compact_run(t, in);
+    return rest_run(t, in);
 }
 
 static struct leat_module watched(struct leat_topology topologies[16], struct leat_node nodes[16])
@@ -258,8 +258,8 @@ static struct leat_module watched(struct leat_topology topologies[16], struct le
                {upkeep_move, move},
                {upkeep_request, request},
                {upkeep_run, upkeep},
-               {compact_request, rest},
-               {compact_run, tidy}};
+               {rest_request, rest},
+               {rest_run, tidy}};
     struct leat_module m = module_ivf;
 
     for (uint32_t i = 0; i == 0 || m.topologies[i - 1].name != NULL; i++)

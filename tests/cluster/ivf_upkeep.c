@@ -484,97 +484,6 @@ static void no_number_is_given_twice(void **state)
     assert_int_equal(posting_number((uint64_t)1 << 32, 7, 7, 8), NOWHERE);
 }
 
-/* ---- What searches have learnt ---- */
-
-static uint32_t learnings; /* runs so far */
-static bool learning_fails;
-
-static int upkeep_or_learning(struct leat_task *t, const struct leat_batch *in)
-{
-    bool learns = leat_at(in, 0, 0).as.u == LEARN;
-
-    learnings += learns;
-    if (learns && learning_fails)
-        return leat_task_fail(t, LEAT_ENOMEM, "this run fails");
-    return upkeep_run(t, in);
-}
-
-static struct ivf_model *open_learning(struct leat_module *module, struct leat_node *nodes, uint32_t ids)
-{
-    model_node(nodes, "upkeep")->run = upkeep_or_learning;
-    learnings = 0;
-    struct ivf_model *m = model_open(open_way(module, &ways[0], small), 4, ids);
-    random_vectors(m, 8);
-    return m;
-}
-
-static bool knows(const struct ivf_model *m)
-{
-    struct leat_error err = {0, ""};
-    struct leat_value field[2];
-    struct leat_view *v;
-
-    must(leat_view_open(leat_test_leat(m->t), "ivf", &v, &err));
-    int rv = leat_get(leat_view_task(v, 0), LEARNT, LEAT_KEYS(leat_u32(0)), field, 2);
-    bool known = rv == 0 && field[1].type != LEAT_NULL;
-    leat_view_close(v);
-    return known;
-}
-
-/* As a posting that asked in vain, and no more often. */
-static void learning_that_failed_is_asked_for_again(void **state)
-{
-    enum { VECTORS_PUT = 1000 };
-    struct leat_topology topologies[16];
-    struct leat_node nodes[16];
-    struct leat_module module = model_module(topologies, nodes);
-    struct ivf_model *m = open_learning(&module, nodes, VECTORS_PUT);
-
-    (void)state;
-    learning_fails = true;
-    model_change(m, 0, VECTORS_PUT, true);
-    model_settle(m, 4000);
-    learning_fails = false;
-    assert_int_equal(learnings, 1);
-    for (uint32_t minute = 0; minute < 5; minute++) {
-        for (uint32_t id = 0; id < 10; id++) {
-            model_change(m, id, 1, true);
-            model_settle(m, 100);
-        }
-        assert_int_equal(learnings, minute == 0 ? 1 : 2);
-        assert_true(knows(m) == (minute > 0));
-        ahead_s += 61;
-    }
-    model_check(m, 1, 1);
-    model_close(m);
-}
-
-/* An index that stays as large, but has other vectors. */
-static void other_vectors_are_learnt_from(void **state)
-{
-    enum { WINDOW = 1000, STEP = 100 };
-    struct leat_topology topologies[16];
-    struct leat_node nodes[16];
-    struct leat_module module = model_module(topologies, nodes);
-    struct ivf_model *m = open_learning(&module, nodes, 5 * WINDOW);
-
-    (void)state;
-    model_change(m, 0, WINDOW, true);
-    model_settle(m, 4000);
-    assert_true(knows(m));
-    uint32_t before = learnings;
-    for (uint32_t id = WINDOW; id < m->ids; id += STEP) {
-        model_change(m, id, STEP, true);
-        model_change(m, id - WINDOW, STEP, false);
-        model_settle(m, 4000);
-        /* How many came is known about. */
-        uint32_t came = id + STEP - WINDOW;
-        assert_in_range(learnings - before, came * 3 / (4 * WINDOW), came * 5 / (4 * WINDOW) + 1);
-    }
-    model_check(m, 1, 1);
-    model_close(m);
-}
-
 /* Rows that differ by less than centroids that are stored as halves do: k-means tells them apart, and where all of them
  * then belong to one of its centres, splitting them would not end. */
 static void centres_that_round_to_one_do_not_part(void **state)
@@ -696,8 +605,6 @@ int main(void)
         cmocka_unit_test(who_asked_in_vain_asks_again),
         cmocka_unit_test(no_number_is_given_twice),
         cmocka_unit_test(without_numbers_nothing_is_split),
-        cmocka_unit_test(learning_that_failed_is_asked_for_again),
-        cmocka_unit_test(other_vectors_are_learnt_from),
     };
 
     return cmocka_run_group_tests_name("cluster_ivf_upkeep", tests, NULL, NULL);
