@@ -110,7 +110,7 @@ struct hit scan_hit(const struct scan *s, const struct vector_best *found, const
 static bool twice(const struct scan *s, const struct vector_best *found)
 {
     for (uint32_t i = 0; i < s->top.count; i++)
-        if (s->top.item[i].distance == found->distance &&
+        if (s->top.item[i].distance == found->distance && s->top.item[i].number != SCAN_ELSEWHERE &&
             scan_hit(s, &s->top.item[i], NULL).number == scan_hit(s, found, NULL).number)
             return true;
     return false;

@@ -24,6 +24,9 @@ struct hit {
     uint32_t query; /* of a request of many */
 };
 
+/* In place of a row that another group found. */
+#define SCAN_ELSEWHERE UINT64_MAX
+
 struct scan_counts {
     uint64_t postings, rows, ranked;
     uint64_t passed; /* with a filter: live rows that pass */
@@ -39,7 +42,7 @@ struct scan {
     struct target_reach reach;    /* where to stop; INFINITY: nowhere */
     float sure;                   /* what is not farther is scanned, whatever the reach */
     float nearest;                /* least of the first probe */
-    struct vector_top top;        /* numbers: place << 32 | row; place: of the probe */
+    struct vector_top top;        /* numbers: place << 32 | row; place: of the probe. Or SCAN_ELSEWHERE */
     struct scan_counts counts;
     const struct index_posting **posting; /* by place */
     uint32_t places;

@@ -370,6 +370,8 @@ static void add_found(const struct ivf *v, const struct search *s, struct scan *
     for (uint32_t i = 0; i < scan->top.count; i++) {
         const void *vector;
 
+        if (scan->top.item[i].number == SCAN_ELSEWHERE)
+            continue;
         f->hit[f->count] = scan_hit(scan, &scan->top.item[i], &vector);
         f->hit[f->count].query = s->number;
         if (s->vectors)
@@ -397,10 +399,11 @@ static void emit_found(struct leat_task *t, const struct ivf *v, const struct se
     } while (at < f->count);
 }
 
-/* What groups scanned one after another share of a query. */
+/* What groups scanned one after another share of a query: the nearest that those before found, a heap as in vector_top.
+ * What is farther than the k-th of all so far is not among the nearest. */
 struct asked_query {
-    bool bounded;
-    float bound; /* the k-th distance that the ones before found: what is farther is not among the nearest of all */
+    struct vector_best *best; /* NULL: none found any */
+    uint32_t count;
 };
 
 /* How a query goes on; the next one takes its room. */
@@ -416,18 +419,27 @@ struct walker {
     size_t size;
 };
 
-static void take_bound(const struct asked_query *q, struct scan *scan)
+static void take_best(const struct asked_query *q, struct scan *scan)
 {
-    if (q->bounded)
-        scan->top.threshold = q->bound;
+    struct vector_top *top = &scan->top;
+
+    memcpy(top->item, q->best, q->count * sizeof(*top->item));
+    top->count = q->count;
+    if (top->count == top->k)
+        top->threshold = top->item[0].distance;
 }
 
-static void give_bound(struct asked_query *q, const struct scan *scan)
+static void give_best(struct leat_task *t, struct asked_query *q, const struct scan *scan)
 {
-    if (scan->top.count == scan->top.k) {
-        q->bounded = true;
-        q->bound = scan->top.threshold;
-    }
+    const struct vector_top *top = &scan->top;
+
+    if (leat_group_count(t) == 1)
+        return;
+    if (q->best == NULL)
+        q->best = leat_alloc(t, top->k * sizeof(*q->best));
+    q->count = top->count;
+    for (uint32_t i = 0; i < top->count; i++)
+        q->best[i] = (struct vector_best){top->item[i].distance, SCAN_ELSEWHERE};
 }
 
 static void walker_room(struct leat_task *t, struct walker *w, size_t size)
@@ -560,7 +572,7 @@ static void scan_for(struct leat_task *t, const struct ivf *v, struct asked *a, 
     else if (leat_at(in, row, 5).as.u != index_known(leat_derived(t)))
         probes = probes_anew(t, v, &s, &rooms->anew);
     struct scan scan = scan_of(t, v, &s, a->filter, rooms->scan);
-    take_bound(q, &scan);
+    take_best(q, &scan);
     if (goes_on(&s)) {
         scan.query = a->walker->table;
         scan.posting = a->walker->posting;
@@ -568,7 +580,7 @@ static void scan_for(struct leat_task *t, const struct ivf *v, struct asked *a, 
     } else {
         scan_given(t, &scan, probes, leat_at(in, row, 3).as.bytes);
     }
-    give_bound(q, &scan);
+    give_best(t, q, &scan);
     add_found(v, &s, &scan, found);
 }
 
