@@ -2,16 +2,25 @@
 #include "tests/cluster/ivf_model.h"
 
 /* An index that changes for long is as good as one made anew, and as small: after half of it went, after others
- * changed, and after a window slid over data in order. LEAT_LONG=1: ten times as many vectors. */
+ * changed, and after a window slid over data in order. LEAT_LONG=1: ten times as many vectors; and the same of as few
+ * with ten seeds, as two indexes of the same vectors find up to 0.09 more or less than each other with few probes. */
 
-enum { DIMS = 32, CLUSTERS = 150, GROUPS = 2, SPLIT = 256, MERGE = 32, QUERIES = 300, K = 10, NPROBE = 32, FRESH = 3 };
+enum { DIMS = 32, CLUSTERS = 150, GROUPS = 2, SPLIT = 256, MERGE = 32, QUERIES = 300, K = 10, NPROBE = 32, FRESH = 3,
+       SEEDS = 10 };
 
 static const struct leat_option options[] = {{"dims", "32"},   {"metric", "l2"}, {"ids", "u64"},   {"target", "128"},
                                              {"split", "256"}, {"merge", "32"},  {"nprobe", "32"}, {NULL, NULL}};
 
+/* Of traces with several seeds: what they lack, summed. Then none of them is held to anything by itself. */
+static struct tally {
+    bool used;
+    uint64_t seed;
+    double lacks[16];
+} tally;
+
 static uint32_t scale(void)
 {
-    return getenv("LEAT_LONG") != NULL ? 10 : 1;
+    return getenv("LEAT_LONG") != NULL && !tally.used ? 10 : 1;
 }
 
 static float noise(uint64_t *seed)
@@ -39,7 +48,7 @@ static void cluster_vector(uint32_t cluster, uint64_t *seed, float *out)
 /* `ids` vectors in the order of their clusters. */
 static struct ivf_model *sorted_model(uint32_t ids, uint64_t seed)
 {
-    struct way way = {seed, GROUPS, 0, false, true};
+    struct way way = {seed += tally.seed, GROUPS, 0, false, true};
     struct ivf_model *m = model_open(open_way(&module_ivf, &way, options), DIMS, ids);
 
     for (uint32_t id = 0; id < ids; id++)
@@ -236,7 +245,8 @@ static void check_equal_probes(const struct curve *is, const struct curve fresh[
         }
         print_message("%s, nprobe %u: recall %.4f, %.0f rows; of a fresh index %.4f, %.0f\n", after, probes(n),
                       is->recall[n], is->rows[n], want, rows);
-        assert_true(is->recall[n] >= want - may_lack(n));
+        tally.lacks[n] += want - is->recall[n];
+        assert_true(tally.used || is->recall[n] >= want - may_lack(n));
     }
 }
 
@@ -261,13 +271,14 @@ static void check_recall(const struct ivf_model *m, const char *after)
     struct curve is = measure(m), fresh[FRESH];
 
     for (uint32_t f = 0; f < FRESH; f++) {
-        struct ivf_model *other = fresh_model(m, 99 + f);
+        struct ivf_model *other = fresh_model(m, tally.seed + 99 + f);
 
         fresh[f] = measure(other);
         model_close(other);
     }
     check_equal_probes(&is, fresh, after);
-    check_equal_rows(&is, fresh, after);
+    if (!tally.used)
+        check_equal_rows(&is, fresh, after);
 }
 
 static void check_everything(struct ivf_model *m, const char *after)
@@ -290,7 +301,7 @@ static void half_goes_and_others_change_by_chance(void **state)
 {
     uint32_t ids = 12000 * scale();
     struct ivf_model *m = sorted_model(ids, 2);
-    uint64_t seed = 3;
+    uint64_t seed = tally.seed + 3;
 
     (void)state;
     insert_all(m, 0, ids);
@@ -314,7 +325,7 @@ static void half_goes_and_others_change_in_order(void **state)
 {
     uint32_t ids = 12000 * scale();
     struct ivf_model *m = sorted_model(ids, 2);
-    uint64_t seed = 4;
+    uint64_t seed = tally.seed + 4;
 
     (void)state;
     insert_all(m, 0, ids);
@@ -353,13 +364,36 @@ static void a_window_slides(void **state)
     model_close(m);
 }
 
+/* By chance one index finds more than another; on the average of many seeds as much, with three probes and more. */
+static void none_finds_less_on_the_average(void **state)
+{
+    void (*const trace[])(void **state) = {half_goes_and_others_change_by_chance, half_goes_and_others_change_in_order,
+                                           a_window_slides};
+
+    for (size_t i = 0; i < sizeof(trace) / sizeof(*trace); i++) {
+        tally = (struct tally){.used = true};
+        for (uint64_t n = 1; n <= SEEDS; n++) {
+            tally.seed = n * 1000;
+            trace[i](state);
+        }
+        for (int n = 0; n < SETTINGS; n++) {
+            print_message("trace %zu, nprobe %u: %+.4f\n", i, nprobes[n], -tally.lacks[n] / SEEDS);
+            assert_true(tally.lacks[n] / SEEDS <= (nprobes[n] > 2 ? 0.01 : 0.03));
+        }
+    }
+    tally = (struct tally){0};
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(half_goes_and_others_change_by_chance),
         cmocka_unit_test(half_goes_and_others_change_in_order),
         cmocka_unit_test(a_window_slides),
-    };
+    }, seeds[] = {cmocka_unit_test(none_finds_less_on_the_average)};
+    int failed = cmocka_run_group_tests_name("cluster_ivf_churn", tests, NULL, NULL);
 
-    return cmocka_run_group_tests_name("cluster_ivf_churn", tests, NULL, NULL);
+    if (getenv("LEAT_LONG") != NULL)
+        failed += cmocka_run_group_tests_name("cluster_ivf_churn_seeds", seeds, NULL, NULL);
+    return failed;
 }
