@@ -106,12 +106,16 @@ struct hit scan_hit(const struct scan *s, const struct vector_best *found, const
     return (struct hit){index_number(p, row), found->distance, 0};
 }
 
+static uint64_t number_of(const struct scan *s, const struct vector_best *found)
+{
+    return found->number >= SCAN_ELSEWHERE ? s->elsewhere[(uint32_t)found->number] : scan_hit(s, found, NULL).number;
+}
+
 /* Is it there already, in the posting that it comes from or goes to? Copies have the same distance. */
 static bool twice(const struct scan *s, const struct vector_best *found)
 {
     for (uint32_t i = 0; i < s->top.count; i++)
-        if (s->top.item[i].distance == found->distance && s->top.item[i].number != SCAN_ELSEWHERE &&
-            scan_hit(s, &s->top.item[i], NULL).number == scan_hit(s, found, NULL).number)
+        if (s->top.item[i].distance == found->distance && number_of(s, &s->top.item[i]) == number_of(s, found))
             return true;
     return false;
 }

@@ -24,8 +24,8 @@ struct hit {
     uint32_t query; /* of a request of many */
 };
 
-/* In place of a row that another group found. */
-#define SCAN_ELSEWHERE UINT64_MAX
+/* From here on are the numbers of rows that another group found. */
+#define SCAN_ELSEWHERE ((uint64_t)UINT32_MAX << 32)
 
 struct scan_counts {
     uint64_t postings, rows, ranked;
@@ -42,7 +42,8 @@ struct scan {
     struct target_reach reach;    /* where to stop; INFINITY: nowhere */
     float sure;                   /* what is not farther is scanned, whatever the reach */
     float nearest;                /* least of the first probe */
-    struct vector_top top;        /* numbers: place << 32 | row; place: of the probe. Or SCAN_ELSEWHERE */
+    struct vector_top top;        /* numbers: place << 32 | row; place: of the probe. Or SCAN_ELSEWHERE + place in: */
+    const uint64_t *elsewhere;
     struct scan_counts counts;
     const struct index_posting **posting; /* by place */
     uint32_t places;

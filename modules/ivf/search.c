@@ -370,7 +370,7 @@ static void add_found(const struct ivf *v, const struct search *s, struct scan *
     for (uint32_t i = 0; i < scan->top.count; i++) {
         const void *vector;
 
-        if (scan->top.item[i].number == SCAN_ELSEWHERE)
+        if (scan->top.item[i].number >= SCAN_ELSEWHERE)
             continue;
         f->hit[f->count] = scan_hit(scan, &scan->top.item[i], &vector);
         f->hit[f->count].query = s->number;
@@ -399,11 +399,13 @@ static void emit_found(struct leat_task *t, const struct ivf *v, const struct se
     } while (at < f->count);
 }
 
-/* What groups scanned one after another share of a query: the nearest that those before found, a heap as in vector_top.
+/* What groups scanned one after another share of a query: the nearest that those before found, the farthest first.
  * What is farther than the k-th of all so far is not among the nearest. */
 struct asked_query {
-    struct vector_best *best; /* NULL: none found any */
+    struct vector_best *best;       /* numbers: SCAN_ELSEWHERE + place here. NULL: nothing was scanned yet */
+    uint64_t *number, *last_number; /* of the rows; and room for the next ones */
     uint32_t count;
+    bool copies;                    /* some may have a copy in another group */
 };
 
 /* How a query goes on; the next one takes its room. */
@@ -423,23 +425,40 @@ static void take_best(const struct asked_query *q, struct scan *scan)
 {
     struct vector_top *top = &scan->top;
 
-    memcpy(top->item, q->best, q->count * sizeof(*top->item));
+    scan->copies = q->copies;
+    if (q->count == 0)
+        return;
+    memcpy(top->item, q->best, q->count * sizeof(*top->item)); /* what descends is a heap */
+    scan->elsewhere = q->number;
     top->count = q->count;
     if (top->count == top->k)
         top->threshold = top->item[0].distance;
 }
 
-static void give_best(struct leat_task *t, struct asked_query *q, const struct scan *scan)
+/* found: of the same scan last. */
+static void give_best(struct leat_task *t, struct asked_query *q, const struct scan *scan, const struct found *found)
 {
     const struct vector_top *top = &scan->top;
+    uint32_t hit = found->count;
+    uint64_t *number = q->last_number;
 
     if (leat_group_count(t) == 1)
         return;
-    if (q->best == NULL)
+    if (q->best == NULL) {
         q->best = leat_alloc(t, top->k * sizeof(*q->best));
+        q->number = leat_alloc(t, top->k * sizeof(*q->number));
+        number = leat_alloc(t, top->k * sizeof(*q->number));
+    }
+    for (uint32_t i = 0; i < top->count; i++) {
+        const struct vector_best *item = &top->item[top->count - 1 - i];
+
+        number[i] = item->number >= SCAN_ELSEWHERE ? q->number[(uint32_t)item->number] : found->hit[--hit].number;
+        q->best[i] = (struct vector_best){item->distance, SCAN_ELSEWHERE + i};
+    }
+    q->copies = scan->copies;
+    q->last_number = q->number;
+    q->number = number;
     q->count = top->count;
-    for (uint32_t i = 0; i < top->count; i++)
-        q->best[i] = (struct vector_best){top->item[i].distance, SCAN_ELSEWHERE};
 }
 
 static void walker_room(struct leat_task *t, struct walker *w, size_t size)
@@ -580,8 +599,8 @@ static void scan_for(struct leat_task *t, const struct ivf *v, struct asked *a, 
     } else {
         scan_given(t, &scan, probes, leat_at(in, row, 3).as.bytes);
     }
-    give_best(t, q, &scan);
     add_found(v, &s, &scan, found);
+    give_best(t, q, &scan, found);
 }
 
 /* Where the search began the rows of another group may have said how many probes there are. */

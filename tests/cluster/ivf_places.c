@@ -438,6 +438,48 @@ static void places_are_as_an_array(void **state)
     }
 }
 
+static void check_as_exact(const struct ivf_model *m, const float *query)
+{
+    struct leat_result *is = model_ask(m, "search", query, 10, leat_u32(60000));
+    struct leat_result *want = model_ask(m, "exact", query, 10, leat_null());
+    const struct leat_batch *a = leat_result_rows(is), *b = leat_result_rows(want);
+
+    assert_int_equal(a->rows, b->rows);
+    for (uint32_t i = 0; i < a->rows; i++)
+        assert_true(leat_at(a, i, 1).as.f <= leat_at(b, i, 1).as.f);
+    leat_result_free(is);
+    leat_result_free(want);
+}
+
+/* A row that moves from one group to another lies in both for moments. It is one of the k nearest all the same: what
+ * one group found is not found by the next one once more, in the place of another row. */
+static void a_row_in_two_groups_takes_one_place(void **state)
+{
+    static const struct leat_option sure[] = {{"dims", "4"},  {"metric", "l2"}, {"ids", "u64"},    {"target", "8"},
+                                              {"split", "16"}, {"merge", "4"},   {"epsilon", "10"}, {NULL, NULL}};
+
+    (void)state;
+    for (uint64_t seed = 1; seed <= 4; seed++) {
+        struct way way = {seed, 4, 5, false, true};
+        struct ivf_model *m = model_open(open_way(&module_ivf, &way, sure), 4, VECTORS_PUT);
+        struct leat_error err = {0, ""};
+        uint64_t chance = seed;
+
+        for (uint32_t i = 0; i < m->ids * m->dims; i++)
+            m->vector[i] = (float)(next_random(&chance) % 100000) / 1000.0F;
+        model_change(m, 0, VECTORS_PUT, true);
+        for (uint32_t idle = 0; idle < 100;) {
+            int rv = leat_test_step(m->t, &err);
+
+            assert_true(rv >= 0);
+            idle = rv > 0 ? 0 : idle + 1;
+            for (uint32_t q = 0; q < 5; q++)
+                check_as_exact(m, model_vector(m, (uint32_t)(next_random(&chance) % VECTORS_PUT)));
+        }
+        model_close(m);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -446,6 +488,7 @@ int main(void)
         cmocka_unit_test(rows_may_move_for_ever),
         cmocka_unit_test(moves_beside_a_compaction_are_made),
         cmocka_unit_test(places_are_as_an_array),
+        cmocka_unit_test(a_row_in_two_groups_takes_one_place),
     };
 
     return cmocka_run_group_tests_name("cluster_ivf_places", tests, NULL, NULL);
