@@ -104,6 +104,8 @@ def check_truth(path, truth, k, rows):
     """A neighbour that is there twice would take the place of one further away, behind which what counts begins.
     To numpy a number below 0 is a row from the end: it would be measured as if it were right."""
     for query, row in enumerate(truth):
+        if len(row) < k:
+            raise SystemExit(f"peers.py: '{path}', row {query}: {len(row)} neighbours, but --k is {k}")
         first = sorted(int(neighbour) for neighbour in row[:k])
         for neighbour in first:
             if not 0 <= neighbour < rows:
@@ -128,6 +130,10 @@ def prepare(options, folder):
     base, queries = read_vectors(options.base), read_vectors(options.query)
     truth = read_vectors(options.truth)
     queries, truth = queries[:options.queries], truth[:options.queries]
+    if queries.shape[1] != base.shape[1]:
+        raise SystemExit(f"peers.py: '{options.query}' has vectors of {queries.shape[1]} dimensions, '{options.base}' of {base.shape[1]}")
+    if len(truth) < len(queries):
+        raise SystemExit(f"peers.py: '{options.truth}' has {len(truth)} rows for {len(queries)} queries")
     check_truth(options.truth, truth, options.k, len(base))
     job.update(queries_count=len(queries), rows=len(base), dims=base.shape[1], bytes=bool(base.dtype == np.uint8 and options.metric == 'l2'))
 

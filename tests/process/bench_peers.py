@@ -75,6 +75,10 @@ class Settings(unittest.TestCase):
             with self.assertRaisesRegex(SystemExit, says):
                 peers.check_truth('t', truth, 4, 10)
 
+    def test_a_truth_with_too_few_neighbours_is_refused(self):
+        with self.assertRaisesRegex(SystemExit, "'t', row 1: 2 neighbours, but --k is 3"):
+            peers.check_truth('t', [[1, 2, 3], [4, 5]], 3, 6)
+
     def test_a_truth_of_another_base_is_refused(self):
         for neighbour in 6, -1, -2 ** 31:  # numpy takes -1 for the last row
             with self.assertRaisesRegex(SystemExit, f"'t', row 1: neighbour {neighbour}, but the base has 6 rows"):
