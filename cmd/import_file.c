@@ -310,14 +310,18 @@ static int refuse_elements(const struct import_file *f, struct arena *a, const s
 static int convert(const struct import_file *f, struct arena *a, const struct leat_column *c, const uint8_t *from,
                    struct leat_value *out, struct leat_error *err)
 {
-    if (c->type == LEAT_BITS && f->element == 1 && c->count == 8 * f->dims) {
+    /* Bits are packed; those of as many bytes are of another type. */
+    bool packed = c->type == LEAT_BITS && f->element == 1 && c->count != f->dims;
+    uint32_t dims = packed ? 8 * f->dims : f->dims;
+
+    if (c->count != dims)
+        return leat_fail(err, LEAT_ESCHEMA,
+                         "'%s' has vectors of %u elements, column '%s' of %u; is --set dims=%u missing?", f->path,
+                         dims, c->name, c->count, dims);
+    if (packed) {
         *out = leat_vector(c->type, from, c->count);
         return 0;
     }
-    if (c->count != f->dims)
-        return leat_fail(err, LEAT_ESCHEMA,
-                         "'%s' has vectors of %u elements, column '%s' of %u; is --set dims=%u missing?", f->path,
-                         f->dims, c->name, c->count, f->dims);
     bool whole = f->form == IMPORT_IVECS;
     bool same = whole ? c->type == LEAT_U32_VECTOR
                       : (c->type == LEAT_F32_VECTOR && f->element == 4) ||

@@ -503,6 +503,9 @@ static void test_columns(void **state)
                   "or convert the file");
     check_columns(IMPORT_NPY, 4, "id: str, vec: f32[3]",
                   "vectors of 2 elements, column 'vec' of 3; is --set dims=2 missing?");
+    check_columns(IMPORT_BVECS, 1, "id: str, vec: bits[16]", NULL);
+    check_columns(IMPORT_BVECS, 1, "id: str, vec: bits[24]",
+                  "vectors of 16 elements, column 'vec' of 24; is --set dims=16 missing?");
     check_columns(IMPORT_NPY, 4, "name: str, vec: f32[2]", "needs a depot with a column 'id' and a vector");
     check_columns(IMPORT_NPY, 4, "id: str", "needs a depot with a column 'id' and a vector");
     check_columns(IMPORT_NPY, 4, "id: bool, vec: f32[2]", "id");
