@@ -294,7 +294,8 @@ static bool any_live(struct scan *s, const struct part *part)
     return any != 0;
 }
 
-/* With a filter: are there so few that their vectors are less to read than the codes of all, by half? */
+/* With a filter those that pass are counted: are they so few that their vectors are less to read than the codes of
+ * all, by half? */
 static bool few(struct scan *s, const struct part *part)
 {
     const struct scan_room *r = s->room;
@@ -328,11 +329,12 @@ static void scan_part(struct scan *s, const struct part *part, const struct prob
     s->counts.rows += part->blocks * BLOCK;
     if (!any_live(s, part))
         return;
+    bool sparse = few(s, part);
     if (l->width == 0) {
         measure_all(s, part);
         return;
     }
-    if (few(s, part)) {
+    if (sparse) {
         memcpy(r->mask, r->live, part->blocks * sizeof(*r->mask));
         rank_later(s, part, true);
         return;

@@ -33,7 +33,7 @@ static const float share[TARGET_POINTS] = {0.5F,  0.7F,  0.8F,  0.85F, 0.9F,   0
 
 /* From the background. */
 struct learnt {
-    uint64_t rows; /* of which it was learnt */
+    uint64_t rows, came; /* of which it was learnt; vectors that had come to the group */
     enum message asked;
     uint32_t known; /* 0: there were too few */
     struct target target;
@@ -56,6 +56,12 @@ static uint64_t vectors_came(struct leat_task *t)
     return counter_get(t, NEXT_VERSION) * (leat_task_count(t) / leat_group_count(t));
 }
 
+/* Of an older version, that kept less. */
+static bool is_old(const struct leat_value *target)
+{
+    return target->type != LEAT_NULL && target->as.bytes.size != sizeof(struct target);
+}
+
 static bool changed(struct leat_task *t, uint64_t rows, uint64_t parts)
 {
     struct leat_value field[2] = {leat_u64(0), leat_null()};
@@ -63,9 +69,8 @@ static bool changed(struct leat_task *t, uint64_t rows, uint64_t parts)
     leat_get(t, LEARNT, LEAT_KEYS(leat_u32(0)), field, 2);
     uint64_t before = field[0].as.u, moved = rows > before ? rows - before : before - rows;
     uint64_t came = vectors_came(t) - counter_get(t, LEARN_CAME);
-    /* Of an older version, that kept less. */
-    bool old = field[1].type != LEAT_NULL && field[1].as.bytes.size != sizeof(struct target);
-    return old || moved * parts >= before || came * parts >= rows * 2;
+
+    return is_old(&field[1]) || moved * parts >= before || came * parts >= rows * 2;
 }
 
 void target_ask(struct leat_task *t, uint32_t from)
@@ -86,14 +91,17 @@ void target_ask(struct leat_task *t, uint32_t from)
 
 void target_keep(struct leat_task *t, struct leat_span body)
 {
-    struct leat_value target = leat_null();
+    struct leat_value field[2] = {leat_u64(0), leat_null()};
     struct learnt learnt;
 
     memcpy(&learnt, body.base, sizeof(learnt));
+    leat_get(t, LEARNT, LEAT_KEYS(leat_u32(0)), field, 2);
     if (learnt.known != 0)
-        target = leat_bytes(&learnt.target, sizeof(learnt.target));
-    leat_put(t, LEARNT, LEAT_KEYS(leat_u32(0)), LEAT_ROW(leat_u64(learnt.rows), target));
-    counter_set(t, LEARN_CAME, vectors_came(t));
+        field[1] = leat_bytes(&learnt.target, sizeof(learnt.target));
+    else if (is_old(&field[1]))
+        field[1] = leat_null(); /* else it would be asked for again at once */
+    leat_put(t, LEARNT, LEAT_KEYS(leat_u32(0)), LEAT_ROW(leat_u64(learnt.rows), field[1]));
+    counter_set(t, LEARN_CAME, learnt.came);
     for (int i = 0; i < QUESTIONS; i++)
         if (question[i].kind == learnt.asked)
             counter_set(t, question[i].asked, 0);
@@ -140,18 +148,19 @@ struct target_reach target_reach(const struct target *target, float recall)
                                  reach_at(target->scarce, wanted)};
 }
 
-/* The line between two parts of the rows that pass, in powers of two: where a line ends the next one begins. Where
- * fewer pass than was learnt, down to an eighth of it, the reach may only grow. */
+/* Lines between what was measured, over the logarithm of the part that passes. Where fewer pass, down to an eighth, the
+ * last line goes on, but only upwards. */
 float target_reach_of(const struct target_reach *r, float passed)
 {
     static const float sparse = 6, scarce = 9, least = 12; /* the logarithms of TARGET_SPARSE, TARGET_SCARCE */
-    float few = -log2f(passed), slope = (r->scarce - r->sparse) / (scarce - sparse);
+    float few = -log2f(passed), part = few / sparse;
 
     if (few <= sparse)
-        return r->all + (r->sparse - r->all) * (few / sparse);
-    if (few <= scarce)
-        return r->sparse + slope * (few - sparse);
-    return r->scarce + fmaxf(slope, 0) * (fminf(few, least) - scarce);
+        return r->all * (1 - part) + r->sparse * part;
+    part = (fminf(few, least) - sparse) / (scarce - sparse);
+    if (few <= scarce || r->scarce < r->sparse)
+        return r->sparse * (1 - fminf(part, 1)) + r->scarce * fminf(part, 1);
+    return r->scarce + (r->scarce - r->sparse) * (part - 1);
 }
 
 float target_recall(const struct target *target, uint32_t probes)
@@ -166,11 +175,16 @@ float target_recall(const struct target *target, uint32_t probes)
 
 /* ---- In the background ---- */
 
-/* All rows, and some of them, drawn by chance as if they passed a filter: not each n-th, or as many would lie about
- * each point where rows lie around points. */
-enum set { ALL, SPARSE, SCARCE, SETS };
+/* Some rows, drawn by chance as if they passed a filter, and all. Not each n-th, or as many would lie about each point
+ * where rows lie around points. */
+enum set { SPARSE, SCARCE, FEW, ALL = FEW, SETS };
 
-static const uint32_t one_of[SETS] = {1, TARGET_SPARSE, TARGET_SCARCE};
+static const uint32_t one_of[FEW] = {TARGET_SPARSE, TARGET_SCARCE};
+
+struct few {
+    uint64_t wanted;                /* so many more are to be drawn */
+    uint32_t row[TOGETHER], rows;   /* of those gathered */
+};
 
 struct sample {
     const uint8_t *vector;
@@ -194,7 +208,8 @@ struct learning {
     const void *row[TOGETHER];           /* some rows of one posting */
     float norm[TOGETHER];
     uint32_t number[TOGETHER], rows;
-    uint32_t some[SETS][TOGETHER], count[SETS]; /* which of these are in a set; not of ALL */
+    struct few few[FEW];
+    uint64_t left;                       /* rows that are not gathered yet */
     float *distance;
     struct findings findings[SETS];
     void *room;                          /* for searches among the centroids */
@@ -265,9 +280,9 @@ static void offer_all(const struct learning *l, struct sample *s, const float *d
     for (uint32_t r = 0; r < l->rows; r++)
         if (distance[r] <= s->top[ALL].threshold) /* hardly any */
             offer(l, s, &s->top[ALL], distance, r, posting);
-    for (int set = SPARSE; set < SETS; set++)
-        for (uint32_t i = 0; i < l->count[set]; i++)
-            offer(l, s, &s->top[set], distance, l->some[set][i], posting);
+    for (int set = 0; set < FEW; set++)
+        for (uint32_t i = 0; i < l->few[set].rows; i++)
+            offer(l, s, &s->top[set], distance, l->few[set].row[i], posting);
 }
 
 /* All samples with the rows gathered so far. */
@@ -285,7 +300,8 @@ static void measure(struct learning *l, uint64_t posting)
         offer_all(l, &l->sample[i], distance, posting);
     }
     l->rows = 0;
-    memset(l->count, 0, sizeof(l->count));
+    for (int set = 0; set < FEW; set++)
+        l->few[set].rows = 0;
 }
 
 static void gather(struct learning *l, const struct index_posting *p, uint32_t row, const uint8_t *vector, float norm)
@@ -295,9 +311,12 @@ static void gather(struct learning *l, const struct index_posting *p, uint32_t r
     l->row[l->rows] = vector;
     l->norm[l->rows] = norm;
     l->number[l->rows] = row;
-    for (int set = SPARSE; set < SETS; set++)
-        if (chance % one_of[set] == 0)
-            l->some[set][l->count[set]++] = l->rows;
+    for (int set = 0; set < FEW; set++)
+        if (chance % l->left < l->few[set].wanted) {
+            l->few[set].row[l->few[set].rows++] = l->rows;
+            l->few[set].wanted--;
+        }
+    l->left -= l->left > 1;
     l->rows++;
     if (l->rows == TOGETHER)
         measure(l, p->number);
@@ -413,6 +432,9 @@ static bool sample(struct choice *c)
     l->distance = leat_alloc(l->t, (size_t)c->most * TOGETHER * sizeof(*l->distance));
     for (int set = 0; set < SETS; set++)
         l->findings[set] = findings_for(l->t, c->most);
+    for (int set = 0; set < FEW; set++)
+        l->few[set].wanted = live / one_of[set];
+    l->left = live;
     for (uint32_t i = 0; i < index_count(l->x); i++)
         if (index_at(l->x, i) != NULL)
             walk_posting(l, index_at(l->x, i), choose);
@@ -444,14 +466,14 @@ static bool learn(struct choice *c, struct target *out)
         quantiles(l->findings[SCARCE].reach, l->findings[SCARCE].count, out->scarce);
     else /* about as it goes on */
         for (uint32_t i = 0; i < TARGET_POINTS; i++)
-            out->scarce[i] = out->sparse[i] + fmaxf(out->sparse[i] - out->reach[i], 0) / 2;
+            out->scarce[i] = fminf(out->sparse[i] + fmaxf(out->sparse[i] - out->reach[i], 0) / 2, FLT_MAX);
     return true;
 }
 
 void target_learn(struct leat_task *t, uint32_t from, enum message asked)
 {
     struct choice c = {.learning = {.t = t, .v = leat_state(t), .x = leat_derived(t)}};
-    struct learnt learnt = {.rows = index_rows(c.learning.x), .asked = asked};
+    struct learnt learnt = {.rows = index_rows(c.learning.x), .came = vectors_came(t), .asked = asked};
 
     learnt.known = learn(&c, &learnt.target);
     message(t, from, leat_task_number(t), LEARNED, 0, (struct leat_span){&learnt, sizeof(learnt)});

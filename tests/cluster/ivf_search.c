@@ -178,7 +178,7 @@ static void nearest(const struct data *d, const float *query, int part, float ou
 }
 
 struct measured {
-    double recall, probes;
+    double recall, probes, ranked;
 };
 
 static struct measured measure(struct data *d, struct request *r, int part)
@@ -194,6 +194,7 @@ static struct measured measure(struct data *d, struct request *r, int part)
         nearest(d, d->query[q], part, truth);
         assert_int_equal(rows->rows, K);
         m.probes += (double)probes_of(rows, 4) / QUERIES;
+        m.ranked += (double)stat_of(rows, 4, "ranked") / QUERIES;
         for (uint32_t i = 0; i < K; i++) {
             assert_true(part_of((uint32_t)leat_at(rows, i, 0).as.u) < part);
             m.recall += leat_at(rows, i, 1).as.f <= (double)truth[K - 1] * 1.00001 ? 1.0 / K / QUERIES : 0;
@@ -340,6 +341,26 @@ static void a_share_of_the_neighbours_is_found(void **state)
     }
 }
 
+/* What one group found keeps the others from measuring what is farther. */
+static void groups_share_what_is_near(void **state)
+{
+    static const double most[] = {1, 1.3, 1.8}; /* times what one group measures; else 1.6 and 4.4 */
+    double alone = 0;
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        struct data *d = open_data_of(&ways[i], make_apart); /* 1, 2 and 8 groups */
+        struct request r;
+
+        begin(&r, leat_null());
+        r.value[NPROBE] = leat_u32(64);
+        double ranked = measure(d, &r, 100).ranked;
+        alone = i == 0 ? ranked : alone;
+        assert_true(ranked > 0 && ranked <= most[i] * alone);
+        close_data(d);
+    }
+}
+
 /* By each group once, not by each of its tasks. */
 static void groups_learn(void **state)
 {
@@ -392,6 +413,49 @@ static void filters_find_as_much(void **state)
             check_filters(d, nprobe);
         close_data(d);
     }
+}
+
+/* Of bits, too, it is counted how many rows pass a filter: half of them take hardly more postings than all. */
+static void bits_that_pass_are_counted(void **state)
+{
+    static const struct leat_option bits[] = {
+        {"dims", "128"}, {"type", "bits"}, {"metric", "hamming"}, {"ids", "u64"}, {"attributes", "part: i64"},
+        {"target", "32"}, {"split", "64"}, {"merge", "8"},        {NULL, NULL}};
+    enum { BYTES = 16 };
+    struct leat_test *t = open_way(&module_ivf, &ways[0], bits);
+    struct leat_error err = {0, ""};
+    uint64_t seed = 5, probes[2] = {0};
+    struct data d = {.t = t};
+    struct request r;
+    uint8_t row[BYTES];
+
+    (void)state;
+    for (uint32_t i = 0; i < ROWS; i++) {
+        uint8_t map[] = {0x81, 0xa4, 'p', 'a', 'r', 't', (uint8_t)part_of(i)};
+        uint64_t point = next_random(&seed) % 400;
+
+        for (int b = 0; b < BYTES; b++)
+            row[b] = (uint8_t)next_random(&point) ^ (uint8_t)(1U << next_random(&seed) % 16);
+        must(leat_test_append(t, "vectors", LEAT_ROW(leat_u64(i), leat_vector(LEAT_BITS, row, BYTES * 8),
+                                                     leat_any(map, sizeof(map))), &err));
+    }
+    must(leat_test_run(t, &err));
+    for (uint64_t point = 0; point < 20; point++)
+        for (int half = 0; half < 2; half++) {
+            uint64_t from = point;
+
+            for (int b = 0; b < BYTES; b++)
+                row[b] = (uint8_t)next_random(&from);
+            begin(&r, leat_vector(LEAT_BITS, row, BYTES * 8));
+            r.value[RECALL] = leat_f32(0.9F);
+            if (half)
+                below(&r, 50);
+            struct leat_result *result = ask(&d, "search", &r);
+            probes[half] += stat_of(leat_result_rows(result), 4, "probes");
+            leat_result_free(result);
+        }
+    assert_true(probes[0] > 0 && probes[1] <= 2 * probes[0]);
+    leat_test_close(t);
 }
 
 /* Null, an empty map and lists of nothing: as many postings as without a filter, and the same rows. */
@@ -672,8 +736,10 @@ int main(void)
         cmocka_unit_test(many_queries_are_answered_as_each),
         cmocka_unit_test(exact_is_brute_force),
         cmocka_unit_test(a_share_of_the_neighbours_is_found),
+        cmocka_unit_test(groups_share_what_is_near),
         cmocka_unit_test(groups_learn),
         cmocka_unit_test(filters_find_as_much),
+        cmocka_unit_test(bits_that_pass_are_counted),
         cmocka_unit_test(what_every_row_passes_is_no_filter),
         cmocka_unit_test(far_centroids_are_left_out),
         cmocka_unit_test(stages_have_their_times),

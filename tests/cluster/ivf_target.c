@@ -35,7 +35,9 @@ static int learning_later(struct leat_task *t, const struct leat_batch *in)
     return learns && never_rests ? 0 : rest_run(t, in);
 }
 
-/* What an older version kept: no probes, and no reach where very few rows pass. */
+/* What older versions kept: neither probes nor the reach where one of 512 rows passes, or only not that. */
+static size_t kept;
+
 static int keep_less(struct leat_task *t, const struct leat_batch *in)
 {
     struct leat_value field[2] = {leat_u64(0), leat_null()};
@@ -44,7 +46,7 @@ static int keep_less(struct leat_task *t, const struct leat_batch *in)
     leat_get(t, LEARNT, LEAT_KEYS(leat_u32(0)), field, 2);
     if (field[1].type != LEAT_NULL)
         leat_put(t, LEARNT, LEAT_KEYS(leat_u32(0)),
-                 LEAT_ROW(field[0], leat_bytes(field[1].as.bytes.base, offsetof(struct target, probes))));
+                 LEAT_ROW(field[0], leat_bytes(field[1].as.bytes.base, kept)));
     return rv;
 }
 
@@ -192,16 +194,61 @@ static uint64_t probes_of(const struct ivf_model *m, float recall)
 /* Searches stop by what an older version learnt, until it is learnt anew. */
 static void what_was_learnt_before_is_of_use(void **state)
 {
+    static const size_t older[] = {offsetof(struct target, probes), offsetof(struct target, scarce)};
     enum { VECTORS_PUT = 1000 };
-    struct ivf_model *m = open_watched(VECTORS_PUT, keep_less);
 
     (void)state;
-    put(m, 0, VECTORS_PUT);
-    uint64_t some = probes_of(m, 0.7F);
-    assert_true(some > 0 && some * 4 < probes_of(m, 1));
-    uint32_t before = learnings;
-    put(m, 0, 1);
-    assert_int_equal(learnings, before + 1);
+    for (int i = 0; i < 2; i++) {
+        kept = older[i];
+        struct ivf_model *m = open_watched(VECTORS_PUT, keep_less);
+        put(m, 0, VECTORS_PUT);
+        uint64_t some = probes_of(m, 0.7F);
+        assert_true(some > 0 && some * 4 < probes_of(m, 1));
+        uint32_t before = learnings;
+        put(m, 0, 1);
+        assert_int_equal(learnings, before + 1);
+        model_close(m);
+    }
+}
+
+static struct target target_of(const struct ivf_model *m)
+{
+    struct leat_value field[2];
+    struct leat_error err = {0, ""};
+    struct target target;
+    struct leat_view *v;
+
+    must(leat_view_open(leat_test_leat(m->t), "ivf", &v, &err));
+    must(leat_get(leat_view_task(v, 0), LEARNT, LEAT_KEYS(leat_u32(0)), field, 2));
+    assert_int_equal(field[1].as.bytes.size, sizeof(target));
+    memcpy(&target, field[1].as.bytes.base, sizeof(target));
+    leat_view_close(v);
+    return target;
+}
+
+/* As few rows as it takes are enough, whatever chance draws; where one of 512 passes is measured as soon as there are
+ * ten of those, and guessed before. */
+static void few_rows_are_enough(void **state)
+{
+    enum { LEAST = 704, MOST = 6000 };
+    struct ivf_model *m = open_watched(MOST, upkeep_move);
+
+    (void)state;
+    put(m, 0, LEAST - 1);
+    assert_int_equal(learnt_of(m), 0);
+    for (uint32_t rows = LEAST; rows < LEAST * 4 / 3; rows += 20) {
+        put(m, rows - 20 < LEAST ? LEAST - 1 : rows - 20, 21);
+        assert_true(learnt_of(m) > 0);
+    }
+    for (uint32_t rows = LEAST * 4 / 3; rows <= MOST; rows = rows < MOST ? MOST : MOST + 1) {
+        put(m, 0, rows);
+        struct target t = target_of(m);
+        uint32_t guessed = 0;
+
+        for (int i = 0; i < TARGET_POINTS; i++)
+            guessed += fabsf(t.scarce[i] - t.sparse[i] - fmaxf(t.sparse[i] - t.reach[i], 0) / 2) < 1e-6F;
+        assert_true(rows < MOST ? guessed == TARGET_POINTS : guessed < 3);
+    }
     model_close(m);
 }
 
@@ -212,6 +259,7 @@ int main(void)
         cmocka_unit_test(other_vectors_are_learnt_from),
         cmocka_unit_test(it_is_learnt_once_more_at_rest),
         cmocka_unit_test(what_was_learnt_before_is_of_use),
+        cmocka_unit_test(few_rows_are_enough),
     };
 
     return cmocka_run_group_tests_name("cluster_ivf_target", tests, NULL, NULL);
