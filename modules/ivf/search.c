@@ -244,7 +244,7 @@ static struct leat_span probes_of(struct leat_task *t, const struct ivf *v, cons
     uint32_t groups = leat_group_count(t), probes = 0;
 
     for (uint32_t i = 0; i < count; i++)
-        if (near[i].number % groups == group)
+        if ((near[i].number & (groups - 1)) == group)
             probe[probes++] = probe_of(v, query, &near[i]);
     return (struct leat_span){probe, probes * sizeof(*probe)};
 }
@@ -494,12 +494,12 @@ static void begin_walk(struct leat_task *t, const struct ivf *v, const struct se
 /* Those of the group among the postings from `first` on, nearest first. */
 static uint32_t own_probes(struct leat_task *t, const struct ivf *v, struct walker *w, uint32_t first, uint32_t end)
 {
-    uint32_t groups = leat_group_count(t), probes = 0;
+    uint32_t groups = leat_group_count(t), group = leat_group(t), probes = 0;
 
     for (uint32_t i = first; i < end; i++) {
         struct vector_near near = w->walk->near[i];
 
-        if (near.number % groups != leat_group(t))
+        if ((near.number & (groups - 1)) != group)
             continue;
         if (w->walk->others > 0)
             near.distance = index_distance(leat_derived(t), w->rotated, near.centroid);

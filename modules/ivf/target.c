@@ -330,7 +330,7 @@ static void add(struct learning *l, struct findings *f, const struct vector_near
     float first = INFINITY, needed = FLT_MAX;
 
     for (; at < count && near[at].number != posting; at++)
-        if (near[at].number % groups == posting % groups && first > near[at].distance)
+        if (((near[at].number ^ posting) & (groups - 1)) == 0 && first > near[at].distance)
             first = near[at].distance;
     if (at < count)
         needed = first < near[at].distance ? (near[at].distance - first) / scale : 0;
