@@ -93,6 +93,26 @@ static inline uint64_t entries_of(struct leat_test *t, const char *module, const
     return sum;
 }
 
+/* One of the stats in an answer of ivf, which are a map in this column of its first row. */
+static inline uint64_t stat_of(const struct leat_batch *rows, uint32_t column, const char *name)
+{
+    struct leat_any_item map, key, value;
+
+    assert_true(rows->rows > 0);
+    struct leat_value stats = leat_at(rows, 0, column);
+    struct leat_span bytes = stats.as.bytes;
+    assert_int_equal(stats.type, LEAT_ANY);
+    assert_int_equal(leat_any_read(&bytes, &map), 0);
+    for (uint32_t i = 0; i < map.count; i++) {
+        assert_int_equal(leat_any_read(&map.elements, &key), 0);
+        assert_int_equal(leat_any_read(&map.elements, &value), 0);
+        if (key.value.as.bytes.size == strlen(name) && memcmp(key.value.as.bytes.base, name, strlen(name)) == 0)
+            return (uint64_t)value.value.as.i;
+    }
+    fail_msg("there is no %s", name);
+    return 0;
+}
+
 /* A node's work: one more for each row's first column in a map<.., i64>. */
 static inline int count_into(struct leat_task *t, const struct leat_batch *in, uint32_t pstate)
 {

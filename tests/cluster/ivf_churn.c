@@ -107,23 +107,6 @@ static struct leat_result *search(const struct ivf_model *m, const float *query,
     return r;
 }
 
-static double scored(const struct leat_batch *rows)
-{
-    struct leat_any_item map, key, value;
-
-    assert_true(rows->rows > 0);
-    struct leat_span bytes = leat_at(rows, 0, 4).as.bytes;
-    assert_int_equal(leat_any_read(&bytes, &map), 0);
-    for (uint32_t i = 0; i < map.count; i++) {
-        assert_int_equal(leat_any_read(&map.elements, &key), 0);
-        assert_int_equal(leat_any_read(&map.elements, &value), 0);
-        if (key.value.as.bytes.size == 6 && memcmp(key.value.as.bytes.base, "scored", 6) == 0)
-            return (double)value.value.as.i;
-    }
-    fail_msg("an answer does not say how many rows were scored");
-    return 0;
-}
-
 static void measure_query(const struct ivf_model *m, const float *query, struct curve *c)
 {
     struct leat_result *want = model_ask(m, "exact", query, K, leat_null());
@@ -136,7 +119,7 @@ static void measure_query(const struct ivf_model *m, const float *query, struct 
         for (uint32_t i = 0; i < rows->rows; i++)
             found += among(leat_result_rows(is), leat_at(rows, i, 0).as.u);
         c->recall[n] += (double)found / rows->rows / QUERIES;
-        c->rows[n] += scored(leat_result_rows(is)) / QUERIES;
+        c->rows[n] += (double)stat_of(leat_result_rows(is), 4, "scored") / QUERIES;
         leat_result_free(is);
     }
     leat_result_free(want);

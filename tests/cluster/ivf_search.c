@@ -120,24 +120,6 @@ static struct leat_result *ask(struct data *d, const char *query, const struct r
     return out;
 }
 
-static uint64_t stat_of(const struct leat_batch *rows, uint32_t column, const char *name)
-{
-    struct leat_value stats = leat_at(rows, 0, column);
-    struct leat_any_item map, key, value;
-    struct leat_span bytes = stats.as.bytes;
-
-    assert_int_equal(stats.type, LEAT_ANY);
-    assert_int_equal(leat_any_read(&bytes, &map), 0);
-    for (uint32_t i = 0; i < map.count; i++) {
-        assert_int_equal(leat_any_read(&map.elements, &key), 0);
-        assert_int_equal(leat_any_read(&map.elements, &value), 0);
-        if (key.value.as.bytes.size == strlen(name) && memcmp(key.value.as.bytes.base, name, strlen(name)) == 0)
-            return (uint64_t)value.value.as.i;
-    }
-    fail_msg("there is no %s", name);
-    return 0;
-}
-
 static uint64_t probes_of(const struct leat_batch *rows, uint32_t column)
 {
     assert_true(stat_of(rows, column, "scored") >= stat_of(rows, column, "ranked"));

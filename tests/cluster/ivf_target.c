@@ -80,8 +80,8 @@ static void put(struct ivf_model *m, uint32_t first, uint32_t count)
     model_settle(m, 4000);
 }
 
-/* Of how many rows it was learnt; 0: nothing is known. */
-static uint64_t learnt_of(const struct ivf_model *m)
+/* Of how many rows it was learnt; 0: nothing is known. target: may be NULL. */
+static uint64_t learnt_from(const struct ivf_model *m, struct target *target)
 {
     struct leat_value field[2] = {leat_u64(0), leat_null()};
     struct leat_error err = {0, ""};
@@ -90,8 +90,18 @@ static uint64_t learnt_of(const struct ivf_model *m)
     must(leat_view_open(leat_test_leat(m->t), "ivf", &v, &err));
     leat_get(leat_view_task(v, 0), LEARNT, LEAT_KEYS(leat_u32(0)), field, 2);
     uint64_t rows = field[1].type != LEAT_NULL ? field[0].as.u : 0;
+    if (target != NULL) {
+        assert_true(rows > 0);
+        assert_int_equal(field[1].as.bytes.size, sizeof(*target));
+        memcpy(target, field[1].as.bytes.base, sizeof(*target));
+    }
     leat_view_close(v);
     return rows;
+}
+
+static uint64_t learnt_of(const struct ivf_model *m)
+{
+    return learnt_from(m, NULL);
 }
 
 /* ---- */
@@ -172,21 +182,12 @@ static uint64_t probes_of(const struct ivf_model *m, float recall)
 {
     struct leat_value query = leat_vector(LEAT_F32_VECTOR, m->vector, DIMS), null = leat_null();
     struct leat_error err = {0, ""};
-    struct leat_any_item map, key, value;
     struct leat_result *r;
-    uint64_t probes = 0;
 
     must(leat_query(leat_test_leat(m->t), "ivf", "search",
                     LEAT_ROW(query, leat_u32(10), null, null, null, null, leat_bool(true), leat_f32(recall), null),
                     NULL, &r, &err));
-    struct leat_span stats = leat_at(leat_result_rows(r), 0, 4).as.bytes;
-    assert_int_equal(leat_any_read(&stats, &map), 0);
-    for (uint32_t i = 0; i < map.count; i++) {
-        assert_int_equal(leat_any_read(&map.elements, &key), 0);
-        assert_int_equal(leat_any_read(&map.elements, &value), 0);
-        if (key.value.as.bytes.size == 6 && memcmp(key.value.as.bytes.base, "probes", 6) == 0)
-            probes = (uint64_t)value.value.as.i;
-    }
+    uint64_t probes = stat_of(leat_result_rows(r), 4, "probes");
     leat_result_free(r);
     return probes;
 }
@@ -211,21 +212,6 @@ static void what_was_learnt_before_is_of_use(void **state)
     }
 }
 
-static struct target target_of(const struct ivf_model *m)
-{
-    struct leat_value field[2];
-    struct leat_error err = {0, ""};
-    struct target target;
-    struct leat_view *v;
-
-    must(leat_view_open(leat_test_leat(m->t), "ivf", &v, &err));
-    must(leat_get(leat_view_task(v, 0), LEARNT, LEAT_KEYS(leat_u32(0)), field, 2));
-    assert_int_equal(field[1].as.bytes.size, sizeof(target));
-    memcpy(&target, field[1].as.bytes.base, sizeof(target));
-    leat_view_close(v);
-    return target;
-}
-
 /* As few rows as it takes are enough, whatever chance draws; where one of 512 passes is measured as soon as there are
  * ten of those, and guessed before. */
 static void few_rows_are_enough(void **state)
@@ -242,9 +228,10 @@ static void few_rows_are_enough(void **state)
     }
     for (uint32_t rows = LEAST * 4 / 3; rows <= MOST; rows = rows < MOST ? MOST : MOST + 1) {
         put(m, 0, rows);
-        struct target t = target_of(m);
+        struct target t;
         uint32_t guessed = 0;
 
+        learnt_from(m, &t);
         for (int i = 0; i < TARGET_POINTS; i++)
             guessed += fabsf(t.scarce[i] - t.sparse[i] - fmaxf(t.sparse[i] - t.reach[i], 0) / 2) < 1e-6F;
         assert_true(rows < MOST ? guessed == TARGET_POINTS : guessed < 3);
